@@ -1,0 +1,1 @@
+"""Control loops and the GIL-free executive that runs them."""

@@ -1,0 +1,1 @@
+"""The pure core: types, limits, state and the engine. No clock, no I/O, no randomness."""

@@ -1,0 +1,109 @@
+"""The inbox: one bounded lane a source, drained by weight, so that one noisy publisher evicts nobody else.
+
+A lane is a ring of samples with one producer thread and one consumer thread. Both sides hold the GIL when they
+move an index, and an index is moved only after the samples behind it are copied; that is all the locking there is.
+
+Overflow rule, `drop_newest`: what does not fit is refused, counted in `dropped`, and told to the producer, which
+is the one that can slow its device down (`is_past_mark`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from gateway.core.readings import Reading
+from gateway.core.types import SAMPLE, Samples
+
+
+class Lane:
+    """A bounded ring of samples from one source.
+
+    `capacity` is in samples; `weight` is its share of a drain when all lanes are full.
+    """
+
+    def __init__(self, name: str, capacity: int, weight: int = 1) -> None:
+        assert capacity > 0
+        assert weight > 0
+        self.name = name
+        self.capacity = capacity
+        self.weight = weight
+        self.accepted = 0
+        self.dropped = 0
+        self.depth_max = 0
+        self._ring = np.zeros(capacity, SAMPLE)
+        self._head = 0  # samples ever appended: the producer's
+        self._tail = 0  # samples ever taken: the consumer's
+
+    def __len__(self) -> int:
+        return self._head - self._tail
+
+    @property
+    def room(self) -> int:
+        return self.capacity - len(self)
+
+    @property
+    def is_past_mark(self) -> bool:
+        """Three quarters full: the producer should pause its socket or skip a poll."""
+        return 4 * len(self) > 3 * self.capacity
+
+    def append(self, samples: Samples) -> int:
+        """Copy samples in; returns how many fitted. Only the producer's thread calls this."""
+        wanted = len(samples)
+        fits = min(wanted, self.room)
+        start = self._head % self.capacity
+        first = min(fits, self.capacity - start)
+        self._ring[start : start + first] = samples[:first]
+        self._ring[: fits - first] = samples[first:fits]
+        self._head += fits
+        self.accepted += fits
+        self.dropped += wanted - fits
+        self.depth_max = max(self.depth_max, len(self))
+        return fits
+
+    def take_into(self, out: Samples) -> int:
+        """Move up to `len(out)` samples out; returns how many. Only the consumer's thread calls this."""
+        n = min(len(out), len(self))
+        start = self._tail % self.capacity
+        first = min(n, self.capacity - start)
+        out[:first] = self._ring[start : start + first]
+        out[first:n] = self._ring[: n - first]
+        self._tail += n
+        return n
+
+
+class Inbox:
+    """All lanes, and the order in which they are emptied."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lanes = tuple(lanes)
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return sum(len(lane) for lane in self.lanes)
+
+    def drain(self, out: Samples) -> int:
+        """Fill `out` from the lanes: each its share by weight first, then what room is left, in turn."""
+        taken = 0
+        size = len(out)
+        weights = sum(lane.weight for lane in self.lanes if len(lane))
+        for lane in self.lanes:
+            if len(lane):
+                share = size * lane.weight // weights
+                taken += lane.take_into(out[taken : min(size, taken + share)])
+        for offset in range(len(self.lanes)):
+            if taken == size:
+                break
+            lane = self.lanes[(self._turn + offset) % len(self.lanes)]
+            taken += lane.take_into(out[taken:])
+        self._turn += 1
+        return taken
+
+    def readings(self) -> Iterator[Reading]:
+        for lane in self.lanes:
+            labels = (("lane", lane.name),)
+            yield Reading("fieldgate_inbox_accepted_samples_total", lane.accepted, labels)
+            yield Reading("fieldgate_inbox_dropped_samples_total", lane.dropped, labels)
+            yield Reading("fieldgate_inbox_depth_samples", len(lane), labels)
+            yield Reading("fieldgate_inbox_capacity_samples", lane.capacity, labels)

@@ -1,0 +1,28 @@
+"""Counting into the histograms of `gateway.core.histogram` from jitted code."""
+
+from __future__ import annotations
+
+from numba import njit
+
+from gateway.core.histogram import BUCKETS, SUB, SUB_BITS, UNIT_BITS
+from gateway.core.types import Int64s
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def observe(counts: Int64s, value_ns: int) -> None:
+    """Count one value; negative ones as 0, those past the last bucket in it."""
+    if value_ns < 0:
+        value_ns = 0
+    counts[BUCKETS] += value_ns
+    units = value_ns >> UNIT_BITS
+    if units < SUB:
+        counts[units] += 1
+        return
+    exponent = 0
+    while units >= 2 * SUB:
+        units >>= 1
+        exponent += 1
+    index = SUB + (exponent << SUB_BITS) + (units - SUB)
+    if index >= BUCKETS:
+        index = BUCKETS - 1
+    counts[index] += 1

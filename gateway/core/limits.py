@@ -1,0 +1,54 @@
+"""Every limit of the gateway, in one table: what it bounds, and what happens at it.
+
+A limit that a plant may want to move is a setting (`gateway.settings.schema`); those here are fixed by protocols,
+by memory layout or by good sense.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TAGS_MAX: Final = 200_000
+"""Tags of one gateway. More is refused when the configuration is read."""
+
+DEVICES_MAX: Final = 20_000
+"""Devices of one gateway. More is refused when the configuration is read."""
+
+WINDOWS_PER_TAG_MAX: Final = 8
+"""Windows of one tag. More is refused when the configuration is read."""
+
+LANE_SAMPLES: Final = 262_144
+"""Capacity of a source's lane. Overflow: newest dropped, counted, and the source told to hold back."""
+
+CYCLE_SAMPLES_MAX: Final = 262_144
+"""Samples of one engine cycle. The rest waits in its lanes for the next one."""
+
+CYCLE_NS: Final = 10_000_000
+"""Period of the engine cycle."""
+
+GRID_NS: Final = 100_000_000
+"""Engine-time grid of time-driven work: staleness, roll-ups, flushing of records."""
+
+RECORD_SAMPLES_MAX: Final = 8_192
+"""Samples of one record. A flush cuts what is longer into several records."""
+
+SPOOL_QUEUE_DRAFTS: Final = 1_024
+"""Record drafts between engine and spool. Overflow: oldest of the lowest priority dropped, counted and ledgered."""
+
+EVENTS_KEPT: Final = 1_000
+"""Events kept in memory for the page. Overflow: oldest dropped."""
+
+LOOPS_MAX: Final = 64
+"""Control loops of the executive."""
+
+FAST_LINKS_MAX: Final = 16
+"""Modbus TCP connections of the executive."""
+
+SCADA_CLIENTS_MAX: Final = 32
+"""Connections to the Modbus server. One more is refused at once and counted."""
+
+SEGMENTS_MAX: Final = 64
+"""Segments of one stream that wait to be drained. At the limit an outage goes on in the segment it has."""
+
+READ_BYTES_MAX: Final = 65_536
+"""Bytes that one read of a socket may take, so that no peer holds up the loop."""

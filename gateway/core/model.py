@@ -1,0 +1,57 @@
+"""What the plant is, once and for all: devices, tags and their rows.
+
+A tag is a row number; rows are dense and are given in the order of `Model.tags`. All state lies in arrays indexed
+by row. The model is immutable: a reload builds another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from gateway.core.types import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class TagDefinition:
+    """One value of one device, with all that the engine must know of it.
+
+    `name` is `device.tag`; times are nanoseconds of engine time; limits are in engineering units, None for no limit.
+    """
+
+    name: str
+    device: int
+    kind: Kind
+    unit: str
+    stale_after_ns: int
+    windows_ns: tuple[int, ...]
+    alarm_low: float | None = None
+    alarm_high: float | None = None
+    alarm_score: float | None = None
+    valid_low: float | None = None
+    valid_high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDefinition:
+    name: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Model:
+    devices: tuple[DeviceDefinition, ...]
+    tags: tuple[TagDefinition, ...]
+    panes_per_window: int = field(default=30)
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row by full tag name."""
+        return {tag.name: row for row, tag in enumerate(self.tags)}
+
+    @cached_property
+    def rows_of_device(self) -> tuple[tuple[int, ...], ...]:
+        rows: list[list[int]] = [[] for _ in self.devices]
+        for row, tag in enumerate(self.tags):
+            rows[tag.device].append(row)
+        return tuple(tuple(of_device) for of_device in rows)

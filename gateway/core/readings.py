@@ -1,0 +1,38 @@
+"""Readings: how a component tells what it counted, without knowing who asks.
+
+Each component has `readings()`, cheap and callable from any thread. Names, types and help texts stand in one table,
+`gateway.serving.http.metrics.METRICS`; a reading that is not in the table is a programmer's error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from gateway.core.types import Int64s
+
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A counter's or gauge's present value, in the metric's base unit (seconds, bytes)."""
+
+    name: str
+    value: float
+    labels: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramReading:
+    """A copy of a log-linear histogram's counts (`gateway.core.histogram`), in nanoseconds."""
+
+    name: str
+    counts: Int64s
+    sum_ns: int
+    labels: Labels = ()
+
+
+class Measured(Protocol):
+    def readings(self) -> Iterator[Reading | HistogramReading]: ...

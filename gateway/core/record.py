@@ -1,0 +1,68 @@
+"""Records: what goes upstream. One immutable batch of one stream, with the identity that makes delivery exactly once.
+
+The engine makes drafts; the spool gives each its identity in the very transaction that stores it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from gateway.core.types import Samples
+
+
+class Stream(StrEnum):
+    """What a record carries. Streams have their own sequences; a lower priority number is shed later."""
+
+    EVENTS = "events"
+    AGGREGATES = "aggregates"
+    SAMPLES = "samples"
+
+
+PRIORITIES: dict[Stream, int] = {Stream.EVENTS: 0, Stream.AGGREGATES: 1, Stream.SAMPLES: 2}
+
+AGGREGATE = np.dtype(
+    [
+        ("row", "<i4"),
+        ("quality", "<u4"),
+        ("window_ns", "<i8"),
+        ("count", "<i8"),
+        ("mean", "<f8"),
+        ("sd", "<f8"),
+        ("min", "<f8"),
+        ("max", "<f8"),
+        ("rate", "<f8"),
+        ("ewma", "<f8"),
+        ("score", "<f8"),
+    ],
+    align=True,
+)
+"""One window of one tag as it stood at the record's end. `rate` is units per second; NaN where count is too small."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDraft:
+    """A batch on its way to the spool. `rows` is an array of SAMPLE, of AGGREGATE, or a tuple of Event.
+
+    `first_ns` and `last_ns` bound the engine times inside. The draft owns its array.
+    """
+
+    stream: Stream
+    first_ns: int
+    last_ns: int
+    rows: Samples | tuple[object, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a record is, for ever: given once, sent with every attempt."""
+
+    gateway: str
+    stream: str
+    segment: int
+    sequence: int

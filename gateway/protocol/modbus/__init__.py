@@ -1,0 +1,1 @@
+"""Modbus application protocol and its TCP framing."""

@@ -1,0 +1,1 @@
+"""The composition root: wiring, clock, threads, supervisor, systemd."""

@@ -1,0 +1,1 @@
+"""What others read: SCADA by Modbus, people and Prometheus by HTTP."""

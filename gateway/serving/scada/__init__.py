@@ -1,0 +1,1 @@
+"""The Modbus server over the register image."""

@@ -1,0 +1,207 @@
+"""Settings: what one configuration file says, whole and checked, as frozen types.
+
+Nothing here is optional in the sense of "maybe not read yet": every default is filled in, every duration is in
+nanoseconds, every template is unrolled, every reference between sections holds. `gateway.settings.load` is the only
+maker of these objects; everybody else trusts them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from gateway.core.types import Kind
+
+
+class Table(StrEnum):
+    """The four Modbus tables (Application Protocol V1.1b3, 4.3)."""
+
+    COIL = "coil"
+    DISCRETE = "discrete"
+    INPUT = "input"
+    HOLDING = "holding"
+
+
+class RegisterType(StrEnum):
+    BOOL = "bool"
+    INT16 = "int16"
+    UINT16 = "uint16"
+    INT32 = "int32"
+    UINT32 = "uint32"
+    INT64 = "int64"
+    UINT64 = "uint64"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
+class MqttVersion(StrEnum):
+    V311 = "3.1.1"
+    V5 = "5"
+
+
+class Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every settings type."""
+
+
+class ModbusTcpLink(Frozen, tag="modbus_tcp"):
+    """One TCP connection, shared by all units behind it."""
+
+    name: str
+    host: str
+    port: int = 502
+    connect_timeout_ns: int
+    response_timeout_ns: int
+    requests_in_flight: int = 1
+    request_gap_ns: int = 0
+
+
+class BrokerAddress(Frozen):
+    """Where an MQTT broker is and how to log in. Secrets are read from their file when the session starts."""
+
+    host: str
+    port: int
+    tls: bool = False
+    ca_file: Path | None = None
+    version: MqttVersion = MqttVersion.V311
+    client_id: str
+    username: str | None = None
+    password_file: Path | None = None
+    keep_alive_s: int = 30
+
+
+class MqttLink(Frozen, tag="mqtt"):
+    """One session with a broker."""
+
+    name: str
+    broker: BrokerAddress
+
+
+Link: TypeAlias = ModbusTcpLink | MqttLink
+
+
+class ModbusPoint(Frozen, tag="modbus"):
+    """Where a tag lies in a Modbus unit. `address` is the protocol's, counted from 0."""
+
+    unit: int
+    table: Table
+    address: int
+    type: RegisterType
+    big_endian_words: bool = True
+    big_endian_bytes: bool = True
+    scale: float = 1.0
+    offset: float = 0.0
+    every_ns: int
+    writable: bool = False
+
+
+class MqttPoint(Frozen, tag="mqtt"):
+    """Which messages carry a tag. `field` is the path to the value in a JSON object, empty for a bare payload."""
+
+    topic: str
+    field: tuple[str, ...] = ()
+    time_field: tuple[str, ...] = ()
+    qos: int = 0
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+Point: TypeAlias = ModbusPoint | MqttPoint
+
+
+class Tag(Frozen):
+    """One value of one device. `name` is `device.tag`."""
+
+    name: str
+    device: str
+    point: Point
+    kind: Kind
+    unit: str = ""
+    windows_ns: tuple[int, ...]
+    stale_after_ns: int
+    alarm_low: float | None = None
+    alarm_high: float | None = None
+    alarm_score: float | None = None
+    valid_low: float | None = None
+    valid_high: float | None = None
+    scada: bool = True
+
+
+class Device(Frozen):
+    name: str
+    link: str
+
+
+class PidLoop(Frozen):
+    """A PID loop in ISA form: u = kp · (e + ∫e/ti + td · de/dt). Input and output are full tag names."""
+
+    name: str
+    input: str
+    output: str
+    setpoint: float
+    setpoint_min: float
+    setpoint_max: float
+    kp: float
+    ti_s: float | None = None
+    td_s: float | None = None
+    reverse_acting: bool = True
+    every_ns: int
+    output_min: float
+    output_max: float
+    output_rate_max: float | None = None
+    starts_in_auto: bool = True
+    failsafe_output: float | None = None
+    """None: hold the last output."""
+    stale_after_ns: int
+
+
+class Uplink(Frozen):
+    """Where records go, which, and how much may wait."""
+
+    name: str
+    broker: BrokerAddress
+    topic: str
+    streams: tuple[str, ...]
+    aggregates_every_ns: int
+    samples_every_ns: int
+    buffer_bytes_max: int
+    drain_records_per_s: int
+    acknowledge_timeout_ns: int
+
+
+class Scada(Frozen):
+    """The Modbus server. `units` maps device name to unit id; loops answer on `loops_unit`."""
+
+    host: str
+    port: int
+    units: dict[str, int]
+    loops_unit: int
+    tags: tuple[str, ...]
+    """Full names of the tags that are shown, in the file's order."""
+    writable: tuple[str, ...]
+    """Names of the points that a client may write, e.g. `control.boiler.setpoint`."""
+    lock_file: Path
+
+
+class Http(Frozen):
+    host: str
+    port: int
+
+
+class Settings(Frozen):
+    """One configuration, whole."""
+
+    path: Path
+    gateway_id: str
+    state_dir: Path
+    log_level: str
+    panes_per_window: int
+    links: tuple[Link, ...]
+    devices: tuple[Device, ...]
+    tags: tuple[Tag, ...]
+    loops: tuple[PidLoop, ...]
+    uplink: Uplink | None
+    scada: Scada | None
+    http: Http | None

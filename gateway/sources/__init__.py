@@ -1,0 +1,1 @@
+"""Sources: device sessions that fill the inbox. Siblings never import each other."""

@@ -1,0 +1,1 @@
+"""Upstreams: send(record) -> accepted, rejected or retry. Siblings never import each other."""

@@ -1,0 +1,1 @@
+"""Plants as pure step functions, simulated devices on real sockets, and recorded series."""

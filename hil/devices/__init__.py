@@ -1,0 +1,1 @@
+"""Simulated devices that serve the plants over real sockets."""

@@ -1,0 +1,1 @@
+"""Plants: pure step(dt_s, u) functions."""
