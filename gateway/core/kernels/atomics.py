@@ -75,7 +75,6 @@ else:
         return types.void(), codegen
 
 
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def begin_write(words: Int64s, index: int) -> None:
     words[index] = words[index] + 1

@@ -1,0 +1,54 @@
+"""The command line: one module a command, imported when the command is called.
+
+Importing Numba costs more than most commands need, so `fieldgate version` must not pay for `fieldgate run`.
+
+Exit codes: 0 done; 1 it was tried and failed; 2 the command line or the configuration is wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from gateway import __version__
+
+EXIT_FAILED = 1
+EXIT_WRONG_INPUT = 2
+
+COMMANDS: dict[str, str] = {
+    "run": "Run the gateway.",
+    "check": "Check a configuration and report every error in it.",
+    "registers": "Print the register map that SCADA reads.",
+    "demo": "Show everything at work, with simulated devices and no set-up.",
+    "bench": "Measure what this machine can do.",
+    "version": "Print the version of fieldgate and of what it runs on.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in `gateway.cli.<name>`, each as `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"gateway.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fieldgate")
+def app() -> None:
+    """Edge gateway for industrial plants."""
+
+
+def main() -> None:
+    app(prog_name="fieldgate")

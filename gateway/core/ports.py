@@ -1,0 +1,44 @@
+"""The ports: what the runtime asks of a source and of an upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+from gateway.core.readings import HistogramReading, Reading
+from gateway.core.record import Identity
+
+Clock: TypeAlias = Callable[[], int]
+"""Engine time in ns: strictly increasing over restarts and boots."""
+
+
+class Source(Protocol):
+    """A device session. It owns its connection, its back-off and its lane."""
+
+    name: str
+
+    async def run(self) -> None:
+        """Until cancelled. Operating errors are handled inside; what comes out is a programmer's error."""
+        ...
+
+    def readings(self) -> Iterator[Reading | HistogramReading]: ...
+
+
+class Verdict(Enum):
+    """What an upstream said to one record."""
+
+    ACCEPTED = "accepted"
+    """It is theirs now."""
+    REJECTED = "rejected"
+    """Never again: the record goes to the dead letters."""
+    RETRY = "retry"
+    """Not now: the same bytes again, later."""
+
+
+class Upstream(Protocol):
+    """One connection to the other end of the uplink; whole while it exists."""
+
+    async def send(self, identity: Identity, payload: bytes) -> Verdict:
+        """Returns when the other end has answered. Several sends may be under way; their order is kept."""
+        ...

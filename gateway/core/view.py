@@ -1,0 +1,103 @@
+"""How other threads read the plant: consistent copies, never references.
+
+Each call copies under the row's sequence lock, so a reader never sees half of a sample and never holds up the engine.
+The dtypes are the contract between the engine and the executive on one side, SCADA, metrics and page on the other.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.core.types import Samples
+
+LIVE = np.dtype(
+    {
+        "names": ["row", "quality", "source_ns", "arrival_ns", "value", "bits", "score", "alarms"],
+        "formats": ["<i4", "<u4", "<i8", "<i8", "<f8", "<i8", "<f8", "<i8"],
+        "offsets": [0, 4, 8, 16, 24, 24, 32, 40],
+        "itemsize": 48,
+    }
+)
+"""A row as it stands. `value` and `bits` are the last cell that was not bad, with its own times; `quality` is now."""
+
+ALARM_LOW = 1
+ALARM_HIGH = 2
+ALARM_SCORE = 4
+
+DEVICE = np.dtype(
+    [
+        ("quality", "<i8"),
+        ("tags_good", "<i8"),
+        ("tags", "<i8"),
+        ("samples", "<i8"),
+        ("score", "<f8"),
+        ("score_row", "<i8"),
+        ("alarms", "<i8"),
+    ],
+    align=True,
+)
+"""A device rolled up: worst quality, tags that are good, samples ever, highest score and whose, all alarm bits."""
+
+
+class Mode(IntEnum):
+    """Modes of a loop."""
+
+    MANUAL = 0
+    AUTO = 1
+    FAILSAFE = 2
+    """Entered by itself on stale or bad input, left by itself."""
+    INITIALISING = 3
+    """The device's present output is not known yet; nothing is written."""
+
+
+LOOP = np.dtype(
+    [
+        ("setpoint", "<f8"),
+        ("process_value", "<f8"),
+        ("output", "<f8"),
+        ("mode", "<i8"),
+        ("quality", "<i8"),
+        ("input_ns", "<i8"),
+        ("cycles", "<i8"),
+        ("misses", "<i8"),
+        ("overruns", "<i8"),
+    ],
+    align=True,
+)
+"""A loop as it stands. `input_ns` is the engine time at which the reply with the process value was complete."""
+
+
+class PlantView(Protocol):
+    def live(self, rows: npt.NDArray[np.int32]) -> Samples:
+        """LIVE records of the given rows, in their order."""
+        ...
+
+    def aggregates(self, rows: npt.NDArray[np.int32]) -> Samples:
+        """AGGREGATE records (`gateway.core.record`): for each row in order, one for each of its windows in order."""
+        ...
+
+    def devices(self) -> Samples:
+        """DEVICE records of all devices, as of the last grid point."""
+        ...
+
+
+class ControlView(Protocol):
+    def loops(self) -> Samples:
+        """LOOP records of all loops, in the settings' order."""
+        ...
+
+    def write_setpoint(self, loop: int, value: float) -> None:
+        """Raises ValueError, with the permitted range, when value is outside it."""
+        ...
+
+    def write_mode(self, loop: int, mode: Mode) -> None:
+        """AUTO or MANUAL; raises ValueError for the others."""
+        ...
+
+    def write_output(self, loop: int, value: float) -> None:
+        """Raises ValueError when the loop is not in MANUAL or value is outside the output limits."""
+        ...
