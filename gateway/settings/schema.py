@@ -42,11 +42,7 @@ class MqttVersion(StrEnum):
     V5 = "5"
 
 
-class Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every settings type."""
-
-
-class ModbusTcpLink(Frozen, tag="modbus_tcp"):
+class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True, tag="modbus_tcp"):
     """One TCP connection, shared by all units behind it."""
 
     name: str
@@ -58,7 +54,7 @@ class ModbusTcpLink(Frozen, tag="modbus_tcp"):
     request_gap_ns: int = 0
 
 
-class BrokerAddress(Frozen):
+class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     """Where an MQTT broker is and how to log in. Secrets are read from their file when the session starts."""
 
     host: str
@@ -72,7 +68,7 @@ class BrokerAddress(Frozen):
     keep_alive_s: int = 30
 
 
-class MqttLink(Frozen, tag="mqtt"):
+class MqttLink(msgspec.Struct, frozen=True, kw_only=True, tag="mqtt"):
     """One session with a broker."""
 
     name: str
@@ -82,7 +78,7 @@ class MqttLink(Frozen, tag="mqtt"):
 Link: TypeAlias = ModbusTcpLink | MqttLink
 
 
-class ModbusPoint(Frozen, tag="modbus"):
+class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True, tag="modbus"):
     """Where a tag lies in a Modbus unit. `address` is the protocol's, counted from 0."""
 
     unit: int
@@ -97,7 +93,7 @@ class ModbusPoint(Frozen, tag="modbus"):
     writable: bool = False
 
 
-class MqttPoint(Frozen, tag="mqtt"):
+class MqttPoint(msgspec.Struct, frozen=True, kw_only=True, tag="mqtt"):
     """Which messages carry a tag. `field` is the path to the value in a JSON object, empty for a bare payload."""
 
     topic: str
@@ -111,7 +107,7 @@ class MqttPoint(Frozen, tag="mqtt"):
 Point: TypeAlias = ModbusPoint | MqttPoint
 
 
-class Tag(Frozen):
+class Tag(msgspec.Struct, frozen=True, kw_only=True):
     """One value of one device. `name` is `device.tag`."""
 
     name: str
@@ -129,12 +125,12 @@ class Tag(Frozen):
     scada: bool = True
 
 
-class Device(Frozen):
+class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
 
 
-class PidLoop(Frozen):
+class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
     """A PID loop in ISA form: u = kp · (e + ∫e/ti + td · de/dt). Input and output are full tag names."""
 
     name: str
@@ -157,7 +153,7 @@ class PidLoop(Frozen):
     stale_after_ns: int
 
 
-class Uplink(Frozen):
+class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     """Where records go, which, and how much may wait."""
 
     name: str
@@ -171,7 +167,7 @@ class Uplink(Frozen):
     acknowledge_timeout_ns: int
 
 
-class Scada(Frozen):
+class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """The Modbus server. `units` maps device name to unit id; loops answer on `loops_unit`."""
 
     host: str
@@ -185,12 +181,12 @@ class Scada(Frozen):
     lock_file: Path
 
 
-class Http(Frozen):
+class Http(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
 
 
-class Settings(Frozen):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration, whole."""
 
     path: Path
