@@ -42,7 +42,7 @@ class MqttVersion(StrEnum):
     V5 = "5"
 
 
-class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True, tag="modbus_tcp"):
+class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
     """One TCP connection, shared by all units behind it."""
 
     name: str
@@ -68,7 +68,7 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_s: int = 30
 
 
-class MqttLink(msgspec.Struct, frozen=True, kw_only=True, tag="mqtt"):
+class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
     """One session with a broker."""
 
     name: str
@@ -78,7 +78,7 @@ class MqttLink(msgspec.Struct, frozen=True, kw_only=True, tag="mqtt"):
 Link: TypeAlias = ModbusTcpLink | MqttLink
 
 
-class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True, tag="modbus"):
+class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a tag lies in a Modbus unit. `address` is the protocol's, counted from 0."""
 
     unit: int
@@ -93,7 +93,7 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True, tag="modbus"):
     writable: bool = False
 
 
-class MqttPoint(msgspec.Struct, frozen=True, kw_only=True, tag="mqtt"):
+class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Which messages carry a tag. `field` is the path to the value in a JSON object, empty for a bare payload."""
 
     topic: str
