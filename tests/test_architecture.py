@@ -31,9 +31,31 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 PURE = ("gateway.core", "gateway.protocol")
 IMPURE_MODULES = {
-    "asyncio", "ctypes", "datetime", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "select",
-    "signal", "socket", "sqlite3", "sqlite_utils", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "uvloop", "zoneinfo",
-}  # fmt: skip
+    "asyncio",
+    "ctypes",
+    "datetime",
+    "http",
+    "io",
+    "logging",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "select",
+    "signal",
+    "socket",
+    "sqlite3",
+    "sqlite_utils",
+    "ssl",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "uvloop",
+    "zoneinfo",
+}
 MAY_IMPORT_NUMBA = ("gateway.core.kernels", "gateway.control", "gateway.protocol")
 # hil ships in the wheel for the demo and the benchmarks; the daemon itself must never load it.
 MAY_IMPORT_HIL = ("gateway.cli.demo", "gateway.cli.bench", "gateway.runtime.benches", "gateway.runtime.demo")
