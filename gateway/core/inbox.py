@@ -16,6 +16,13 @@ import numpy as np
 from gateway.core.readings import Reading
 from gateway.core.types import SAMPLE, Samples
 
+METRICS = (
+    ("fieldgate_inbox_accepted_samples_total", "counter", "Samples taken into a lane."),
+    ("fieldgate_inbox_dropped_samples_total", "counter", "Samples refused because their lane was full."),
+    ("fieldgate_inbox_depth_samples", "gauge", "Samples that wait in a lane."),
+    ("fieldgate_inbox_capacity_samples", "gauge", "Samples that a lane holds."),
+)
+
 
 class Lane:
     """A bounded ring of samples from one source.

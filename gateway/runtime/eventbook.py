@@ -48,9 +48,9 @@ class EventBook:
             taken.append(self._outgoing.popleft())
         return taken
 
-    def latest(self, count: int) -> list[Event]:
-        """The latest events, newest first."""
-        return list(self._kept)[: -count - 1 : -1]
+    def kept(self) -> list[Event]:
+        """The events that are kept, oldest first."""
+        return list(self._kept)
 
     def readings(self) -> Iterator[Reading]:
         for severity, count in self._counts.items():

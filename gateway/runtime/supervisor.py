@@ -51,7 +51,7 @@ class Supervisor:
             try:
                 await run()
                 what = "ended by itself"
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the one place that does
                 _log.exception("%s failed", name)
                 what = f"failed: {type(error).__name__}: {error}"
             if self._now_ns() - started_ns > RESTART_S_MAX * 1e9:

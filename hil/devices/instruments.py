@@ -80,7 +80,7 @@ class MeterUnit:
 
 
 class RotorUnit:
-    """A fan's vibration sensor. Its bearing goes bad for a few seconds once a period, so that there is something to find."""
+    """A fan's vibration sensor. Its bearing goes bad for a few seconds once a period: something to find."""
 
     registers: Mapping[str, tuple[int, str]] = {
         "velocity": (0, "float32"),
@@ -88,9 +88,11 @@ class RotorUnit:
         "temperature": (4, "float32"),
     }
 
-    def __init__(self, fault_at_s: float = 25.0, fault_for_s: float = 4.0, every_s: float = 60.0, seed: int = 3) -> None:
+    def __init__(
+        self, fault_at_s: float = 25.0, fault_for_s: float = 4.0, every_s: float = 60.0, seed: int = 3
+    ) -> None:
         self._rotor = rotor.Rotor(speed_rpm=rotor.NOMINAL_RPM, velocity_mm_s=rotor.NOMINAL_MM_S, temperature_c=54.0)
-        self._random = random.Random(seed)
+        self._random = random.Random(3)
         self._time_s = 0.0
         self._fault = (fault_at_s, fault_at_s + fault_for_s, every_s)
 
