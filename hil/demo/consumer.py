@@ -24,6 +24,7 @@ class Consumer:
 
     def __init__(self, path: Path, *, broker_port: int, topic: str) -> None:
         self.receiver = Receiver(path)
+        self._path = path
         self._broker_port = broker_port
         self._topic = topic
 
@@ -39,6 +40,16 @@ class Consumer:
                     await self._take(client)
             except aiomqtt.MqttError:
                 await asyncio.sleep(0.5)
+
+    def stored_twice(self) -> int:
+        """Identities that stand in the receiver's table more than once."""
+        self.receiver.commit()
+        with closing(sqlite3.connect(self._path, timeout=5)) as connection:
+            (twice,) = connection.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM records GROUP BY gateway, stream, segment, sequence"
+                " HAVING count(*) > 1)"
+            ).fetchone()
+        return int(twice)
 
     async def _take(self, client: aiomqtt.Client) -> None:
         loop = asyncio.get_running_loop()

@@ -199,6 +199,7 @@ class Demo:
         anomalies = [e for e in self._status["events"] if e["kind"].startswith("alarm")]
         promises = {
             "nothing is missing": missing == 0 and received.missing == 0,
+            "nothing is stored twice": consumer.stored_twice() == 0,
             "the tank's level is within 2 % of its setpoint": off <= SETTLED_WITHIN,
             "the uplink was down and came back": self._outage_s > 0,
             "the gateway stopped cleanly": exit_code == 0,
@@ -215,7 +216,7 @@ class Demo:
             "records_received": received.received,
             "records_waiting_at_stop": given.waiting,
             "records_missing": missing,
-            "records_duplicated": 0,
+            "records_duplicated": consumer.stored_twice(),
             "duplicates_discarded": received.duplicates,
             "tank_setpoint_percent": loop["setpoint"],
             "tank_level_percent": round(loop["process_value"], 3),

@@ -82,12 +82,12 @@ class View:
     def _control(self) -> RenderableType:
         lines = []
         for loop in self._status["loops"][:1]:
-            value, output = loop["process_value"], loop["output"]
+            level, valve = _number(loop["process_value"]), _number(loop["output"])
             lines = [
-                f"{loop['input']:<14} {value if value is not None else float('nan'):7.2f} {loop['unit']:<3} "
-                f"setpoint {loop['setpoint']:g}  {sparkline(self._level, 55, 70)}",
-                f"{loop['output_tag']:<14} {output if output is not None else float('nan'):7.2f} {loop['output_unit']:<3} "
-                f"{loop['mode']:<13} {sparkline(self._valve, 0, 100)}",
+                f"{loop['input']:<14} {level} {loop['unit']:<3} setpoint {loop['setpoint']:<8g} "
+                f"{sparkline(self._level, 55, 70)}",
+                f"{loop['output_tag']:<14} {valve} {loop['output_unit']:<3} {loop['mode']:<17} "
+                f"{sparkline(self._valve, 0, 100)}",
             ]
         return Panel("\n".join(lines), title="control, every 20 ms", title_align="left")
 
@@ -117,3 +117,7 @@ class View:
 
 def _milliseconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} ms"
+
+
+def _number(value: float | None) -> str:
+    return f"{'–':>7}" if value is None else f"{value:7.2f}"
