@@ -30,6 +30,9 @@ class Breaker:
         return self.failures < self._failures_max or now_ns >= self.retry_ns
 
     def failed(self, now_ns: int) -> None:
+        """A request that was under way when it opened, and fails after, is no further failure."""
+        if not self.allows(now_ns):
+            return
         self.failures += 1
         if self.is_open:
             self.retry_ns = now_ns + self._backoff.delay_ns(self.failures - self._failures_max + 1, self._seed)

@@ -11,7 +11,7 @@ A reply passes three gates, each with its own reaction:
 3. The request (`check_read`, `check_write`): unit, function, byte count, echo. The header has delimited the frame, so
    the stream is still sound: `ReplyError` fails this request alone, and the connection stays.
 
-An exception reply is neither: the device understood and refused (`DeviceException`).
+An exception reply is neither: the device understood and refused (`DeviceRefusedError`).
 
 Source: MODBUS Messaging on TCP/IP V1.0b, 3.1; MODBUS Application Protocol V1.1b3, sections 6 and 7.
 """
@@ -52,7 +52,7 @@ class ReplyError(Exception):
     """A well-framed reply that does not fit its request. The request has failed; the connection stays."""
 
 
-class DeviceException(Exception):
+class DeviceRefusedError(Exception):
     """The device refused, with an exception code (specification, section 7)."""
 
     def __init__(self, code: int) -> None:
@@ -84,7 +84,8 @@ class Request:
 
 def _request(unit: int, function: int, address: int, count: int, reply_bytes: int, tail: bytes) -> Request:
     assert 0 <= unit <= 255
-    assert 0 <= address and address + count <= 65_536
+    assert address >= 0
+    assert address + count <= 65_536
     body = struct.pack(">HHBBH", 0, 4 + len(tail), unit, function, address) + tail
     return Request(unit, function, address, count, reply_bytes, body)
 
@@ -195,21 +196,21 @@ class ResponseFramer:
 
 
 def _check_heading(request: Request, reply: Reply, buffer: bytearray) -> int:
-    """Unit and function; returns the number of data bytes. An exception reply raises DeviceException."""
+    """Unit and function; returns the number of data bytes. An exception reply raises DeviceRefusedError."""
     if reply.unit != request.unit:
         raise ReplyError(f"reply from unit {reply.unit} to a request for unit {request.unit}")
     size = reply.stop - reply.start
     if reply.function == request.function | EXCEPTION_BIT:
         if size != 1:
             raise ReplyError(f"exception reply with {size} data bytes in place of 1")
-        raise DeviceException(buffer[reply.start])
+        raise DeviceRefusedError(buffer[reply.start])
     if reply.function != request.function:
         raise ReplyError(f"reply with function {reply.function} to a request with function {request.function}")
     return size
 
 
 def check_read(request: Request, reply: Reply, buffer: bytearray) -> int:
-    """Where in `buffer` the `request.reply_bytes` data bytes begin; raises ReplyError or DeviceException."""
+    """Where in `buffer` the `request.reply_bytes` data bytes begin; raises ReplyError or DeviceRefusedError."""
     if reply.unit == request.unit and reply.function == request.function:
         size = reply.stop - reply.start
     else:
@@ -223,7 +224,7 @@ def check_read(request: Request, reply: Reply, buffer: bytearray) -> int:
 
 
 def check_write(request: Request, reply: Reply, buffer: bytearray) -> None:
-    """A write's reply echoes address and value, or address and count; raises ReplyError or DeviceException."""
+    """A write's reply echoes address and value, or address and count; raises ReplyError or DeviceRefusedError."""
     size = _check_heading(request, reply, buffer)
     echo = request.body[MBAP_BYTES - 1 : MBAP_BYTES + 3]
     if size != len(echo) or buffer[reply.start : reply.stop] != echo:
