@@ -16,6 +16,7 @@ import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.ports import Clock
 from gateway.core.record import AGGREGATE
 from gateway.core.types import NS_PER_S, Kind, Quality
 from gateway.core.view import DEVICE, LIVE, LOOP, ControlView, Mode, PlantView
@@ -245,18 +246,19 @@ def points_of(registers: RegisterMap) -> dict[tuple[int, str], Point]:
 
 
 class Bench:
-    """A server over a fake plant, with a clock that stands still until a test moves it, unless `runs`."""
+    """A server over a fake plant, with a clock that stands still until a test moves it (`clock` may run instead)."""
 
-    def __init__(self, settings: Settings, *, with_control: bool = True) -> None:
+    def __init__(self, settings: Settings, *, with_control: bool = True, locked: tuple[Entry, ...] = ()) -> None:
         assert settings.scada is not None
         self.settings = settings
         self.now_ns = 1_000 * NS_PER_S
+        self.clock: Clock = lambda: self.now_ns
         self.beats = 0
         self.events: list[Event] = []
         self.model = model_of(settings)
         self.plant = FakePlant(self.model)
         self.control = FakeControl(len(settings.loops))
-        self.registers = map_of(settings)
+        self.registers = map_of(settings, locked)
         self.points = points_of(self.registers)
         self.server = ScadaServer(
             settings=settings.scada,
@@ -265,7 +267,7 @@ class Bench:
             control=self.control if with_control else None,
             model=self.model,
             loops=tuple(loop.name for loop in settings.loops),
-            now_ns=lambda: self.now_ns,
+            now_ns=lambda: self.clock(),
             heartbeat=lambda: self.beats,
             emit=self.events.append,
         )
