@@ -126,8 +126,14 @@ def test_only_setpoint_output_and_mode_of_a_loop_can_be_writable(name: str) -> N
 
 
 def test_a_shown_tag_whose_device_has_no_unit_is_refused() -> None:
-    with pytest.raises(MapError, match="give `pump` a unit"):
+    with pytest.raises(MapError, match="name `pump` under"):
         map_of(settings_of([tag("pump.speed")], {}))
+
+
+def test_a_device_of_which_nothing_is_shown_takes_no_block() -> None:
+    points = points_of(map_of(settings_of([tag("a.x", scada=False), tag("b.x")], {"a": 1, "b": 1})))
+    assert points[1, "b/quality"].address == 1_000
+    assert (1, "a/quality") not in points
 
 
 def test_durations_are_written_in_the_largest_unit_that_fits() -> None:

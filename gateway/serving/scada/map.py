@@ -1,5 +1,7 @@
 """The register map: which point lies where, as a pure function of the settings and the lock file's entries.
 
+A unit shows the tags that the settings select, and rolls up the devices to which they belong.
+
 What the lock knows keeps its block. What is new gets the block after the highest that was ever given in its area,
 in the order of the configuration; so a tag put into the middle of the file moves nobody. What has gone is reserved.
 
@@ -191,18 +193,19 @@ def _wanted(settings: Settings, scada: Scada) -> Iterator[Block]:
     for loop in settings.loops:
         unit_text = tags[loop.input].unit
         yield Block(scada.loops_unit, 0, Area.LOOP, f"control.{loop.name}", loop.name, Type.FLOAT32, 0, unit_text)
-    for device, unit in scada.units.items():
-        yield Block(unit, 0, Area.DEVICE, device, device, Type.FLOAT32, 0, "")
-    for name in scada.tags:
-        yield from _tag_blocks(tags[name], scada)
+    shown = [tags[name] for name in scada.tags]
+    for tag in shown:
+        if tag.device not in scada.units:
+            raise MapError(
+                f"scada: tag `{tag.name}` is shown but its device has no unit; name `{tag.device}` under scada.units"
+            )
+    for device in dict.fromkeys(tag.device for tag in shown):
+        yield Block(scada.units[device], 0, Area.DEVICE, device, device, Type.FLOAT32, 0, "")
+    for tag in shown:
+        yield from _tag_blocks(tag, scada.units[tag.device])
 
 
-def _tag_blocks(tag: Tag, scada: Scada) -> Iterator[Block]:
-    if tag.device not in scada.units:
-        raise MapError(
-            f"scada: tag `{tag.name}` is shown but its device has no unit; give `{tag.device}` a unit under scada.units"
-        )
-    unit = scada.units[tag.device]
+def _tag_blocks(tag: Tag, unit: int) -> Iterator[Block]:
     yield Block(unit, 0, Area.TAG, tag.name, tag.name, TYPE_OF_KIND[tag.kind], 0, tag.unit)
     for window_ns in tag.windows_ns:
         key = f"{tag.name}/{duration_text(window_ns)}"
