@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from gateway.core.engine import Engine
-from gateway.core.histogram import SIZE, copy_reading
+from gateway.core.histogram import SIZE
 from gateway.core.inbox import Inbox
 from gateway.core.kernels.histogram import observe, observe_arrivals
 from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX
 from gateway.core.ports import Clock
-from gateway.core.readings import HistogramReading, Reading
+from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.record import RecordDraft
 from gateway.core.types import SAMPLE
 from gateway.runtime.eventbook import EventBook
@@ -124,9 +124,9 @@ class EngineThread:
         self.cycle()
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
-        yield copy_reading("fieldgate_sample_to_aggregate_seconds", self._to_aggregate)
+        yield histogram_reading("fieldgate_sample_to_aggregate_seconds", self._to_aggregate)
         # One fused kernel makes the aggregates and the score of a sample, so the two latencies are the same samples.
-        yield copy_reading("fieldgate_sample_to_score_seconds", self._to_aggregate)
-        yield copy_reading("fieldgate_engine_cycle_seconds", self._cycle)
+        yield histogram_reading("fieldgate_sample_to_score_seconds", self._to_aggregate)
+        yield histogram_reading("fieldgate_engine_cycle_seconds", self._cycle)
         yield Reading("fieldgate_engine_cycles_total", self.cycles)
         yield Reading("fieldgate_engine_overruns_total", self.overruns)

@@ -192,7 +192,8 @@ class Plant:
         scada = self.settings.scada
         assert scada is not None
         registers = build_map(self.settings, scada, lock.load(scada.lock_file))
-        lock.save(scada.lock_file, registers.entries)
+        if registers.lock_changed:
+            lock.save(scada.lock_file, registers.lock)
         return ScadaServer(
             settings=scada,
             registers=registers,
