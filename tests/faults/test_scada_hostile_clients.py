@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections.abc import Callable
 
@@ -147,6 +148,29 @@ def test_a_client_that_does_not_read_is_cut_off_and_costs_bounded_memory(monkeyp
             good[1].close()
 
     uvloop.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_clients_that_vanish_in_the_middle_of_a_flood_leave_nothing_behind() -> None:
+    async def scenario() -> None:
+        complaints: list[object] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        async with serving(Bench(boiler_house())) as bench:
+            for number in range(60):
+                link = socket.create_connection((HOST, bench.server.port))
+                link.setblocking(False)
+                link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                await loop.sock_sendall(link, read_request(5_000, 30) * 2_000)
+                if number % 2:
+                    await asyncio.sleep(0)
+                link.close()
+            await eventually(lambda: bench.counted("clients") == 0)
+            good = await asyncio.open_connection(HOST, bench.server.port)
+            assert await ask_heartbeat(*good) == 0
+            good[1].close()
+        assert complaints == []
+
+    uvloop.run(scenario())
 
 
 def _port(writer: asyncio.StreamWriter) -> int:

@@ -236,13 +236,8 @@ def map_of(settings: Settings, locked: tuple[Entry, ...] = ()) -> RegisterMap:
 
 
 def points_of(registers: RegisterMap) -> dict[tuple[int, str], Point]:
-    """The points by unit and key, without the bits, whose keys repeat `alarm`."""
-    return {
-        (unit, point.key): point
-        for unit in registers.units
-        for point in registers.points(unit)
-        if point.type.value != "bool"
-    }
+    """The points by unit and key."""
+    return {(unit, point.key): point for unit in registers.units for point in registers.points(unit)}
 
 
 class Bench:

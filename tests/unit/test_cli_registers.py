@@ -39,7 +39,8 @@ def test_the_csv_is_the_map_and_nothing_but_the_map(settings: Settings, monkeypa
     lines = list(csv.DictReader(out.splitlines()))
     registers = map_of(settings)
     assert len(lines) == sum(1 for unit in registers.units for _ in registers.points(unit))
-    by_key = {(line["unit"], line["key"]): line for line in lines if line["type"] != "bool"}
+    assert len({(line["unit"], line["key"]) for line in lines}) == len(lines)
+    by_key = {(line["unit"], line["key"]): line for line in lines}
     assert by_key["1", "boiler.valve/value"] == {
         "unit": "1",
         "address": "5010",

@@ -100,7 +100,7 @@ class Blocks:
 
 
 _ALARM_BITS: Final = (
-    Field("alarm", 0, Type.BOOL),
+    Field("alarm_any", 0, Type.BOOL),
     Field("alarm_low", 1, Type.BOOL),
     Field("alarm_high", 2, Type.BOOL),
     Field("alarm_score", 3, Type.BOOL),

@@ -290,15 +290,16 @@ class _Client(asyncio.BufferedProtocol):
             self._close()
             return
         self._send(answers)
-        if nbytes == READ_BYTES and not self._is_paused:
+        if nbytes == READ_BYTES and self._may_read():
             # There is more: let the others have their turn first.
             self._transport.pause_reading()
             self._loop.call_soon(self._listen)
 
     def pause_writing(self) -> None:
         """The answers are not read: do not take more requests, and do not wait for ever."""
+        if self._may_read():
+            self._transport.pause_reading()
         self._is_paused = True
-        self._transport.pause_reading()
         self._set_deadline(UNREAD_S)
 
     def resume_writing(self) -> None:
@@ -316,8 +317,11 @@ class _Client(asyncio.BufferedProtocol):
             self._server.audit.behaved(self.host)
 
     def _listen(self) -> None:
-        if not self._is_paused and not self._is_closing:
+        if self._may_read():
             self._transport.resume_reading()
+
+    def _may_read(self) -> bool:
+        return not (self._is_paused or self._is_closing or self._transport.is_closing())
 
     def _close(self) -> None:
         """Send what was answered, then close; a client that does not read it is cut off like any other."""
