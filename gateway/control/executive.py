@@ -5,7 +5,8 @@ due, reacts, and calls nothing but libc. It takes no lock and allocates nothing.
 its stop flag and moves its heartbeat.
 
 At a stop it writes the declared fail-safe outputs, waits for their acknowledgement (at most `FAREWELL_NS`) and closes
-every descriptor it was given, those included that it had not taken yet. A loop without one holds its output.
+every descriptor it was given, those included that it had not taken yet. A loop without one holds its output; at a
+handover, to the executive of another configuration, all do.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def farewell(b: Blocks) -> None:
     end_ns = now_ns + FAREWELL_NS
     for loop in range(len(b.loops)):
         b.loops[loop, at.WRITE_WANTED] = at.NOTHING
-        if b.loops[loop, at.OUTPUT_KNOWN] and b.loops[loop, at.HAS_FAILSAFE]:
+        is_handover = load_acquire(b.words, at.STOP) == at.STOP_FOR_HANDOVER
+        if b.loops[loop, at.OUTPUT_KNOWN] and b.loops[loop, at.HAS_FAILSAFE] and not is_handover:
             react.hold_failsafe(b, loop)
     awaited = True
     while awaited and now_ns < end_ns:

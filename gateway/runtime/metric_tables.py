@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.control import handle
+from gateway.control import metrics
 from gateway.core import engine, inbox
 from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.scada import server
@@ -14,7 +14,7 @@ TABLES = (
     inbox.METRICS,
     modbus.METRICS,
     mqtt.METRICS,
-    handle.METRICS,
+    metrics.METRICS,
     worker.METRICS,
     delivery.METRICS,
     server.METRICS,

@@ -30,6 +30,7 @@ from gateway.sources.mqtt import MqttSource
 
 ENGINE_STOP_S = 2.0
 CONTROL_STOP_S = 1.5
+STATE_CHANGES_EVERY_CYCLES = 10
 CONTROL_LANE_WEIGHT = 4
 """The executive's samples are few and dear: when all lanes are full they get four shares."""
 
@@ -126,7 +127,7 @@ class Plant:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
         await supervisor.stop(*(f"link {name}" for name in self.sources))
         if self.executive is not None:
-            await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, hold=is_reload)
+            await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
         if self.scada is not None:
             await self.scada.stop()
         if not await asyncio.to_thread(self.thread.stop, ENGINE_STOP_S):
@@ -144,7 +145,8 @@ class Plant:
         """When each thread that matters last finished a cycle, engine time; 0 before the first."""
         beats = {"engine": self.thread.heartbeat_ns()}
         if self.executive is not None:
-            beats["control"] = self.executive.heartbeat_ns()
+            beat_ns = self.executive.heartbeat_ns()
+            beats["control"] = beat_ns + self._clock.offset_ns if beat_ns else 0
         return beats
 
     def measured(self) -> Iterator[Measured]:
@@ -183,7 +185,12 @@ class Plant:
         return ControlExecutive(
             loops=self.settings.loops,
             tags={tag.name: (row, tag) for row, tag in enumerate(self.settings.tags)},
-            links={link.name: link for link in self.settings.links if isinstance(link, ModbusTcpLink)},
+            links={
+                device.name: link
+                for device in self.settings.devices
+                for link in self.settings.links
+                if link.name == device.link and isinstance(link, ModbusTcpLink)
+            },
             now_ns=self._clock,
             emit=self._book.emit,
         )
@@ -210,4 +217,5 @@ class Plant:
         """Before each drain, on the engine's thread."""
         assert self.executive is not None
         self.executive.drain_into(self._control_lane)
-        self.executive.poll_state_changes()
+        if self.thread.cycles % STATE_CHANGES_EVERY_CYCLES == 0:
+            self.executive.poll_state_changes()

@@ -99,7 +99,20 @@ class Way:
     def state(self) -> UplinkState | None:
         if self.delivery is None or self._settings is None:
             return None
-        return self.delivery.state(bytes_max=self._settings.buffer_bytes_max)
+        seen = self.worker.snapshot()
+        return UplinkState(
+            name=self.delivery.name,
+            is_connected=self.delivery.is_up,
+            since_ns=self.delivery.since_ns,
+            detail=self.delivery.detail,
+            waiting_records=seen.records,
+            waiting_bytes=seen.bytes,
+            bytes_max=self._settings.buffer_bytes_max,
+            oldest_ns=seen.oldest_ns[0] if seen.oldest_ns else None,
+            segments=seen.segments_open + seen.segments_closed,
+            delivered_records=self.delivery.acknowledged,
+            dropped_records=sum(count for what, count in seen.counts.items() if what[0] == "dropped"),
+        )
 
     def measured(self) -> Iterator[Measured]:
         yield self.worker

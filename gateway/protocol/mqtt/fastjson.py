@@ -324,9 +324,7 @@ def decode(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tuple[int
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def put_samples(
-    table: Table, t: int, samples: Samples, n: int, source_ns: int, arrival_ns: int, quality: int
-) -> int:
+def put_samples(table: Table, t: int, samples: Samples, n: int, source_ns: int, arrival_ns: int, quality: int) -> int:
     """The cells in scratch as samples from index n on; returns the index after them."""
     first = table.topics[t]["first"]
     for k in range(table.topics[t]["count"]):

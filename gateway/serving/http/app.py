@@ -119,9 +119,7 @@ def _health(answer: HealthAnswer) -> Response:
 class Routes:
     """The handlers and what they read from."""
 
-    def __init__(
-        self, *, source: StatusSource, registry: CollectorRegistry, recorder: Recorder, now_ns: Clock
-    ) -> None:
+    def __init__(self, *, source: StatusSource, registry: CollectorRegistry, recorder: Recorder, now_ns: Clock) -> None:
         self._source = source
         self._registry = registry
         self._recorder = recorder

@@ -140,9 +140,7 @@ class HttpServer:
         self._host = host
         self._wanted_port = port
         self._state = Connections(answer_s_max)
-        self.collector = GatewayCollector(
-            tables=[METRICS, *tables], measured=lambda: (self, *source.measured())
-        )
+        self.collector = GatewayCollector(tables=[METRICS, *tables], measured=lambda: (self, *source.measured()))
         registry = make_registry(self.collector, BuildCollector(gateway_id=source.gateway_id, build=build))
         recorder = Recorder()
         routes = Routes(source=source, registry=registry, recorder=recorder, now_ns=now_ns)
