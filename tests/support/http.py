@@ -253,8 +253,8 @@ class FakeSource:
             Event(START_NS + NS_PER_S, Severity.NOTICE, "link.up", "plc-1", "connected to 10.0.0.5:502"),
             Event(START_NS + 3 * NS_PER_S, Severity.WARNING, "device.silent", SILENT, "no reply in 3 polls; probing"),
             Event(START_NS + 9 * NS_PER_S, Severity.ERROR, "link.down", "hall-b", "10.0.1.9:502: refused"),
-            Event(START_NS + 21 * NS_PER_S, Severity.WARNING, "loop.failsafe", "header-pressure", "input bad: output 0 %"),
-            Event(START_NS + 30 * NS_PER_S, Severity.WARNING, "alarm.on", "pump-03.vibration", "score 0.94 is above 0.9"),
+            Event(START_NS + 21 * NS_PER_S, Severity.WARNING, "loop.failsafe", "header-pressure", "bad input: 0 %"),
+            Event(START_NS + 30 * NS_PER_S, Severity.WARNING, "alarm.on", "pump-03.vibration", "score 0.94 above 0.9"),
         ]  # fmt: skip
 
     def health(self) -> Health:
