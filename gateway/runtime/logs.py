@@ -62,7 +62,7 @@ class Readable(logging.Formatter):
 
 
 def is_journal(environment: Mapping[str, str], stream: TextIO) -> bool:
-    """Whether `stream` is the journal's own. JOURNAL_STREAM alone does not tell: children inherit it, then are redirected."""
+    """Whether `stream` is the journal's own. JOURNAL_STREAM alone may be inherited past a redirection."""
     device, _, inode = environment.get("JOURNAL_STREAM", "").partition(":")
     if not inode:
         return False
@@ -92,7 +92,7 @@ def set_up_logs(*, level: str, environment: Mapping[str, str], stream: TextIO) -
 def _journal_handler() -> logging.Handler:
     from systemd import journal
 
-    class EventHandler(journal.JournalHandler):  # type: ignore[misc]
+    class EventHandler(journal.JournalHandler):
         @staticmethod
         def map_priority(levelno: int) -> int:
             return syslog_level(levelno)

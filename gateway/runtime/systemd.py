@@ -113,9 +113,7 @@ class WatchdogTimeout:
         if not text or environment.get("WATCHDOG_PID", str(pid)) != str(pid):
             return None
         if not (text.isascii() and text.isdigit() and int(text) > 0):
-            raise NotifyEnvironmentInvalid(
-                f"WATCHDOG_USEC={text}: not a number of microseconds; unset it to run without"
-            )
+            raise NotifyEnvironmentInvalid(f"WATCHDOG_USEC={text}: no number of microseconds; unset it to run without")
         return cls(ns=int(text) * NS_PER_US)
 
 

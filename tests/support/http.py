@@ -72,7 +72,7 @@ def make_model() -> Model:
             unit=unit,
             stale_after_ns=2 * NS_PER_S,
             windows_ns=(10 * NS_PER_S, 300 * NS_PER_S) if point == "temperature" else (60 * NS_PER_S,),
-            alarm_score=6.0,
+            alarm_score=0.9,
         )
         for device, (name, _) in enumerate(DEVICES)
         for point, unit, _, _ in POINTS
@@ -109,13 +109,13 @@ class FakePlantView:
             out[at] = self._record(int(row), now_ns)
         return out
 
-    def _record(self, row: int, now_ns: int) -> np.void:
+    def _record(self, row: int, now_ns: int) -> Samples:
         record = np.zeros((), LIVE)
         tag = self.model.tags[row]
         _, _, mean, swing = POINTS[row % len(POINTS)]
         acquired_ns = now_ns - (row * 7 % 100) * NS_PER_MS
         record["quality"] = Quality.GOOD
-        record["score"] = 0.6 + 0.5 * math.sin(row) ** 2
+        record["score"] = 0.2 + 0.3 * math.sin(row) ** 2
         if tag.name.startswith(SILENT):
             record["quality"] = Quality.UNCERTAIN_STALE
             acquired_ns = START_NS
@@ -123,7 +123,7 @@ class FakePlantView:
             record["quality"] = Quality.BAD_NOT_INITIALISED
             acquired_ns = 0
         elif tag.name == "pump-03.vibration":
-            record["score"], record["alarms"] = 7.4, 4
+            record["score"], record["alarms"] = 0.94, 4
         elif tag.name == "boiler.level":
             record["quality"] = Quality.UNCERTAIN_OUT_OF_RANGE
             record["alarms"] = 2
@@ -132,7 +132,7 @@ class FakePlantView:
         else:
             record["value"] = mean + swing * math.sin(now_ns / NS_PER_S / (9 + row % 7) + row)
         record["row"], record["source_ns"], record["arrival_ns"] = row, acquired_ns, acquired_ns
-        return record[()]
+        return record
 
     def aggregates(self, rows: npt.NDArray[np.int32]) -> Samples:
         out = []
@@ -141,7 +141,7 @@ class FakePlantView:
             for window_ns in self.model.tags[row].windows_ns:
                 record = np.zeros((), AGGREGATE)
                 record["row"], record["quality"], record["window_ns"] = row, Quality.GOOD, window_ns
-                if not self.model.tags[row].name == "press-2.pressure":
+                if self.model.tags[row].name != "press-2.pressure":
                     record["count"] = window_ns // (100 * NS_PER_MS)
                 record["mean"], record["sd"] = mean + 0.1, swing / math.sqrt(2)
                 record["min"], record["max"] = mean - swing, mean + swing
@@ -252,9 +252,9 @@ class FakeSource:
             Event(START_NS, Severity.NOTICE, "gateway.ready", "boiler-house", "232 tags of 29 devices, 3 loops"),
             Event(START_NS + NS_PER_S, Severity.NOTICE, "link.up", "plc-1", "connected to 10.0.0.5:502"),
             Event(START_NS + 3 * NS_PER_S, Severity.WARNING, "device.silent", SILENT, "no reply in 3 polls; probing"),
-            Event(START_NS + 9 * NS_PER_S, Severity.ERROR, "link.down", "hall-b", "10.0.1.9:502 refused the connection"),
-            Event(START_NS + 21 * NS_PER_S, Severity.WARNING, "loop.failsafe", "header-pressure", "input is bad: output 0 %"),
-            Event(START_NS + 30 * NS_PER_S, Severity.WARNING, "alarm.on", "pump-03.vibration", "score 7.4 is above 6"),
+            Event(START_NS + 9 * NS_PER_S, Severity.ERROR, "link.down", "hall-b", "10.0.1.9:502: refused"),
+            Event(START_NS + 21 * NS_PER_S, Severity.WARNING, "loop.failsafe", "header-pressure", "bad input: 0 %"),
+            Event(START_NS + 30 * NS_PER_S, Severity.WARNING, "alarm.on", "pump-03.vibration", "score 0.94 above 0.9"),
         ]  # fmt: skip
 
     def health(self) -> Health:

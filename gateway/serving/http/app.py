@@ -10,7 +10,6 @@ included, and counts.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ from gateway.serving.http.build import (
 from gateway.serving.http.metrics import MetricTable
 from gateway.serving.http.recorder import Recorder
 from gateway.serving.http.search import Finder
-from gateway.serving.http.status import Answer, HealthAnswer, StatusSource
+from gateway.serving.http.status import HealthAnswer, StatusSource
 
 BODY_BYTES_MAX: Final = 65_536
 """Body of one request. More, or a body of unsaid length, is refused unread."""
@@ -108,7 +107,7 @@ def _whole(request: Request, name: str, *, default: int, low: int, high: int) ->
     return int(text)
 
 
-def _json(answer: Answer, status_code: int = 200) -> Response:
+def _json(answer: msgspec.Struct, status_code: int = 200) -> Response:
     return Response(msgspec.json.encode(answer), status_code, media_type="application/json")
 
 
@@ -200,10 +199,11 @@ class Guard:
     `connections` counts those open now; past `connections_max` a request is answered 503 at once.
     """
 
-    def __init__(self, app: ASGIApp, *, connections: Callable[[], int], connections_max: int) -> None:
+    def __init__(self, app: ASGIApp, *, connections: Callable[[], int], connections_max: int, now_ns: Clock) -> None:
         self._app = app
         self._connections = connections
         self._connections_max = connections_max
+        self._now_ns = now_ns
         self._answered: Counter[tuple[str, int]] = Counter()
         self._seconds = np.zeros(SIZE, np.int64)
         observe(np.zeros(SIZE, np.int64), 0)  # compiles now, so that the first request does not wait for it
@@ -216,7 +216,7 @@ class Guard:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began_ns = time.perf_counter_ns()
+        began_ns = self._now_ns()
         code = 500
         refusal = self._refusal(scope)
 
@@ -237,7 +237,7 @@ class Guard:
         finally:
             path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
             self._answered[path, code] += 1
-            observe(self._seconds, time.perf_counter_ns() - began_ns)
+            observe(self._seconds, self._now_ns() - began_ns)
 
     def _refusal(self, scope: Scope) -> Response | None:
         if self._connections() > self._connections_max:

@@ -37,8 +37,8 @@ from gateway.serving.http.status import (
     Health,
     HealthAnswer,
     LatencyStatus,
-    LinkState,
     LinksStatus,
+    LinkState,
     LinkStatus,
     LoopsAnswer,
     LoopStatus,
@@ -337,7 +337,7 @@ def _window_status(window: np.void) -> WindowStatus:
 
 
 def _age_s(then_ns: int, now_ns: int) -> float | None:
-    """None before anything was acquired: arrays start at time 0. A device's clock that runs ahead is no negative age."""
+    """None before anything was acquired (arrays start at time 0). A device's clock that runs ahead gives age 0."""
     return max(0, now_ns - then_ns) / NS_PER_S if then_ns > 0 else None
 
 

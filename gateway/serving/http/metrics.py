@@ -4,9 +4,9 @@ A component's module says which metrics it has in a table `METRICS` of (name, ty
 and hands them in. The table decides, not the reading: a reading that is not in it, that is of another type, or that
 repeats a series already told is left out and counted, because a scrape that fails as a whole hides everything else.
 
-Histograms of the core have 384 fine buckets; Prometheus gets `BOUNDS_S`. Regrouping is exact but for the one fine bucket
-that a bound cuts: it counts to the coarse bucket above, so a latency is never told as better than it was, and the bound
-is blurred by at most 1/16 of itself. `_sum` and `_count` are exact.
+Histograms of the core have 384 fine buckets; Prometheus gets those of `BOUNDS_NS`. Regrouping is exact but for the one
+fine bucket that a bound cuts: it counts to the coarse bucket above, so a latency is never told as better than it was,
+and the bound is blurred by at most 1/16 of itself. `_sum` and `_count` are exact.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from gateway.core.histogram import BUCKETS, bucket_upper_ns
 from gateway.core.readings import HistogramReading, Labels, Measured, Reading
@@ -43,7 +42,7 @@ BOUNDS_NS: Final = tuple(
 _UPPER_NS: Final = [bucket_upper_ns(index) for index in range(BUCKETS)]
 _WHOLE: Final = [int(np.searchsorted(_UPPER_NS, bound_ns, side="right")) for bound_ns in BOUNDS_NS]
 """For each bound, how many fine buckets lie below it as a whole."""
-_LE: Final = [floatToGoString(bound_ns / NS_PER_S) for bound_ns in BOUNDS_NS]
+_LE: Final = [f"{bound_ns / NS_PER_S:g}" for bound_ns in BOUNDS_NS]
 
 METRICS: MetricTable = (
     (

@@ -47,12 +47,12 @@ METRICS: MetricTable = (
 )
 
 
-class HttpAddressUnavailable(Exception):
-    """The server cannot listen where it was told to; the message says why and what to do."""
+class HttpServerFailed(Exception):
+    """The server did not start; the message says why."""
 
 
-class HttpServerFailed(RuntimeError):
-    """The server's thread ended or hung before it served anything."""
+class HttpAddressUnavailable(HttpServerFailed):
+    """The server cannot listen where it was told to; the message says where and what to do."""
 
 
 class Connection(H11Protocol):
@@ -124,7 +124,10 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """`tables` are the METRICS of all other components; `source.measured()` gives what they count, without the server."""
+    """`tables` are the METRICS of all other components; `source.measured()` gives those components, not this one.
+
+    `build` is told to Prometheus as labels of `fieldgate_build_info`.
+    """
 
     def __init__(
         self,
@@ -145,7 +148,10 @@ class HttpServer:
         recorder = Recorder()
         routes = Routes(source=source, registry=registry, recorder=recorder, now_ns=now_ns)
         self._guard = Guard(
-            make_app(routes), connections=lambda: len(self._state.connections), connections_max=CONNECTIONS_MAX
+            make_app(routes),
+            connections=lambda: len(self._state.connections),
+            connections_max=CONNECTIONS_MAX,
+            now_ns=now_ns,
         )
         config = uvicorn.Config(
             self._guard,
@@ -215,7 +221,9 @@ def _listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        raise HttpAddressUnavailable(f"{place}: {error.strerror}; write an address of this machine") from error
+        raise HttpAddressUnavailable(
+            f"{place}: {error.strerror}; write an address of this machine as `listen` in [http]"
+        ) from error
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -230,10 +238,10 @@ def _listen(host: str, port: int) -> socket.socket:
 def _remedy(error: OSError, port: int) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return f"another program has it (`ss -ltnp sport = :{port}` names it): stop that, or set another port in [http]"
+            return f"`ss -ltnp sport = :{port}` names the program that has it: stop that, or change `listen` in [http]"
         case errno.EACCES:
-            return "ports below 1024 need CAP_NET_BIND_SERVICE: set a port above in [http]"
+            return "ports below 1024 need CAP_NET_BIND_SERVICE: change `listen` in [http]"
         case errno.EADDRNOTAVAIL:
-            return "no interface of this machine has this address: set another host in [http]"
+            return "no interface of this machine has this address: change `listen` in [http]"
         case _:
-            return "set another host or port in [http]"
+            return "change `listen` in [http]"

@@ -133,11 +133,7 @@ class StatusSource(Protocol):
         ...
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """One JSON object of the API."""
-
-
-class Quantiles(Answer):
+class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     p50_ms: float | None
     p95_ms: float | None
@@ -145,7 +141,7 @@ class Quantiles(Answer):
     p999_ms: float | None
 
 
-class LatencyStatus(Answer):
+class LatencyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`recent` covers about the last minute, `total` all since the start."""
 
     title: str
@@ -154,7 +150,7 @@ class LatencyStatus(Answer):
     total: Quantiles
 
 
-class Rates(Answer):
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
     """Rates cover the last seconds; None until two readings lie far enough apart."""
 
     samples_per_s: float | None
@@ -162,7 +158,7 @@ class Rates(Answer):
     dropped_samples_total: int
 
 
-class LinkStatus(Answer):
+class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: str
     is_up: bool
@@ -171,7 +167,7 @@ class LinkStatus(Answer):
     detail: str
 
 
-class LinksStatus(Answer):
+class LinksStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Those that are down come first; `links` is cut to a page's worth."""
 
     total: int
@@ -179,7 +175,7 @@ class LinksStatus(Answer):
     links: tuple[LinkStatus, ...]
 
 
-class QualityStatus(Answer):
+class QualityStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`level` is good, uncertain or bad; `reason` the words for the code."""
 
     code: int
@@ -187,7 +183,7 @@ class QualityStatus(Answer):
     reason: str
 
 
-class DeviceStatus(Answer):
+class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
     quality: QualityStatus
@@ -199,7 +195,7 @@ class DeviceStatus(Answer):
     alarms: tuple[str, ...]
 
 
-class DevicePage(Answer):
+class DevicePage(msgspec.Struct, frozen=True, kw_only=True):
     """`total` counts what matched, `devices` is the part from `offset` on, those that need attention first."""
 
     total: int
@@ -208,7 +204,7 @@ class DevicePage(Answer):
     devices: tuple[DeviceStatus, ...]
 
 
-class LoopStatus(Answer):
+class LoopStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     mode: str
     input: str
@@ -239,17 +235,17 @@ class TrendPoint(msgspec.Struct, frozen=True, array_like=True):
     output: float | None
 
 
-class LoopTrend(Answer):
+class LoopTrend(msgspec.Struct, frozen=True, kw_only=True):
     loop: LoopStatus
     trend: tuple[TrendPoint, ...]
 
 
-class LoopsAnswer(Answer):
+class LoopsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     time_ms: int
     loops: tuple[LoopTrend, ...]
 
 
-class UplinkStatus(Answer):
+class UplinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     is_connected: bool
     since_s: float
@@ -264,7 +260,7 @@ class UplinkStatus(Answer):
     delivered_per_s: float | None
 
 
-class EventStatus(Answer):
+class EventStatus(msgspec.Struct, frozen=True, kw_only=True):
     time_ms: int
     severity: str
     kind: str
@@ -272,7 +268,7 @@ class EventStatus(Answer):
     message: str
 
 
-class EventPage(Answer):
+class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     """Newest first."""
 
     total: int
@@ -280,7 +276,7 @@ class EventPage(Answer):
     events: tuple[EventStatus, ...]
 
 
-class WindowStatus(Answer):
+class WindowStatus(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float
     count: int
     mean: float | None
@@ -291,7 +287,7 @@ class WindowStatus(Answer):
     ewma: float | None
 
 
-class TagStatus(Answer):
+class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`value` is the last one that was not bad, with the age of its acquisition; `text` the same, ready to be shown
     (a browser's numbers end at 2⁵³, an energy counter does not). All three are null before the first value."""
 
@@ -309,7 +305,7 @@ class TagStatus(Answer):
     windows: tuple[WindowStatus, ...]
 
 
-class TagPage(Answer):
+class TagPage(msgspec.Struct, frozen=True, kw_only=True):
     """`total` counts what matched the search."""
 
     total: int
@@ -318,7 +314,7 @@ class TagPage(Answer):
     tags: tuple[TagStatus, ...]
 
 
-class Status(Answer):
+class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the page shows but the tags and the trends, which are asked for by the page's worth."""
 
     gateway_id: str
@@ -341,6 +337,6 @@ class Status(Answer):
     events: tuple[EventStatus, ...]
 
 
-class HealthAnswer(Answer):
+class HealthAnswer(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
     reasons: tuple[str, ...]

@@ -90,7 +90,7 @@ function showHead(s) {
   const words = s.is_healthy ? s.phase : `${s.phase}, not healthy`;
   $("state").className = `badge ${level}`;
   $("state").textContent = `${SIGNS[level]} ${words}`;
-  $("reasons").hidden = s.reasons.length === 0 && s.detail === "";
+  $("reasons").hidden = s.is_ready;
   $("reasons").textContent = [s.detail, ...s.reasons].filter(Boolean).join("\n");
 }
 
@@ -125,14 +125,14 @@ function showLatency(s) {
     const verdict = l.budget_ms === null || l.recent.p99_ms === null ? NONE
       : el("span", "barred", bar(l.recent.p99_ms / l.budget_ms, isLate(l)), `${isLate(l) ? "✕" : "✓"} ${Math.round((100 * l.recent.p99_ms) / l.budget_ms)} %`);
     return el("tr", "", cell("name nowrap", l.title), cell("n", l.budget_ms === null ? NONE : ms(l.budget_ms).replace(/\.0+$/, "")),
-      over(l.recent.p50_ms), over(l.recent.p95_ms), over(l.recent.p99_ms), over(l.recent.p999_ms), cell("", verdict), over(l.total.p999_ms));
+      over(l.recent.p50_ms), over(l.recent.p95_ms), over(l.recent.p99_ms), over(l.recent.p999_ms), over(l.total.p999_ms), cell("", verdict));
   }), "Nothing measured yet.");
 }
 
 function showLinks(s) {
   $("links-count").textContent = `${s.links.up} of ${s.links.total} up`;
   fill("links", s.links.links.map((l) => el("tr", "", cell("name", l.name), cell("", sign(l.is_up ? "good" : "bad", l.is_up ? "up" : "down")),
-    cell("n", age(l.since_s)), cell("detail", `${l.kind} ${l.detail}`))), "No links are configured.");
+    labelled("for", "n", age(l.since_s)), cell("detail", `${l.kind} ${l.detail}`))), "No links are configured.");
 }
 
 function showUplink(u) {
@@ -153,10 +153,11 @@ function showUplink(u) {
     facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.8 * u.bytes_max));
 }
 
-function score(value, limit) {
+// A score goes from 0 (as ever) to 1 (as never); 0.5 is as far as the tag usually swings.
+function score(value, words) {
   if (value === null) return NONE;
-  const hot = limit !== null && value > limit;
-  return el("span", "barred", bar(value / (limit ?? 6), hot), `${hot ? "▲ " : ""}${value.toFixed(1)}`);
+  const hot = words.includes("score");
+  return el("span", "barred", bar(value, hot), `${hot ? "▲ " : ""}${value.toFixed(2)}`);
 }
 const alarms = (words) => (words.length ? sign("bad", words.join(", ")) : NONE);
 
@@ -164,9 +165,9 @@ function showDevices(s) {
   const d = s.devices, shown = allDevices ? d.devices : d.devices.slice(0, DEVICES_AT_FIRST);
   $("devices-count").textContent = `${whole(d.good)} of ${whole(d.total)} good, those that need attention first`;
   fill("devices", shown.map((v) => el("tr", "", cell("name", v.name), cell("detail nowrap", v.link), cell("", quality(v.quality)),
-    cell("n", `${v.tags_good} of ${v.tags}`),
-    cell("", v.score === null ? NONE : el("span", "nowrap", v.score.toFixed(1), el("span", "detail", ` ${v.score_tag.slice(v.name.length + 1)}`))),
-    cell("", alarms(v.alarms)))), "No devices yet.");
+    labelled("tags good", "n", `${v.tags_good} of ${v.tags}`),
+    labelled("score", "", v.score === null ? NONE : el("span", "nowrap", v.score.toFixed(2), el("span", "detail", ` ${v.score_tag.slice(v.name.length + 1)}`))),
+    labelled("alarms", "", alarms(v.alarms)))), "No devices yet.");
   $("devices-more").hidden = d.devices.length <= DEVICES_AT_FIRST;
   $("devices-more").textContent = allDevices ? "Show fewer" : `Show ${d.devices.length === d.total ? "all" : "the first"} ${d.devices.length}`;
 }
@@ -184,7 +185,7 @@ function showTags(t) {
       cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),
       labelled("age", "n", age(v.age_s)), labelled("over", "n detail", w.window_s === null ? NONE : span(w.window_s)),
       labelled("mean", "n", num(w.mean)), labelled("sd", "n", num(w.sd)), labelled("min", "n", num(w.min)), labelled("max", "n", num(w.max)),
-      labelled("score", "", score(v.score, v.score_alarm)));
+      labelled("score", "", score(v.score, v.alarms)));
   }), ask.search || ask.problems ? "No tag matches." : "No tags yet.");
 }
 
