@@ -204,6 +204,12 @@ def test_gaps_and_reserved_blocks_read_zero() -> None:
     assert words[10:20] == (0,) * 10
 
 
+def test_an_area_of_reserved_blocks_alone_still_answers() -> None:
+    before = map_of(settings_of([tag("a.x")], {"a": 1}))
+    bench = Bench(settings_of([tag("a.x", windows_ns=())], {"a": 1}), locked=before.lock)
+    assert ask(bench, 1, struct.pack(">BHH", 3, 30_000, 20)) == b"\x03\x28" + bytes(40)
+
+
 @pytest.mark.parametrize(
     ("unit", "address", "quantity", "code"),
     [
