@@ -108,20 +108,22 @@ class Links:
         return link if section.is_sound("modbus_tcp", "mqtt") else None
 
     def warn_of_oddities(self) -> None:
-        by_endpoint: dict[tuple[str, int], str] = {}
-        for link_name, link in self._links.items():
-            section = self._sections.get(link_name)
-            if section is not None and link_name not in self._used:
+        for link_name, section in self._sections.items():
+            if link_name not in self._used:
                 section.report.warn(section.place, "is used by no device" + section.note)
+        by_endpoint: dict[tuple[str, int], str] = {}
+        for link in self.all():
             if not isinstance(link, ModbusTcpLink):
                 continue
-            first = by_endpoint.setdefault((link.host, link.port), link_name)
-            if first != link_name:
-                place = (section or self._sections[first]).place
-                other = first if section is not None else link_name
-                (section or self._sections[first]).report.warn(
-                    place, f'connects to the same place as "{other}"; many devices serve one connection only'
-                )
+            first = by_endpoint.setdefault((link.host, link.port), link.name)
+            if first == link.name:
+                continue
+            # Links without a name come last and differ among themselves, so one of the two has a section.
+            named, other = (link.name, first) if link.name in self._sections else (first, link.name)
+            section = self._sections[named]
+            section.report.warn(
+                section.place, f"connects to the same place as {show(other)}; many devices serve one connection only"
+            )
 
 
 def read_broker(section: Section, default_client_id: str, directory: Path) -> BrokerAddress:

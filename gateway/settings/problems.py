@@ -69,29 +69,23 @@ class Report:
 
     def __init__(self) -> None:
         self._problems: dict[tuple[Position, str], Problem] = {}
-        self._warnings: dict[tuple[Position, str], Problem] = {}
-
-    @staticmethod
-    def _add(to: dict[tuple[Position, str], Problem], place: Place, message: str) -> None:
-        position = place.position()
-        to.setdefault((position, place.key), Problem(*position, place.key, message))
+        self._warnings: set[Problem] = set()
 
     def problem(self, place: Place, message: str) -> None:
-        self._add(self._problems, place, message)
+        self.extend([Problem(*place.position(), place.key, message)])
 
     def extend(self, problems: Iterable[Problem]) -> None:
-        """Problems of another file, found before it had places."""
         for found in problems:
             self._problems.setdefault((Position(found.file, found.line, found.column), found.key), found)
 
     def warn(self, place: Place, message: str) -> None:
-        self._add(self._warnings, place, message)
+        self._warnings.add(Problem(*place.position(), place.key, message))
 
     def problems(self, main: Path) -> tuple[Problem, ...]:
         return _in_reading_order(self._problems.values(), main)
 
     def warnings(self, main: Path) -> tuple[Problem, ...]:
-        return _in_reading_order(self._warnings.values(), main)
+        return _in_reading_order(self._warnings, main)
 
 
 def _in_reading_order(problems: Iterable[Problem], main: Path) -> tuple[Problem, ...]:

@@ -162,9 +162,7 @@ def _csv_entries(text: Text, report: Report) -> Iterator[TagEntry]:
         tag = named["name"].value.strip() if "name" in named else ""
         place = _CsvPlace(text, number, columns, (tag or f"line {number}",))
         if len(cells) > len(header):
-            report.problem(
-                place, f"has {len(cells)} cells under {len(header)} columns; put cells with commas in quotes"
-            )
+            report.problem(place, f"has {len(cells)} cells under {len(header)} columns; quote cells with commas")
             continue
         try:
             name(tag)

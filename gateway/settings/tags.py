@@ -118,17 +118,15 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
     if section.is_sound("register", "type"):
         _check_register(section, place.table, register_type, writable)
     is_whole = register_type not in FLOATS and scale == 1.0 and offset == 0.0
-    stale_default_ns = defaults.stale_after_ns or max(STALE_AFTER_PERIODS * every_ns, STALE_AFTER_FLOOR_NS)
+    stale_default_ns = max(STALE_AFTER_PERIODS * every_ns, defaults.stale_after_ns or STALE_AFTER_FLOOR_NS)
     common = _read_common(section, defaults, stale_default_ns)
     if common.stale_after_ns <= every_ns and section.is_sound("every", "stale_after"):
-        every, key = show_duration(every_ns), "stale_after" if section.has("stale_after") else "every"
         section.wrong(
-            key,
-            f"the value would be stale before it is read again (every {every}, stale after "
-            f'{show_duration(common.stale_after_ns)}); write stale_after = "{show_duration(3 * every_ns)}"',
+            "stale_after",
+            f"would make the value stale before it is read again, every {show_duration(every_ns)}; "
+            f'write "{show_duration(STALE_AFTER_PERIODS * every_ns)}"',
         )
-    section.finish(MODBUS_ELSEWHERE)
-    return ModbusSpec(
+    spec = ModbusSpec(
         section=section,
         common=common,
         kind=(Kind.I64 if register_type in SIGNED else Kind.U64) if is_whole else Kind.F64,
@@ -142,6 +140,8 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
         every_ns=every_ns,
         writable=writable,
     )
+    section.finish(MODBUS_ELSEWHERE)
+    return spec
 
 
 def _check_register(section: Section, table: Table, register_type: RegisterType, writable: bool) -> None:
