@@ -19,7 +19,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
@@ -78,6 +78,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_modbus_late_polls_total", "counter", "Polls left out because the link was busy."),
     ("fieldgate_modbus_skipped_polls_total", "counter", "Polls left out, by reason: inbox full, or block failing."),
     ("fieldgate_modbus_connects_total", "counter", "Connections made."),
+    ("fieldgate_modbus_failed_connects_total", "counter", "Connections not made, or lost."),
     ("fieldgate_modbus_connected", "gauge", "1 while connected."),
     ("fieldgate_modbus_blocks", "gauge", "Read requests that the link's tags were merged into."),
     ("fieldgate_modbus_device_up", "gauge", "1 while the link is connected and the device's unit answers."),
@@ -140,8 +141,7 @@ class _Session(asyncio.BufferedProtocol):
     # From the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is not registered as one
         with self._report:
             self._source.connected(self._now_ns())
             self._turn()
@@ -242,6 +242,7 @@ class ModbusTcpSource:
         self.reply_errors = 0
         self.protocol_errors = 0
         self.connects = 0
+        self.failed_connects = 0
         self._exceptions: Counter[int] = Counter()
         self._round_trips = np.zeros(SIZE, np.int64)
 
@@ -254,6 +255,7 @@ class ModbusTcpSource:
             self._is_connected = False
             self._disconnected(reason)
             self._failures += 1
+            self.failed_connects += 1
             await asyncio.sleep(RECONNECT.delay_ns(self._failures, self._seed) / NS_PER_S)
 
     async def _attempt(self) -> str:
@@ -437,6 +439,7 @@ class ModbusTcpSource:
         for reason, count in (("inbox full", poller.skipped_held_back), ("failing", poller.skipped_failing)):
             yield Reading("fieldgate_modbus_skipped_polls_total", count, (link, ("reason", reason)))
         yield Reading("fieldgate_modbus_connects_total", self.connects, labels)
+        yield Reading("fieldgate_modbus_failed_connects_total", self.failed_connects, labels)
         yield Reading("fieldgate_modbus_connected", self._is_connected, labels)
         yield Reading("fieldgate_modbus_blocks", sum(len(unit.polls) for unit in poller.units.values()), labels)
         for unit in poller.units.values():

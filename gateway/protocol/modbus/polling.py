@@ -8,7 +8,7 @@ its own past.
 request occupies a slot. That time is not the response timeout: a unit that answers within 5 ms has given up its slot
 after `PATIENCE_FLOOR_NS`. Giving up the slot is not giving up the transaction: its reply is welcome until the response
 timeout, so a slow answer costs nothing and teaches patience. Round trips are held at their peak, with slow decay,
-faster in silence; a unit that never answered is measured by its neighbours, the first on a link gets the whole timeout.
+faster in silence; a unit that never answered is measured by its neighbours.
 
 **Silence.** A unit that owes `OWED_MAX` answers in a row is only probed, with back-off, and all probes of a link
 together take no more than one part in `PROBE_SHARE` of its time. Any answer brings all its blocks back at once. A
@@ -34,6 +34,8 @@ REFUSALS: Final = Backoff(base_ns=NS_PER_S, cap_ns=60 * NS_PER_S)
 """Back-off of a block that fails while its unit answers."""
 PROBE_SHARE: Final = 20
 PATIENCE_FLOOR_NS: Final = 50 * NS_PER_MS
+PATIENCE_UNKNOWN_NS: Final = 500 * NS_PER_MS
+"""While nobody on the link has answered yet."""
 PATIENCE_FACTOR: Final = 4
 PEAK_DECAY_BITS: Final = 6
 """The held peak of round trips loses 1/64 with each reply below it."""
@@ -134,6 +136,7 @@ class Poller:
         self._last_id = 0
         self._free_ns = 0  # the request gap ends
         self._probe_free_ns = 0  # the next probe of any unit may go
+        self._probed_ns: int | None = None  # when the last probe was sent, until its cost is known
         self._peak_ns = 0
         self.late = 0
         self.skipped_held_back = 0
@@ -152,6 +155,7 @@ class Poller:
         self._holding.clear()
         self._queue.clear()
         self._free_ns = self._probe_free_ns = now_ns
+        self._probed_ns = None
         for unit in self.units.values():
             unit.breaker.answered()
             unit.probe = None
@@ -230,9 +234,8 @@ class Poller:
 
     def _patience_ns(self, unit: Unit) -> int:
         peak_ns = unit.peak_ns or self._peak_ns
-        if peak_ns == 0:
-            return self._response_timeout_ns
-        return min(self._response_timeout_ns, max(PATIENCE_FLOOR_NS, PATIENCE_FACTOR * peak_ns))
+        patience_ns = max(PATIENCE_FLOOR_NS, PATIENCE_FACTOR * peak_ns) if peak_ns else PATIENCE_UNKNOWN_NS
+        return min(self._response_timeout_ns, patience_ns)
 
     # What comes of it
 
@@ -245,6 +248,10 @@ class Poller:
         self._free_ns = max(self._free_ns, now_ns + self._request_gap_ns)
         if transaction.holds_slot:
             self._release(transaction, now_ns)
+        elif self._probed_ns is not None and transaction.sent_ns > self._probed_ns:
+            # A gateway that waits for the probed unit itself holds up all that comes after: that is the probe's cost.
+            self._probe_free_ns = max(self._probe_free_ns, now_ns + (now_ns - self._probed_ns) * PROBE_SHARE)
+            self._probed_ns = None
         return transaction
 
     def _release(self, transaction: Transaction, now_ns: int) -> None:
@@ -253,6 +260,7 @@ class Poller:
         self._holding.remove(transaction)
         if transaction.is_probe:
             transaction.poll.unit.probe = None
+            self._probed_ns = transaction.sent_ns
             self._probe_free_ns = now_ns + (now_ns - transaction.sent_ns) * PROBE_SHARE
 
     def _answered(self, transaction: Transaction, now_ns: int) -> None:
