@@ -94,7 +94,7 @@ class NoveltyOracle:
             return math.nan
         elapsed = time_ns - self.last_ns
         if elapsed <= 0:
-            return 0.0
+            return math.nan if self.last_ns < self.warm_ns else 0.0
         self.last_ns = time_ns
         fast, slow = (1.0 - math.exp(-elapsed / (k * self.scale_ns)) for k in (1.0, SLOW))
         before, now = self.value - self.slow, value - self.slow

@@ -45,7 +45,7 @@ def outside(x: float, low: float, high: float, floor: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def novelty_of(novelty: Samples, row: int, value: float, time_ns: int, scale_ns: float, alpha_fast: float) -> float:
-    """Learn one value and score it: 0 to 1, NaN while the tag warms up. A value that is not newer scores 0."""
+    """Learn one value and score it: 0 to 1, NaN while the tag warms up. A value that is not newer teaches nothing."""
     memory = novelty[row]
     if memory["samples"] == 0:
         memory["samples"] = 1
@@ -60,7 +60,7 @@ def novelty_of(novelty: Samples, row: int, value: float, time_ns: int, scale_ns:
         return math.nan
     elapsed_ns = time_ns - memory["last_ns"]
     if elapsed_ns <= 0:
-        return 0.0
+        return math.nan if memory["last_ns"] < memory["warm_until_ns"] else 0.0
     memory["samples"] += 1
     memory["last_ns"] = time_ns
     alpha_slow = 1.0 - math.exp(-elapsed_ns / (SLOW_SCALES * scale_ns))
