@@ -7,7 +7,7 @@ scanner (`gateway.protocol.mqtt.scan`) splits the stream and handles them; it ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -246,7 +246,7 @@ def _parse_disconnect(reader: _Reader, version: int) -> Disconnect:
     return Disconnect(code, _reason(properties))
 
 
-_PARSERS = {
+_PARSERS: dict[int, tuple[str, Callable[[_Reader, int], Packet]]] = {
     PacketType.CONNACK << 4: ("CONNACK", _parse_connack),
     PacketType.SUBACK << 4: ("SUBACK", _parse_suback),
     PacketType.UNSUBACK << 4: ("UNSUBACK", _parse_unsuback),

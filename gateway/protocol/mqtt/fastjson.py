@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numba import njit
 
 from gateway.core.types import Kind, Samples
-from gateway.protocol.mqtt.table import Table, same_bytes
+from gateway.protocol.mqtt.table import Table, octet, same_bytes
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -65,7 +65,7 @@ def read_exponent(buffer: Bytes, at: int, stop: int) -> tuple[int, int]:
     value = 0
     first = at
     while is_digit(buffer, at, stop) and at - first < 4:
-        value = value * 10 + (np.int64(buffer[at]) - ZERO)
+        value = value * 10 + (octet(buffer, at) - ZERO)
         at += 1
     if at == first or at - first > 3:
         return SLOW, 0
@@ -86,7 +86,7 @@ def read_number(buffer: Bytes, at: int, stop: int) -> tuple[int, bool, int, int,
         at += 1
     else:
         while is_digit(buffer, at, stop) and digits < DIGITS_MAX:
-            mantissa = mantissa * 10 + (np.int64(buffer[at]) - ZERO)
+            mantissa = mantissa * 10 + (octet(buffer, at) - ZERO)
             digits += 1
             at += 1
     exponent = 0
@@ -97,7 +97,7 @@ def read_number(buffer: Bytes, at: int, stop: int) -> tuple[int, bool, int, int,
         if not is_digit(buffer, at, stop):
             return SLOW, False, 0, 0, False
         while is_digit(buffer, at, stop) and digits < DIGITS_MAX and exponent > -999:
-            mantissa = mantissa * 10 + (np.int64(buffer[at]) - ZERO)
+            mantissa = mantissa * 10 + (octet(buffer, at) - ZERO)
             digits += mantissa != 0
             exponent -= 1
             at += 1
@@ -146,7 +146,7 @@ def end_of_string(buffer: Bytes, at: int, stop: int) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def read_scalar(buffer: Bytes, at: int, stop: int) -> tuple[int, int, bool, int, int, bool]:
-    """(position after it or SLOW, NO_NUMBER, NUMBER or BOOLEAN, then as read_number) of any value that has no inside."""
+    """(position after it or SLOW, NO_NUMBER, NUMBER or BOOLEAN, then as read_number) of a value without inside."""
     if at >= stop:
         return SLOW, NO_NUMBER, False, 0, 0, False
     c = buffer[at]

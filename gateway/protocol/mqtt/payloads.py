@@ -175,7 +175,7 @@ def _nothing_wanted(feeds: Iterable[Feed]) -> Unusable:
 
 
 def read_payload(payload: bytes, feeds: tuple[Feed, ...]) -> list[Cell | Unusable | None] | Unusable:
-    """For each feed its cell, why it has none, or None when the payload does not speak of it; or why all is unusable."""
+    """For each feed its cell, why it has none, or None when the payload leaves it out; or why all is unusable."""
     if not payload:
         return Unusable("the payload is empty")
     try:

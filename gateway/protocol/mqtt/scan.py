@@ -32,7 +32,7 @@ from numba import njit
 from gateway.core.types import Int64s, Quality, Samples
 from gateway.protocol.mqtt.codes import FRAME_BYTES_MAX, V5, PacketType
 from gateway.protocol.mqtt.fastjson import Bytes, believed_ns, decode, put_samples
-from gateway.protocol.mqtt.table import Table, find_topic
+from gateway.protocol.mqtt.table import Table, find_topic, octet
 
 HANDED = np.dtype(
     [("what", "<i8"), ("at", "<i8"), ("size", "<i8"), ("topic", "<i8"), ("flags", "<i8"), ("place", "<i8")], align=True
@@ -53,7 +53,10 @@ SAMPLES, HANDED_COUNT, ACK_BYTES, IS_FULL, ERROR = 4, 5, 6, 7, 8
 MESSAGES, FAST, UNKNOWN_TOPIC, DUPLICATES, TIMES_REFUSED = 9, 10, 11, 12, 13
 STATE_FIELDS: Final = 14
 
-BAD_LENGTH, BAD_PUBLISH, NO_TOPIC, BAD_IDENTIFIER, BAD_PUBREL, BAD_PING, TOO_LONG, NOT_GREETED = 1, 2, 3, 4, 5, 6, 7, 8
+MORE: Final = -1
+"""Returned instead of a position: the packet is not whole yet. What is below is an error."""
+BAD_LENGTH, BAD_PUBLISH, NO_TOPIC, BAD_IDENTIFIER = -2, -3, -4, -5
+BAD_PUBREL, BAD_PING, TOO_LONG, NOT_GREETED = -6, -7, -8, -9
 ERRORS: Final[dict[int, str]] = {
     BAD_LENGTH: "a packet length of more than four bytes",
     BAD_PUBLISH: "a message that contradicts its own length or asks for QoS 3",
@@ -64,9 +67,6 @@ ERRORS: Final[dict[int, str]] = {
     TOO_LONG: "a control packet longer than any that is allowed here",
     NOT_GREETED: "something else than a CONNACK as its first packet, or a second CONNACK",
 }
-
-MORE, FULL, FAILED = -1, -2, -3
-"""Returned instead of a position: the packet is not whole yet; its result has no room; it is an error."""
 
 PUBLISH: Final = int(PacketType.PUBLISH)
 PUBREL_FIRST: Final = int(PacketType.PUBREL) << 4 | 2
@@ -79,25 +79,19 @@ STALE: Final = int(Quality.UNCERTAIN_STALE)
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def read_length(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
-    """(position after it, MORE or FAILED; value) of a variable byte integer."""
+    """(position after it, MORE or BAD_LENGTH; value) of a variable byte integer."""
     value = 0
     shift = 0
     while shift < 28:
         if at >= end:
             return MORE, 0
-        byte = np.int64(buffer[at])
+        byte = octet(buffer, at)
         value |= (byte & 0x7F) << shift
         at += 1
         if byte < 0x80:
             return at, value
         shift += 7
-    return FAILED, 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def fail(state: Int64s, error: int) -> int:
-    state[ERROR] = error
-    return FAILED
+    return BAD_LENGTH, 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -159,30 +153,30 @@ def take_publish(
     """One PUBLISH whose body is `buffer[body:stop]`, of which what lies behind `end` has not arrived (oversized)."""
     qos = (first >> 1) & 3
     if qos == 3 or body + 2 > stop:
-        return fail(state, BAD_PUBLISH)
+        return BAD_PUBLISH
     if body + 2 > end:
         return MORE
-    size = np.int64(buffer[body]) << 8 | np.int64(buffer[body + 1])
+    size = octet(buffer, body) << 8 | octet(buffer, body + 1)
     topic_at = body + 2
     at = topic_at + size
     head_end = at + 2 if qos else at
     if head_end > stop:
-        return fail(state, BAD_PUBLISH)
+        return BAD_PUBLISH
     if head_end > end:
         return MORE
     if size == 0:
-        return fail(state, NO_TOPIC)
+        return NO_TOPIC
     packet_id = 0
     if qos:
-        packet_id = np.int64(buffer[at]) << 8 | np.int64(buffer[at + 1])
+        packet_id = octet(buffer, at) << 8 | octet(buffer, at + 1)
         at += 2
         if packet_id == 0:
-            return fail(state, BAD_IDENTIFIER)
+            return BAD_IDENTIFIER
     oversized = stop > end
     if state[VERSION] == V5 and not oversized:
         at, properties = read_length(buffer, at, stop)
         if at < 0 or at + properties > stop:
-            return fail(state, BAD_PUBLISH)
+            return BAD_PUBLISH
         at += properties
 
     duplicate = qos == 2 and seen[packet_id] != 0
@@ -216,10 +210,10 @@ def take_publish(
 @njit(cache=True, nogil=True, error_model="numpy")
 def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int, acks: Bytes) -> int:
     if first != PUBREL_FIRST or stop - body < 2 or (state[VERSION] != V5 and stop - body != 2):
-        return fail(state, BAD_PUBREL)
-    packet_id = np.int64(buffer[body]) << 8 | np.int64(buffer[body + 1])
+        return BAD_PUBREL
+    packet_id = octet(buffer, body) << 8 | octet(buffer, body + 1)
     if packet_id == 0:
-        return fail(state, BAD_IDENTIFIER)
+        return BAD_IDENTIFIER
     seen[packet_id] = 0
     acknowledge(state, acks, 0x70, packet_id)
     return stop
@@ -230,32 +224,32 @@ def take_packet(
     state: Int64s, table: Table, seen: Bytes, buffer: Bytes, at: int, end: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
 ) -> int:  # fmt: skip
-    """The packet at `at`; returns the position after it, MORE or FAILED."""
-    first = np.int64(buffer[at])
+    """The packet at `at`; returns the position after it, MORE or an error."""
+    first = octet(buffer, at)
     kind = first >> 4
     body, length = read_length(buffer, at + 1, end)
-    if body == FAILED:
-        return fail(state, BAD_LENGTH)
-    if body == MORE:
-        return MORE
+    if body < 0:
+        return int(body)
     if (kind == CONNACK) == (state[GREETED] != 0):
-        return fail(state, NOT_GREETED)
+        return NOT_GREETED
     stop = body + length
     if stop - at > FRAME_BYTES_MAX and kind != PUBLISH:
-        return fail(state, TOO_LONG)
+        return TOO_LONG
     if stop > end and stop - at <= FRAME_BYTES_MAX:
         return MORE
     if kind == PUBLISH:
-        return take_publish(
+        after = take_publish(
             state, table, seen, buffer, first, body, stop, end, arrival_ns, arrival_wall_ns, samples, handed, acks
         )  # fmt: skip
-    if kind == PUBREL:
-        return take_pubrel(state, seen, buffer, first, body, stop, acks)
-    if kind == PINGRESP:
-        return stop if length == 0 and first == 0xD0 else fail(state, BAD_PING)
-    state[GREETED] = 1
-    hand_back(state, handed, CONTROL, body, length, -1, first)
-    return stop
+    elif kind == PUBREL:
+        after = take_pubrel(state, seen, buffer, first, body, stop, acks)
+    elif kind == PINGRESP:
+        after = stop if length == 0 and first == 0xD0 else BAD_PING
+    else:
+        state[GREETED] = 1
+        hand_back(state, handed, CONTROL, body, length, -1, first)
+        after = stop
+    return int(after)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -272,6 +266,7 @@ def scan(
     state[HANDED_COUNT] = 0
     state[ACK_BYTES] = 0
     state[IS_FULL] = 0
+    state[ERROR] = 0
     run_max = len(table.found)
     owed = 0
     while at < end:
@@ -288,6 +283,7 @@ def scan(
             state, table, seen, buffer, at, end, arrival_ns, arrival_wall_ns, samples, handed, acks
         )  # fmt: skip
         if after < 0:
+            state[ERROR] = 0 if after == MORE else after
             break
         if state[HANDED_COUNT] > before and handed[before]["what"] in (PAYLOAD, OVERSIZED):
             owed += table.topics[handed[before]["topic"]]["count"]

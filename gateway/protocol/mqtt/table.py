@@ -68,7 +68,7 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One tag's share in a topic. `field` and `time_field` are paths in a JSON object; empty: the bare value, no time."""
+    """One tag's share in a topic. `field` and `time_field` are paths in a JSON object; empty: bare value, no time."""
 
     topic: str
     row: int
@@ -92,10 +92,16 @@ class Topic:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def octet(buffer: npt.NDArray[np.uint8], at: int) -> int:
+    """A byte as int64: mixed with one another, unsigned and signed integers become floats."""
+    return int(np.int64(buffer[at]))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def hash_bytes(text: npt.NDArray[np.uint8], at: int, stop: int) -> int:
     h = FNV_OFFSET
     for i in range(at, stop):
-        h = ((h ^ np.int64(text[i])) * FNV_PRIME) & 0xFFFFFFFF
+        h = ((h ^ octet(text, i)) * FNV_PRIME) & 0xFFFFFFFF
     return h
 
 
@@ -139,7 +145,7 @@ def group(feeds: Sequence[Feed]) -> tuple[Topic, ...]:
     for name, members in by_topic.items():
         if len(members) > TAGS_PER_TOPIC_MAX:
             raise ValueError(
-                f"topic {name!r} feeds {len(members)} tags; {TAGS_PER_TOPIC_MAX} is the most, so spread them over topics"
+                f"topic {name!r} feeds {len(members)} tags, more than {TAGS_PER_TOPIC_MAX}; spread them over topics"
             )
         topics.append(Topic(name, max(feed.qos for feed in members), first, tuple(members)))
         first += len(members)
