@@ -284,4 +284,5 @@ async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
 def run_daemon(settings: Settings, environment: Mapping[str, str]) -> int:
     """Run until stopped; the exit code."""
     set_up_logs(level=settings.log_level, environment=environment, stream=sys.stderr)
-    return uvloop.run(_run(settings, environment))
+    code: int = uvloop.run(_run(settings, environment))
+    return code

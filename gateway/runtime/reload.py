@@ -63,7 +63,7 @@ def _record_settings(settings: Settings) -> object:
         msgspec.structs.replace(
             uplink,
             name="",
-            broker=None,  # type: ignore[arg-type]
+            broker=None,
             topic="",
             buffer_bytes_max=0,
             drain_records_per_s=0,

@@ -9,7 +9,8 @@ import math
 import random
 from collections.abc import Mapping
 
-from hil.plants import meter, rotor, tank
+from hil.plants import meter, rotor
+from hil.plants.tank import GRAVITY_M_S2, Tank
 
 
 class TankUnit:
@@ -21,19 +22,19 @@ class TankUnit:
         "valve": (10, "uint16"),
     }
 
-    def __init__(self, level_m: float = 0.6, seed: int = 1) -> None:
+    def __init__(self, level_m: float = 0.3, seed: int = 1) -> None:
         self.valve_permille = 0
-        self._tank = tank.Tank(level_m=level_m)
+        self._tank = Tank(level_m=level_m)
         self._random = random.Random(seed)
 
     def advance(self, dt_s: float) -> None:
-        self._tank = tank.step(self._tank, dt_s, self.valve_permille / 1000.0)
+        self._tank = self._tank.step(dt_s, self.valve_permille / 1000.0)
 
     def read(self, name: str) -> float:
         if name == "valve":
             return self.valve_permille
         if name == "outflow":
-            return tank.outflow_m3_s(self._tank) * 1000.0
+            return self._tank.outlet_m2 * math.sqrt(2.0 * GRAVITY_M_S2 * self._tank.level_m) * 1000.0
         return 100.0 * self._tank.level_m / self._tank.height_m + self._random.gauss(0.0, 0.02)
 
     def write(self, name: str, value: float) -> bool:
