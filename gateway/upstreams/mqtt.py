@@ -37,6 +37,7 @@ from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
 REASONS_ABOUT_THE_RECORD: Final = frozenset({0x95, 0x99})
+IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
 FAREWELL_S: Final = 1.0
 """How long a DISCONNECT may take to get out."""
 CONNECT_RECORD_ROOM: Final = 64
@@ -56,7 +57,9 @@ class _Session(aiomqtt.Client):
     """aiomqtt's client, with the broker's limits and the reason codes kept."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(max_inflight_messages=IN_FLIGHT_MAX, **settings)
+        self.in_flight_max = IN_FLIGHT_MAX
+        """paho does not heed the broker's own, and a broker cuts off who sends more at once."""
         self.packet_bytes_max = 0
         """0: the broker named none."""
         self._acknowledgements: dict[int, asyncio.Future[int]] = {}
@@ -95,9 +98,7 @@ class _Session(aiomqtt.Client):
     ) -> None:
         if properties is not None:
             limits = vars(properties)
-            # paho does not heed it, and a broker cuts off who sends more at once.
-            in_flight = limits.get("ReceiveMaximum", self._client.max_inflight_messages)
-            self._client.max_inflight_messages_set(min(in_flight, self._client.max_inflight_messages))
+            self.in_flight_max = min(self.in_flight_max, limits.get("ReceiveMaximum", self.in_flight_max))
             self.packet_bytes_max = limits.get("MaximumPacketSize", 0)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
@@ -117,10 +118,16 @@ class MqttUpstream:
         self._name = name
         self._topic = topic
         self._acknowledge_timeout_ns = acknowledge_timeout_ns
+        self._window = asyncio.Semaphore(session.in_flight_max)
         self._lost: LinkDown | None = None
 
     async def send(self, identity: Identity, payload: bytes) -> Verdict:
-        # Nothing is awaited before the message is handed over: tasks started in order send in order.
+        # The window lets in whoever came first, and nothing else is awaited before the message is handed over: tasks
+        # started in order send in order.
+        async with self._window:
+            return await self._send(identity, payload)
+
+    async def _send(self, identity: Identity, payload: bytes) -> Verdict:
         if self._lost is not None:
             raise self._lost
         topic = f"{self._topic}/{identity.stream}"
@@ -170,7 +177,6 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
         protocol=_VERSIONS[broker.version],
         keepalive=broker.keep_alive_s,
         timeout=acknowledge_timeout_ns / NS_PER_S,
-        max_inflight_messages=UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT,
         tls_context=tls,
         **({"clean_session": True} if broker.version is MqttVersion.V311 else {}),
     )
