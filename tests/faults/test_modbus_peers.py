@@ -309,3 +309,20 @@ def test_a_flood_of_replies_nobody_asked_for_is_counted_and_harms_nothing() -> N
             assert rig.qualities(0) == [GOOD]
 
     asyncio.run(body())
+
+
+def test_a_connection_on_which_nothing_comes_back_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router that forgot the connection swallows both ways; only a new one helps. One event, however often."""
+    monkeypatch.setattr("gateway.sources.modbus.source.LINK_SILENCE_NS", 500_000_000)
+
+    async def body() -> None:
+        async with scripted({}) as server, running(Rig([tag("a", 1)], server.port, timeout_ms=100)) as rig:
+            await until(lambda: len(rig.of(0)) > 2, "it answers")
+            server.answers[1] = silent
+            await until(lambda: server.connections >= 3, "it was made anew twice", 10)
+            assert rig.kinds() == ["link.up", "unit.silent", "link.down"]
+            server.answers[1] = good
+            await until(lambda: rig.of(0)[-1]["quality"] == GOOD, "it recovers")
+            assert rig.kinds() == ["link.up", "unit.silent", "link.down", "link.up", "unit.answers"]
+
+    asyncio.run(body())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.protocol.modbus import frames
@@ -85,6 +85,7 @@ frame = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=900), st.lists(frame, max_size=6).map(b"".join)), st.lists(st.integers(1, 300)))
 @example(b"\x00\x01\x00\x00\x00\xfe\x01" + bytes(253), [])
 def test_any_bytes_are_replies_or_a_named_error_however_they_are_cut(stream: bytes, sizes: list[int]) -> None:

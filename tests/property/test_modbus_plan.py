@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.types import Kind
@@ -52,6 +52,7 @@ def check_block(block: Block) -> None:
     assert int.from_bytes(block.request.body[-2:], "big") == count
 
 
+@settings(deadline=None)
 @given(plants())
 def test_every_tag_is_covered_exactly_once_within_the_limits(points: list[Point]) -> None:
     blocks = plan(points)
@@ -60,6 +61,7 @@ def test_every_tag_is_covered_exactly_once_within_the_limits(points: list[Point]
         check_block(block)
 
 
+@settings(deadline=None)
 @given(plants())
 def test_phases_of_a_period_are_spread_evenly(points: list[Point]) -> None:
     blocks = plan(points)
@@ -70,6 +72,7 @@ def test_phases_of_a_period_are_spread_evenly(points: list[Point]) -> None:
         assert max(steps) - min(steps) <= 1
 
 
+@settings(deadline=None)
 @given(plants())
 def test_neighbours_are_not_read_apart_without_need(points: list[Point]) -> None:
     """Two blocks of one group are apart because of the gap or because of the size."""
@@ -88,6 +91,7 @@ def test_neighbours_are_not_read_apart_without_need(points: list[Point]) -> None
             )
 
 
+@settings(deadline=None)
 @given(plants())
 def test_halving_keeps_every_tag_and_comes_to_an_end(points: list[Point]) -> None:
     queue = list(plan(points))

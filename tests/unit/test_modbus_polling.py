@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
@@ -210,6 +210,7 @@ def test_a_transaction_id_under_way_is_not_given_twice() -> None:
     assert second.id != first.id
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 4),
     st.integers(0, 5),

@@ -153,9 +153,6 @@ class ResponseFramer:
         self._start = 0
         self._stop = 0
 
-    def clear(self) -> None:
-        self._start = self._stop = 0
-
     def free(self) -> memoryview:
         """Where the next bytes go. What is left of a frame moves to the front first: less than one frame."""
         left = self._stop - self._start

@@ -1,13 +1,12 @@
 """One Modbus TCP link: a connection shared by all units behind it, polled without end.
 
-This module is the shell: it sends what `Poller` decides, hands the bytes that come to the framer, the checks and the
-decoder, and tells changes of state. All work is done in callbacks of the loop: a reply is decoded and the next request
-sent in the same callback, one timer per link covers everything that is due, and no task is woken per request.
+It sends what `Poller` decides, has each reply checked and decoded into the lane, and tells changes of state.
 
 Who is told what:
 - a block's rows get a bad quality once, when its state changes; a value is never refreshed;
 - the link goes up with its first reply or, when all units are silent, its first timeout, so that a peer that accepts
   and hangs up again does not make an event per attempt;
+- a link on which nothing came back for long is connected anew, and then is up only with a reply;
 - bytes that are not Modbus close the connection, since the stream cannot be resynchronised; a reply that does not fit
   its request fails that request alone.
 """
@@ -18,8 +17,7 @@ import asyncio
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
@@ -32,20 +30,21 @@ from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality
 from gateway.protocol.modbus.codes import Function, ModbusException
-from gateway.protocol.modbus.decode import WireType, decode_block
+from gateway.protocol.modbus.decode import Bytes, WireType, decode_block
 from gateway.protocol.modbus.frames import (
     DeviceRefusedError,
-    ProtocolError,
     Reply,
     ReplyError,
-    ResponseFramer,
     check_read,
     exception_name,
 )
 from gateway.protocol.modbus.plan import Point, plan
 from gateway.protocol.modbus.polling import Poll, Poller, Transaction, Unit
 from gateway.settings.schema import ModbusPoint, ModbusTcpLink, Table, Tag
+from gateway.sources.modbus.session import LinkSilentError, Session
 
+LINK_SILENCE_NS: Final = 60 * NS_PER_S
+"""Without a single reply for so long, a connection is given up: a router on the way may have forgotten it."""
 RECONNECT: Final = Backoff(base_ns=500 * NS_PER_MS, cap_ns=30 * NS_PER_S)
 
 READ_FUNCTIONS: Final[dict[Table, Function]] = {
@@ -107,113 +106,6 @@ def point_of(row: int, tag: Tag) -> Point:
     )
 
 
-class _Report:
-    """Brings what goes wrong inside a callback to the awaited future, and so to the owner of `run`."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: _Session) -> None:
-        self._session = session
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
-        if error is not None:
-            self._session.fail(error)
-        return error is not None
-
-
-class _Session(asyncio.BufferedProtocol):
-    """One connection, from made to lost. `closed` holds why it ended."""
-
-    def __init__(self, source: ModbusTcpSource, loop: asyncio.AbstractEventLoop) -> None:
-        self._source = source
-        self._loop = loop
-        self._report = _Report(self)
-        self._framer = ResponseFramer()
-        self._data = np.frombuffer(self._framer.buffer, np.uint8)
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_ns = 0
-        self.closed: asyncio.Future[str] = loop.create_future()
-
-    # From the loop
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is not registered as one
-        with self._report:
-            self._source.connected(self._now_ns())
-            self._turn()
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._framer.free()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        with self._report:
-            self._framer.received(nbytes)
-            now_ns = self._now_ns()
-            try:
-                while (reply := self._framer.next_reply()) is not None:
-                    self._source.replied(reply, self._framer.buffer, self._data, now_ns)
-            except ProtocolError as error:
-                self._source.protocol_errors += 1
-                self._close(f"sends what is not Modbus TCP ({error}): check host, port and the device's protocol")
-                return
-            self._turn()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        reason = "closed the connection" if exc is None else f"connection lost ({exc})"
-        self._close(f"{reason}: check the device, and how many connections it allows")
-
-    # Inside
-
-    def _now_ns(self) -> int:
-        return self._source.now_ns()
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        with self._report:
-            self._source.expire(self._now_ns())
-            self._turn()
-
-    def _turn(self) -> None:
-        """Send all that may go now, and set the timer for what comes next."""
-        transport = self._transport
-        if transport is None:
-            return
-        now_ns = self._now_ns()
-        while (transaction := self._source.next_request(now_ns)) is not None:
-            transport.write(transaction.poll.block.request.stamped(transaction.id))
-        wake_ns = self._source.poller.wake_ns(now_ns)
-        if self._timer is not None:
-            if self._timer_ns <= wake_ns:
-                return
-            self._timer.cancel()
-        # Whole milliseconds, rounded up: a timer of the loop is no finer, and one that fires early fires twice.
-        self._timer_ns = wake_ns
-        self._timer = self._loop.call_later(max(0, -((now_ns - wake_ns) // NS_PER_MS)) / 1000, self._on_timer)
-
-    def _close(self, reason: str) -> None:
-        """Idempotent: the first reason stands."""
-        self.abort()
-        if not self.closed.done():
-            self.closed.set_result(reason)
-
-    def fail(self, error: BaseException) -> None:
-        self.abort()
-        if not self.closed.done():
-            self.closed.set_exception(error)
-
-    def abort(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._transport is not None:
-            self._transport.abort()
-            self._transport = None
-
-
 class ModbusTcpSource:
     """Polls all units behind one Modbus TCP connection into its lane. `tags` are (row, tag) of this link."""
 
@@ -237,6 +129,8 @@ class ModbusTcpSource:
         self._is_up = False
         self._was_told_down = False
         self._is_connected = False
+        self._is_in_doubt = False
+        self._heard_ns = 0
         self.requests = 0
         self.responses = 0
         self.reply_errors = 0
@@ -261,7 +155,7 @@ class ModbusTcpSource:
     async def _attempt(self) -> str:
         """One connection from beginning to end; returns why it ended, or was not made."""
         loop = asyncio.get_running_loop()
-        session = _Session(self, loop)
+        session = Session(self, loop)
         try:
             async with asyncio.timeout(self._link.connect_timeout_ns / NS_PER_S):
                 await loop.create_connection(lambda: session, self._link.host, self._link.port)
@@ -276,6 +170,7 @@ class ModbusTcpSource:
     def connected(self, now_ns: int) -> None:
         self.connects += 1
         self._is_connected = True
+        self._heard_ns = now_ns
         self.poller.begin(now_ns)
 
     def _disconnected(self, reason: str) -> None:
@@ -290,6 +185,7 @@ class ModbusTcpSource:
     def _works(self, now_ns: int) -> None:
         """The connection has shown that it is one."""
         self._failures = 0
+        self._is_in_doubt = False
         if not self._is_up:
             self._is_up = True
             self._tell(now_ns, Severity.INFO, "link.up", self.name, f"{self._place} is connected")
@@ -306,12 +202,13 @@ class ModbusTcpSource:
             self.requests += 1
         return transaction
 
-    def replied(self, reply: Reply, buffer: bytearray, data: np.typing.NDArray[np.uint8], now_ns: int) -> None:
+    def replied(self, reply: Reply, buffer: bytearray, data: Bytes, now_ns: int) -> None:
         """A whole frame has come; `data` is `buffer` as an array."""
         transaction = self.poller.take_reply(reply.transaction, now_ns)
         if transaction is None:
             return
         self.responses += 1
+        self._heard_ns = now_ns
         if not self._is_up:
             self._works(now_ns)
         observe(self._round_trips, now_ns - transaction.sent_ns)
@@ -333,15 +230,22 @@ class ModbusTcpSource:
         if poll.quality != Quality.GOOD or poll.unit.is_babbling:
             self._recovered(poll, now_ns)
 
+    def wake_ns(self, now_ns: int) -> int:
+        return self.poller.wake_ns(now_ns)
+
     def expire(self, now_ns: int) -> None:
-        for transaction in self.poller.expired(now_ns):
-            if not self._is_up:
+        dead = self.poller.expired(now_ns)
+        for transaction in dead:
+            if not self._is_up and not self._is_in_doubt:
                 self._works(now_ns)
             poll = transaction.poll
             if poll.good_ns < transaction.sent_ns:
                 self._mark(poll, Quality.BAD_COMM_FAILURE, now_ns)
             if self.poller.is_found_silent(transaction):
                 self._silent(poll.unit, f"no reply within {self._link.response_timeout_ns / NS_PER_S:g} s", now_ns)
+        if dead and now_ns - self._heard_ns >= LINK_SILENCE_NS:
+            self._is_in_doubt = True
+            raise LinkSilentError(f"has not answered for {(now_ns - self._heard_ns) / NS_PER_S:.0f} s")
 
     # Changes of state
 
