@@ -115,7 +115,7 @@ class Delivery:
             self._failures += 1
             reason = await self._session()
             self._note_down(reason)
-            await asyncio.sleep(self._retry_after_ns(self._failures) / NS_PER_S)
+            await asyncio.sleep(self._retry_after_ns(max(1, self._failures)) / NS_PER_S)
 
     async def _session(self) -> str:
         """One session from connecting to its end; returns what ended it."""
