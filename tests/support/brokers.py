@@ -1,9 +1,9 @@
 """Real MQTT brokers for tests, on free ports of 127.0.0.1: the NATS server from its wheel, and Debian's Mosquitto.
 
-    with mosquitto(tmp_path) as broker:
-        ...  # broker.port
-        broker.kill()      # SIGKILL; what it stored stays
-        broker.start()     # again on the same port
+with mosquitto(tmp_path) as broker:
+    ...  # broker.port
+    broker.kill()      # SIGKILL; what it stored stays
+    broker.start()     # again on the same port
 """
 
 from __future__ import annotations
