@@ -129,6 +129,14 @@ def test_all_three_decoders_agree(payload: bytes) -> None:
         assert slow_cells == {feed.row: bits(x) for feed, x in zip(FEEDS, expected, strict=True) if x is not None}
 
 
+@settings(max_examples=500, deadline=None)
+@given(st.integers(-(2**54), 2**54), st.integers(-26, 26))
+def test_every_decimal_becomes_its_nearest_double(mantissa: int, exponent: int) -> None:
+    text = f"{mantissa}e{exponent}"
+    samples, _ = take(b'{"v":%s}' % text.encode())
+    assert good_cells(samples)[0] == bits(float(text))
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(st.sampled_from("vnuwxyz"), st.one_of(st.integers(-(10**15), 10**15), st.booleans()), min_size=1)
