@@ -70,7 +70,6 @@ def test_a_full_lane_holds_the_broker_up_and_loses_nothing() -> None:
     count = 20_000
 
     async def scenario() -> None:
-        rig = Rig(link(1), [tag("press.force", "force")], lane_samples=1_000)
         scripted = ScriptedBroker()
         async with scripted.serving() as broker:
             rig = Rig(link(broker.port), [tag("press.force", "force")], lane_samples=1_000)
@@ -96,17 +95,19 @@ def test_a_full_lane_holds_the_broker_up_and_loses_nothing() -> None:
 def test_a_broker_that_falls_silent_is_given_up() -> None:
     async def scenario() -> None:
         scripted = ScriptedBroker()
-        async with scripted.serving() as broker:
-            async with running(Rig(link(broker.port, keep_alive_s=1), [tag("press.force", "force")])) as rig:
-                await until(lambda: rig.is_connected, "connected")
-                await until(lambda: b"\xc0" in broker.received, "a ping")
-                await asyncio.sleep(1.2)
-                assert rig.kinds() == ["link.up"]
-                broker.is_silent = True
-                await until(lambda: "link.down" in rig.kinds(), "given up")
-                assert "silent" in rig.messages_of("link.down")[0]
-                broker.is_silent = False
-                await until(lambda: broker.connections == 2 and rig.is_connected, "connected again")
+        async with (
+            scripted.serving() as broker,
+            running(Rig(link(broker.port, keep_alive_s=1), [tag("press.force", "force")])) as rig,
+        ):
+            await until(lambda: rig.is_connected, "connected")
+            await until(lambda: b"\xc0" in broker.received, "a ping")
+            await asyncio.sleep(1.2)
+            assert rig.kinds() == ["link.up"]
+            broker.is_silent = True
+            await until(lambda: "link.down" in rig.kinds(), "given up")
+            assert "silent" in rig.messages_of("link.down")[0]
+            broker.is_silent = False
+            await until(lambda: broker.connections == 2 and rig.is_connected, "connected again")
 
     uvloop.run(scenario())
 
@@ -125,14 +126,16 @@ def test_a_quiet_session_outlives_its_keep_alive(tmp_path: Path) -> None:
 def test_a_message_that_is_too_long_is_skipped_and_acknowledged() -> None:
     async def scenario() -> None:
         scripted = ScriptedBroker()
-        async with scripted.serving() as broker:
-            async with running(Rig(link(broker.port), [tag("press.force", "force", qos=1)])) as rig:
-                await until(lambda: rig.is_connected, "connected")
-                broker.send(message("force", b" " * (3 * FRAME_BYTES_MAX), qos=1, packet_id=0x4142))
-                broker.send(message("force", b"2.5", qos=1, packet_id=0x4344))
-                await until(lambda: rig.good(0) == [2.5], "the message behind it")
-                assert rig.qualities(0) == [Quality.BAD_SENSOR_FAILURE, Quality.GOOD]
-                await until(lambda: broker.received.endswith(b"\x40\x41\x42\x40\x43\x44"), "both acknowledgements")
+        async with (
+            scripted.serving() as broker,
+            running(Rig(link(broker.port), [tag("press.force", "force", qos=1)])) as rig,
+        ):
+            await until(lambda: rig.is_connected, "connected")
+            broker.send(message("force", b" " * (3 * FRAME_BYTES_MAX), qos=1, packet_id=0x4142))
+            broker.send(message("force", b"2.5", qos=1, packet_id=0x4344))
+            await until(lambda: rig.good(0) == [2.5], "the message behind it")
+            assert rig.qualities(0) == [Quality.BAD_SENSOR_FAILURE, Quality.GOOD]
+            await until(lambda: broker.received.endswith(b"\x40\x41\x42\x40\x43\x44"), "both acknowledgements")
 
     uvloop.run(scenario())
 
@@ -140,18 +143,20 @@ def test_a_message_that_is_too_long_is_skipped_and_acknowledged() -> None:
 def test_a_message_of_qos_2_that_comes_twice_counts_once() -> None:
     async def scenario() -> None:
         scripted = ScriptedBroker()
-        async with scripted.serving() as broker:
-            async with running(Rig(link(broker.port), [tag("press.force", "force", qos=2)])) as rig:
-                await until(lambda: rig.is_connected, "connected")
-                once = message("force", b"1", qos=2, packet_id=7)
-                again = message("force", b"1", qos=2, packet_id=7, flags=8)
-                release = b"\x62\x02\x00\x07"
-                broker.send(once + again + release + message("force", b"2", qos=2, packet_id=7))
-                await until(lambda: len(rig.good(0)) == 2, "both messages")
-                assert rig.good(0) == [1.0, 2.0]
-                assert rig.reading("duplicate_messages_total") == 1
-                acks = b"\x50\x00\x07\x50\x00\x07\x70\x00\x07\x50\x00\x07"
-                await until(lambda: broker.received.endswith(acks), "acknowledgements in order")
+        async with (
+            scripted.serving() as broker,
+            running(Rig(link(broker.port), [tag("press.force", "force", qos=2)])) as rig,
+        ):
+            await until(lambda: rig.is_connected, "connected")
+            once = message("force", b"1", qos=2, packet_id=7)
+            again = message("force", b"1", qos=2, packet_id=7, flags=8)
+            release = b"\x62\x02\x00\x07"
+            broker.send(once + again + release + message("force", b"2", qos=2, packet_id=7))
+            await until(lambda: len(rig.good(0)) == 2, "both messages")
+            assert rig.good(0) == [1.0, 2.0]
+            assert rig.reading("duplicate_messages_total") == 1
+            acks = b"\x50\x00\x07\x50\x00\x07\x70\x00\x07\x50\x00\x07"
+            await until(lambda: broker.received.endswith(acks), "acknowledgements in order")
 
     uvloop.run(scenario())
 

@@ -1,12 +1,15 @@
-"""MqttSource against real brokers: what is published arrives, by every QoS and version, and faults stay where they are."""
+"""MqttSource against real brokers: what is published arrives, by every QoS and version."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import aiomqtt
 import pytest
 import uvloop
 
@@ -199,3 +202,30 @@ def test_what_an_earlier_configuration_subscribed_to_is_given_back(tmp_path: Pat
 
     with mosquitto(tmp_path) as broker:
         uvloop.run(scenario(broker.port))
+
+
+def test_tls_trusts_the_given_authority_and_no_other(tmp_path: Path) -> None:
+    ours, others = certificate(tmp_path, "ours"), certificate(tmp_path, "others")
+
+    async def scenario(port: int) -> None:
+        async with running(Rig(link(port, ca_file=others), [tag("press.force", "force")])) as rig:
+            await until(lambda: "link.down" in rig.kinds(), "link.down")
+            assert "is not trusted" in rig.messages_of("link.down")[0]
+        async with running(Rig(link(port, ca_file=ours), [tag("press.force", "force")])) as rig:
+            await until(lambda: rig.is_connected, "connected")
+            async with aiomqtt.Client("127.0.0.1", port, tls_context=ssl.create_default_context(cafile=ours)) as client:
+                for n in range(100):
+                    await client.publish("force", b"%d" % n)
+            await until(lambda: len(rig.good(0)) == 100, "all messages")
+
+    with mosquitto(tmp_path, extra=f"certfile {ours}\nkeyfile {ours.with_suffix('.key')}") as broker:
+        uvloop.run(scenario(broker.port))
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A self-signed certificate for 127.0.0.1, its key beside it."""
+    path = folder / f"{name}.pem"
+    options = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    files = ["-keyout", str(path.with_suffix(".key")), "-out", str(path)]
+    subprocess.run(["openssl", *options.split(), *files], check=True, capture_output=True)
+    return path

@@ -50,6 +50,7 @@ def link(
     password_file: Path | None = None,
     keep_alive_s: int = 30,
     client_id: str = "gateway",
+    ca_file: Path | None = None,
 ) -> MqttLink:
     broker = BrokerAddress(
         host="127.0.0.1",
@@ -59,6 +60,8 @@ def link(
         username=username,
         password_file=password_file,
         keep_alive_s=keep_alive_s,
+        tls=ca_file is not None,
+        ca_file=ca_file,
     )
     return MqttLink(name="floor", broker=broker)
 
@@ -137,7 +140,8 @@ def publisher(port: int, version: MqttVersion = MqttVersion.V311) -> aiomqtt.Cli
 class ScriptedBroker:
     """A broker of few words, for what real ones do not do on demand: refuse a topic, fall silent, babble.
 
-    It answers CONNECT, SUBSCRIBE (of one topic, unless codes are given) and PINGREQ, and nothing once `is_silent`. Bytes are sent with `send`.
+    It answers CONNECT, SUBSCRIBE (of one topic, unless codes are given) and PINGREQ, and nothing once `is_silent`.
+    Bytes are sent with `send`.
     """
 
     def __init__(self, *, connack: bytes = b"\x20\x02\x00\x00", suback_codes: bytes | None = None) -> None:

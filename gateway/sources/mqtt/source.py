@@ -3,9 +3,6 @@
 A connection is refused, up, or down; the source tries for ever, with back-off. Each change is one event, and going
 down marks every tag of the link as not connected, once.
 
-Back-pressure: past its lane's mark the session stops reading, so that TCP holds the broker up; nothing is decoded
-that would not fit. While paused it cannot hear the broker and does not judge it silent.
-
 The broker keeps the session (its queue for us) only when every tag of QoS 1 or 2 names a time field: without one, an
 old message that was kept for us could not be told from a fresh one.
 """
@@ -13,10 +10,9 @@ old message that was kept for us could not be told from a fresh one.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 from zlib import crc32
 
 import numpy as np
@@ -28,13 +24,11 @@ from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import FAILURE_MIN, V5, V311, ProtocolError, connack_text, reason_text
-from gateway.protocol.mqtt.ingest import Ingest, Step
+from gateway.protocol.mqtt.ingest import Ingest
 from gateway.protocol.mqtt.table import Feed, Topic
 from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttVersion, Tag
+from gateway.sources.mqtt.session import CONNECT_TIMEOUT_S, PAUSE_POLL_S, LinkError, Session, explain, reply
 
-CONNECT_TIMEOUT_S: Final = 10.0
-REPLY_TIMEOUT_S: Final = 10.0
-PAUSE_POLL_S: Final = 0.005
 STEADY_S: Final = 10.0
 """A connection that held this long was a good one: the next back-off starts small again."""
 SUBSCRIBE_TOPICS_MAX: Final = 64
@@ -61,13 +55,6 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
 )
 
 
-Reply = TypeVar("Reply", codec.Connack, codec.Suback)
-
-
-class LinkError(Exception):
-    """The connection cannot be made or cannot go on; the text says why, and what to check."""
-
-
 class Backoff:
     """Doubling delays with a cap. Same shape as `gateway.core.backoff.Backoff`."""
 
@@ -78,200 +65,6 @@ class Backoff:
     def delay_ns(self, failures: int, seed: int = 0) -> int:
         whole_ns = min(self._cap_ns, self._base_ns << min(failures - 1, 30))
         return whole_ns - whole_ns * (seed % 1024) // 4096
-
-
-def explain(error: BaseException, broker: BrokerAddress) -> str:
-    """What went wrong with the connection, in words for whoever is on call."""
-    where = f"{broker.host}:{broker.port}"
-    match error:
-        case LinkError():
-            return str(error)
-        case ProtocolError():
-            return f"{where} does not keep to MQTT: it sent {error}; check that an MQTT broker listens there"
-        case ConnectionRefusedError():
-            return f"nothing listens on {where}; check that the broker runs, and host and port"
-        case socket.gaierror():
-            return f"the name {broker.host!r} cannot be resolved; check host and the DNS of this machine"
-        case ssl.SSLCertVerificationError():
-            return f"the certificate of {where} is not trusted ({error.verify_message}); check ca_file and host"
-        case ssl.SSLError():
-            return f"TLS with {where} failed ({error.reason}); check that this port speaks TLS"
-        case TimeoutError():
-            return f"{where} does not answer within {CONNECT_TIMEOUT_S:.0f} s; check network and firewall"
-        case OSError() if error.filename is not None:
-            return f"{error.filename} cannot be read ({error.strerror}); check the path and its permissions"
-        case _:
-            return f"the connection to {where} failed ({error}); check the network and the broker's log"
-
-
-class _Session(asyncio.BufferedProtocol):
-    """One TCP connection: bytes to `Ingest` and back, replies to the futures that wait for them."""
-
-    def __init__(
-        self, *, ingest: Ingest, lane: Lane, version: int, now_ns: Clock, wall_offset_ns: Clock, emit: Emit
-    ) -> None:
-        self._ingest = ingest
-        self._lane = lane
-        self._version = version
-        self._now_ns = now_ns
-        self._wall_offset_ns = wall_offset_ns
-        self._emit = emit
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._is_writable = True
-        self._timer: asyncio.Handle | None = None
-        self._packet_id = 0
-        self._strangers: set[bytes] = set()
-        self._paused_since_ns: int | None = None
-        self.paused_ns = 0
-        self.heard_s = self._loop.time()
-        self.connack: asyncio.Future[codec.Connack] = self._loop.create_future()
-        self.subacks: dict[int, asyncio.Future[codec.Suback]] = {}
-        self.closed: asyncio.Future[BaseException] = self._loop.create_future()
-        """Done, with the reason, when the connection is over."""
-
-    # What asyncio calls.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._ingest.free_space()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.heard_s = self._loop.time()
-        self._ingest.received(nbytes, self._now_ns())
-        if self._timer is None:
-            self._pump()
-
-    def pause_writing(self) -> None:
-        self._is_writable = False
-
-    def resume_writing(self) -> None:
-        self._is_writable = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end(exc or LinkError("the broker closed the connection; see its log"))
-
-    # What the source calls.
-
-    def send(self, packet: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(packet)
-
-    def next_packet_id(self) -> int:
-        self._packet_id = self._packet_id % 65_535 + 1
-        return self._packet_id
-
-    @property
-    def is_paused(self) -> bool:
-        return self._timer is not None
-
-    def paused_ns_until(self, now_ns: int) -> int:
-        since_ns = self._paused_since_ns
-        return self.paused_ns + (now_ns - since_ns if since_ns is not None else 0)
-
-    async def close(self, politely: bool) -> None:
-        """The end of the connection; returns when it is closed."""
-        if self._transport is None:
-            return
-        if politely:
-            self.send(codec.DISCONNECT)
-            self._transport.close()
-            await asyncio.wait({self.closed}, timeout=1.0)
-        self._transport.abort()
-        self._end(LinkError("closed by the gateway"))
-
-    # The inner works.
-
-    def _end(self, reason: BaseException) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._count_pause(False)
-        if not self.closed.done():
-            self.closed.set_result(reason)
-
-    def _pump(self) -> None:
-        """Take in what has arrived; when there is more than fits, stop reading and come back."""
-        if self.closed.done():
-            return
-        step = self._ingest.step(self._lane, self._wall_offset_ns())
-        self.send(step.acks)
-        self._act_on(step)
-        if self._must_wait or step.is_full:
-            self._hold(self._must_wait)
-        elif self._timer is not None:
-            self._timer = None
-            self._count_pause(False)
-            self.heard_s = self._loop.time()
-            self._reading(True)
-
-    @property
-    def _must_wait(self) -> bool:
-        return self._lane.is_past_mark or not self._is_writable
-
-    def _hold(self, for_room: bool) -> None:
-        if self.closed.done():
-            return
-        if self._timer is None:
-            self._reading(False)
-        self._count_pause(for_room)
-        self._timer = self._loop.call_later(PAUSE_POLL_S if for_room else 0.0, self._come_back)
-
-    def _come_back(self) -> None:
-        if self._must_wait:
-            self._hold(True)
-        else:
-            self._pump()
-
-    def _reading(self, wanted: bool) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            if wanted:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
-
-    def _count_pause(self, is_paused: bool) -> None:
-        now_ns = self._now_ns()
-        if self._paused_since_ns is not None:
-            self.paused_ns += now_ns - self._paused_since_ns
-        self._paused_since_ns = now_ns if is_paused else None
-
-    def _act_on(self, step: Step) -> None:
-        for event in step.events:
-            self._emit(event)
-        self._give_back(step.strangers)
-        try:
-            for first, body in step.control:
-                self._on_packet(codec.parse(first, body, self._version))
-            if step.error is not None:
-                raise ProtocolError(step.error)
-        except ProtocolError as error:
-            self._end(error)
-
-    def _give_back(self, topics: list[bytes]) -> None:
-        """Unsubscribe from what a kept session of an earlier configuration still brings."""
-        unknown = [topic for topic in dict.fromkeys(topics) if topic not in self._strangers]
-        if unknown:
-            self._strangers.update(unknown)
-            self.send(codec.encode_unsubscribe(self.next_packet_id(), unknown, self._version))
-
-    def _on_packet(self, packet: codec.Packet) -> None:
-        match packet:
-            case codec.Connack():
-                if not self.connack.done():
-                    self.connack.set_result(packet)
-            case codec.Suback():
-                waiting = self.subacks.pop(packet.packet_id, None)
-                if waiting is None:
-                    raise ProtocolError(f"a SUBACK of packet identifier {packet.packet_id}, which was not asked for")
-                waiting.set_result(packet)
-            case codec.Unsuback():
-                pass
-            case codec.Disconnect():
-                said = f" ({packet.reason})" if packet.reason else ""
-                self._end(LinkError(f"the broker disconnected: {reason_text(packet.code)}{said}"))
 
 
 class MqttSource:
@@ -300,7 +93,7 @@ class MqttSource:
         self._ingest = Ingest(feeds, self._version)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
         self._backoff = Backoff(BACKOFF_BASE_NS, BACKOFF_CAP_NS)
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self._is_up = False
         self._connections = 0
         self._paused_ns = 0
@@ -346,7 +139,7 @@ class MqttSource:
         """Connect, subscribe, and stay until the connection is over; returns or raises why."""
         loop = asyncio.get_running_loop()
         self._ingest.begin_connection()
-        session = _Session(
+        session = Session(
             ingest=self._ingest,
             lane=self._lane,
             version=self._version,
@@ -374,7 +167,7 @@ class MqttSource:
             self._session = None
             self._paused_ns += session.paused_ns
 
-    async def _greet(self, session: _Session) -> codec.Connack:
+    async def _greet(self, session: Session) -> codec.Connack:
         broker = self._broker
         password = None
         if broker.password_file is not None:
@@ -391,7 +184,7 @@ class MqttSource:
                 receive_maximum=RECEIVE_MAXIMUM,
             )
         )
-        connack = await _reply(session, session.connack, "CONNECT")
+        connack = await reply(session, session.connack, "CONNECT")
         if connack.code:
             said = f" ({connack.reason})" if connack.reason else ""
             raise LinkError(f"the broker refused the connection: {connack_text(connack.code, self._version)}{said}")
@@ -399,7 +192,7 @@ class MqttSource:
             self._ingest.begin_session()
         return connack
 
-    async def _subscribe(self, session: _Session) -> None:
+    async def _subscribe(self, session: Session) -> None:
         refused: dict[str, str] = {}
         topics = self._ingest.topics
         for first in range(0, len(topics), SUBSCRIBE_TOPICS_MAX):
@@ -408,7 +201,7 @@ class MqttSource:
             waiting = session.subacks[packet_id] = asyncio.get_running_loop().create_future()
             wanted = [(topic.name, topic.qos) for topic in chunk]
             session.send(codec.encode_subscribe(packet_id, wanted, self._version))
-            suback = await _reply(session, waiting, "SUBSCRIBE")
+            suback = await reply(session, waiting, "SUBSCRIBE")
             if len(suback.codes) != len(chunk):
                 raise ProtocolError(f"a SUBACK of {len(suback.codes)} codes for {len(chunk)} topics")
             for topic, code in zip(chunk, suback.codes, strict=True):
@@ -424,7 +217,7 @@ class MqttSource:
             message = f"the broker refuses topic {topic.name!r}: {why}; check the broker's access rules for this client"
             self._say(Severity.ERROR, "topic.refused", message)
 
-    async def _stay(self, session: _Session, connack: codec.Connack) -> None:
+    async def _stay(self, session: Session, connack: codec.Connack) -> None:
         """Until the connection is over: ping, and give a broker up that has gone silent."""
         given_s = connack.server_keep_alive_s
         keep_alive_s = self._broker.keep_alive_s if given_s is None else given_s
@@ -493,14 +286,3 @@ def _tls(broker: BrokerAddress) -> ssl.SSLContext | None:
     if not broker.tls:
         return None
     return ssl.create_default_context(cafile=broker.ca_file)
-
-
-async def _reply(session: _Session, waiting: asyncio.Future[Reply], to: str) -> Reply:
-    """The broker's answer. Raises why there is none."""
-    either: set[asyncio.Future[Any]] = {waiting, session.closed}
-    await asyncio.wait(either, timeout=REPLY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-    if waiting.done():
-        return waiting.result()
-    if session.closed.done():
-        raise session.closed.result()
-    raise LinkError(f"the broker does not answer a {to} within {REPLY_TIMEOUT_S:.0f} s; see its log")
