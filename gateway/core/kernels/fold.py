@@ -37,7 +37,8 @@ VALUE_MAX = 1e140
 
 FAR_AHEAD = 16
 AHEAD = 8
-"""Samples; measured: half or twice as many change little."""
+"""Samples. 100,000 shuffled tags, fastest of five interleaved runs with AHEAD 4, 8, 16, 32: 31, 30, 29, 28 ms, less
+than the runs differ among themselves."""
 
 I64 = int(Kind.I64)
 U64 = int(Kind.U64)
