@@ -6,7 +6,6 @@ one output under two loops, a fail-safe that is not declared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -68,21 +67,22 @@ class Range(NamedTuple):
         return f"{self.low:g} to {self.high:g}"
 
 
-class WrittenLoop(NamedTuple):
-    """A loop with the table it was written in, for checks that need other sections."""
+class Loops(NamedTuple):
+    """Each loop with the table it was written in, and the names of all, those that could not be read among them."""
 
-    loop: PidLoop
-    section: Section
+    read: list[tuple[PidLoop, Section]]
+    names: list[str]
 
 
-def read_loops(root: Section, devices: Devices) -> list[WrittenLoop]:
-    loops: list[WrittenLoop] = []
+def read_loops(root: Section, devices: Devices) -> Loops:
+    loops = Loops([], [])
     driven: dict[str, str] = {}
     links: set[str] = set()
     link_of = {device.name: device.link for device in devices.devices}
     for instance in instances(root, "control", limits.LOOPS_MAX):
         section = instance.section
-        loop = _read_loop(section, instance.name, devices.tags)
+        loops.names.append(instance.name)
+        loop = _read_loop(section, instance.name, devices)
         if loop is None:
             continue
         other = driven.setdefault(loop.output, instance.name)
@@ -91,13 +91,13 @@ def read_loops(root: Section, devices: Devices) -> list[WrittenLoop]:
         links.update(link_of[devices.tags[tag].device] for tag in (loop.input, loop.output))
         if len(links) > limits.FAST_LINKS_MAX:
             section.wrong("pid", f"brings the loops to more than {limits.FAST_LINKS_MAX} links; share connections")
-        loops.append(WrittenLoop(loop, section))
+        loops.read.append((loop, section))
     return loops
 
 
-def check_setpoints(loops: list[WrittenLoop], writable: frozenset[str]) -> None:
+def check_setpoints(loops: Loops, writable: frozenset[str]) -> None:
     """A setpoint that SCADA may write has a range that somebody chose."""
-    for loop, section in loops:
+    for loop, section in loops.read:
         if f"control.{loop.name}.setpoint" in writable and loop.setpoint_min == loop.setpoint_max:
             section.wrong(
                 "setpoint_limits",
@@ -106,15 +106,15 @@ def check_setpoints(loops: list[WrittenLoop], writable: frozenset[str]) -> None:
             )
 
 
-def _read_loop(section: Section, name: str, tags: Mapping[str, Tag]) -> PidLoop | None:
+def _read_loop(section: Section, name: str, devices: Devices) -> PidLoop | None:
     """None when the tags are not known: every range depends on them."""
     pid = section.table("pid")
     if pid is None:
         if section.is_sound("pid"):
             section.wrong("pid", f"is missing; {PID_KEYS}")
         return None
-    source = _tag(pid, "input", tags)
-    target = _tag(pid, "output", tags)
+    source = _tag(pid, "input", devices)
+    target = _tag(pid, "output", devices)
     if source is not None:
         _check_input(pid, source)
     carried = Range(-3.4e38, 3.4e38) if target is None else _check_output(pid, target)
@@ -155,13 +155,16 @@ def _read_loop(section: Section, name: str, tags: Mapping[str, Tag]) -> PidLoop 
     )
 
 
-def _tag(pid: Section, key: str, tags: Mapping[str, Tag]) -> Tag | None:
+def _tag(pid: Section, key: str, devices: Devices) -> Tag | None:
+    tags = devices.tags
     tag_name = pid.require(key, text, "", 'write a tag as "device.tag"')
     if not pid.is_sound(key):
         return None
     if tag_name not in tags:
-        device = tag_name.partition(".")[0] + "."
-        candidates = [name for name in tags if name.startswith(device)] or tags
+        device = tag_name.partition(".")[0]
+        if device in devices.incomplete:
+            return None
+        candidates = [name for name in tags if name.startswith(f"{device}.")] or tags
         remedy = did_you_mean(tag_name, candidates, 'write a tag as "device.tag"')
         pid.wrong(key, f"{show(tag_name)} is not a tag; {remedy}")
         return None

@@ -53,6 +53,8 @@ class Devices:
         self.tags: dict[str, Tag] = {}
         self.sections: dict[str, Section] = {}
         """Where each tag was written."""
+        self.incomplete: dict[str, None] = {}
+        """Devices of which some tags could not be read: what refers to them is not wrong for that."""
         for instance in instances(root, "devices", limits.DEVICES_MAX):
             if not self._read(instance):
                 break
@@ -67,6 +69,7 @@ class Devices:
             return False
         link = self._links.of_device(section)
         if link is None:
+            self.incomplete[instance.name] = None
             return True
         self.devices.append(Device(name=instance.name, link=link.name))
         if isinstance(link, ModbusTcpLink):
@@ -86,13 +89,17 @@ class Devices:
             except WrongValueError as wrong:
                 section.wrong("tag_list", str(wrong))
                 continue
+            if reference in self._lists.incomplete:
+                self.incomplete[instance.name] = None
             for entry in entries:
                 if entry.name in found:
                     section.wrong("tag_list", f'two of the lists have a tag "{entry.name}"; take it out of one')
                 found[entry.name] = entry
         for entry in self._inline_of(instance):
             found[entry.name] = entry
-        if not found and section.is_sound("tag_list", "tags") and not references:
+        if not section.is_sound("tag_list", "tags"):
+            self.incomplete[instance.name] = None
+        elif not found and not references:
             section.report.warn(section.place, 'has no tags; write tags.NAME = { ... } or tag_list = "..."')
         return tuple(found.values())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S
-from gateway.settings.addresses import Broker, Endpoint, broker, modbus_endpoint
+from gateway.settings.addresses import Broker, Endpoint, broker, is_local, modbus_endpoint
 from gateway.settings.instances import instances
 from gateway.settings.problems import did_you_mean
 from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, MqttLink, MqttVersion
@@ -136,7 +136,7 @@ def read_broker(section: Section, default_client_id: str, directory: Path) -> Br
         section.wrong("password_file", "needs a user; write username = as well")
     if ca_file is not None and not address.tls and section.is_sound("mqtt"):
         section.wrong("ca_file", "has no use without TLS; write mqtts:// in the address, or take it out")
-    if password_file is not None and not address.tls and not _is_local(address.endpoint.host):
+    if password_file is not None and not address.tls and not is_local(address.endpoint.host):
         section.warn("password_file", "the password crosses the network in clear; use mqtts://")
     client_id = section.get("client_id", text, default_client_id)
     if len(client_id.encode()) > CLIENT_ID_MAX:
@@ -162,7 +162,3 @@ def _file(section: Section, key: str, directory: Path) -> Path | None:
     if not file.is_file():
         section.warn(key, f"there is no file {file} on this machine yet")
     return file
-
-
-def _is_local(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")

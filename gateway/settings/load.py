@@ -86,7 +86,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         links=links.all(),
         devices=tuple(devices.devices),
         tags=tuple(devices.tags.values()),
-        loops=tuple(written.loop for written in loops),
+        loops=tuple(loop for loop, _ in loops.read),
         uplink=read_uplink(root, gateway_id, directory),
         scada=scada,
         http=read_http(root),
