@@ -26,6 +26,8 @@ from gateway.settings.units import WrongValueError, array_of, integer, show, tex
 UNIT = integer(0, 255)
 STRIDE = integer(0, REGISTERS - 1)
 LISTS_PER_DEVICE_MAX = 16
+UNKNOWN_LINK = "unknown"
+"""Stand-in of a link that could not be read."""
 TAG_LISTS = array_of(text, '["energy_meter", "registers/pump.csv"]', LISTS_PER_DEVICE_MAX, count_min=1)
 
 _MODBUS_ONLY = "belongs to devices of modbus_tcp links, and this device's link is mqtt; take it out"
@@ -68,14 +70,13 @@ class Devices:
             section.wrong_here(f"brings the tags to more than {limits.TAGS_MAX}; split the plant over two gateways")
             return False
         link = self._links.of_device(section)
-        if link is None:
-            self.incomplete[instance.name] = None
-            return True
-        self.devices.append(Device(name=instance.name, link=link.name))
-        if isinstance(link, ModbusTcpLink):
+        self.devices.append(Device(name=instance.name, link=UNKNOWN_LINK if link is None else link.name))
+        if isinstance(link, ModbusTcpLink) or (link is None and _looks_like_modbus(entries)):
             self._read_modbus(instance, entries)
-        else:
+        elif link is not None:
             self._read_mqtt(instance, entries)
+        else:
+            self.incomplete[instance.name] = None
         return True
 
     def _entries(self, instance: Instance) -> tuple[TagEntry, ...]:
@@ -145,6 +146,11 @@ class Devices:
     def _add(self, tag: Tag, section: Section) -> None:
         self.tags[tag.name] = tag
         self.sections[tag.name] = section
+
+
+def _looks_like_modbus(entries: tuple[TagEntry, ...]) -> bool:
+    """Whether the tags of a device without a known link can be checked all the same."""
+    return any("register" in entry.section.content for entry in entries)
 
 
 def _filled(entry: TagEntry, device: Section) -> Section:

@@ -1,8 +1,8 @@
 """Links: the connections, those with a name and those that a device brings along.
 
 A device may write its link inside (`link = { modbus_tcp = "10.0.0.5:502" }`); equal endpoints then share one
-link, which is named after its endpoint. A link that could not be read is kept as None, so that its devices do not
-complain as well.
+link, which is named after its endpoint. A link of which not even the kind is known is kept as None,
+so that its devices do not complain as well.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Links:
         return tuple(link for link in self._links.values() if link is not None)
 
     def of_device(self, device: Section) -> Link | None:
-        """The link that a device names or brings along; None when it was reported as wrong."""
+        """The link that a device names or brings along; None when it was reported as wrong and may be of any kind."""
         if isinstance(device.content.get("link"), dict):
             return self._inline(device)
         remedy = 'write link = "NAME" of a [links.NAME], or link = { modbus_tcp = "10.0.0.5:502" }'
@@ -73,8 +73,8 @@ class Links:
     def _inline(self, device: Section) -> Link | None:
         section = device.table("link")
         link = self._read(section, None) if section is not None else None
-        if link is None:
-            return None
+        if section is None or link is None or not section.is_sound("modbus_tcp", "mqtt"):
+            return link
         known = self._links.setdefault(link.name, link)
         if known != link:
             device.wrong(
@@ -84,8 +84,12 @@ class Links:
 
     def _read(self, section: Section, link_name: str | None) -> Link | None:
         is_modbus, is_mqtt = section.has("modbus_tcp"), section.has("mqtt")
-        if is_modbus == is_mqtt:
-            section.wrong_here(f"{'is both modbus_tcp and mqtt' if is_modbus else 'has no address'}; {KINDS}")
+        if is_modbus and is_mqtt:
+            section.wrong_here(f"is both modbus_tcp and mqtt; {KINDS}")
+            return None
+        if not (is_modbus or is_mqtt):
+            near = [did_you_mean(key, ("modbus_tcp", "mqtt"), "") for key in section.content]
+            section.wrong_here(f"has no address; {next(filter(None, near), KINDS)}")
             return None
         link: Link
         if is_modbus:
@@ -105,7 +109,7 @@ class Links:
             client = f"{self._gateway_id}-{link_name or f'{address.endpoint.host}-{address.endpoint.port}'}"
             link = MqttLink(name=own_name, broker=read_broker(section, client, self._directory))
         section.finish(LINK_ELSEWHERE)
-        return link if section.is_sound("modbus_tcp", "mqtt") else None
+        return link
 
     def warn_of_oddities(self) -> None:
         for link_name, section in self._sections.items():

@@ -93,10 +93,11 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     )
     gateway.finish()
     root.finish()
-    links.warn_of_oddities()
-    lists.warn_of_unused()
     _check_sessions(root, settings)
-    _warn_of_shared_topics(settings, devices)
+    if not len(root.report):
+        links.warn_of_oddities()
+        lists.warn_of_unused()
+        _warn_of_shared_topics(settings, devices)
     return settings
 
 

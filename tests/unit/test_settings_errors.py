@@ -421,6 +421,28 @@ modbus_tcp = "127.0.0.1"
     assert [problem.line for problem in found] == sorted(problem.line for problem in found)
 
 
+def test_a_device_without_a_link_has_its_tags_checked_all_the_same(tmp_path: Path) -> None:
+    text = """
+[devices.x]
+link = "plk"
+unit = 300
+tags.a = { register = "holding 70000" }
+[devices.y]
+link = { modbus_tcp = "h:0" }
+tags.a = { register = "coil 1", type = "int16" }
+[links.z]
+modbus_tpc = "h"
+"""
+    assert [(found.key, found.message[:43]) for found in problems_of(tmp_path, HEAD + text)] == [
+        ("devices.x.link", '"plk" is not a link; did you mean "plc"?'),
+        ("devices.x.unit", "300 is out of range; write a whole number f"),
+        ("devices.x.tags.a.register", "address 70000 does not exist; write one fro"),
+        ("devices.y.link.modbus_tcp", "port 0 does not exist; write one from 1 to "),
+        ("devices.y.tags.a.type", 'a coil is one bit; write type = "bool", or '),
+        ("links.z", 'has no address; did you mean "modbus_tcp"?'),
+    ]
+
+
 def test_one_mistake_is_not_reported_again_by_all_that_refer_to_it(tmp_path: Path) -> None:
     rest = LOOP + '[scada]\ntags = ["d.*"]\nunits = { d = 2 }\nwrite = ["control.c.mode"]\n'
     assert problems_of(tmp_path, HEAD + rest) == ()
