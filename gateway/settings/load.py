@@ -74,7 +74,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     links = Links(root, gateway_id, directory)
     lists = TagLists(root, directory)
     devices = Devices(root, links, lists, defaults)
-    loops = read_loops(root, devices)
+    loops = read_loops(root, links, devices)
     scada = read_scada(root, devices, loops, path)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
     settings = Settings(

@@ -487,6 +487,21 @@ failsafe = {{ output = "hold" }}
     assert [found.message for found in problems_of(tmp_path, text)] == ([report] if report is not None else [])
 
 
+def test_two_names_of_one_register_are_one_output(tmp_path: Path) -> None:
+    alias = """
+[devices.alias]
+link = { modbus_tcp = "10.0.0.5" }
+tags.out = { register = "holding 8", type = "float32", write = true }
+"""
+    other = LOOP.replace("control.c", "control.e").replace("d.out", "alias.out")
+    (found,) = problems_of(tmp_path, HEAD + alias + LOOP + other)
+    assert (found.key, found.message) == (
+        "control.e.pid",
+        'drives alias.out, as loop "c" does; give each output one loop',
+    )
+    assert problems_of(tmp_path, HEAD + alias.replace("10.0.0.5", "10.0.0.6") + LOOP + other) == ()
+
+
 def test_a_setpoint_that_scada_may_write_needs_limits(tmp_path: Path) -> None:
     text = HEAD.replace(", valid = { low = 0, high = 100 }", "") + LOOP
     examined = examine_text(tmp_path, text)
