@@ -100,6 +100,11 @@ def broker(value: object) -> Broker:
     return Broker(_endpoint(authority, MQTTS_PORT if tls else MQTT_PORT, example), tls)
 
 
+def is_local(host: str) -> bool:
+    """Whether nobody outside this machine is on the way."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def register(value: object) -> Register:
     """`"holding 100"` (the protocol's address, from 0) or Modicon's `"40101"` (counted from 1)."""
     word = show(value) if isinstance(value, int) and not isinstance(value, bool) else value

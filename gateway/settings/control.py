@@ -6,16 +6,18 @@ one output under two loops, a fail-safe that is not declared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
 from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.settings.addresses import WIDTHS
 from gateway.settings.devices import Devices
 from gateway.settings.instances import instances
+from gateway.settings.links import Links
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import ModbusPoint, PidLoop, RegisterType, Table, Tag
+from gateway.settings.schema import ModbusPoint, ModbusTcpLink, PidLoop, RegisterType, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.tags import read_bounds
 from gateway.settings.units import WrongValueError, choice, duration, number, positive, show, show_duration, text
@@ -28,12 +30,13 @@ STALE_PERIODS = 10
 STALE_FLOOR_NS = 500 * NS_PER_MS
 
 WORD_TABLES = (Table.HOLDING, Table.INPUT)
+FLOAT32_MAX = 3.4e38
 OUTPUT_RANGES: dict[RegisterType, tuple[float, float]] = {
     RegisterType.INT16: (-(2.0**15), 2.0**15 - 1),
     RegisterType.UINT16: (0.0, 2.0**16 - 1),
     RegisterType.INT32: (-(2.0**31), 2.0**31 - 1),
     RegisterType.UINT32: (0.0, 2.0**32 - 1),
-    RegisterType.FLOAT32: (-3.4e38, 3.4e38),
+    RegisterType.FLOAT32: (-FLOAT32_MAX, FLOAT32_MAX),
 }
 """What the registers that a loop may drive can hold."""
 
@@ -68,36 +71,50 @@ class Range(NamedTuple):
         return f"{self.low:g} to {self.high:g}"
 
 
-class WrittenLoop(NamedTuple):
-    """A loop with the table it was written in, for checks that need other sections."""
-
-    loop: PidLoop
-    section: Section
+ANY_OUTPUT = Range(-FLOAT32_MAX, FLOAT32_MAX)
 
 
-def read_loops(root: Section, devices: Devices) -> list[WrittenLoop]:
-    loops: list[WrittenLoop] = []
-    driven: dict[str, str] = {}
-    links: set[str] = set()
+class Loops(NamedTuple):
+    """Each loop with the table it was written in, and the names of all, those that could not be read among them."""
+
+    read: list[tuple[PidLoop, Section]]
+    names: list[str]
+
+
+def read_loops(root: Section, links: Links, devices: Devices) -> Loops:
+    loops = Loops([], [])
+    driven: dict[tuple[str, int, int], str] = {}
+    used: set[str] = set()
     link_of = {device.name: device.link for device in devices.devices}
+    endpoint_of = {link.name: f"{link.host}:{link.port}" for link in links.all() if isinstance(link, ModbusTcpLink)}
     for instance in instances(root, "control", limits.LOOPS_MAX):
         section = instance.section
-        loop = _read_loop(section, instance.name, devices.tags)
+        loops.names.append(instance.name)
+        loop = _read_loop(section, instance.name, devices)
         if loop is None:
             continue
-        other = driven.setdefault(loop.output, instance.name)
-        if other != instance.name:
-            section.wrong("pid", f'drives {loop.output}, as loop "{other}" does; give each output one loop')
-        links.update(link_of[devices.tags[tag].device] for tag in (loop.input, loop.output))
-        if len(links) > limits.FAST_LINKS_MAX:
+        output = devices.tags[loop.output]
+        for register in _registers(output, endpoint_of.get(link_of[output.device], "")):
+            other = driven.setdefault(register, instance.name)
+            if other != instance.name:
+                section.wrong("pid", f"drives {loop.output}, as loop {show(other)} does; give each output one loop")
+        used.update(link_of[devices.tags[tag].device] for tag in (loop.input, loop.output))
+        if len(used) > limits.FAST_LINKS_MAX:
             section.wrong("pid", f"brings the loops to more than {limits.FAST_LINKS_MAX} links; share connections")
-        loops.append(WrittenLoop(loop, section))
+        loops.read.append((loop, section))
     return loops
 
 
-def check_setpoints(loops: list[WrittenLoop], writable: frozenset[str]) -> None:
+def _registers(tag: Tag, endpoint: str) -> Iterator[tuple[str, int, int]]:
+    """The registers behind a tag: two tags may well be names of one."""
+    if isinstance(tag.point, ModbusPoint):
+        for address in range(tag.point.address, tag.point.address + WIDTHS[tag.point.type]):
+            yield endpoint, tag.point.unit, address
+
+
+def check_setpoints(loops: Loops, writable: frozenset[str]) -> None:
     """A setpoint that SCADA may write has a range that somebody chose."""
-    for loop, section in loops:
+    for loop, section in loops.read:
         if f"control.{loop.name}.setpoint" in writable and loop.setpoint_min == loop.setpoint_max:
             section.wrong(
                 "setpoint_limits",
@@ -106,18 +123,18 @@ def check_setpoints(loops: list[WrittenLoop], writable: frozenset[str]) -> None:
             )
 
 
-def _read_loop(section: Section, name: str, tags: Mapping[str, Tag]) -> PidLoop | None:
+def _read_loop(section: Section, name: str, devices: Devices) -> PidLoop | None:
     """None when the tags are not known: every range depends on them."""
     pid = section.table("pid")
     if pid is None:
         if section.is_sound("pid"):
             section.wrong("pid", f"is missing; {PID_KEYS}")
         return None
-    source = _tag(pid, "input", tags)
-    target = _tag(pid, "output", tags)
+    source = _tag(pid, "input", devices)
+    target = _tag(pid, "output", devices)
     if source is not None:
         _check_input(pid, source)
-    carried = Range(-3.4e38, 3.4e38) if target is None else _check_output(pid, target)
+    carried = ANY_OUTPUT if target is None else _check_output(pid, target)
     setpoint = pid.require("setpoint", number, 0.0, "write the value to hold, in the input's unit")
     kp = pid.require("kp", positive, 1.0, "write the gain, in output units for each input unit")
     ti_ns = pid.get("ti", TIME_CONSTANT, None)
@@ -155,13 +172,16 @@ def _read_loop(section: Section, name: str, tags: Mapping[str, Tag]) -> PidLoop 
     )
 
 
-def _tag(pid: Section, key: str, tags: Mapping[str, Tag]) -> Tag | None:
+def _tag(pid: Section, key: str, devices: Devices) -> Tag | None:
+    tags = devices.tags
     tag_name = pid.require(key, text, "", 'write a tag as "device.tag"')
     if not pid.is_sound(key):
         return None
     if tag_name not in tags:
-        device = tag_name.partition(".")[0] + "."
-        candidates = [name for name in tags if name.startswith(device)] or tags
+        device = tag_name.partition(".")[0]
+        if device in devices.incomplete:
+            return None
+        candidates = [name for name in tags if name.startswith(f"{device}.")] or tags
         remedy = did_you_mean(tag_name, candidates, 'write a tag as "device.tag"')
         pid.wrong(key, f"{show(tag_name)} is not a tag; {remedy}")
         return None
@@ -179,16 +199,15 @@ def _check_input(pid: Section, tag: Tag) -> None:
 def _check_output(pid: Section, tag: Tag) -> Range:
     """What the output's register can carry, in the tag's own unit."""
     point = tag.point
-    everything = Range(-3.4e38, 3.4e38)
     if not isinstance(point, ModbusPoint):
         pid.wrong("output", f"{tag.name} comes by MQTT; write a tag of a modbus_tcp link")
-        return everything
+        return ANY_OUTPUT
     if point.table is not Table.HOLDING:
         pid.wrong("output", f"{tag.name} is a {point.table}; write a tag in holding registers")
-        return everything
+        return ANY_OUTPUT
     if point.type not in OUTPUT_RANGES:
         pid.wrong("output", f"{tag.name} is {point.type}; write a tag of {', '.join(OUTPUT_RANGES)}")
-        return everything
+        return ANY_OUTPUT
     if not point.writable:
         pid.wrong("output", f"{tag.name} is read only; write write = true in that tag")
     ends = [end * point.scale + point.offset for end in OUTPUT_RANGES[point.type]]

@@ -26,6 +26,8 @@ from gateway.settings.units import WrongValueError, array_of, integer, show, tex
 UNIT = integer(0, 255)
 STRIDE = integer(0, REGISTERS - 1)
 LISTS_PER_DEVICE_MAX = 16
+UNKNOWN_LINK = "unknown"
+"""Stand-in of a link that could not be read."""
 TAG_LISTS = array_of(text, '["energy_meter", "registers/pump.csv"]', LISTS_PER_DEVICE_MAX, count_min=1)
 
 _MODBUS_ONLY = "belongs to devices of modbus_tcp links, and this device's link is mqtt; take it out"
@@ -53,6 +55,8 @@ class Devices:
         self.tags: dict[str, Tag] = {}
         self.sections: dict[str, Section] = {}
         """Where each tag was written."""
+        self.incomplete: dict[str, None] = {}
+        """Devices of which some tags could not be read: what refers to them is not wrong for that."""
         for instance in instances(root, "devices", limits.DEVICES_MAX):
             if not self._read(instance):
                 break
@@ -66,13 +70,13 @@ class Devices:
             section.wrong_here(f"brings the tags to more than {limits.TAGS_MAX}; split the plant over two gateways")
             return False
         link = self._links.of_device(section)
-        if link is None:
-            return True
-        self.devices.append(Device(name=instance.name, link=link.name))
-        if isinstance(link, ModbusTcpLink):
+        self.devices.append(Device(name=instance.name, link=UNKNOWN_LINK if link is None else link.name))
+        if isinstance(link, ModbusTcpLink) or (link is None and _looks_like_modbus(entries)):
             self._read_modbus(instance, entries)
-        else:
+        elif link is not None:
             self._read_mqtt(instance, entries)
+        else:
+            self.incomplete[instance.name] = None
         return True
 
     def _entries(self, instance: Instance) -> tuple[TagEntry, ...]:
@@ -86,13 +90,17 @@ class Devices:
             except WrongValueError as wrong:
                 section.wrong("tag_list", str(wrong))
                 continue
+            if reference in self._lists.incomplete:
+                self.incomplete[instance.name] = None
             for entry in entries:
                 if entry.name in found:
                     section.wrong("tag_list", f'two of the lists have a tag "{entry.name}"; take it out of one')
                 found[entry.name] = entry
         for entry in self._inline_of(instance):
             found[entry.name] = entry
-        if not found and section.is_sound("tag_list", "tags") and not references:
+        if not section.is_sound("tag_list", "tags"):
+            self.incomplete[instance.name] = None
+        elif not found and not references:
             section.report.warn(section.place, 'has no tags; write tags.NAME = { ... } or tag_list = "..."')
         return tuple(found.values())
 
@@ -138,6 +146,11 @@ class Devices:
     def _add(self, tag: Tag, section: Section) -> None:
         self.tags[tag.name] = tag
         self.sections[tag.name] = section
+
+
+def _looks_like_modbus(entries: tuple[TagEntry, ...]) -> bool:
+    """Whether the tags of a device without a known link can be checked all the same."""
+    return any("register" in entry.section.content for entry in entries)
 
 
 def _filled(entry: TagEntry, device: Section) -> Section:

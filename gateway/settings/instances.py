@@ -41,7 +41,7 @@ def instances(root: Section, group: str, count_max: int) -> Iterator[Instance]:
 
 def _unroll(key: str, section: Section, template: Each | None) -> Iterator[Instance]:
     if template is None:
-        if _is_name(key, section):
+        if has_name(key, section):
             yield Instance(key, section, section, 0, NO_VARIABLES)
         return
     unused = [variable for variable in template.values if f"{{{variable}}}" not in key]
@@ -57,12 +57,13 @@ def _unroll(key: str, section: Section, template: Each | None) -> Iterator[Insta
         except WrongValueError as wrong:
             one.wrong_here(str(wrong))
             return
-        if not _is_name(filled, one):
+        if not has_name(filled, one):
             return
         yield Instance(filled, one, section, ordinal, variables)
 
 
-def _is_name(key: str, section: Section) -> bool:
+def has_name(key: str, section: Section) -> bool:
+    """Whether a table's key is a name; reports it when not."""
     if "{" in key and "each" not in section.content:
         section.wrong_here('has a variable in its name but none is given; write each = { n = "1..40" } inside')
         return False

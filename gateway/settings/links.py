@@ -1,8 +1,8 @@
 """Links: the connections, those with a name and those that a device brings along.
 
 A device may write its link inside (`link = { modbus_tcp = "10.0.0.5:502" }`); equal endpoints then share one
-link, which is named after its endpoint. A link that could not be read is kept as None, so that its devices do not
-complain as well.
+link, which is named after its endpoint. A link of which not even the kind is known is kept as None,
+so that its devices do not complain as well.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S
-from gateway.settings.addresses import Broker, Endpoint, broker, modbus_endpoint
+from gateway.settings.addresses import Broker, Endpoint, broker, is_local, modbus_endpoint
 from gateway.settings.instances import instances
 from gateway.settings.problems import did_you_mean
 from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, MqttLink, MqttVersion
@@ -56,7 +56,7 @@ class Links:
         return tuple(link for link in self._links.values() if link is not None)
 
     def of_device(self, device: Section) -> Link | None:
-        """The link that a device names or brings along; None when it was reported as wrong."""
+        """The link that a device names or brings along; None when it was reported as wrong and may be of any kind."""
         if isinstance(device.content.get("link"), dict):
             return self._inline(device)
         remedy = 'write link = "NAME" of a [links.NAME], or link = { modbus_tcp = "10.0.0.5:502" }'
@@ -73,8 +73,8 @@ class Links:
     def _inline(self, device: Section) -> Link | None:
         section = device.table("link")
         link = self._read(section, None) if section is not None else None
-        if link is None:
-            return None
+        if section is None or link is None or not section.is_sound("modbus_tcp", "mqtt"):
+            return link
         known = self._links.setdefault(link.name, link)
         if known != link:
             device.wrong(
@@ -84,8 +84,12 @@ class Links:
 
     def _read(self, section: Section, link_name: str | None) -> Link | None:
         is_modbus, is_mqtt = section.has("modbus_tcp"), section.has("mqtt")
-        if is_modbus == is_mqtt:
-            section.wrong_here(f"{'is both modbus_tcp and mqtt' if is_modbus else 'has no address'}; {KINDS}")
+        if is_modbus and is_mqtt:
+            section.wrong_here(f"is both modbus_tcp and mqtt; {KINDS}")
+            return None
+        if not (is_modbus or is_mqtt):
+            near = [did_you_mean(key, ("modbus_tcp", "mqtt"), "") for key in section.content]
+            section.wrong_here(f"has no address; {next(filter(None, near), KINDS)}")
             return None
         link: Link
         if is_modbus:
@@ -105,7 +109,7 @@ class Links:
             client = f"{self._gateway_id}-{link_name or f'{address.endpoint.host}-{address.endpoint.port}'}"
             link = MqttLink(name=own_name, broker=read_broker(section, client, self._directory))
         section.finish(LINK_ELSEWHERE)
-        return link if section.is_sound("modbus_tcp", "mqtt") else None
+        return link
 
     def warn_of_oddities(self) -> None:
         for link_name, section in self._sections.items():
@@ -136,7 +140,7 @@ def read_broker(section: Section, default_client_id: str, directory: Path) -> Br
         section.wrong("password_file", "needs a user; write username = as well")
     if ca_file is not None and not address.tls and section.is_sound("mqtt"):
         section.wrong("ca_file", "has no use without TLS; write mqtts:// in the address, or take it out")
-    if password_file is not None and not address.tls and not _is_local(address.endpoint.host):
+    if password_file is not None and not address.tls and not is_local(address.endpoint.host):
         section.warn("password_file", "the password crosses the network in clear; use mqtts://")
     client_id = section.get("client_id", text, default_client_id)
     if len(client_id.encode()) > CLIENT_ID_MAX:
@@ -162,7 +166,3 @@ def _file(section: Section, key: str, directory: Path) -> Path | None:
     if not file.is_file():
         section.warn(key, f"there is no file {file} on this machine yet")
     return file
-
-
-def _is_local(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")

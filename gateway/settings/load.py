@@ -74,7 +74,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     links = Links(root, gateway_id, directory)
     lists = TagLists(root, directory)
     devices = Devices(root, links, lists, defaults)
-    loops = read_loops(root, devices)
+    loops = read_loops(root, links, devices)
     scada = read_scada(root, devices, loops, path)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
     settings = Settings(
@@ -86,17 +86,18 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         links=links.all(),
         devices=tuple(devices.devices),
         tags=tuple(devices.tags.values()),
-        loops=tuple(written.loop for written in loops),
+        loops=tuple(loop for loop, _ in loops.read),
         uplink=read_uplink(root, gateway_id, directory),
         scada=scada,
         http=read_http(root),
     )
     gateway.finish()
     root.finish()
-    links.warn_of_oddities()
-    lists.warn_of_unused()
     _check_sessions(root, settings)
-    _warn_of_shared_topics(settings, devices)
+    if not len(root.report):
+        links.warn_of_oddities()
+        lists.warn_of_unused()
+        _warn_of_shared_topics(settings, devices)
     return settings
 
 

@@ -71,21 +71,36 @@ class Report:
         self._problems: dict[tuple[Position, str], Problem] = {}
         self._warnings: set[Problem] = set()
 
+    def __len__(self) -> int:
+        """Problems so far."""
+        return len(self._problems)
+
     def problem(self, place: Place, message: str) -> None:
-        self.extend([Problem(*place.position(), place.key, message)])
+        self.extend([_problem(place, message)])
 
     def extend(self, problems: Iterable[Problem]) -> None:
         for found in problems:
             self._problems.setdefault((Position(found.file, found.line, found.column), found.key), found)
 
     def warn(self, place: Place, message: str) -> None:
-        self._warnings.add(Problem(*place.position(), place.key, message))
+        self._warnings.add(_problem(place, message))
 
     def problems(self, main: Path) -> tuple[Problem, ...]:
         return _in_reading_order(self._problems.values(), main)
 
     def warnings(self, main: Path) -> tuple[Problem, ...]:
         return _in_reading_order(self._warnings, main)
+
+
+def _problem(place: Place, message: str) -> Problem:
+    """What a file says may reach a terminal by its messages: nothing but printable characters does."""
+    return Problem(*place.position(), _printable(place.key), _printable(message))
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _in_reading_order(problems: Iterable[Problem], main: Path) -> tuple[Problem, ...]:

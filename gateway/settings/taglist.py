@@ -111,6 +111,8 @@ class TagLists:
         self._named = {key: inline_entries(section) for key, section in self._sections.items()}
         self._files: dict[str, tuple[TagEntry, ...]] = {}
         self._used: set[str] = set()
+        self.incomplete: set[str] = set()
+        """Files of which not every line could be read."""
 
     def entries(self, reference: str) -> tuple[TagEntry, ...]:
         """The tags of a list by its name or its CSV file. Raises WrongValueError when there is none."""
@@ -133,11 +135,15 @@ class TagLists:
         file = self._directory / reference
         if not file.is_file():
             raise WrongValueError(f'"{reference}": there is no file {file}; write a path relative to this file')
+        problems_before = len(self._report)
+        found: tuple[TagEntry, ...] = ()
         try:
-            return tuple(_csv_entries(read_text(file), self._report))
+            found = tuple(_csv_entries(read_text(file), self._report))
         except ConfigurationError as error:
             self._report.extend(error.problems)
-            return ()
+        if len(self._report) > problems_before:
+            self.incomplete.add(reference)
+        return found
 
 
 def _csv_entries(text: Text, report: Report) -> Iterator[TagEntry]:

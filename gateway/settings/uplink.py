@@ -8,7 +8,7 @@ from gateway.core import limits
 from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S
 from gateway.settings.addresses import topic
-from gateway.settings.instances import instances
+from gateway.settings.instances import has_name
 from gateway.settings.links import LINK_ELSEWHERE, read_broker
 from gateway.settings.schema import Uplink
 from gateway.settings.section import Section
@@ -26,13 +26,12 @@ DEFAULT_TOPIC = "fieldgate/{gateway}/{stream}"
 
 def read_uplink(root: Section, gateway_id: str, directory: Path) -> Uplink | None:
     found = None
-    for instance in instances(root, "uplink", 1_000):
+    for name, section in root.tables("uplink"):
         if found is not None:
-            instance.section.wrong_here(f'is a second uplink beside "{found.name}"; this release has one, take it out')
-            continue
-        section = instance.section
-        section.variables = {"gateway": gateway_id, "stream": "{stream}"}
-        found = _read(section, instance.name, gateway_id, directory)
+            section.wrong_here(f'is a second uplink beside "{found.name}"; this release has one, take it out')
+        elif has_name(name, section):
+            section.variables = {"gateway": gateway_id, "stream": "{stream}"}
+            found = _read(section, name, gateway_id, directory)
     return found
 
 

@@ -421,6 +421,87 @@ modbus_tcp = "127.0.0.1"
     assert [problem.line for problem in found] == sorted(problem.line for problem in found)
 
 
+def test_a_device_without_a_link_has_its_tags_checked_all_the_same(tmp_path: Path) -> None:
+    text = """
+[devices.x]
+link = "plk"
+unit = 300
+tags.a = { register = "holding 70000" }
+[devices.y]
+link = { modbus_tcp = "h:0" }
+tags.a = { register = "coil 1", type = "int16" }
+[links.z]
+modbus_tpc = "h"
+"""
+    assert [(found.key, found.message[:43]) for found in problems_of(tmp_path, HEAD + text)] == [
+        ("devices.x.link", '"plk" is not a link; did you mean "plc"?'),
+        ("devices.x.unit", "300 is out of range; write a whole number f"),
+        ("devices.x.tags.a.register", "address 70000 does not exist; write one fro"),
+        ("devices.y.link.modbus_tcp", "port 0 does not exist; write one from 1 to "),
+        ("devices.y.tags.a.type", 'a coil is one bit; write type = "bool", or '),
+        ("links.z", 'has no address; did you mean "modbus_tcp"?'),
+    ]
+
+
+def test_one_mistake_is_not_reported_again_by_all_that_refer_to_it(tmp_path: Path) -> None:
+    rest = LOOP + '[scada]\ntags = ["d.*"]\nunits = { d = 2 }\nwrite = ["control.c.mode"]\n'
+    assert problems_of(tmp_path, HEAD + rest) == ()
+    (found,) = problems_of(tmp_path, HEAD.replace('link = "plc"', 'link = "plk"') + rest)
+    assert found.key == "devices.d.link"
+    (found,) = problems_of(tmp_path, HEAD.replace('link = "plc"', 'link = "plc"\ntag_list = "x.csv"') + rest)
+    assert found.key == "devices.d.tag_list"
+    (found,) = problems_of(tmp_path, HEAD.replace('"10.0.0.5:502"', "5") + rest)
+    assert found.key == "links.plc.modbus_tcp"
+    (found,) = problems_of(tmp_path, HEAD + rest.replace("kp = 2", "kp = 0"))
+    assert found.key == "control.c.pid.kp"
+    (tmp_path / "x.csv").write_text("name,register\nbad name,holding 0\n", encoding="utf-8")
+    lists = HEAD.replace("tags.pv", "tags.pw").replace('link = "plc"', 'link = "plc"\ntag_list = "x.csv"')
+    (found,) = problems_of(tmp_path, lists + rest)
+    assert found.file.name == "x.csv"
+
+
+@pytest.mark.parametrize(
+    ("count", "link", "report"),
+    [
+        (65, '{ modbus_tcp = "h" }', "n has 65 values; write at most 64"),
+        (17, '{ modbus_tcp = "h{n}" }', "brings the loops to more than 16 links; share connections (with n = 17)"),
+        (16, '{ modbus_tcp = "h{n}" }', None),
+    ],
+)
+def test_the_executive_takes_a_limited_number_of_loops_and_links(
+    tmp_path: Path, count: int, link: str, report: str | None
+) -> None:
+    text = f"""
+gateway.id = "g"
+[devices."p-{{n}}"]
+each = {{ n = "1..{count}" }}
+link = {link}
+tags.pv = {{ register = "input 0" }}
+tags.out = {{ register = "holding 0", write = true }}
+[control."p-{{n}}"]
+each = {{ n = "1..{count}" }}
+pid = {{ input = "p-{{n}}.pv", output = "p-{{n}}.out", setpoint = 1, kp = 1 }}
+limits = {{ min = 0, max = 1 }}
+failsafe = {{ output = "hold" }}
+"""
+    assert [found.message for found in problems_of(tmp_path, text)] == ([report] if report is not None else [])
+
+
+def test_two_names_of_one_register_are_one_output(tmp_path: Path) -> None:
+    alias = """
+[devices.alias]
+link = { modbus_tcp = "10.0.0.5" }
+tags.out = { register = "holding 8", type = "float32", write = true }
+"""
+    other = LOOP.replace("control.c", "control.e").replace("d.out", "alias.out")
+    (found,) = problems_of(tmp_path, HEAD + alias + LOOP + other)
+    assert (found.key, found.message) == (
+        "control.e.pid",
+        'drives alias.out, as loop "c" does; give each output one loop',
+    )
+    assert problems_of(tmp_path, HEAD + alias.replace("10.0.0.5", "10.0.0.6") + LOOP + other) == ()
+
+
 def test_a_setpoint_that_scada_may_write_needs_limits(tmp_path: Path) -> None:
     text = HEAD.replace(", valid = { low = 0, high = 100 }", "") + LOOP
     examined = examine_text(tmp_path, text)
