@@ -1,6 +1,6 @@
 """MQTT as an upstream: QoS 1, acknowledged by the broker, several records under way, in their order.
 
-The session is aiomqtt's; two things are done here that it leaves out. It drops the reason code of a PUBACK, so that
+The session is aiomqtt's; some things are done here that it leaves out (`Client` says another one). It drops the reason code of a PUBACK, so that
 an MQTT 5 broker's "quota exceeded" would pass for an acknowledgement; and a publish does not notice that the
 connection went. A record counts as accepted only with a PUBACK that says success, and whatever ends the connection
 ends every send under way with `LinkDown`.
@@ -37,6 +37,7 @@ from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
 REASONS_ABOUT_THE_RECORD: Final = frozenset({0x95, 0x99})
+IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
 FAREWELL_S: Final = 1.0
 """How long a DISCONNECT may take to get out."""
 CONNECT_RECORD_ROOM: Final = 64
@@ -52,11 +53,37 @@ _REMEDIES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 )
 
 
-class _Session(aiomqtt.Client):
-    """aiomqtt's client, with the broker's limits and the reason codes kept."""
+class Client(aiomqtt.Client):
+    """aiomqtt's client, made safe against descriptors that were closed meanwhile.
+
+    The base class puts off the registering of a writer to the loop's next turn. When the socket is closed in between,
+    its number may by then belong to another connection or file: the registration fails, or worse, succeeds on the
+    stranger, whose own events are lost from then on.
+    """
+
+    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        def register() -> None:
+            # In the loop's thread, as is every closing of a connected socket: what holds here holds for add_writer.
+            if client.socket() is sock and sock.fileno() >= 0:
+                self._loop.add_writer(sock.fileno(), write)
+
+        def write() -> None:
+            try:
+                client.loop_write()
+            except (OSError, ValueError) as error:
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        self._loop.call_soon_threadsafe(register)
+
+
+class _Session(Client):
+    """With the broker's limits and the reason codes kept."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(max_inflight_messages=IN_FLIGHT_MAX, **settings)
+        self.in_flight_max = IN_FLIGHT_MAX
+        """paho does not heed the broker's own, and a broker cuts off who sends more at once."""
         self.packet_bytes_max = 0
         """0: the broker named none."""
         self._acknowledgements: dict[int, asyncio.Future[int]] = {}
@@ -95,9 +122,7 @@ class _Session(aiomqtt.Client):
     ) -> None:
         if properties is not None:
             limits = vars(properties)
-            # paho does not heed it, and a broker cuts off who sends more at once.
-            in_flight = limits.get("ReceiveMaximum", self._client.max_inflight_messages)
-            self._client.max_inflight_messages_set(min(in_flight, self._client.max_inflight_messages))
+            self.in_flight_max = min(self.in_flight_max, limits.get("ReceiveMaximum", self.in_flight_max))
             self.packet_bytes_max = limits.get("MaximumPacketSize", 0)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
@@ -117,10 +142,16 @@ class MqttUpstream:
         self._name = name
         self._topic = topic
         self._acknowledge_timeout_ns = acknowledge_timeout_ns
+        self._window = asyncio.Semaphore(session.in_flight_max)
         self._lost: LinkDown | None = None
 
     async def send(self, identity: Identity, payload: bytes) -> Verdict:
-        # Nothing is awaited before the message is handed over: tasks started in order send in order.
+        # The window lets in whoever came first, and nothing else is awaited before the message is handed over: tasks
+        # started in order send in order.
+        async with self._window:
+            return await self._send(identity, payload)
+
+    async def _send(self, identity: Identity, payload: bytes) -> Verdict:
         if self._lost is not None:
             raise self._lost
         topic = f"{self._topic}/{identity.stream}"
@@ -170,7 +201,6 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
         protocol=_VERSIONS[broker.version],
         keepalive=broker.keep_alive_s,
         timeout=acknowledge_timeout_ns / NS_PER_S,
-        max_inflight_messages=UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT,
         tls_context=tls,
         **({"clean_session": True} if broker.version is MqttVersion.V311 else {}),
     )
@@ -185,8 +215,7 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
         yield upstream
     finally:
         watcher.cancel()
-        with suppress(asyncio.CancelledError):
-            await watcher
+        await asyncio.wait([watcher])
         session.timeout = FAREWELL_S
         try:
             await session.__aexit__(None, None, None)
