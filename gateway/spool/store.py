@@ -186,7 +186,7 @@ class Store:
         )
         self.totals.records += 1
         self.totals.bytes += size
-        self.counts["produced", key.stream] += 1
+        self.counts["produced_records", key.stream] += 1
         return key
 
     def _next_identity(self, stream: str) -> Key:
@@ -285,7 +285,7 @@ class Store:
         with self.transaction():
             gone = [key for key in keys if self._delete(key)]
             for key in gone:
-                self.counts["acknowledged", key.stream] += 1
+                self.counts["acknowledged_records", key.stream] += 1
                 if key.stream == Stream.EVENTS:
                     ledger.report_arrived(self._connection, key.segment, key.sequence)
             self._forget_empty((key.stream, key.segment) for key in gone)
@@ -304,11 +304,11 @@ class Store:
             )
             self.counts["dead_letters_deleted", key.stream] += deleted.rowcount
             rows = self._connection.execute(
-                "SELECT id, stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
+                "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
                 " WHERE stream = ? AND segment = ? AND sequence = ?",
                 key,
             ).fetchall()
-            self.counts["rejected", key.stream] += len(rows)
+            self.counts["rejected_records", key.stream] += len(rows)
             self._drop(rows, "rejected", now_ns)
 
     def _delete(self, key: Key) -> bool:
@@ -320,12 +320,12 @@ class Store:
             self.totals.bytes -= size
         return bool(deleted)
 
-    # -- losing, but never silently -----------------------------------------------------------------------------
+    # -- losing, never silently ---------------------------------------------------------------------------------
 
     def _make_room(self, now_ns: int) -> None:
         while self.totals.bytes > self.bytes_max:
             victims = self._connection.execute(
-                "SELECT id, stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
+                "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
                 " WHERE priority = (SELECT max(priority) FROM records) AND priority >= 0 ORDER BY id LIMIT ?",
                 (DROPPED_AT_ONCE,),
             ).fetchall()
@@ -334,12 +334,12 @@ class Store:
             excess = self.totals.bytes - self.bytes_max
             wanted = 0
             while excess > 0 and wanted < len(victims):
-                excess -= victims[wanted][5]
+                excess -= victims[wanted][4]
                 wanted += 1
             self._drop(victims[:wanted], "spool full", now_ns)
 
-    def _drop(self, rows: Sequence[tuple[int, str, int, int, int, int, int, int]], reason: str, now_ns: int) -> None:
-        for _, stream, segment, sequence, samples, _, first_ns, last_ns in rows:
+    def _drop(self, rows: Sequence[tuple[str, int, int, int, int, int, int]], reason: str, now_ns: int) -> None:
+        for stream, segment, sequence, samples, _, first_ns, last_ns in rows:
             self._delete(Key(stream, segment, sequence))
             if stream == Stream.EVENTS:
                 ledger.report_lost(self._connection, segment, sequence)
@@ -357,13 +357,13 @@ class Store:
                     to_sequence=sequence,
                 )
             )
-        self._forget_empty((row[1], row[2]) for row in rows)
+        self._forget_empty((row[0], row[1]) for row in rows)
 
     def record_loss(self, loss: Loss) -> None:
         """Write down what was dropped, here or before it came here."""
         with self.transaction():
             ledger.write(self._connection, loss)
-            self.counts["dropped", loss.stream, loss.reason] += loss.records
+            self.counts["dropped_records", loss.stream, loss.reason] += loss.records
             self.counts["dropped_samples", loss.stream, loss.reason] += loss.samples
 
     def losses(self) -> list[Loss]:

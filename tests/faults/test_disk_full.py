@@ -40,7 +40,7 @@ def test_a_full_disk_costs_only_what_the_ledger_says(small_disk: Path) -> None:
             assert time.monotonic() < deadline
             spool.put(draft(put, samples=8_000))
             put += 1
-            wait_until(lambda: spool._queued() < 20 or value_of(spool, "fieldgate_spool_available") == 0)
+            wait_until(lambda: len(spool._queue) < 20 or value_of(spool, "fieldgate_spool_available") == 0)
         for _ in range(100):
             spool.put(draft(put, samples=8_000))
             put += 1

@@ -157,7 +157,7 @@ def test_a_full_disk_is_said_once_and_got_over_without_help(tmp_path: Path) -> N
         for _ in range(20):
             spool.put(draft(put, samples=400))
             put += 1
-        wait_until(lambda: spool._queued() == 0 or not value_of(spool, "fieldgate_spool_available"))
+        wait_until(lambda: len(spool._queue) == 0 or not value_of(spool, "fieldgate_spool_available"))
     for _ in range(200):
         spool.put(draft(put, samples=400))
         put += 1

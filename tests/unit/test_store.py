@@ -81,7 +81,7 @@ def test_a_transaction_that_fails_gives_no_identity_away(store: Store) -> None:
         raise KeyboardInterrupt
     assert store.append([encoded(4)], 0) == [("samples", FIRST, 2)]
     assert store.totals.records == 2
-    assert store.counts["produced", "samples"] == 2
+    assert store.counts["produced_records", "samples"] == 2
 
 
 def test_only_segments_with_unacknowledged_records_are_closed(store: Store) -> None:
