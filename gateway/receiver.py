@@ -298,7 +298,7 @@ class _Envelope(msgspec.Struct):
     stream: str
     segment: Annotated[int, msgspec.Meta(ge=0)]
     sequence: Annotated[int, msgspec.Meta(ge=1)]
-    kind: str = ""
+    record: str = ""
     length: int = 0
     dropped: tuple[Loss, ...] = ()
 
@@ -331,9 +331,9 @@ class Receiver:
         offer = self.ledger.offer(identity)
         if offer is Offer.DUPLICATE:
             return offer
-        if envelope.kind == KIND_SEGMENT_END:
+        if envelope.record == KIND_SEGMENT_END:
             self.ledger.segment_end(identity, envelope.length)
-        elif envelope.kind == KIND_LEDGER:
+        elif envelope.record == KIND_LEDGER:
             self.ledger.explain(envelope.gateway, envelope.dropped)
         if self._keep_bodies:
             self._begin()

@@ -29,6 +29,9 @@ CYCLE_NS: Final = 10_000_000
 GRID_NS: Final = 100_000_000
 """Engine-time grid of time-driven work: staleness, roll-ups, flushing of records."""
 
+EVENTS_PER_GRID_MAX: Final = 1_000
+"""Events of one grid point. The engine tells the rest at the next one; from outside, newest dropped and counted."""
+
 RECORD_SAMPLES_MAX: Final = 8_192
 """Samples of one record. A flush cuts what is longer into several records."""
 

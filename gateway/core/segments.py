@@ -6,9 +6,9 @@ predecessor: a receiver would discard them as duplicates and nobody would notice
 that every JSON reader holds exactly.
 
 Sequences of a segment count from 1. The last record of a closed segment is its end: body
-`{"kind": "segment-end", "length": n}`, its own sequence being n. A receiver that holds 1..n may forget the segment.
+`{"record": "segment-end", "length": n}`, its own sequence being n. A receiver that holds 1..n may forget the segment.
 
-What the spool dropped is told by a record of the events stream: `{"kind": "ledger", "dropped": [...]}`.
+What the spool dropped is told by a record of the events stream: `{"record": "ledger", "dropped": [...]}`.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     to_sequence: int | None = None
 
 
-class SegmentEnd(msgspec.Struct, frozen=True, tag_field="kind", tag=KIND_SEGMENT_END):
+class SegmentEnd(msgspec.Struct, frozen=True, tag_field="record", tag=KIND_SEGMENT_END):
     length: int
 
 
-class LossReport(msgspec.Struct, frozen=True, tag_field="kind", tag=KIND_LEDGER):
+class LossReport(msgspec.Struct, frozen=True, tag_field="record", tag=KIND_LEDGER):
     dropped: tuple[Loss, ...]
 
 

@@ -95,6 +95,8 @@ class Delivery:
         self._emit = emit
         self._link = Link.STARTING
         self._down_since_ns = now_ns()
+        self._up_since_ns = 0
+        self._detail = "connecting"
         self._outage_ns = 0
         self._outages = 0
         self._connect_failures = 0
@@ -113,7 +115,7 @@ class Delivery:
             self._failures += 1
             reason = await self._session()
             self._note_down(reason)
-            await asyncio.sleep(self._retry_after_ns(self._failures) / NS_PER_S)
+            await asyncio.sleep(self._retry_after_ns(max(1, self._failures)) / NS_PER_S)
 
     async def _session(self) -> str:
         """One session from connecting to its end; returns what ended it."""
@@ -218,6 +220,8 @@ class Delivery:
         self._outage_ns += outage_ns
         started = self._link is Link.STARTING
         self._link = Link.UP
+        self._up_since_ns = self._now_ns()
+        self._detail = "connected"
         self._spool.note_link(True)
         waiting = self._spool.depth()
         after = "" if started else f" after {outage_ns / NS_PER_S:.1f} s"
@@ -225,6 +229,7 @@ class Delivery:
 
     def _note_down(self, reason: str) -> None:
         before, self._link = self._link, Link.DOWN
+        self._detail = reason
         if before is Link.UP:
             self._outages += 1
             self._down_since_ns = self._now_ns()
@@ -247,6 +252,24 @@ class Delivery:
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
         self._emit(Event(self._now_ns(), severity, kind, self.name, message))
+
+    @property
+    def is_up(self) -> bool:
+        return self._link is Link.UP
+
+    @property
+    def since_ns(self) -> int:
+        """When the link came up, or went down."""
+        return self._up_since_ns if self.is_up else self._down_since_ns
+
+    @property
+    def detail(self) -> str:
+        """One sentence: mostly why it is down."""
+        return self._detail
+
+    @property
+    def acknowledged(self) -> int:
+        return self._acknowledged
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         labels = (("uplink", self.name),)

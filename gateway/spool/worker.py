@@ -184,6 +184,13 @@ class SpoolWorker:
         """Records and drafts that wait."""
         return self._snapshot.records + len(self._queue)
 
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    def limit(self, bytes_max: int) -> None:
+        """From the next commit on, drop the oldest records beyond this many bytes."""
+        self._store.bytes_max = bytes_max
+
     def readings(self) -> Iterator[Reading | HistogramReading]:
         seen = self._snapshot
         for what, count in seen.counts.items():

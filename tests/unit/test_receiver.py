@@ -18,7 +18,7 @@ def identity(sequence: int, segment: int = S, stream: str = "samples") -> Identi
     return Identity("plant", stream, segment, sequence)
 
 
-def payload(sequence: int, segment: int = S, stream: str = "samples", body: bytes = b'{"kind":"samples"}') -> bytes:
+def payload(sequence: int, segment: int = S, stream: str = "samples", body: bytes = b'{"record":"samples"}') -> bytes:
     return envelope(identity(sequence, segment, stream), body)
 
 

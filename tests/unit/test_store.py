@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    store = Store(path, bytes_max=PLENTY, epoch=EPOCH)
+    store = Store(path, bytes_max=PLENTY, epoch=lambda: EPOCH)
     yield store
     store.close()
 
@@ -50,7 +50,7 @@ def test_a_new_run_speaks_in_a_new_segment_and_the_old_one_states_its_length(sto
     assert again.append([encoded(3)], 0) == [("samples", FIRST + 1, 1)]
     backlog = again.next_records(Lane.BACKLOG, {}, 10)
     assert [record.key for record in backlog] == [("samples", FIRST, n) for n in (1, 2, 3)]
-    assert backlog[-1].body == b'{"kind":"segment-end","length":3}'
+    assert backlog[-1].body == b'{"record":"segment-end","length":3}'
     again.close()
 
 
@@ -59,7 +59,7 @@ def test_a_segment_whose_records_all_arrived_still_tells_its_end_after_a_restart
     store.close()
     again = Store(path, bytes_max=PLENTY)
     (end,) = again.next_records(Lane.BACKLOG, {}, 10)
-    assert (end.key.sequence, end.body) == (2, b'{"kind":"segment-end","length":2}')
+    assert (end.key.sequence, end.body) == (2, b'{"record":"segment-end","length":2}')
     again.acknowledge([end.key])
     assert again.segments() == (0, 0)
     again.close()
@@ -97,7 +97,7 @@ def test_only_segments_with_unacknowledged_records_are_closed(store: Store) -> N
 
 
 def test_at_the_limit_of_segments_an_outage_goes_on_in_the_one_it_has(path: Path) -> None:
-    store = Store(path, bytes_max=PLENTY, segments_max=2, epoch=EPOCH)
+    store = Store(path, bytes_max=PLENTY, segments_max=2, epoch=lambda: EPOCH)
     for number in range(4):
         store.append([encoded(number)], 0)
         store.close_waiting_segments()
@@ -128,7 +128,7 @@ def test_bodies_come_back_byte_for_byte(store: Store) -> None:
 
 
 def test_the_cap_drops_the_oldest_of_the_lowest_priority_and_writes_it_down(path: Path) -> None:
-    store = Store(path, bytes_max=10_000, epoch=EPOCH)
+    store = Store(path, bytes_max=10_000, epoch=lambda: EPOCH)
     for number in range(30):
         streams = (Stream.SAMPLES, Stream.AGGREGATES, Stream.EVENTS)
         store.append([encoded(number, stream=stream, size=100) for stream in streams], now_ns=number)
@@ -148,7 +148,7 @@ def test_the_cap_drops_the_oldest_of_the_lowest_priority_and_writes_it_down(path
 
 
 def test_a_segment_end_outlives_the_cap(path: Path) -> None:
-    store = Store(path, bytes_max=1_000, epoch=EPOCH)
+    store = Store(path, bytes_max=1_000, epoch=lambda: EPOCH)
     store.append([encoded(1, size=500)], 0)
     store.close_waiting_segments()
     store.append([encoded(2, size=800)], 0)

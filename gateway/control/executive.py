@@ -1,0 +1,123 @@
+"""The control executive: one jitted function that runs all loops in its own thread, without the GIL.
+
+It sleeps to absolute deadlines of CLOCK_MONOTONIC on each loop's own grid, sends, waits with `ppoll` while a reply is
+due, reacts, and calls nothing but libc. It takes no lock and allocates nothing. Once in 50 ms at the latest it looks at
+its stop flag and moves its heartbeat.
+
+At a stop it writes the declared fail-safe outputs, waits for their acknowledgement (at most `FAREWELL_NS`) and closes
+every descriptor it was given, those included that it had not taken yet. A loop without one holds its output; at a
+handover, to the executive of another configuration, all do.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from numba import njit
+
+from gateway.control import layout as at
+from gateway.control import libc, transport
+from gateway.control import loops as react
+from gateway.control.layout import Blocks
+from gateway.control.reasons import Reason
+from gateway.core.kernels.atomics import load_acquire, store_release
+from gateway.core.types import NS_PER_MS
+
+SLEEP_MAX_NS: Final = 50 * NS_PER_MS
+FAREWELL_NS: Final = 500 * NS_PER_MS
+R_STOPPED = int(Reason.STOPPED)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def run(b: Blocks) -> None:
+    """Until the stop flag is set."""
+    now_ns = libc.monotonic_ns(b.timespec)
+    for loop in range(len(b.loops)):
+        b.loops[loop, at.DUE_NS] = now_ns + b.loops[loop, at.PERIOD_NS]
+        b.loops[loop, at.INPUT_NS] = now_ns
+    while load_acquire(b.words, at.STOP) == 0:
+        now_ns = libc.monotonic_ns(b.timespec)
+        store_release(b.words, at.HEARTBEAT, now_ns)
+        b.words[at.WAKES] += 1
+        turn(b, now_ns)
+        wait(b)
+    farewell(b)
+    store_release(b.words, at.STOPPED, 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def turn(b: Blocks, now_ns: int) -> None:
+    """Everything that is to be done now: replies first, then deadlines, then what both want sent."""
+    for link in range(len(b.links)):
+        transport.adopt(b, link)
+    serve_links(b, now_ns)
+    for loop in range(len(b.loops)):
+        if now_ns >= b.loops[loop, at.DUE_NS]:
+            react.begin_cycle(b, loop, now_ns)
+    for link in range(len(b.links)):
+        transport.pump(b, link, now_ns)
+    for loop in range(len(b.loops)):
+        if b.loops[loop, at.DIRTY]:
+            react.publish(b, loop)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def serve_links(b: Blocks, now_ns: int) -> None:
+    """Receive from the links that have something, and give up what is overdue."""
+    if libc.poll_for(b.descriptors, len(b.links), b.timespec, 0) > 0:
+        for link in range(len(b.links)):
+            if b.descriptors[link, 1] >> 16 and b.links[link, at.FD] >= 0:
+                transport.receive(b, link)
+                transport.pump(b, link, libc.monotonic_ns(b.timespec))
+    for link in range(len(b.links)):
+        if b.links[link, at.IN_FLIGHT] > 0:
+            transport.expire(b, link, now_ns)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def wait(b: Blocks) -> None:
+    """Sleep until the next deadline; while an input or a place to send is awaited, wake on the reply as well."""
+    now_ns = libc.monotonic_ns(b.timespec)
+    until_ns = now_ns + SLEEP_MAX_NS
+    awaited = False
+    for loop in range(len(b.loops)):
+        until_ns = min(until_ns, b.loops[loop, at.DUE_NS])
+        awaited |= b.loops[loop, at.CYCLE] != at.DONE or b.loops[loop, at.WRITE_WANTED] != at.NOTHING
+    for link in range(len(b.links)):
+        if b.links[link, at.IN_FLIGHT] > 0:
+            for slot in range(at.SLOTS):
+                if b.slots[link, slot, at.SLOT_KIND] != at.FREE:
+                    until_ns = min(until_ns, b.slots[link, slot, at.SLOT_DEADLINE_NS])
+        if b.links[link, at.NOT_BEFORE_NS] > now_ns:
+            until_ns = min(until_ns, b.links[link, at.NOT_BEFORE_NS])
+    if awaited:
+        libc.poll_for(b.descriptors, len(b.links), b.timespec, until_ns - libc.monotonic_ns(b.timespec))
+    else:
+        libc.sleep_until(b.timespec, until_ns)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def farewell(b: Blocks) -> None:
+    """Leave each device with its declared output, and no descriptor open."""
+    now_ns = libc.monotonic_ns(b.timespec)
+    end_ns = now_ns + FAREWELL_NS
+    for loop in range(len(b.loops)):
+        b.loops[loop, at.WRITE_WANTED] = at.NOTHING
+        is_handover = load_acquire(b.words, at.STOP) == at.STOP_FOR_HANDOVER
+        if b.loops[loop, at.OUTPUT_KNOWN] and b.loops[loop, at.HAS_FAILSAFE] and not is_handover:
+            react.hold_failsafe(b, loop)
+    awaited = True
+    while awaited and now_ns < end_ns:
+        for link in range(len(b.links)):
+            transport.pump(b, link, now_ns)
+        libc.poll_for(b.descriptors, len(b.links), b.timespec, end_ns - now_ns)
+        now_ns = libc.monotonic_ns(b.timespec)
+        serve_links(b, now_ns)
+        awaited = False
+        for loop in range(len(b.loops)):
+            awaited |= b.loops[loop, at.WRITE_WANTED] != at.NOTHING or b.loops[loop, at.WRITE_OUTSTANDING] > 0
+    for link in range(len(b.links)):
+        transport.adopt(b, link)
+        transport.break_link(b, link, now_ns, R_STOPPED)
+    for loop in range(len(b.loops)):
+        react.publish(b, loop)

@@ -1,0 +1,234 @@
+"""The executive as the rest of the gateway knows it: start, stop, command, look, measure.
+
+All methods may be called from any thread; `take_samples`, `drain_into` and `poll_state_changes` from one thread each.
+None can hold the executive up: commands are single words that it looks at, results are copied under sequence locks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from gateway.control import executive, libc, metrics, pid, plan, queue, shared
+from gateway.control import layout as at
+from gateway.control.changes import Changes
+from gateway.control.connect import Connector
+from gateway.core.events import Emit, Event, Severity
+from gateway.core.inbox import Lane
+from gateway.core.ports import Clock
+from gateway.core.readings import HistogramReading, Reading
+from gateway.core.types import NS_PER_MS, SAMPLE, Int64s, Samples
+from gateway.core.view import LOOP, Mode
+from gateway.settings.schema import ModbusTcpLink, PidLoop, Tag
+
+REFRESH_PERIODS: Final = 50
+PRIORITY: Final = 20
+OFFSET_STEP_NS: Final = NS_PER_MS
+DRAIN_SAMPLES: Final = 8_192
+
+
+class ControlExecutive:
+    """All fast loops, their links and their thread.
+
+    `tags` gives row and tag by full name; `links` the Modbus TCP link by device name. Raises ValueError, naming the
+    loop, for a loop that cannot run on Modbus TCP registers. An unchanged output is written again every
+    `refresh_periods` periods.
+    """
+
+    def __init__(
+        self,
+        *,
+        loops: Sequence[PidLoop],
+        tags: Mapping[str, tuple[int, Tag]],
+        links: Mapping[str, ModbusTcpLink],
+        now_ns: Clock,
+        emit: Emit,
+        refresh_periods: int = REFRESH_PERIODS,
+        real_time: bool = True,
+    ) -> None:
+        made = plan.make(loops, tags, links, refresh_periods)
+        self._loops = tuple(loops)
+        self._blocks = made.blocks
+        self._now_ns = now_ns
+        self._emit = emit
+        self._real_time = real_time
+        self._refusals: list[str] = []
+        self._connectors = tuple(
+            Connector(link, made.blocks.link_words, index) for index, link in enumerate(made.links)
+        )
+        self._changes = Changes(self._loops, self._connectors, made.blocks.published.copy())
+        self._commanding = threading.Lock()
+        self._drained = np.zeros(DRAIN_SAMPLES, SAMPLE)
+        self._running = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self.rows = frozenset(tags[name][0] for loop in loops for name in (loop.input, loop.output))
+        """Rows whose samples come from here."""
+
+    # --- life
+
+    def warm(self) -> None:
+        """Compile everything, or load it from the cache; no loop runs and no descriptor is touched."""
+        empty = at.allocate(0, 0, 0, len(pid.FIELDS), samples=1)
+        empty.words[at.STOP] = at.STOP_FOR_GOOD
+        executive.run(empty)
+        one = at.allocate(1, 1, 1, len(pid.FIELDS), samples=1)
+        shared.write_word(one.link_words, 0, shared.read_word(one.link_words, 0))
+        shared.write_command(one.commands, one.command_values, at.SETPOINT_VERSION, at.SETPOINT_VALUE, 0.0)
+        shared.copy_loop(one.sequence, 0, one.published, one.counters, one.published.copy(), one.counters.copy())
+        queue.take(one.ring, one.samples, self._drained[:1])
+
+    def start(self) -> None:
+        """Compile if need be, start the executive, then let the links connect."""
+        self.warm()
+        self._set_engine_offset()
+        if self._real_time:
+            self._lock_memory()
+        self._thread.start()
+        self._running.wait()
+        for refusal in self._refusals:
+            self._emit(Event(self._now_ns(), Severity.NOTICE, "control.not_real_time", "control", refusal))
+        for connector in self._connectors:
+            connector.start()
+
+    def stop(self, timeout_s: float = 1.0, *, is_handover: bool = False) -> None:
+        """Write the declared fail-safe outputs, hold the others, close the links and end the thread.
+
+        At a handover to another executive all outputs are held: it takes them over as the devices have them. Raises
+        TimeoutError when the thread has not ended in time.
+        """
+        for connector in self._connectors:
+            connector.stop()
+        shared.write_word(self._blocks.words, at.STOP, at.STOP_FOR_HANDOVER if is_handover else at.STOP_FOR_GOOD)
+        if not self._thread.is_alive():
+            return
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise TimeoutError(
+                f"the control executive did not end within {timeout_s} s; outputs may hold their last values"
+            )
+
+    def _run(self) -> None:
+        """The executive's thread: no signals, real-time priority if permitted, and then no more Python."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        if self._real_time:
+            ctypes.CDLL(None).prctl(libc.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+            try:
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+            except PermissionError:
+                self._refusals.append(
+                    "control runs without real-time priority, so other load can delay it; "
+                    "grant CAP_SYS_NICE or set LimitRTPRIO=20 in the unit"
+                )
+        self._running.set()
+        executive.run(self._blocks)
+
+    def _lock_memory(self) -> None:
+        """Lock what is mapped now, as it is touched. Later mappings stay free: a limit must not make them fail."""
+        if ctypes.CDLL(None).mlockall(libc.MCL_CURRENT | libc.MCL_ONFAULT) != 0:
+            self._refusals.append(
+                "control's memory is not locked, so paging can delay it; "
+                "grant CAP_IPC_LOCK or set LimitMEMLOCK=infinity in the unit"
+            )
+
+    def _set_engine_offset(self) -> None:
+        """Engine time less monotonic time, from two clocks read within 0.1 ms; small differences are left alone."""
+        for _ in range(10):
+            before_ns = time.monotonic_ns()
+            offset_ns = self._now_ns() - before_ns
+            if time.monotonic_ns() - before_ns < NS_PER_MS // 10:
+                break
+        words = self._blocks.words
+        if abs(offset_ns - int(words[at.ENGINE_OFFSET])) > OFFSET_STEP_NS:
+            shared.write_word(words, at.ENGINE_OFFSET, offset_ns)
+
+    def heartbeat_ns(self) -> int:
+        """CLOCK_MONOTONIC at the executive's last wake; 0 before the first. It moves at least every 50 ms."""
+        return int(shared.read_word(self._blocks.words, at.HEARTBEAT))
+
+    # --- ControlView
+
+    def loops(self) -> Samples:
+        return self._look()[0]
+
+    def write_setpoint(self, loop: int, value: float) -> None:
+        of = self._loops[loop]
+        if not (math.isfinite(value) and of.setpoint_min <= value <= of.setpoint_max):
+            raise ValueError(f"{of.name}: setpoint {value} is outside {of.setpoint_min} to {of.setpoint_max}")
+        self._command(loop, at.SETPOINT_VERSION, at.SETPOINT_VALUE, value)
+
+    def write_mode(self, loop: int, mode: Mode) -> None:
+        if mode not in (Mode.AUTO, Mode.MANUAL):
+            raise ValueError(f"{self._loops[loop].name}: a loop can be set to AUTO or MANUAL, not to {mode.name}")
+        with self._commanding:
+            shared.write_word(self._blocks.commands, loop * at.COMMANDS + at.MODE_WANTED, int(mode))
+
+    def write_output(self, loop: int, value: float) -> None:
+        of = self._loops[loop]
+        if not (math.isfinite(value) and of.output_min <= value <= of.output_max):
+            raise ValueError(f"{of.name}: output {value} is outside {of.output_min} to {of.output_max}")
+        if self._blocks.commands[loop * at.COMMANDS + at.MODE_WANTED] != Mode.MANUAL:
+            raise ValueError(f"{of.name}: the output can be written in MANUAL only")
+        if int(self.loops()["mode"][loop]) == Mode.INITIALISING:
+            raise ValueError(f"{of.name}: the device's output is not known yet; try again when its link is up")
+        self._command(loop, at.OUTPUT_VERSION, at.OUTPUT_VALUE, value)
+
+    def _command(self, loop: int, version: int, place: int, value: float) -> None:
+        base = loop * at.COMMANDS
+        with self._commanding:
+            shared.write_command(
+                self._blocks.commands, self._blocks.command_values, base + version, base + place, float(value)
+            )
+
+    def _look(self) -> tuple[Samples, Int64s]:
+        """Copies of all loops' records and counters, each consistent in itself."""
+        b = self._blocks
+        records = np.zeros(len(self._loops), LOOP)
+        counters = np.zeros_like(b.counters)
+        for loop in range(len(self._loops)):
+            while not shared.copy_loop(b.sequence, loop, b.published, b.counters, records, counters):
+                time.sleep(0)  # the writer was descheduled in the middle
+        return records, counters
+
+    # --- what the daemon calls
+
+    def take_samples(self, out: Samples) -> int:
+        """Move samples of what was read and written into `out`; returns how many. Times are those of the replies."""
+        return int(queue.take(self._blocks.ring, self._blocks.samples, out))
+
+    def drain_into(self, lane: Lane) -> int:
+        """Append all waiting samples to the lane; returns how many were taken. The lane counts what it drops."""
+        taken = 0
+        while count := self.take_samples(self._drained):
+            lane.append(self._drained[:count])
+            taken += count
+            if count < DRAIN_SAMPLES:
+                break
+        return taken
+
+    def poll_state_changes(self) -> None:
+        """Emit one event for each change of state since the last call. To be called some ten times a second."""
+        self._set_engine_offset()
+        records, counters = self._look()
+        for event in self._changes.since_last(self._now_ns(), records, counters):
+            self._emit(event)
+
+    def readings(self) -> Iterator[Reading | HistogramReading]:
+        records, counters = self._look()
+        yield from metrics.executive_readings(self._blocks)
+        for index, loop in enumerate(self._loops):
+            labels = (("loop", loop.name),)
+            yield from metrics.loop_readings(self._blocks, index, records[index], counters[index], labels)
+        for index, connector in enumerate(self._connectors):
+            labels = (("link", connector.link.name),)
+            yield Reading("fieldgate_control_link_up", int(connector.is_up), labels)
+            yield Reading("fieldgate_control_link_connects_total", connector.connects, labels)
+            yield Reading("fieldgate_control_link_connect_failures_total", connector.failures, labels)
+            yield from metrics.link_readings(self._blocks, index, labels)

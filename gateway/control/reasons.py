@@ -1,0 +1,38 @@
+"""Why an input, a cycle, a write or a link failed: one numbered list, so that a word of memory can carry it."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Reason(IntEnum):
+    NONE = 0
+    NO_REPLY = 1
+    EXCEPTION = 2
+    BAD_FRAME = 3
+    NOT_A_NUMBER = 4
+    OUT_OF_RANGE = 5
+    NOT_CONNECTED = 6
+    TOO_OLD = 7
+    OVER_BUDGET = 8
+    OVER_PERIOD = 9
+    PEER_CLOSED = 10
+    SEND_REFUSED = 11
+    STOPPED = 12
+
+
+TEXTS: dict[int, str] = {
+    Reason.NONE: "none",
+    Reason.NO_REPLY: "no reply within the link's response timeout",
+    Reason.EXCEPTION: "the device answered with a Modbus exception",
+    Reason.BAD_FRAME: "the reply did not match its request",
+    Reason.NOT_A_NUMBER: "the input is not a finite number",
+    Reason.OUT_OF_RANGE: "the input is outside its valid range",
+    Reason.NOT_CONNECTED: "the link is down",
+    Reason.TOO_OLD: "the input is older than permitted",
+    Reason.OVER_BUDGET: "input to output took over 10 ms",
+    Reason.OVER_PERIOD: "the cycle was not done when the next was due",
+    Reason.PEER_CLOSED: "the device closed the connection",
+    Reason.SEND_REFUSED: "the connection took no more data",
+    Reason.STOPPED: "the gateway stopped",
+}
