@@ -3,7 +3,8 @@
 Numba keeps compiled functions as pickles, and looks at a function's own file only: a changed callee in another file
 lives on inside its cached callers, and wheels built reproducibly have the same file times in every version. So each
 state of the sources that are compiled, or compiled in, has a folder of its own, named by a digest over them; the last
-few are kept, older ones deleted. And a pickle runs code when it is loaded: a cache that belongs to somebody else is not used.
+few are kept, older ones deleted. And a pickle runs code when it is loaded: a cache that belongs to somebody else is
+not used.
 
 Call `choose` before anything imports numba.
 """

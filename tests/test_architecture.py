@@ -33,7 +33,6 @@ PURE = ("gateway.core", "gateway.protocol")
 IMPURE_MODULES = {
     "asyncio",
     "ctypes",
-    "datetime",
     "http",
     "io",
     "logging",
