@@ -194,7 +194,7 @@ class MqttUpstream:
     async def _send(self, identity: Identity, payload: bytes) -> Verdict:
         if self._lost is not None:
             raise self._lost
-        topic = f"{self._topic}/{identity.stream}"
+        topic = self._topic.replace("{stream}", identity.stream)
         most = self._session.packet_bytes_max
         if most and len(payload) + len(topic.encode()) + CONNECT_RECORD_ROOM > most:
             return Verdict.REJECTED
@@ -226,7 +226,7 @@ class MqttUpstream:
 
 @asynccontextmanager
 async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: int) -> AsyncIterator[MqttUpstream]:
-    """A whole session with the broker, or LinkDown. Records are published to `topic`/<stream>.
+    """A whole session with the broker, or LinkDown. Records are published to `topic`, its {stream} filled in.
 
     The password and the CA file are read anew for each session, so that they can be exchanged under a running gateway.
     """

@@ -15,6 +15,7 @@ from pathlib import Path
 import aiomqtt
 
 from gateway.receiver import Receiver
+from gateway.upstreams.mqtt import Client
 
 COMMIT_EVERY_S = 0.2
 
@@ -32,7 +33,7 @@ class Consumer:
         """Until cancelled; the broker keeps what comes while this side is away."""
         while True:
             try:
-                async with aiomqtt.Client(
+                async with Client(
                     "127.0.0.1", self._broker_port, identifier="demo-consumer", clean_session=False
                 ) as client:
                     await client.subscribe(self._topic, qos=1)
@@ -51,7 +52,7 @@ class Consumer:
             ).fetchone()
         return int(twice)
 
-    async def _take(self, client: aiomqtt.Client) -> None:
+    async def _take(self, client: Client) -> None:
         loop = asyncio.get_running_loop()
         committed_s = loop.time()
         async for message in client.messages:

@@ -21,7 +21,7 @@ from gateway.spool.worker import SpoolWorker
 from gateway.upstreams.mqtt import Client, connect
 from tests.support.spool import envelope
 
-TOPIC = "plant/records"
+TOPIC = "plant/records/{stream}"
 RETRY_NS = 50_000_000
 
 
@@ -86,7 +86,7 @@ class Consumer:
                 async with Client(
                     "127.0.0.1", self._port, identifier="far-end", clean_session=False, timeout=2
                 ) as client:
-                    await client.subscribe(f"{TOPIC}/#", qos=1)
+                    await client.subscribe("plant/records/#", qos=1)
                     self.subscribed.set()
                     async for message in client.messages:
                         self.take(bytes(message.payload))  # type: ignore[arg-type]
