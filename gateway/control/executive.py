@@ -17,6 +17,7 @@ from numba import njit
 from gateway.control import layout as at
 from gateway.control import libc, transport
 from gateway.control import loops as react
+from gateway.control.jit import inner, whole
 from gateway.control.layout import Blocks
 from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import load_acquire, store_release
@@ -24,7 +25,7 @@ from gateway.core.types import NS_PER_MS
 
 SLEEP_MAX_NS: Final = 50 * NS_PER_MS
 FAREWELL_NS: Final = 500 * NS_PER_MS
-R_STOPPED = int(Reason.STOPPED)
+R_STOPPED = whole(Reason.STOPPED)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -44,7 +45,7 @@ def run(b: Blocks) -> None:
     store_release(b.words, at.STOPPED, 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def turn(b: Blocks, now_ns: int) -> None:
     """Everything that is to be done now: replies first, then deadlines, then what both want sent."""
     for link in range(len(b.links)):
@@ -60,7 +61,7 @@ def turn(b: Blocks, now_ns: int) -> None:
             react.publish(b, loop)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def serve_links(b: Blocks, now_ns: int) -> None:
     """Receive from the links that have something, and give up what is overdue."""
     if libc.poll_for(b.descriptors, len(b.links), b.timespec, 0) > 0:
@@ -73,7 +74,7 @@ def serve_links(b: Blocks, now_ns: int) -> None:
             transport.expire(b, link, now_ns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def wait(b: Blocks) -> None:
     """Sleep until the next deadline; while an input or a place to send is awaited, wake on the reply as well."""
     now_ns = libc.monotonic_ns(b.timespec)
@@ -95,7 +96,7 @@ def wait(b: Blocks) -> None:
         libc.sleep_until(b.timespec, until_ns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def farewell(b: Blocks) -> None:
     """Leave each device with its declared output, and no descriptor open."""
     now_ns = libc.monotonic_ns(b.timespec)
