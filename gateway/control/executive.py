@@ -101,10 +101,14 @@ def farewell(b: Blocks) -> None:
     """Leave each device with its declared output, and no descriptor open."""
     now_ns = libc.monotonic_ns(b.timespec)
     end_ns = now_ns + FAREWELL_NS
+    for block in range(len(b.blocks)):
+        b.blocks[block, at.BLOCK_WANTED] = 0
     for loop in range(len(b.loops)):
         b.loops[loop, at.WRITE_WANTED] = at.NOTHING
+        b.loops[loop, at.INIT_WANTED] = 0
         if b.loops[loop, at.OUTPUT_KNOWN] and b.loops[loop, at.HAS_FAILSAFE]:
             react.hold_failsafe(b, loop)
+        b.loops[loop, at.OUTPUT_KNOWN] = 0  # an input that is still under way must not be followed any more
     awaited = True
     while awaited and now_ns < end_ns:
         for link in range(len(b.links)):

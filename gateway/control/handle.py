@@ -86,7 +86,7 @@ class ControlExecutive:
         queue.take(one.ring, one.samples, self._drained[:1])
 
     def start(self) -> None:
-        """Compile if need be, start the executive, then let the links connect."""
+        """Compile if need be, start the executive, then let the links connect. Once only, like a thread."""
         self.warm()
         self._set_engine_offset()
         if self._real_time:

@@ -27,7 +27,11 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_control_misses_in_row", "gauge", "Misses since the last cycle that was none."),
     ("fieldgate_control_overruns_total", "counter", "Periods skipped because the executive woke too late."),
     ("fieldgate_control_inputs_total", "counter", "Good inputs."),
-    ("fieldgate_control_input_errors_total", "counter", "Cycles without a usable input."),
+    (
+        "fieldgate_control_input_errors_total",
+        "counter",
+        "Inputs that failed, were unusable or could not be asked for.",
+    ),
     ("fieldgate_control_failsafes_total", "counter", "Times the loop entered its fail-safe state."),
     ("fieldgate_control_writes_total", "counter", "Outputs handed to the socket."),
     ("fieldgate_control_write_errors_total", "counter", "Outputs refused or not acknowledged by the device."),

@@ -89,6 +89,22 @@ def test_stopping_leaves_the_declared_output_in_the_device() -> None:
         wait_for(lambda: not device.is_connected, "the connection to be closed")
 
 
+def test_an_input_that_arrives_while_stopping_is_not_followed_any_more() -> None:
+    with plc(level_m=0.3, valve=300) as device:
+        with bench(device.port, link_options={"response_timeout_ns": 400 * NS_PER_MS}) as b:
+            wait_for(lambda: device.valve == 1000, "full inflow")
+
+            def slowly(reply: bytes) -> list[bytes]:
+                time.sleep(0.05)
+                return [reply]
+
+            device.mangle = slowly
+            cycles = int(b.now["cycles"])
+            wait_for(lambda: b.now["cycles"] > cycles + 20, "reads under way all the time")
+        assert device.valve == 100
+        assert device.writes[-1][2] == (100,)
+
+
 def test_stopping_a_loop_without_failsafe_holds_the_output() -> None:
     with plc(level_m=0.3, valve=300) as device:
         with bench(device.port, failsafe_output=None):

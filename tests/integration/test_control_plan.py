@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from gateway.control import layout as at
 from gateway.control import plan
 from gateway.control.handle import ControlExecutive
 from gateway.control.metrics import METRICS
@@ -113,8 +112,3 @@ def test_nothing_is_asked_of_a_device_while_warming_up() -> None:
         control.warm()
         assert device.accepted == 0
         assert control.heartbeat_ns() == 0
-
-
-def test_the_commands_of_a_loop_fill_a_cache_line() -> None:
-    assert at.COMMANDS * 8 == 64
-    assert at.LINK_WORDS * 8 == 64

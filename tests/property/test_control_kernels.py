@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.control import frames, pid
+from gateway.core.types import Kind
 from gateway.protocol.modbus.codes import Function
 from gateway.settings.schema import RegisterType
 from tests.reference import control as plain
@@ -184,3 +185,17 @@ def test_a_reply_with_any_wrong_byte_in_its_head_is_not_taken(place: int, byte: 
     taken = frames.check_read(np.frombuffer(bytes(changed), np.uint8).copy(), 0, REQUEST) == frames.MATCHES
     # Transaction and protocol ids are judged elsewhere; the last four bytes are the value itself.
     assert taken == (bytes(changed[4:9]) == REPLY[4:9])
+
+
+@compiled
+@given(st.integers(0, 2**64 - 1))
+def test_integers_that_are_not_scaled_stay_exact_in_their_cell(number: int) -> None:
+    word = int(np.uint64(number).view(np.int64))
+    cell = frames.cell_of(float(number), word, frames.UINT64, 1.0, 0.0, Kind.U64)
+    assert int(np.int64(cell).view(np.uint64)) == number
+    low = frames.cell_of(0.0, number & 0xFFFF, frames.INT16, 1.0, 0.0, Kind.I64)
+    assert low == struct.unpack(">h", struct.pack(">H", number & 0xFFFF))[0]
+
+
+def test_the_cell_of_a_float_tag_is_its_value() -> None:
+    assert np.int64(frames.cell_of(21.5, 215, frames.INT16, 0.1, 0.0, Kind.F64)).view(np.float64) == 21.5
