@@ -10,7 +10,7 @@ every descriptor it was given, those included that it had not taken yet. A loop 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from numba import njit
 
@@ -109,18 +109,23 @@ def farewell(b: Blocks) -> None:
         if b.loops[loop, at.OUTPUT_KNOWN] and b.loops[loop, at.HAS_FAILSAFE]:
             react.hold_failsafe(b, loop)
         b.loops[loop, at.OUTPUT_KNOWN] = 0  # an input that is still under way must not be followed any more
-    awaited = True
-    while awaited and now_ns < end_ns:
+    while has_writes(b) and now_ns < end_ns:
         for link in range(len(b.links)):
             transport.pump(b, link, now_ns)
         libc.poll_for(b.descriptors, len(b.links), b.timespec, end_ns - now_ns)
         now_ns = libc.monotonic_ns(b.timespec)
         serve_links(b, now_ns)
-        awaited = False
-        for loop in range(len(b.loops)):
-            awaited |= b.loops[loop, at.WRITE_WANTED] != at.NOTHING or b.loops[loop, at.WRITE_OUTSTANDING] > 0
     for link in range(len(b.links)):
         transport.adopt(b, link)
         transport.break_link(b, link, now_ns, R_STOPPED)
     for loop in range(len(b.loops)):
         react.publish(b, loop)
+
+
+@inner
+def has_writes(b: Blocks) -> Any:
+    """Whether any output is to be sent or not acknowledged yet."""
+    for loop in range(len(b.loops)):
+        if b.loops[loop, at.WRITE_WANTED] != at.NOTHING or b.loops[loop, at.WRITE_OUTSTANDING] > 0:
+            return True
+    return False

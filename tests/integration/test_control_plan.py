@@ -106,6 +106,14 @@ def executive(loops: Any, tags: Any, port: int, emit: Callable[[Any], None] = la
     )
 
 
+def test_stopping_with_nothing_to_say_takes_no_time() -> None:
+    control = executive([loop()], TAGS, 9)
+    control.start()
+    started = time.monotonic()
+    control.stop()
+    assert time.monotonic() - started < 0.4
+
+
 def test_nothing_is_asked_of_a_device_while_warming_up() -> None:
     with plc() as device:
         control = executive([loop()], TAGS, device.port)
