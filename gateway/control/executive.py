@@ -5,7 +5,8 @@ due, reacts, and calls nothing but libc. It takes no lock and allocates nothing.
 its stop flag and moves its heartbeat.
 
 At a stop it writes the declared fail-safe outputs, waits for their acknowledgement (at most `FAREWELL_NS`) and closes
-every descriptor it was given, those included that it had not taken yet. A loop without one holds its output.
+every descriptor it was given, those included that it had not taken yet. A loop without one holds its output; at a
+handover, to the executive of another configuration, all do.
 """
 
 from __future__ import annotations
@@ -101,12 +102,13 @@ def farewell(b: Blocks) -> None:
     """Leave each device with its declared output, and no descriptor open."""
     now_ns = libc.monotonic_ns(b.timespec)
     end_ns = now_ns + FAREWELL_NS
+    is_handover = load_acquire(b.words, at.STOP) == at.STOP_FOR_HANDOVER
     for block in range(len(b.blocks)):
         b.blocks[block, at.BLOCK_WANTED] = 0
     for loop in range(len(b.loops)):
         b.loops[loop, at.WRITE_WANTED] = at.NOTHING
         b.loops[loop, at.INIT_WANTED] = 0
-        if b.loops[loop, at.OUTPUT_KNOWN] and b.loops[loop, at.HAS_FAILSAFE]:
+        if b.loops[loop, at.OUTPUT_KNOWN] and b.loops[loop, at.HAS_FAILSAFE] and not is_handover:
             react.hold_failsafe(b, loop)
         b.loops[loop, at.OUTPUT_KNOWN] = 0  # an input that is still under way must not be followed any more
     while has_writes(b) and now_ns < end_ns:

@@ -77,7 +77,7 @@ class ControlExecutive:
     def warm(self) -> None:
         """Compile everything, or load it from the cache; no loop runs and no descriptor is touched."""
         empty = at.allocate(0, 0, 0, len(pid.FIELDS), samples=1)
-        empty.words[at.STOP] = 1
+        empty.words[at.STOP] = at.STOP_FOR_GOOD
         executive.run(empty)
         one = at.allocate(1, 1, 1, len(pid.FIELDS), samples=1)
         shared.write_word(one.link_words, 0, shared.read_word(one.link_words, 0))
@@ -98,14 +98,15 @@ class ControlExecutive:
         for connector in self._connectors:
             connector.start()
 
-    def stop(self, timeout_s: float = 1.0) -> None:
+    def stop(self, timeout_s: float = 1.0, *, is_handover: bool = False) -> None:
         """Write the declared fail-safe outputs, hold the others, close the links and end the thread.
 
-        Raises TimeoutError when the thread has not ended in time.
+        At a handover to another executive all outputs are held: it takes them over as the devices have them. Raises
+        TimeoutError when the thread has not ended in time.
         """
         for connector in self._connectors:
             connector.stop()
-        shared.write_word(self._blocks.words, at.STOP, 1)
+        shared.write_word(self._blocks.words, at.STOP, at.STOP_FOR_HANDOVER if is_handover else at.STOP_FOR_GOOD)
         if not self._thread.is_alive():
             return
         self._thread.join(timeout_s)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gateway.control import layout as at
-from gateway.core import histogram
-from gateway.core.readings import HistogramReading, Labels, Reading
+from gateway.core.readings import HistogramReading, Labels, Reading, histogram_reading
 from gateway.core.types import Int64s, Samples
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
@@ -94,8 +93,7 @@ def loop_readings(
 ) -> Iterator[Reading | HistogramReading]:
     """`record` and `counters` are a consistent copy; the histograms are copied here, word by word."""
     for name, which in HISTOGRAMS:
-        counts = b.histograms[which, loop].copy()
-        yield HistogramReading(name, counts[: histogram.BUCKETS], int(counts[histogram.BUCKETS]), labels)
+        yield histogram_reading(name, b.histograms[which, loop], labels)
     for name, field in LOOP_RECORD:
         yield Reading(name, float(record[field]), labels)
     for name, field_index in LOOP_COUNTERS:

@@ -16,6 +16,16 @@ import numpy as np
 from gateway.core.readings import Reading
 from gateway.core.types import SAMPLE, Samples
 
+METRICS = (
+    ("fieldgate_inbox_accepted_samples_total", "counter", "Samples taken into a lane."),
+    ("fieldgate_inbox_dropped_samples_total", "counter", "Samples refused because their lane was full."),
+    ("fieldgate_inbox_depth_samples", "gauge", "Samples that wait in a lane."),
+    ("fieldgate_inbox_capacity_samples", "gauge", "Samples that a lane holds."),
+)
+
+_RAW = np.dtype(f"V{SAMPLE.itemsize}")
+"""A sample as plain bytes: copied by memcpy, where a record is copied field by field, ten times as slowly."""
+
 
 class Lane:
     """A bounded ring of samples from one source.
@@ -32,7 +42,7 @@ class Lane:
         self.accepted = 0
         self.dropped = 0
         self.depth_max = 0
-        self._ring = np.zeros(capacity, SAMPLE)
+        self._ring = np.zeros(capacity, _RAW)
         self._head = 0  # samples ever appended: the producer's
         self._tail = 0  # samples ever taken: the consumer's
 
@@ -54,8 +64,10 @@ class Lane:
         fits = min(wanted, self.room)
         start = self._head % self.capacity
         first = min(fits, self.capacity - start)
-        self._ring[start : start + first] = samples[:first]
-        self._ring[: fits - first] = samples[first:fits]
+        raw = samples.view(_RAW)
+        self._ring[start : start + first] = raw[:first]
+        if fits > first:
+            self._ring[: fits - first] = raw[first:fits]
         self._head += fits
         self.accepted += fits
         self.dropped += wanted - fits
@@ -67,8 +79,10 @@ class Lane:
         n = min(len(out), len(self))
         start = self._tail % self.capacity
         first = min(n, self.capacity - start)
-        out[:first] = self._ring[start : start + first]
-        out[first:n] = self._ring[: n - first]
+        raw = out.view(_RAW)
+        raw[:first] = self._ring[start : start + first]
+        if n > first:
+            raw[first:n] = self._ring[: n - first]
         self._tail += n
         return n
 

@@ -29,6 +29,9 @@ CYCLE_NS: Final = 10_000_000
 GRID_NS: Final = 100_000_000
 """Engine-time grid of time-driven work: staleness, roll-ups, flushing of records."""
 
+EVENTS_PER_GRID_MAX: Final = 1_000
+"""Events of one grid point. The engine tells the rest at the next one; from outside, newest dropped and counted."""
+
 RECORD_SAMPLES_MAX: Final = 8_192
 """Samples of one record. A flush cuts what is longer into several records."""
 
@@ -49,6 +52,30 @@ SCADA_CLIENTS_MAX: Final = 32
 
 SEGMENTS_MAX: Final = 64
 """Segments of one stream that wait to be drained. At the limit an outage goes on in the segment it has."""
+
+DEAD_LETTERS_MAX: Final = 1_000
+"""Rejected records kept for a look at them. Overflow: oldest deleted, counted."""
+
+SPOOL_GROUP_DRAFTS: Final = 64
+"""Drafts that one spool transaction stores. The rest waits in the queue for the next one."""
+
+LOSSES_PER_REPORT: Final = 100
+"""Ledger lines in one loss report. The rest waits for the next one, a second later."""
+
+UPLINK_IN_FLIGHT: Final = 32
+"""Live records sent and not yet acknowledged. The next one waits in the spool."""
+
+UPLINK_DRAIN_IN_FLIGHT: Final = 16
+"""Records of closed segments sent and not yet acknowledged. The next one waits in the spool."""
+
+RECEIVER_RANGES_MAX: Final = 1_000
+"""Gaps a receiver remembers of one segment. Overflow: the oldest gap is given up, counted as missing for good."""
+
+RECEIVER_SEGMENTS_MAX: Final = 1_000
+"""Incomplete segments a receiver remembers of one stream. Overflow: the oldest is given up, its gaps with it."""
+
+RECEIVER_STREAMS_MAX: Final = 3_000
+"""Streams that one receiver follows, of all gateways. More are refused by name."""
 
 READ_BYTES_MAX: Final = 65_536
 """Bytes that one read of a socket may take, so that no peer holds up the loop."""

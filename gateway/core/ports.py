@@ -36,9 +36,18 @@ class Verdict(Enum):
     """Not now: the same bytes again, later."""
 
 
+class LinkDown(Exception):
+    """A connection ended, or could not be made. `remedy` says what the reader of the log may do about it."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
 class Upstream(Protocol):
     """One connection to the other end of the uplink; whole while it exists."""
 
     async def send(self, identity: Identity, payload: bytes) -> Verdict:
-        """Returns when the other end has answered. Several sends may be under way; their order is kept."""
+        """Returns when the other end has answered; raises LinkDown. Several sends may be under way, in their order."""
         ...

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from gateway.core.histogram import BUCKETS
 from gateway.core.types import Int64s
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
@@ -32,6 +33,12 @@ class HistogramReading:
     counts: Int64s
     sum_ns: int
     labels: Labels = ()
+
+
+def histogram_reading(name: str, counts: Int64s, labels: Labels = ()) -> HistogramReading:
+    """A reading of a histogram that goes on counting. `counts` is [histogram.SIZE]."""
+    copied = counts.copy()
+    return HistogramReading(name, copied[:BUCKETS], int(copied[BUCKETS]), labels)
 
 
 class Measured(Protocol):

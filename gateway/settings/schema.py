@@ -159,6 +159,7 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     broker: BrokerAddress
     topic: str
+    """`{stream}` in it stands for the stream's name; the rest is filled in."""
     streams: tuple[str, ...]
     aggregates_every_ns: int
     samples_every_ns: int

@@ -89,6 +89,13 @@ def test_stopping_leaves_the_declared_output_in_the_device() -> None:
         wait_for(lambda: not device.is_connected, "the connection to be closed")
 
 
+def test_a_handover_to_another_executive_holds_every_output() -> None:
+    with plc(level_m=0.3, valve=300) as device, bench(device.port) as b:
+        wait_for(lambda: device.valve == 1000, "full inflow")
+        b.control.stop(1.0, is_handover=True)
+        assert device.valve == 1000
+
+
 def test_an_input_that_arrives_while_stopping_is_not_followed_any_more() -> None:
     with plc(level_m=0.3, valve=300) as device:
         with bench(device.port, link_options={"response_timeout_ns": 400 * NS_PER_MS}) as b:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import njit
 
 from gateway.core.histogram import BUCKETS, SUB, SUB_BITS, UNIT_BITS
-from gateway.core.types import Int64s
+from gateway.core.types import Int64s, Samples
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -26,3 +26,10 @@ def observe(counts: Int64s, value_ns: int) -> None:
     if index >= BUCKETS:
         index = BUCKETS - 1
     counts[index] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def observe_arrivals(counts: Int64s, batch: Samples, now_ns: int) -> None:
+    """Count the age of each sample of a batch at `now_ns`."""
+    for i in range(len(batch)):
+        observe(counts, now_ns - batch[i]["arrival_ns"])

@@ -1,0 +1,160 @@
+"""`fieldgate check`: what a configuration would run, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from gateway.cli.app import EXIT_WRONG_INPUT
+from gateway.cli.common import examine_here, exit_with, print_warnings
+from gateway.settings.problems import ConfigurationError, Problem
+from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, Settings
+from gateway.settings.units import show_duration, show_size
+
+ROWS_MAX = 8
+"""Links and loops that are printed one by one. More are counted."""
+
+
+@click.command(help="Check a configuration and report every error in it.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def command(file: Path, as_json: bool) -> None:
+    try:
+        examined = examine_here(file)
+    except ConfigurationError as error:
+        if not as_json:
+            exit_with(error)
+        _print_json(ok=False, problems=error.problems, warnings=error.warnings, runs=None)
+        sys.exit(EXIT_WRONG_INPUT)
+    if as_json:
+        _print_json(ok=True, problems=(), warnings=examined.warnings, runs=summary(examined.settings))
+        return
+    print_warnings(examined.warnings)
+    _print_text(examined.settings)
+
+
+def summary(settings: Settings) -> dict[str, object]:
+    """What would run, in numbers and addresses."""
+    devices_of = _count(device.link for device in settings.devices)
+    link_of = {device.name: device.link for device in settings.devices}
+    tags_of = _count(link_of[tag.device] for tag in settings.tags)
+    return {
+        "gateway": settings.gateway_id,
+        "state_dir": str(settings.state_dir),
+        "links": [
+            {
+                "name": link.name,
+                "address": _address(link),
+                "devices": devices_of.get(link.name, 0),
+                "tags": tags_of.get(link.name, 0),
+            }
+            for link in settings.links
+        ],
+        "devices": len(settings.devices),
+        "tags": len(settings.tags),
+        "loops": [
+            {
+                "name": loop.name,
+                "input": loop.input,
+                "output": loop.output,
+                "every": show_duration(loop.every_ns),
+                "failsafe": "hold" if loop.failsafe_output is None else loop.failsafe_output,
+            }
+            for loop in settings.loops
+        ],
+        "uplink": None
+        if settings.uplink is None
+        else {
+            "name": settings.uplink.name,
+            "address": _broker(settings.uplink.broker),
+            "streams": list(settings.uplink.streams),
+            "buffer": show_size(settings.uplink.buffer_bytes_max),
+        },
+        "scada": None
+        if settings.scada is None
+        else {
+            "address": f"{settings.scada.host}:{settings.scada.port}",
+            "tags": len(settings.scada.tags),
+            "writable": list(settings.scada.writable),
+        },
+        "http": None if settings.http is None else f"http://{settings.http.host}:{settings.http.port}",
+    }
+
+
+def _count(names: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _address(link: Link) -> str:
+    return f"{link.host}:{link.port}" if isinstance(link, ModbusTcpLink) else _broker(link.broker)
+
+
+def _broker(broker: BrokerAddress) -> str:
+    return f"{'mqtts' if broker.tls else 'mqtt'}://{broker.host}:{broker.port} ({broker.version})"
+
+
+def _print_json(
+    *, ok: bool, problems: tuple[Problem, ...], warnings: tuple[Problem, ...], runs: dict[str, object] | None
+) -> None:
+    report = {
+        "ok": ok,
+        "problems": [found._asdict() for found in problems],
+        "warnings": [found._asdict() for found in warnings],
+        "runs": runs,
+    }
+    click.echo(json.dumps(report, default=str, ensure_ascii=False, indent=2))
+
+
+def _print_text(settings: Settings) -> None:
+    console = Console(highlight=False, markup=False)
+    console.print(f"{settings.path} is sound. It would run gateway {settings.gateway_id}:", soft_wrap=True)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for title, text in _lines(settings):
+        table.add_row(title, text)
+    console.print(table)
+
+
+def _lines(settings: Settings) -> Iterable[tuple[str, str]]:
+    """The summary as pairs of title and text."""
+    devices_of = _count(device.link for device in settings.devices)
+    for link in settings.links[:ROWS_MAX]:
+        title = "" if link.name == _address(link) else f"{link.name}: "
+        yield "link", f"{title}{_address(link)}, {_plural(devices_of.get(link.name, 0), 'device')}"
+    if len(settings.links) > ROWS_MAX:
+        yield "", f"and {len(settings.links) - ROWS_MAX} more links"
+    yield "devices", f"{len(settings.devices)} with {_plural(len(settings.tags), 'tag')}"
+    for loop in settings.loops[:ROWS_MAX]:
+        failsafe = "hold" if loop.failsafe_output is None else f"{loop.failsafe_output:g}"
+        yield (
+            "loop",
+            f"{loop.name}: {loop.input} drives {loop.output} every {show_duration(loop.every_ns)}, "
+            f"fail-safe {failsafe} when older than {show_duration(loop.stale_after_ns)}",
+        )
+    if len(settings.loops) > ROWS_MAX:
+        yield "", f"and {len(settings.loops) - ROWS_MAX} more loops"
+    if settings.uplink is not None:
+        up = settings.uplink
+        streams = ", ".join(up.streams)
+        yield "uplink", f"{up.name}: {streams} to {_broker(up.broker)}, up to {show_size(up.buffer_bytes_max)} waiting"
+    if settings.scada is not None:
+        writes = f"{len(settings.scada.writable)} writable" if settings.scada.writable else "writes off"
+        shown = _plural(len(settings.scada.tags), "tag")
+        yield "scada", f"{settings.scada.host}:{settings.scada.port}, {shown}, {writes}"
+    if settings.http is not None:
+        yield "http", f"http://{settings.http.host}:{settings.http.port}"
+    yield "state", str(settings.state_dir)
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -1,0 +1,289 @@
+"""The engine: the only control flow of the core. It takes the time and a batch, and returns what follows from them.
+
+`step(now_ns, batch)` does two things, in this order:
+
+1. If `now_ns` has passed a point of the grid (a multiple of GRID_NS) since the last step, the time-driven work of the
+   latest such point is done with the point's own time: staleness, roll-up, events, flushing of records. Points in
+   between, after a pause of the process, are skipped and counted: nothing arrived in them.
+2. The batch is folded. Samples handed in with `now_ns` hence belong after every grid point up to `now_ns`.
+
+So two runs with the same sequence of `now_ns` and the same samples in the same order under each give the same outputs
+in the same order, however the samples of one `now_ns` are cut into batches. Nothing is done at the edge of a batch:
+a record of samples is cut when it is full, or at the grid.
+
+Alarm bits follow each sample; their events, told at the grid, also show an alarm that came and went between two points.
+The engine has one writer, the thread that calls `step`; `view` and `readings` may be used from any thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.core.announce import alarm_events, device_event
+from gateway.core.events import Event
+from gateway.core.histogram import SIZE
+from gateway.core.kernels.fold import fold
+from gateway.core.kernels.grid import changed_alarms, changed_devices, mark_stale, roll_up
+from gateway.core.kernels.histogram import observe_arrivals
+from gateway.core.kernels.read import count_windows, read_aggregates, read_devices, read_live, take_touched
+from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
+from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.readings import Reading
+from gateway.core.record import AGGREGATE, RecordDraft, Stream
+from gateway.core.state import PANE, Counter, State
+from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
+from gateway.core.view import DEVICE, LIVE
+
+BETTER_HOLD_NS = 5 * NS_PER_S
+"""How long a device must have been better before that is told."""
+
+METRICS: tuple[tuple[str, str, str], ...] = (
+    ("fieldgate_engine_samples_total", "counter", "Samples of known tags taken by the engine."),
+    ("fieldgate_engine_rejected_samples_total", "counter", "Samples whose row is outside the tag table."),
+    ("fieldgate_engine_bad_samples_total", "counter", "Samples of bad quality; they change a tag's quality only."),
+    ("fieldgate_engine_out_of_range_samples_total", "counter", "Samples outside the tag's valid range."),
+    ("fieldgate_engine_time_replaced_samples_total", "counter", "Samples whose source time gave way to the arrival."),
+    ("fieldgate_engine_late_samples_total", "counter", "Samples too old for a window, counted once a window."),
+    ("fieldgate_engine_records_total", "counter", "Record drafts made, by stream."),
+    ("fieldgate_engine_events_total", "counter", "Events made by the engine."),
+    ("fieldgate_engine_dropped_events_total", "counter", "Events handed in while too many waited for the next record."),
+    ("fieldgate_engine_skipped_grid_points_total", "counter", "Points of the time grid passed over after a pause."),
+    ("fieldgate_engine_state_bytes", "gauge", "Memory of the tags' state."),
+    ("fieldgate_engine_tags", "gauge", "Tags of the model."),
+)
+
+COUNTED: tuple[tuple[str, Counter], ...] = (
+    ("fieldgate_engine_samples_total", Counter.SAMPLES),
+    ("fieldgate_engine_rejected_samples_total", Counter.REJECTED),
+    ("fieldgate_engine_bad_samples_total", Counter.BAD),
+    ("fieldgate_engine_out_of_range_samples_total", Counter.OUT_OF_RANGE),
+    ("fieldgate_engine_time_replaced_samples_total", Counter.TIME_REPLACED),
+    ("fieldgate_engine_late_samples_total", Counter.LATE),
+)
+
+NO_SAMPLES: Samples = np.empty(0, SAMPLE)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step gave: drafts for the spool; events that the engine itself made (those noted are not repeated)."""
+
+    drafts: tuple[RecordDraft, ...]
+    events: tuple[Event, ...]
+
+
+class StateView:
+    """`PlantView` over the engine's state. Windows are as of the engine's last step."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.now_ns = 0
+
+    def live(self, rows: npt.NDArray[np.int32]) -> Samples:
+        rows = self._checked(rows)
+        out = np.zeros(len(rows), LIVE)
+        read_live(self._state.tables, rows, out)
+        return out
+
+    def aggregates(self, rows: npt.NDArray[np.int32]) -> Samples:
+        rows = self._checked(rows)
+        return self.aggregates_at(rows, self.now_ns)
+
+    def aggregates_at(self, rows: npt.NDArray[np.int32], now_ns: int) -> Samples:
+        """AGGREGATE records of known rows as of `now_ns`."""
+        tables = self._state.tables
+        out = np.zeros(count_windows(tables, rows), AGGREGATE)
+        read_aggregates(tables, self._state.panes, rows, now_ns, np.zeros(1, PANE), out)
+        return out
+
+    def devices(self) -> Samples:
+        out = np.zeros(len(self._state.devices), DEVICE)
+        read_devices(self._state.device_words, self._state.devices, out)
+        return out
+
+    def _checked(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        tags = len(self._state.tables.cells)
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < tags:
+            raise IndexError(f"rows {int(rows.min())} to {int(rows.max())} asked for, the table has 0 to {tags - 1}")
+        return np.ascontiguousarray(rows, np.int32)
+
+
+class Engine:
+    """One model's state and what is done to it.
+
+    `aggregates_every_ns` and `samples_every_ns` are rounded up to whole grid steps; `streams` are those to record.
+    """
+
+    def __init__(
+        self, model: Model, *, aggregates_every_ns: int, samples_every_ns: int, streams: frozenset[Stream]
+    ) -> None:
+        self.model = model
+        self.state = State(model)
+        self.view = StateView(self.state)
+        self._streams = streams
+        self._aggregates_every = max(1, -(-aggregates_every_ns // GRID_NS))
+        self._samples_every = max(1, -(-samples_every_ns // GRID_NS))
+        self._grid: int | None = None
+        self._kept = self._fresh_buffer()
+        self._kept_used = 0
+        self._noted: deque[Event] = deque()
+        self._touched_rows = np.zeros(len(model.tags), np.int32)
+        self._shares = shares_of(model)
+        self._changed = np.zeros((4, EVENTS_PER_GRID_MAX), np.int64)
+        self._records = dict.fromkeys(Stream, 0)
+        self._events = 0
+        self._events_dropped = 0
+        self._grid_skipped = 0
+
+    def note(self, event: Event) -> None:
+        """Hand in an event from outside for the next record of events. Any thread."""
+        if Stream.EVENTS not in self._streams:
+            return
+        if len(self._noted) >= EVENTS_PER_GRID_MAX:
+            self._events_dropped += 1
+            return
+        self._noted.append(event)
+
+    def step(self, now_ns: int, batch: Samples) -> StepResult:
+        """The grid's work up to `now_ns`, then the batch. `now_ns` never goes back."""
+        drafts: list[RecordDraft] = []
+        events: list[Event] = []
+        grid = now_ns // GRID_NS
+        if self._grid is None:
+            self._grid = grid
+        if grid > self._grid:
+            self._grid_skipped += grid - self._grid - 1
+            events = self._work_grid(grid * GRID_NS)
+            self._flush(self._grid, grid, events, drafts)
+            self._grid = grid
+        self._fold(np.ascontiguousarray(batch), drafts)
+        self.view.now_ns = now_ns
+        for draft in drafts:
+            self._records[draft.stream] += 1
+        return StepResult(tuple(drafts), tuple(events))
+
+    def finish(self, now_ns: int) -> StepResult:
+        """Record what is left: the last call before the engine is given up."""
+        drafts: list[RecordDraft] = []
+        self._flush_events([], drafts)
+        if Stream.AGGREGATES in self._streams:
+            for start, stop in self._shares:
+                self._flush_aggregates(start, stop, now_ns, drafts)
+        self._cut_samples(drafts)
+        for draft in drafts:
+            self._records[draft.stream] += 1
+        return StepResult(tuple(drafts), ())
+
+    def readings(self) -> Iterator[Reading]:
+        counters = self.state.tables.counters
+        for name, place in COUNTED:
+            yield Reading(name, int(counters[place]))
+        for stream in Stream:
+            yield Reading("fieldgate_engine_records_total", self._records[stream], (("stream", stream.value),))
+        yield Reading("fieldgate_engine_events_total", self._events)
+        yield Reading("fieldgate_engine_dropped_events_total", self._events_dropped)
+        yield Reading("fieldgate_engine_skipped_grid_points_total", self._grid_skipped)
+        yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
+        yield Reading("fieldgate_engine_tags", len(self.model.tags))
+
+    def _fresh_buffer(self) -> Samples:
+        return np.empty(RECORD_SAMPLES_MAX if Stream.SAMPLES in self._streams else 0, SAMPLE)
+
+    def _fold(self, batch: Samples, drafts: list[RecordDraft]) -> None:
+        state = self.state
+        start = 0
+        while start < len(batch):
+            start, kept = fold(state.tables, state.panes, batch, start, self._kept[self._kept_used :])
+            self._kept_used += kept
+            if self._kept_used == len(self._kept) > 0:
+                self._cut_samples(drafts)
+
+    def _cut_samples(self, drafts: list[RecordDraft]) -> None:
+        if self._kept_used == 0:
+            return
+        rows = self._kept[: self._kept_used].copy() if self._kept_used < len(self._kept) else self._kept
+        times = rows["source_ns"]
+        drafts.append(RecordDraft(Stream.SAMPLES, int(times.min()), int(times.max()), rows))
+        if rows is self._kept:
+            self._kept = self._fresh_buffer()
+        self._kept_used = 0
+
+    def _work_grid(self, point_ns: int) -> list[Event]:
+        """Staleness, roll-up, and what of it is to be told."""
+        state = self.state
+        mark_stale(state.tables, state.stale_after_ns, point_ns)
+        roll_up(state.tables, state.rollup, state.device_words, state.devices)
+        listed, rows, before, after = self._changed
+        found = changed_devices(
+            state.rollup, state.announced_class, state.not_better_ns, point_ns, BETTER_HOLD_NS, listed
+        )
+        events = [device_event(self.model, state, int(d), point_ns) for d in listed[:found]]
+        found = changed_alarms(state.tables, rows, before, after)
+        for row, was, now in zip(rows[:found].tolist(), before[:found].tolist(), after[:found].tolist(), strict=True):
+            events += alarm_events(self.model, state, row, was, now, point_ns)
+        self._events += len(events)
+        return events
+
+    def _flush(self, last: int, grid: int, events: list[Event], drafts: list[RecordDraft]) -> None:
+        """Drafts of all that is due at grid point number `grid`, `last` being the one worked before."""
+        self._flush_events(events, drafts)
+        if Stream.AGGREGATES in self._streams:
+            every = self._aggregates_every
+            for place, (start, stop) in enumerate(self._shares):
+                phase = place * every // len(self._shares)
+                if (grid - phase) // every > (last - phase) // every:
+                    self._flush_aggregates(start, stop, grid * GRID_NS, drafts)
+        if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
+            self._cut_samples(drafts)
+
+    def _flush_events(self, events: list[Event], drafts: list[RecordDraft]) -> None:
+        told = tuple(self._noted.popleft() for _ in range(len(self._noted))) + tuple(events)
+        if told and Stream.EVENTS in self._streams:
+            times = [event.time_ns for event in told]
+            drafts.append(RecordDraft(Stream.EVENTS, min(times), max(times), told))
+
+    def _flush_aggregates(self, start: int, stop: int, point_ns: int, drafts: list[RecordDraft]) -> None:
+        found = take_touched(self.state.tables, start, stop, self._touched_rows)
+        if found:
+            rows = self.view.aggregates_at(self._touched_rows[:found], point_ns)
+            drafts.append(RecordDraft(Stream.AGGREGATES, point_ns, point_ns, rows))
+
+
+def shares_of(model: Model) -> tuple[tuple[int, int], ...]:
+    """Row ranges [start, stop) of at most a record's worth of windows each.
+
+    A large plant's aggregates are recorded share by share, spread over their period: all at once they would hold up a
+    cycle for longer than a sample may wait.
+    """
+    shares = []
+    start = windows = 0
+    for row, tag in enumerate(model.tags):
+        if windows + len(tag.windows_ns) > RECORD_SAMPLES_MAX:
+            shares.append((start, row))
+            start, windows = row, 0
+        windows += len(tag.windows_ns)
+    return (*shares, (start, len(model.tags)))
+
+
+def warm_up() -> None:
+    """Compile, or load from the cache, every kernel of the engine: a tiny plant is run for two grid points."""
+    tag = TagDefinition("warm.up", 0, Kind.F64, "", NS_PER_S, (NS_PER_S,))
+    engine = Engine(
+        Model((DeviceDefinition("warm", ""),), (tag,)),
+        aggregates_every_ns=GRID_NS,
+        samples_every_ns=GRID_NS,
+        streams=frozenset(Stream),
+    )
+    batch: Samples = np.zeros(1, SAMPLE)
+    for now_ns in (0, GRID_NS, 2 * GRID_NS):
+        engine.step(now_ns, batch)
+    rows = np.zeros(1, np.int32)
+    engine.view.live(rows)
+    engine.view.aggregates(rows)
+    engine.view.devices()
+    observe_arrivals(np.zeros(SIZE, np.int64), batch, GRID_NS)

@@ -1,0 +1,193 @@
+"""The fold: a batch of samples into the state, one pass, each sample under its row's sequence lock.
+
+What a sample does, by its quality after the checks:
+
+    bad (as it came, or NaN, infinite, or beyond any sensor)   changes the cell's quality; nothing else
+    outside the tag's valid range                              becomes the cell, uncertain; no window, no score
+    uncertain as it came                                       becomes the cell; windows and score take it
+    good                                                       the same
+
+An uncertain value is the best there is and counts; one outside its valid range is what the engineer declared not to
+believe, and would move a mean for the length of a window. The cell follows the order of arrival, windows follow
+source time.
+
+A source time more than an hour older or a second newer than the arrival is replaced by the arrival. The
+comparison is made by arithmetic on the arrival, which is our own clock: a source time may be any int64.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+from gateway.core.kernels.atomics import begin_write, end_write
+from gateway.core.kernels.novelty import novelty_of
+from gateway.core.kernels.prefetch import prefetch
+from gateway.core.kernels.windows import add_to_window
+from gateway.core.state import Counter, Tables
+from gateway.core.types import NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality, Samples
+from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_SCORE
+
+SOURCE_OLDER_NS_MAX = 3_600 * NS_PER_S
+SOURCE_NEWER_NS_MAX = NS_PER_S
+
+VALUE_MAX = 1e140
+"""No sensor measures more, and the squares of what is below can be summed."""
+
+FAR_AHEAD = 16
+AHEAD = 8
+"""Samples. 100,000 shuffled tags, fastest of five interleaved runs with AHEAD 4, 8, 16, 32: 31, 30, 29, 28 ms, less
+than the runs differ among themselves."""
+
+I64 = int(Kind.I64)
+U64 = int(Kind.U64)
+SENSOR_FAILURE = int(Quality.BAD_SENSOR_FAILURE)
+OUT_OF_RANGE = int(Quality.UNCERTAIN_OUT_OF_RANGE)
+COUNT_SAMPLES = int(Counter.SAMPLES)
+COUNT_REJECTED = int(Counter.REJECTED)
+COUNT_BAD = int(Counter.BAD)
+COUNT_OUT_OF_RANGE = int(Counter.OUT_OF_RANGE)
+COUNT_TIME_REPLACED = int(Counter.TIME_REPLACED)
+COUNT_LATE = int(Counter.LATE)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def as_float(value: float, bits: int, kind: int) -> float:
+    """The number in a cell of the given kind."""
+    if kind == I64:
+        return float(bits)
+    if kind == U64:
+        return float(bits) + 18446744073709551616.0 if bits < 0 else float(bits)
+    return float(value)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def alarms_of(before: int, value: float, score: float, limits: Samples, clears: Samples, row: int) -> int:
+    """Alarm bits after a value: set beyond the limit, cleared beyond the deadband, kept between."""
+    limit = limits[row]
+    alarms = 0
+    if value < limit["alarm_low"] or (before & ALARM_LOW and not value > clears[row]["low"]):
+        alarms |= ALARM_LOW
+    if value > limit["alarm_high"] or (before & ALARM_HIGH and not value < clears[row]["high"]):
+        alarms |= ALARM_HIGH
+    if score >= limit["alarm_score"] or (before & ALARM_SCORE and not score < clears[row]["score"]):
+        alarms |= ALARM_SCORE
+    return alarms
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def learn(tables: Tables, panes: int, row: int, value: float, source_ns: int) -> float:
+    """A trusted value into the tag's windows and score; returns the instant score."""
+    limit = tables.limits[row]
+    novelty = tables.novelty
+    windows = tables.windows
+    scale_ns = limit["scale_ns"]
+    elapsed_ns = 0
+    if novelty[row]["samples"] > 0:
+        elapsed_ns = source_ns - novelty[row]["last_ns"]
+    # The first window is the score's time scale, so both share one exponential.
+    alpha_scale = 1.0 - math.exp(-elapsed_ns / scale_ns) if elapsed_ns > 0 else 0.0
+    first = limit["window_first"]
+    for w in range(first, first + limit["window_count"]):
+        alpha = alpha_scale
+        if w > first and elapsed_ns > 0:
+            alpha = 1.0 - math.exp(-elapsed_ns / windows[w]["window_ns"])
+        if not add_to_window(windows, tables.totals, tables.ring, panes, w, value, source_ns, alpha):
+            tables.counters[COUNT_LATE] += 1
+    score = novelty_of(novelty, row, value, source_ns, scale_ns, alpha_scale)
+    held = float(tables.cells[row]["score"]) * (1.0 - alpha_scale)
+    return held if held > score else score
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def fold_one(tables: Tables, panes: int, row: int, quality: int, source_ns: int, batch: Samples, i: int) -> int:
+    """One sample of a known row; returns its quality after the checks."""
+    cells = tables.cells
+    limits = tables.limits
+    counters = tables.counters
+    value = as_float(batch[i]["value"], batch[i]["bits"], limits[row]["kind"])
+    cells[row]["samples"] += 1
+    cells[row]["touched"] = 1
+    if quality >= QUALITY_UNCERTAIN_MIN and not abs(value) <= VALUE_MAX:
+        quality = SENSOR_FAILURE
+    if quality < QUALITY_UNCERTAIN_MIN:
+        counters[COUNT_BAD] += 1
+        cells[row]["quality"] = quality
+        return quality
+    if value < limits[row]["valid_low"] or value > limits[row]["valid_high"]:
+        counters[COUNT_OUT_OF_RANGE] += 1
+        quality = OUT_OF_RANGE
+    else:
+        cells[row]["score"] = learn(tables, panes, row, value, source_ns)
+        if source_ns >= cells[row]["newest_ns"]:
+            cells[row]["newest_ns"] = source_ns
+            cells[row]["lag_ns"] = batch[i]["arrival_ns"] - source_ns
+    cells[row]["quality"] = quality
+    cells[row]["source_ns"] = source_ns
+    cells[row]["arrival_ns"] = batch[i]["arrival_ns"]
+    cells[row]["bits"] = batch[i]["bits"]
+    alarms = alarms_of(int(cells[row]["alarms"]), value, cells[row]["score"], limits, tables.clears, row)
+    cells[row]["alarms"] = alarms
+    cells[row]["latched"] = int(cells[row]["latched"]) | alarms
+    return quality
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def ask_ahead(tables: Tables, batch: Samples, i: int) -> None:
+    """Ask for the state of the samples to come: first what the row names, later what that leads to."""
+    rows = len(tables.cells)
+    if i + FAR_AHEAD < len(batch):
+        row = int(batch[i + FAR_AHEAD]["row"])
+        if 0 <= row < rows:
+            prefetch(tables.limits, row, 0)
+            prefetch(tables.words, row, 0)
+            prefetch(tables.cells, row, 0)
+    if i + AHEAD < len(batch):
+        row = int(batch[i + AHEAD]["row"])
+        if 0 <= row < rows:
+            prefetch(tables.novelty, row, 0)
+            prefetch(tables.novelty, row, 1)
+            first = int(tables.limits[row]["window_first"])
+            prefetch(tables.windows, first, 0)
+            prefetch(tables.totals, 2 * first, 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def fold(tables: Tables, panes: int, batch: Samples, start: int, kept: Samples) -> tuple[int, int]:
+    """Fold `batch[start:]`, copying each known sample as it was judged to `kept`, until that is full.
+
+    Returns how far it came in the batch and how many it kept. An empty `kept` keeps nothing and never fills.
+    """
+    words = tables.words
+    counters = tables.counters
+    rows = len(tables.cells)
+    room = len(kept)
+    used = 0
+    i = start
+    while i < len(batch) and (room == 0 or used < room):
+        ask_ahead(tables, batch, i)
+        sample = batch[i]
+        row = int(sample["row"])
+        if row < 0 or row >= rows:
+            counters[COUNT_REJECTED] += 1
+            i += 1
+            continue
+        counters[COUNT_SAMPLES] += 1
+        arrival_ns = sample["arrival_ns"]
+        source_ns = sample["source_ns"]
+        if source_ns > arrival_ns + SOURCE_NEWER_NS_MAX or source_ns < arrival_ns - SOURCE_OLDER_NS_MAX:
+            counters[COUNT_TIME_REPLACED] += 1
+            source_ns = arrival_ns
+        begin_write(words, row)
+        quality = fold_one(tables, panes, row, int(sample["quality"]), source_ns, batch, i)
+        end_write(words, row)
+        if room > 0:
+            kept[used]["row"] = row
+            kept[used]["quality"] = quality
+            kept[used]["source_ns"] = source_ns
+            kept[used]["arrival_ns"] = arrival_ns
+            kept[used]["bits"] = sample["bits"]
+            used += 1
+        i += 1
+    return i, used

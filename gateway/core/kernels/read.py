@@ -1,0 +1,161 @@
+"""Reading the state from any thread: copies taken under the row's sequence lock, again until nothing moved.
+
+Windows are read as of a time: a tag that has fallen silent would otherwise show its last window for ever. The tag's
+own present is its latest source time plus what has passed since that sample arrived, so a device whose clock is
+behind keeps its windows. While that present lies in the current pane, which is the rule, a read costs two records;
+after it, the panes that are still inside are merged from the ring.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+from gateway.core.kernels.atomics import fence_acquire, load_acquire
+from gateway.core.kernels.windows import merge_ring
+from gateway.core.state import Tables
+from gateway.core.types import Int64s, Samples
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def read_live(tables: Tables, rows: Samples, out: Samples) -> None:
+    """LIVE records of `rows`."""
+    words = tables.words
+    cells = tables.cells
+    for i in range(len(rows)):
+        row = int(rows[i])
+        into = out[i]
+        into["row"] = row
+        while True:
+            word = load_acquire(words, row)
+            cell = cells[row]
+            into["quality"] = cell["quality"]
+            into["source_ns"] = cell["source_ns"]
+            into["arrival_ns"] = cell["arrival_ns"]
+            into["bits"] = cell["bits"]
+            into["score"] = cell["score"]
+            into["alarms"] = cell["alarms"]
+            fence_acquire()
+            if word & 1 == 0 and load_acquire(words, row) == word:
+                break
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def read_devices(device_words: Int64s, devices: Samples, out: Samples) -> None:
+    """DEVICE records of all devices."""
+    for d in range(len(devices)):
+        into = out[d]
+        while True:
+            word = load_acquire(device_words, d)
+            device = devices[d]
+            into["quality"] = device["quality"]
+            into["tags_good"] = device["tags_good"]
+            into["tags"] = device["tags"]
+            into["samples"] = device["samples"]
+            into["score"] = device["score"]
+            into["score_row"] = device["score_row"]
+            into["alarms"] = device["alarms"]
+            fence_acquire()
+            if word & 1 == 0 and load_acquire(device_words, d) == word:
+                break
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def read_window(tables: Tables, panes: int, row: int, w: int, now_ns: int, scratch: Samples, into: Samples) -> None:
+    """One window as it stands at `now_ns`, into one AGGREGATE record. What it reads may move: the caller checks."""
+    cell = tables.cells[row]
+    window = tables.windows[w]
+    current = tables.totals[2 * w]
+    into["quality"] = cell["quality"]
+    into["window_ns"] = window["window_ns"]
+    into["score"] = cell["score"]
+    pane = window["pane"]
+    present = (max(now_ns - cell["lag_ns"], window["last_ns"]) + window["phase_ns"]) // window["pane_ns"]
+    closed_index = 2 * w + 1
+    source = tables.totals
+    if present > pane:
+        merge_ring(tables.ring, w * panes, panes, present - panes + 1, pane - 1, scratch, 0)
+        closed_index = 0
+        source = scratch
+    count = source[closed_index]["count"]
+    mean = source[closed_index]["mean"]
+    m2 = source[closed_index]["m2"]
+    low = source[closed_index]["min"]
+    high = source[closed_index]["max"]
+    first = source[closed_index]["first"]
+    first_ns = source[closed_index]["first_ns"]
+    add = current["count"]
+    if add > 0 and pane > present - panes:
+        if count == 0:
+            mean = current["mean"]
+            m2 = current["m2"]
+            low = current["min"]
+            high = current["max"]
+            first = current["first"]
+            first_ns = current["first_ns"]
+        else:
+            distance = current["mean"] - mean
+            share = add / (count + add)
+            m2 += current["m2"] + distance * distance * count * share
+            mean += distance * share
+            low = min(low, current["min"])
+            high = max(high, current["max"])
+        count += add
+    into["count"] = count
+    into["mean"] = mean if count > 0 else math.nan
+    into["sd"] = math.sqrt(m2 / (count - 1)) if count > 1 else math.nan
+    into["min"] = low if count > 0 else math.nan
+    into["max"] = high if count > 0 else math.nan
+    into["ewma"] = window["ewma"] if count > 0 else math.nan
+    elapsed_ns = window["last_ns"] - first_ns
+    into["rate"] = (window["last"] - first) / (elapsed_ns * 1e-9) if count > 1 and elapsed_ns > 0 else math.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def read_row(tables: Tables, panes: int, row: int, now_ns: int, scratch: Samples, out: Samples, at: int) -> int:
+    """AGGREGATE records of all windows of one row from `out[at]`, from one moment; returns the place after them."""
+    words = tables.words
+    first = int(tables.limits[row]["window_first"])
+    count = int(tables.limits[row]["window_count"])
+    while True:
+        word = load_acquire(words, row)
+        if word & 1 == 0:
+            for k in range(count):
+                out[at + k]["row"] = row
+                read_window(tables, panes, row, first + k, now_ns, scratch, out[at + k])
+            fence_acquire()
+            if load_acquire(words, row) == word:
+                return at + count
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def count_windows(tables: Tables, rows: Samples) -> int:
+    """Windows of all `rows` together."""
+    limits = tables.limits
+    windows = 0
+    for i in range(len(rows)):
+        windows += limits[rows[i]]["window_count"]
+    return windows
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def read_aggregates(tables: Tables, panes: int, rows: Samples, now_ns: int, scratch: Samples, out: Samples) -> None:
+    """AGGREGATE records of `rows`, all windows of each. `scratch` is one PANE of the caller's own."""
+    at = 0
+    for i in range(len(rows)):
+        at = read_row(tables, panes, int(rows[i]), now_ns, scratch, out, at)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def take_touched(tables: Tables, start: int, stop: int, rows: Samples) -> int:
+    """List which rows of [start, stop) got samples since the last call; returns how many. The engine's thread only."""
+    cells = tables.cells
+    listed = 0
+    for row in range(start, stop):
+        if cells[row]["touched"] != 0:
+            cells[row]["touched"] = 0
+            if tables.limits[row]["window_count"] > 0:
+                rows[listed] = row
+                listed += 1
+    return listed

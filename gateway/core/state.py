@@ -1,0 +1,268 @@
+"""The engine's state: a handful of record arrays, indexed by row, made whole at the start and never grown.
+
+Each array is a `[row, field]` block whose fields stand in one table, its dtype; a record is one or two cache lines,
+because a batch comes in no order and each line of a row costs one miss.
+
+    array    one per        bytes   what
+    words    tag                8   the row's sequence lock (`gateway.core.kernels.atomics`)
+    cells    tag               64   the live cell: quality, value, times, score, alarm bits
+    limits   tag               64   what the fold must know of the tag; never written after construction
+    clears   tag               24   where a raised alarm clears (its deadband)
+    novelty  tag              128   the anomaly score's memory
+    windows  window            64   pane clock, last sample, EWMA
+    totals   window       2 × 64   the current pane, then all closed panes of the ring together
+    ring     window       P × 64   the panes, one arena for all windows
+
+A tag with one window of P = 30 panes takes 2,400 bytes. Every page is touched at construction: a page first touched
+by a sample would cost it up to 5 µs.
+
+Windows are panes in the tag's own source time. The P panes of a window include the current, partial one, so a window
+of 60 s spans between 58 and 60 s. Pane boundaries are shifted by a phase that depends on the row: otherwise all
+tags would recompute their totals at the same moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.core.model import Model, TagDefinition
+from gateway.core.types import NS_PER_S, Int64s, Quality, Samples
+from gateway.core.view import DEVICE
+
+CELL = np.dtype(
+    {
+        "names": [
+            "quality",
+            "alarms",
+            "latched",
+            "announced",
+            "touched",
+            "source_ns",
+            "arrival_ns",
+            "value",
+            "bits",
+            "score",
+            "samples",
+            "newest_ns",
+            "lag_ns",
+        ],
+        "formats": ["<u4", "u1", "u1", "u1", "u1", "<i8", "<i8", "<f8", "<i8", "<f8", "<i8", "<i8", "<i8"],
+        "offsets": [0, 4, 5, 6, 7, 8, 16, 24, 24, 32, 40, 48, 56],
+        "itemsize": 64,
+    }
+)
+"""`alarms`: bits now; `latched`: bits at any moment since the last grid point; `announced`: bits told by events;
+`touched`: samples came since the last flush of aggregates. `newest_ns` is the latest source time and `lag_ns` how much
+later that sample arrived."""
+
+LIMIT = np.dtype(
+    [
+        ("kind", "<i4"),
+        ("window_first", "<i4"),
+        ("window_count", "<i4"),
+        ("device", "<i4"),
+        ("scale_ns", "<f8"),
+        ("valid_low", "<f8"),
+        ("valid_high", "<f8"),
+        ("alarm_low", "<f8"),
+        ("alarm_high", "<f8"),
+        ("alarm_score", "<f8"),
+    ],
+    align=True,
+)
+"""NaN where there is no limit, since every comparison with NaN is false. `scale_ns`: the time scale of the score."""
+
+CLEAR = np.dtype([("low", "<f8"), ("high", "<f8"), ("score", "<f8")], align=True)
+
+NOVELTY = np.dtype(
+    [
+        ("samples", "<i8"),
+        ("last_ns", "<i8"),
+        ("warm_until_ns", "<i8"),
+        ("quiet_until_ns", "<i8"),
+        ("peak", "<f8"),
+        ("value", "<f8"),
+        ("fast", "<f8"),
+        ("slow", "<f8"),
+        ("var", "<f8"),
+        ("cov", "<f8"),
+        ("low_value", "<f8"),
+        ("high_value", "<f8"),
+        ("low_trend", "<f8"),
+        ("high_trend", "<f8"),
+        ("low_residual", "<f8"),
+        ("high_residual", "<f8"),
+    ],
+    align=True,
+)
+
+WINDOW = np.dtype(
+    [
+        ("window_ns", "<i8"),
+        ("pane_ns", "<i8"),
+        ("phase_ns", "<i8"),
+        ("pane", "<i8"),
+        ("last_ns", "<i8"),
+        ("last", "<f8"),
+        ("ewma", "<f8"),
+        ("samples", "<i8"),
+    ],
+    align=True,
+)
+"""`pane` is the current pane: pane i holds the source times t with i = (t + phase_ns) // pane_ns. `last` is the value
+with the latest source time, `last_ns`; `samples` all that ever entered."""
+
+PANE = np.dtype(
+    [
+        ("pane", "<i8"),
+        ("count", "<i8"),
+        ("mean", "<f8"),
+        ("m2", "<f8"),
+        ("min", "<f8"),
+        ("max", "<f8"),
+        ("first_ns", "<i8"),
+        ("first", "<f8"),
+    ],
+    align=True,
+)
+"""`m2` is the sum of squared distances from the mean. With count 0 the rest means nothing."""
+
+ROLLUP = np.dtype([*DEVICE.descr, ("tags_bad", "<i8"), ("worst_row", "<i8")], align=True)
+"""A device under work: DEVICE, with the first tag of the worst quality class."""
+
+
+class Counter(IntEnum):
+    """Places in the array of counters."""
+
+    SAMPLES = 0
+    REJECTED = 1
+    BAD = 2
+    OUT_OF_RANGE = 3
+    TIME_REPLACED = 4
+    LATE = 5
+
+
+SCALE_NS_DEFAULT = 60 * NS_PER_S
+"""Time scale of the score of a tag without windows."""
+
+DEADBAND = 0.01
+"""Of the span between both alarm limits, or of the limit's size where there is only one."""
+
+SCORE_CLEARS_AT = 0.8
+"""Of the score's alarm limit."""
+
+
+class Tables(NamedTuple):
+    """The arrays that the kernels share."""
+
+    words: Int64s
+    cells: Samples
+    limits: Samples
+    clears: Samples
+    novelty: Samples
+    windows: Samples
+    totals: Samples
+    ring: Samples
+    counters: Int64s
+
+
+class State:
+    """All memory of the engine for one model."""
+
+    def __init__(self, model: Model) -> None:
+        tags = len(model.tags)
+        windows = sum(len(tag.windows_ns) for tag in model.tags)
+        self.panes = model.panes_per_window
+        self.tables = Tables(
+            words=integers(tags),
+            cells=records(tags, CELL),
+            limits=records(tags, LIMIT),
+            clears=records(tags, CLEAR),
+            novelty=records(tags, NOVELTY),
+            windows=records(windows, WINDOW),
+            totals=records(2 * windows, PANE),
+            ring=records(windows * self.panes, PANE),
+            counters=integers(len(Counter)),
+        )
+        self.stale_after_ns: Int64s = np.array([tag.stale_after_ns for tag in model.tags], np.int64)
+        self.device_words: Int64s = integers(len(model.devices))
+        self.devices: Samples = records(len(model.devices), DEVICE)
+        self.rollup: Samples = records(len(model.devices), ROLLUP)
+        self.announced_class: Int64s = integers(len(model.devices))
+        self.not_better_ns: Int64s = integers(len(model.devices))
+
+        self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
+        self.tables.cells["value"] = np.nan
+        self.tables.cells["score"] = np.nan
+        self.devices["quality"] = Quality.BAD_NOT_INITIALISED
+        self.devices["score_row"] = -1
+        np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
+        first = 0
+        for row, tag in enumerate(model.tags):
+            self.tables.limits[row] = limit_of(tag, first)
+            self.tables.clears[row] = clear_of(tag)
+            for window, window_ns in enumerate(tag.windows_ns, start=first):
+                pane_ns = max(1, -(-window_ns // self.panes))
+                record = self.tables.windows[window]
+                record["window_ns"] = window_ns
+                record["pane_ns"] = pane_ns
+                record["phase_ns"] = phase_ns(row, pane_ns)
+            first += len(tag.windows_ns)
+
+    def arrays(self) -> Iterator[npt.NDArray[np.generic]]:
+        """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
+        yield from self.tables
+        yield from (self.stale_after_ns, self.device_words, self.devices, self.rollup)
+        yield from (self.announced_class, self.not_better_ns)
+
+    def memory_bytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays())
+
+
+def records(size: int, dtype: np.dtype[np.void]) -> Samples:
+    """Zeros whose pages are really there (`np.zeros` would leave them to the first write)."""
+    array = np.empty(size, dtype)
+    array.view(np.uint8)[:] = 0
+    return array
+
+
+def integers(size: int) -> Int64s:
+    return np.full(size, 0, np.int64)
+
+
+def phase_ns(row: int, pane_ns: int) -> int:
+    """Spreads the rows evenly over a pane (Fibonacci hashing)."""
+    return ((row * 0x9E3779B1 & 0xFFFFFFFF) * pane_ns) >> 32
+
+
+def limit_of(tag: TagDefinition, window_first: int) -> tuple[float, ...]:
+    return (
+        int(tag.kind),
+        window_first,
+        len(tag.windows_ns),
+        tag.device,
+        float(tag.windows_ns[0] if tag.windows_ns else SCALE_NS_DEFAULT),
+        number(tag.valid_low),
+        number(tag.valid_high),
+        number(tag.alarm_low),
+        number(tag.alarm_high),
+        number(tag.alarm_score),
+    )
+
+
+def clear_of(tag: TagDefinition) -> tuple[float, float, float]:
+    low, high = number(tag.alarm_low), number(tag.alarm_high)
+    if tag.alarm_low is not None and tag.alarm_high is not None:
+        low_band = high_band = DEADBAND * (high - low)
+    else:
+        low_band, high_band = DEADBAND * abs(low), DEADBAND * abs(high)
+    return (low + low_band, high - high_band, SCORE_CLEARS_AT * number(tag.alarm_score))
+
+
+def number(limit: float | None) -> float:
+    return float("nan") if limit is None else limit

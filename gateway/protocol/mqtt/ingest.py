@@ -1,0 +1,253 @@
+"""From received bytes to samples in a lane, without a socket: what one subscriber knows between two reads.
+
+The caller puts bytes into `free_space`, tells `received`, and calls `step` until it is no longer `is_full`; a step
+takes in at most what its lane has room for, so that nothing is ever decoded and then dropped. What a step found out
+is returned, and the caller acts on it.
+
+Usability is state, kept for each entry (tag): an unusable value makes one bad sample and, for the first such entry of
+a device, one event; the first usable one takes it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from gateway.core.events import Event, Severity
+from gateway.core.inbox import Lane
+from gateway.core.limits import READ_BYTES_MAX
+from gateway.core.types import SAMPLE, Kind, Quality, Samples
+from gateway.protocol.mqtt import scan as s
+from gateway.protocol.mqtt.codes import FRAME_BYTES_MAX
+from gateway.protocol.mqtt.fastjson import believed_ns
+from gateway.protocol.mqtt.payloads import Cell, Unusable, excerpt, read_payload
+from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, build, group
+
+BUFFER_BYTES: Final = FRAME_BYTES_MAX + 2 * READ_BYTES_MAX
+"""A packet that is not whole, a read, and one more read that a transport may still deliver after it was paused."""
+STEP_SAMPLES_MAX: Final = 16_384
+STEP_HANDED_MAX: Final = 256
+"""Packets of one step that go the slow way. At these limits a step ends and says `is_full`; the loop gets a turn."""
+STEP_ACKS_MAX: Final = 8_192
+
+PACKET_IDENTIFIERS: Final = 65_536
+
+
+@dataclass(slots=True)
+class Step:
+    """What one step found: packets for the session, bytes owed to the broker, changes of state."""
+
+    acks: bytes
+    is_full: bool
+    """There is more to take in, now or as soon as the lane has room."""
+    error: str | None
+    """What the broker did wrong; the connection cannot go on."""
+    control: list[tuple[int, bytes]] = field(default_factory=list)
+    """(first byte, body) of packets for `codec.parse`."""
+    strangers: list[bytes] = field(default_factory=list)
+    """Topics that nobody asked for."""
+    events: list[Event] = field(default_factory=list)
+
+
+class Ingest:
+    """All state of one subscriber. `feeds` say which topic carries which tag. Called from one thread."""
+
+    def __init__(self, feeds: Sequence[Feed], version: int) -> None:
+        self.topics = group(feeds)
+        self.samples = 0
+        self.received_bytes = 0
+        self.unusable_messages = 0
+        self.slow_messages = 0
+        self._table = build(self.topics)
+        self._state = np.zeros(s.STATE_FIELDS, np.int64)
+        self._state[s.VERSION] = version
+        self._seen = np.zeros(PACKET_IDENTIFIERS, np.uint8)
+        self._buffer = np.zeros(BUFFER_BYTES, np.uint8)
+        self._view = self._buffer.data
+        self._start = 0
+        self._end = 0
+        self._arrival_ns = 0
+        self._samples = np.zeros(STEP_SAMPLES_MAX, SAMPLE)
+        self._handed = np.zeros(STEP_HANDED_MAX, s.HANDED)
+        self._acks = np.zeros(STEP_ACKS_MAX, np.uint8)
+        self._slow_samples = np.zeros(TAGS_PER_TOPIC_MAX, SAMPLE)
+        self._is_unusable = bytearray(len(feeds))
+        self._is_told = bytearray(len(feeds))
+        self._unusable_of_device: dict[str, int] = {feed.device: 0 for feed in feeds}
+        self._scan(room=0, arrival_wall_ns=0)  # compiles, or loads what is compiled, before the first message
+
+    @property
+    def messages(self) -> int:
+        return int(self._state[s.MESSAGES])
+
+    @property
+    def fast_messages(self) -> int:
+        return int(self._state[s.FAST])
+
+    @property
+    def unknown_topic_messages(self) -> int:
+        return int(self._state[s.UNKNOWN_TOPIC])
+
+    @property
+    def duplicate_messages(self) -> int:
+        return int(self._state[s.DUPLICATES])
+
+    @property
+    def times_refused(self) -> int:
+        return int(self._state[s.TIMES_REFUSED])
+
+    @property
+    def samples_per_message_max(self) -> int:
+        return len(self._table.found)
+
+    def begin_connection(self) -> None:
+        """Forget the bytes of the last connection; samples of unusable entries will be told again."""
+        self._start = self._end = 0
+        self._state[[s.GREETED, s.SKIP, s.STRANGERS]] = 0
+        self._is_told[:] = bytes(len(self._is_told))
+
+    def begin_session(self) -> None:
+        """The broker knows nothing of an earlier session: its packet identifiers start afresh."""
+        self._seen[:] = 0
+
+    def free_space(self) -> memoryview:
+        """Where the next read goes; at most READ_BYTES_MAX."""
+        return self._view[self._end : self._end + READ_BYTES_MAX]
+
+    def received(self, size: int, now_ns: int) -> None:
+        self._end += size
+        self._arrival_ns = now_ns
+        self.received_bytes += size
+
+    def step(self, lane: Lane, wall_offset_ns: int) -> Step:
+        """Take in what has arrived, as far as the lane has room. Wall time is engine time plus `wall_offset_ns`."""
+        after = self._scan(min(lane.room, STEP_SAMPLES_MAX), self._arrival_ns + wall_offset_ns)
+        state = self._state
+        step = Step(
+            self._acks[: state[s.ACK_BYTES]].tobytes(),
+            is_full=bool(state[s.IS_FULL]),
+            error=s.ERRORS[int(state[s.ERROR])] if state[s.ERROR] else None,
+        )
+        placed = 0
+        for what, at, size, t, flags, place in self._handed[: state[s.HANDED_COUNT]].tolist():
+            content = self._view[at : at + size].tobytes()
+            if what == s.CONTROL:
+                step.control.append((flags, content))
+            elif what == s.STRANGER:
+                step.strangers.append(content)
+            else:
+                self._append(lane, self._samples[placed:place])
+                placed = place
+                self._take_slowly(step, lane, t, content, what, flags, wall_offset_ns)
+        self._append(lane, self._samples[placed : state[s.SAMPLES]])
+        self._make_space(after)
+        return step
+
+    def _scan(self, room: int, arrival_wall_ns: int) -> int:
+        after: int = s.scan(
+            self._state,
+            self._table,
+            self._seen,
+            self._buffer,
+            self._start,
+            self._end,
+            room,
+            self._arrival_ns,
+            arrival_wall_ns,
+            self._samples,
+            self._handed,
+            self._acks,
+        )
+        return after
+
+    def _append(self, lane: Lane, samples: Samples) -> None:
+        if len(samples):
+            self.samples += lane.append(samples)
+
+    def _make_space(self, after: int) -> None:
+        """Move what is not taken in yet to the front, when the room behind it is needed."""
+        self._start = after
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end > BUFFER_BYTES - 2 * READ_BYTES_MAX:
+            left = self._end - self._start
+            self._buffer[:left] = self._buffer[self._start : self._end].copy()
+            self._start, self._end = 0, left
+
+    def _take_slowly(
+        self, step: Step, lane: Lane, t: int, payload: bytes, what: int, flags: int, wall_offset_ns: int
+    ) -> None:
+        """One handed-back message of topic t: its samples into the lane, its changes of state into the step."""
+        topic = self.topics[t]
+        self.slow_messages += 1
+        if what == s.OVERSIZED:
+            found: list[Cell | Unusable | None] | Unusable = Unusable(f"it is longer than {FRAME_BYTES_MAX} bytes")
+        else:
+            found = read_payload(payload, topic.feeds)
+        cells = [found] * len(topic.feeds) if isinstance(found, Unusable) else found
+        n = 0
+        unusable: Unusable | None = None
+        refused = False
+        for entry, (feed, cell) in enumerate(zip(topic.feeds, cells, strict=True), topic.first):
+            if isinstance(cell, Cell):
+                source_ns = self._source_ns(cell, wall_offset_ns)
+                refused |= source_ns < 0 <= cell.wall_ns
+                n = self._put(n, feed, cell.value, source_ns, flags)
+                self._set_usable(step, entry, feed)
+            elif isinstance(cell, Unusable):
+                unusable = unusable or cell
+                if not self._is_told[entry]:
+                    n = self._put_bad(n, feed)
+                self._set_unusable(step, entry, feed, cell, payload)
+        self.unusable_messages += unusable is not None
+        self._state[s.TIMES_REFUSED] += refused
+        self._table.topics[t]["held"] = any(self._is_unusable[topic.first : topic.first + len(topic.feeds)])
+        self._append(lane, self._slow_samples[:n])
+
+    def _source_ns(self, cell: Cell, wall_offset_ns: int) -> int:
+        """Engine time of the cell's own time; negative when it has none or none to be believed."""
+        if cell.wall_ns < 0:
+            return cell.wall_ns
+        return int(believed_ns(cell.wall_ns, self._arrival_ns, self._arrival_ns + wall_offset_ns))
+
+    def _put(self, n: int, feed: Feed, value: float, source_ns: int, flags: int) -> int:
+        sample = self._slow_samples[n]
+        is_old = source_ns < 0 and flags & 1
+        sample["row"] = feed.row
+        sample["quality"] = Quality.UNCERTAIN_STALE if is_old else Quality.GOOD
+        sample["source_ns"] = source_ns if source_ns >= 0 else self._arrival_ns
+        sample["arrival_ns"] = self._arrival_ns
+        if feed.kind is Kind.F64:
+            sample["value"] = value
+        else:
+            sample["bits"] = value - (1 << 64) if value >= 1 << 63 else value
+        return n + 1
+
+    def _put_bad(self, n: int, feed: Feed) -> int:
+        self._slow_samples[n] = (feed.row, Quality.BAD_SENSOR_FAILURE, self._arrival_ns, self._arrival_ns, 0.0, 0)
+        return n + 1
+
+    def _set_usable(self, step: Step, entry: int, feed: Feed) -> None:
+        self._is_told[entry] = 0
+        if self._is_unusable[entry]:
+            self._is_unusable[entry] = 0
+            self._unusable_of_device[feed.device] -= 1
+            if self._unusable_of_device[feed.device] == 0:
+                message = f"topic {feed.topic!r} and all others of this device carry usable values again"
+                step.events.append(
+                    Event(self._arrival_ns, Severity.NOTICE, "payload.usable", feed.device, message)
+                )  # fmt: skip
+
+    def _set_unusable(self, step: Step, entry: int, feed: Feed, why: Unusable, payload: bytes) -> None:
+        self._is_told[entry] = 1
+        if not self._is_unusable[entry]:
+            self._is_unusable[entry] = 1
+            self._unusable_of_device[feed.device] += 1
+            if self._unusable_of_device[feed.device] == 1:
+                message = f"topic {feed.topic!r}: {why.reason}; the payload begins {excerpt(payload)}"
+                step.events.append(
+                    Event(self._arrival_ns, Severity.WARNING, "payload.unusable", feed.device, message)
+                )  # fmt: skip

@@ -1,0 +1,188 @@
+"""The slow path: any JSON payload, read by msgspec, and the meaning of a payload written down once.
+
+- A value is a JSON number or boolean (1 and 0), bare or a member of an object, at any depth.
+- A tag of kind F64 gets the nearest double of the number, times scale, plus offset; it must be finite.
+- A tag of kind I64 or U64 gets an integer literal exactly when scale is 1 and offset 0, else the nearest integer of
+  the double computed as above; it must fit.
+- Of a name that comes twice in one object, the last counts.
+- A member that is not there gives no sample: devices send what has changed. A message with none of a topic's members,
+  or a member that is there and has no value, is unusable.
+- A time is a number that counts s, ms, µs or ns since 1970 (told apart by magnitude) or an RFC 3339 string.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from gateway.core.types import NS_PER_S, Kind
+from gateway.protocol.mqtt.fastjson import WALL_NS_MAX
+from gateway.protocol.mqtt.table import Feed
+
+EXCERPT_BYTES: Final = 40
+INT_TEXT_MAX: Final = 20
+"""Characters of the longest 64-bit integer, so that no long text is ever turned into a number of its length."""
+
+_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]*)")
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,18}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)  # fmt: skip
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANY: Final = msgspec.json.Decoder(msgspec.Raw)
+_STRING: Final = msgspec.json.Decoder(str)
+_RANGES: Final = {Kind.I64: (-(1 << 63), (1 << 63) - 1), Kind.U64: (0, (1 << 64) - 1)}
+_SECOND_DIGITS, _NS_DIGITS = 11, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value for one entry, a float or an int by the tag's kind, and the wall time that came with it.
+
+    `wall_ns` is -1 when the payload brings none, 0 when what it brings is no plausible time.
+    """
+
+    value: float | int
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    reason: str
+
+
+def excerpt(payload: bytes) -> str:
+    """The beginning of a payload, safe to print."""
+    shown = repr(payload[:EXCERPT_BYTES])[1:]
+    return f"{shown}…" if len(payload) > EXCERPT_BYTES else shown
+
+
+def _scaled(x: float, feed: Feed) -> float | int | Unusable:
+    x = x * feed.scale + feed.offset
+    if not math.isfinite(x):
+        return Unusable("the number is too large")
+    if feed.kind is Kind.F64:
+        return x
+    low, high = _RANGES[feed.kind]
+    nearest = round(x)
+    return nearest if low <= nearest <= high else Unusable(f"the number does not fit into {feed.kind.name.lower()}")
+
+
+def read_value(raw: bytes, feed: Feed) -> float | int | Unusable:
+    """The value of a JSON text for this tag."""
+    if raw in (b"true", b"false"):
+        raw = b"1" if raw == b"true" else b"0"
+    if not _NUMBER.fullmatch(raw):
+        what = {0x22: "a string", 0x7B: "an object", 0x5B: "an array", 0x6E: "null"}.get(raw[0] if raw else 0, "this")
+        return Unusable(f"{what} stands where a number is wanted")
+    if feed.kind is Kind.F64 or feed.scale != 1.0 or feed.offset != 0.0 or not _INTEGER.fullmatch(raw):
+        return _scaled(float(raw), feed)
+    low, high = _RANGES[feed.kind]
+    if len(raw) <= INT_TEXT_MAX and low <= int(raw) <= high:
+        return int(raw)
+    return Unusable(f"the number does not fit into {feed.kind.name.lower()}")
+
+
+def _wall_from_number(raw: bytes) -> int:
+    number = Decimal(raw.decode("ascii"))
+    sign, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)
+    if sign or number.is_zero():
+        return 0
+    before_point = number.adjusted() + 1
+    if not 1 <= before_point <= _NS_DIGITS:
+        return 0
+    finer = max(0, -(-(before_point - _SECOND_DIGITS) // 3))
+    shift = exponent + 9 - 3 * finer
+    kept = digits[: len(digits) + shift] if shift < 0 else digits
+    wall_ns = int("".join(map(str, kept)) or "0") * 10 ** max(0, shift)
+    return wall_ns if wall_ns <= WALL_NS_MAX else 0
+
+
+def _wall_from_text(text: str) -> int:
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return 0
+    day, clock, fraction, zone = match.groups()
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in 'Zz' else zone}")
+    except ValueError:
+        return 0
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    wall_ns = (since.days * 86_400 + since.seconds) * NS_PER_S + int((fraction or "0")[:9].ljust(9, "0"))
+    return wall_ns if 0 < wall_ns <= WALL_NS_MAX else 0
+
+
+def read_time(raw: bytes) -> int:
+    """Wall time in ns of a JSON text; 0 when it is no plausible time."""
+    if _NUMBER.fullmatch(raw):
+        return _wall_from_number(raw)
+    if raw[:1] == b'"':
+        try:
+            return _wall_from_text(_STRING.decode(raw))
+        except msgspec.DecodeError:
+            return 0
+    return 0
+
+
+class _Document:
+    """A payload whose objects are opened as paths ask for them, each once."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._root = bytes(_ANY.decode(payload))
+        self._objects: dict[tuple[str, ...], dict[str, msgspec.Raw] | None] = {}
+
+    def at(self, path: tuple[str, ...]) -> bytes | None:
+        """The JSON text at the path, or None when nothing is there."""
+        if not path:
+            return self._root
+        parent = self._object(path[:-1])
+        raw = None if parent is None else parent.get(path[-1])
+        return None if raw is None else bytes(raw)
+
+    def _object(self, path: tuple[str, ...]) -> dict[str, msgspec.Raw] | None:
+        if path not in self._objects:
+            text = self.at(path)
+            is_object = text is not None and text[:1] == b"{"
+            self._objects[path] = _OBJECT.decode(text) if is_object and text is not None else None
+        return self._objects[path]
+
+
+def _read_entry(document: _Document, feed: Feed) -> Cell | Unusable | None:
+    raw = document.at(feed.field)
+    # An object says nothing about the tags that take the bare value, and the other way round.
+    if raw is None or (not feed.field and raw[:1] == b"{"):
+        return None
+    value = read_value(raw, feed)
+    if isinstance(value, Unusable):
+        return Unusable(f"{'.'.join(feed.field)}: {value.reason}" if feed.field else value.reason)
+    time = document.at(feed.time_field) if feed.time_field else None
+    return Cell(value, -1 if time is None else read_time(time))
+
+
+def _nothing_wanted(feeds: Iterable[Feed]) -> Unusable:
+    fields = sorted({".".join(feed.field) for feed in feeds if feed.field})
+    if not fields:
+        return Unusable("an object stands where a number is wanted; name the member in the tag's field")
+    return Unusable(f"it is no JSON object with {' or '.join(fields[:3])}{' or …' if len(fields) > 3 else ''}")
+
+
+def read_payload(payload: bytes, feeds: tuple[Feed, ...]) -> list[Cell | Unusable | None] | Unusable:
+    """For each feed its cell, why it has none, or None when the payload leaves it out; or why all is unusable."""
+    if not payload:
+        return Unusable("the payload is empty")
+    try:
+        document = _Document(payload)
+        found = [_read_entry(document, feed) for feed in feeds]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Unusable("the payload is not JSON")
+    except RecursionError:
+        return Unusable("the payload is nested too deeply")
+    return found if any(cell is not None for cell in found) else _nothing_wanted(feeds)

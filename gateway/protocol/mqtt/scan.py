@@ -1,0 +1,291 @@
+"""The hot path: one jitted call for each received buffer.
+
+It splits the stream into packets, decodes the messages of known topics into SAMPLE records, writes the
+acknowledgements that the broker is owed, and hands back, with their place among the samples, the packets that need
+more thought. What it has taken in, it has taken in: packets are never seen twice, and a packet for whose result there
+is no room is not begun.
+
+The stream's state (an int64 array, fields below) outlives a call: QoS 2 identifiers not yet released, bytes of an
+oversized message still to be skipped, counters.
+
+    packet                          what happens
+    PUBLISH, topic known, simple    samples
+    PUBLISH, topic known, else      handed back (PAYLOAD; OVERSIZED: cut off), the topic is held
+    PUBLISH, topic unknown          counted; handed back while `STRANGERS_MAX` is not reached
+    PUBLISH QoS 1                   PUBACK
+    PUBLISH QoS 2                   PUBREC; a second one before its PUBREL changes nothing else
+    PUBREL                          PUBCOMP
+    PINGRESP                        nothing: that something arrived is known by the caller
+    anything else                   handed back (CONTROL)
+
+Topic aliases need the receiver's permission, which CONNECT does not give; so the properties of a message are skipped
+whole, by their length, and a message without a topic is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from gateway.core.types import Int64s, Quality, Samples
+from gateway.protocol.mqtt.codes import FRAME_BYTES_MAX, V5, PacketType
+from gateway.protocol.mqtt.fastjson import Bytes, believed_ns, decode, put_samples
+from gateway.protocol.mqtt.table import Table, find_topic, octet
+
+HANDED = np.dtype(
+    [("what", "<i8"), ("at", "<i8"), ("size", "<i8"), ("topic", "<i8"), ("flags", "<i8"), ("place", "<i8")], align=True
+)
+"""`at`, `size`: the payload (PAYLOAD, OVERSIZED), the body (CONTROL) or the topic's name (STRANGER) in the buffer;
+`flags`: the packet's first byte; `place`: how many of the call's samples come before it."""
+
+CONTROL, PAYLOAD, OVERSIZED, STRANGER = 0, 1, 2, 3
+
+STRANGERS_MAX: Final = 64
+"""Messages of unknown topics that are handed back in one connection; the others are only counted."""
+
+# Fields of the state. The first group is set for each connection.
+VERSION, GREETED, SKIP, STRANGERS = 0, 1, 2, 3
+# Results of one call.
+SAMPLES, HANDED_COUNT, ACK_BYTES, IS_FULL, ERROR = 4, 5, 6, 7, 8
+# Counters, never reset.
+MESSAGES, FAST, UNKNOWN_TOPIC, DUPLICATES, TIMES_REFUSED = 9, 10, 11, 12, 13
+STATE_FIELDS: Final = 14
+
+MORE: Final = -1
+"""Returned instead of a position: the packet is not whole yet. What is below is an error."""
+BAD_LENGTH, BAD_PUBLISH, NO_TOPIC, BAD_IDENTIFIER = -2, -3, -4, -5
+BAD_PUBREL, BAD_PING, TOO_LONG, NOT_GREETED = -6, -7, -8, -9
+ERRORS: Final[dict[int, str]] = {
+    BAD_LENGTH: "a packet length of more than four bytes",
+    BAD_PUBLISH: "a message that contradicts its own length or asks for QoS 3",
+    NO_TOPIC: "a message without a topic, although no topic alias was permitted",
+    BAD_IDENTIFIER: "a packet identifier of 0",
+    BAD_PUBREL: "a PUBREL of wrong flags or length",
+    BAD_PING: "a PINGRESP with something in it",
+    TOO_LONG: "a control packet longer than any that is allowed here",
+    NOT_GREETED: "something else than a CONNACK as its first packet, or a second CONNACK",
+}
+
+PUBLISH: Final = int(PacketType.PUBLISH)
+PUBREL_FIRST: Final = int(PacketType.PUBREL) << 4 | 2
+PUBREL: Final = int(PacketType.PUBREL)
+PINGRESP: Final = int(PacketType.PINGRESP)
+CONNACK: Final = int(PacketType.CONNACK)
+GOOD: Final = int(Quality.GOOD)
+STALE: Final = int(Quality.UNCERTAIN_STALE)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def read_length(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
+    """(position after it, MORE or BAD_LENGTH; value) of a variable byte integer."""
+    value = 0
+    shift = 0
+    while shift < 28:
+        if at >= end:
+            return MORE, 0
+        byte = octet(buffer, at)
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return at, value
+        shift += 7
+    return BAD_LENGTH, 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
+    n = state[ACK_BYTES]
+    acks[n] = first
+    acks[n + 1] = 2
+    acks[n + 2] = packet_id >> 8
+    acks[n + 3] = packet_id & 0xFF
+    state[ACK_BYTES] = n + 4
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, topic: int, flags: int) -> None:
+    n = state[HANDED_COUNT]
+    handed[n]["what"] = what
+    handed[n]["at"] = at
+    handed[n]["size"] = size
+    handed[n]["topic"] = topic
+    handed[n]["flags"] = flags
+    handed[n]["place"] = state[SAMPLES]
+    state[HANDED_COUNT] = n + 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_payload(
+    state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
+    arrival_wall_ns: int, samples: Samples, handed: Samples,
+) -> None:  # fmt: skip
+    """Samples of a whole message of a known topic, or its hand-over."""
+    topic = table.topics[t]
+    if topic["slow"] or topic["held"]:
+        hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
+        return
+    status, wall_ns = decode(table, t, buffer, at, stop)
+    if status < 0:
+        topic["held"] = 1
+        hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
+        return
+    source_ns = -1
+    if wall_ns >= 0:
+        source_ns = believed_ns(wall_ns, arrival_ns, arrival_wall_ns)
+        state[TIMES_REFUSED] += source_ns < 0
+    quality = GOOD
+    if source_ns < 0:
+        source_ns = arrival_ns
+        # A retained message is as old as it likes, and nothing in it says how old.
+        if flags & 1:
+            quality = STALE
+    state[SAMPLES] = put_samples(table, t, samples, state[SAMPLES], source_ns, arrival_ns, quality)
+    state[FAST] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_publish(
+    state: Int64s, table: Table, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int, end: int,
+    arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
+) -> int:  # fmt: skip
+    """One PUBLISH whose body is `buffer[body:stop]`, of which what lies behind `end` has not arrived (oversized)."""
+    qos = (first >> 1) & 3
+    if qos == 3 or body + 2 > stop:
+        return BAD_PUBLISH
+    if body + 2 > end:
+        return MORE
+    size = octet(buffer, body) << 8 | octet(buffer, body + 1)
+    topic_at = body + 2
+    at = topic_at + size
+    head_end = at + 2 if qos else at
+    if head_end > stop:
+        return BAD_PUBLISH
+    if head_end > end:
+        return MORE
+    if size == 0:
+        return NO_TOPIC
+    packet_id = 0
+    if qos:
+        packet_id = octet(buffer, at) << 8 | octet(buffer, at + 1)
+        at += 2
+        if packet_id == 0:
+            return BAD_IDENTIFIER
+    oversized = stop > end
+    if state[VERSION] == V5 and not oversized:
+        at, properties = read_length(buffer, at, stop)
+        if at < 0 or at + properties > stop:
+            return BAD_PUBLISH
+        at += properties
+
+    duplicate = qos == 2 and seen[packet_id] != 0
+    if not duplicate:
+        t = find_topic(table, buffer, topic_at, size)
+        if t < 0:
+            state[UNKNOWN_TOPIC] += 1
+            if state[STRANGERS] < STRANGERS_MAX:
+                state[STRANGERS] += 1
+                hand_back(state, handed, STRANGER, topic_at, size, t, first)
+        elif oversized:
+            table.topics[t]["held"] = 1
+            hand_back(state, handed, OVERSIZED, at, end - at, t, first)
+        else:
+            take_payload(
+                state, table, t, first, buffer, at, stop, arrival_ns, arrival_wall_ns, samples, handed
+            )  # fmt: skip
+    state[MESSAGES] += 1
+    state[DUPLICATES] += duplicate
+    if qos == 1:
+        acknowledge(state, acks, 0x40, packet_id)
+    elif qos == 2:
+        seen[packet_id] = 1
+        acknowledge(state, acks, 0x50, packet_id)
+    if oversized:
+        state[SKIP] = stop - end
+        return end
+    return stop
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int, acks: Bytes) -> int:
+    if first != PUBREL_FIRST or stop - body < 2 or (state[VERSION] != V5 and stop - body != 2):
+        return BAD_PUBREL
+    packet_id = octet(buffer, body) << 8 | octet(buffer, body + 1)
+    if packet_id == 0:
+        return BAD_IDENTIFIER
+    seen[packet_id] = 0
+    acknowledge(state, acks, 0x70, packet_id)
+    return stop
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take_packet(
+    state: Int64s, table: Table, seen: Bytes, buffer: Bytes, at: int, end: int, arrival_ns: int,
+    arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
+) -> int:  # fmt: skip
+    """The packet at `at`; returns the position after it, MORE or an error."""
+    first = octet(buffer, at)
+    kind = first >> 4
+    body, length = read_length(buffer, at + 1, end)
+    if body < 0:
+        return int(body)
+    if (kind == CONNACK) == (state[GREETED] != 0):
+        return NOT_GREETED
+    stop = body + length
+    if stop - at > FRAME_BYTES_MAX and kind != PUBLISH:
+        return TOO_LONG
+    if stop > end and stop - at <= FRAME_BYTES_MAX:
+        return MORE
+    if kind == PUBLISH:
+        after = take_publish(
+            state, table, seen, buffer, first, body, stop, end, arrival_ns, arrival_wall_ns, samples, handed, acks
+        )  # fmt: skip
+    elif kind == PUBREL:
+        after = take_pubrel(state, seen, buffer, first, body, stop, acks)
+    elif kind == PINGRESP:
+        after = stop if length == 0 and first == 0xD0 else BAD_PING
+    else:
+        state[GREETED] = 1
+        hand_back(state, handed, CONTROL, body, length, -1, first)
+        after = stop
+    return int(after)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def scan(
+    state: Int64s, table: Table, seen: Bytes, buffer: Bytes, at: int, end: int, room: int, arrival_ns: int,
+    arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
+) -> int:  # fmt: skip
+    """Take in packets from `buffer[at:end]`; returns the position of the first one that was not.
+
+    `state[IS_FULL]` tells whether it stopped for want of room: `room` samples (those of handed-back messages, at most
+    one for each entry of their topic, counted), `handed` or `acks`. `state[ERROR]` is 0 or a key of ERRORS.
+    """
+    state[SAMPLES] = 0
+    state[HANDED_COUNT] = 0
+    state[ACK_BYTES] = 0
+    state[IS_FULL] = 0
+    state[ERROR] = 0
+    run_max = len(table.found)
+    owed = 0
+    while at < end:
+        if state[SKIP] > 0:
+            skipped = min(state[SKIP], end - at)
+            state[SKIP] -= skipped
+            at += skipped
+            continue
+        before = state[HANDED_COUNT]
+        if state[SAMPLES] + owed + run_max > room or before == len(handed) or state[ACK_BYTES] + 4 > len(acks):
+            state[IS_FULL] = 1
+            break
+        after = take_packet(
+            state, table, seen, buffer, at, end, arrival_ns, arrival_wall_ns, samples, handed, acks
+        )  # fmt: skip
+        if after < 0:
+            state[ERROR] = 0 if after == MORE else after
+            break
+        if state[HANDED_COUNT] > before and handed[before]["what"] in (PAYLOAD, OVERSIZED):
+            owed += table.topics[handed[before]["topic"]]["count"]
+        at = after
+    return at

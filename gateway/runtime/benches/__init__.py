@@ -1,0 +1,1 @@
+"""Benchmarks of the gateway's own parts: what can this machine sustain?"""

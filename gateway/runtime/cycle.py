@@ -1,0 +1,136 @@
+"""The engine's thread: every 10 ms, what came in goes through the engine, and what comes out goes where it belongs.
+
+Deadlines are absolute: a cycle that takes too long skips whole periods and counts them, so that a burst is worked off
+in larger batches instead of ever later ones. The thread that dies takes the daemon with it: without its engine a
+gateway has nothing to show, and systemd starts it anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from gateway.core.engine import Engine, StepResult
+from gateway.core.histogram import SIZE
+from gateway.core.inbox import Inbox
+from gateway.core.kernels.histogram import observe, observe_arrivals
+from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX
+from gateway.core.ports import Clock
+from gateway.core.readings import HistogramReading, Reading, histogram_reading
+from gateway.core.record import RecordDraft
+from gateway.core.types import SAMPLE
+from gateway.runtime.eventbook import EventBook
+
+METRICS = (
+    ("fieldgate_sample_to_aggregate_seconds", "histogram", "From a sample's arrival until its aggregates hold it."),
+    ("fieldgate_sample_to_score_seconds", "histogram", "From a sample's arrival until its anomaly score is there."),
+    ("fieldgate_engine_cycle_seconds", "histogram", "Time that one engine cycle takes."),
+    ("fieldgate_engine_cycles_total", "counter", "Engine cycles run."),
+    ("fieldgate_engine_overruns_total", "counter", "Engine periods skipped because a cycle took too long."),
+)
+
+_log = logging.getLogger("fieldgate.engine")
+
+
+class EngineThread:
+    """Owns the engine while it runs: nobody else may call `step`."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        inbox: Inbox,
+        now_ns: Clock,
+        book: EventBook,
+        put: Callable[[RecordDraft], None] | None,
+        before: Sequence[Callable[[], None]] = (),
+        died: Callable[[], None],
+    ) -> None:
+        """`put` takes the records; `before` runs ahead of each drain (the executive's samples and state changes)."""
+        self.cycles = 0
+        self.overruns = 0
+        self._engine = engine
+        self._inbox = inbox
+        self._now_ns = now_ns
+        self._book = book
+        self._put = put
+        self._before = tuple(before)
+        self._died = died
+        self._heartbeat_ns = 0
+        self._stopping = threading.Event()
+        self._batch = np.zeros(CYCLE_SAMPLES_MAX, SAMPLE)
+        self._to_aggregate = np.zeros(SIZE, np.int64)
+        self._cycle = np.zeros(SIZE, np.int64)
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Run one last cycle over what is in the inbox, then end. False when that took longer than the time-out."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def heartbeat_ns(self) -> int:
+        """Engine time at which the last cycle ended; 0 before the first."""
+        return self._heartbeat_ns
+
+    def cycle(self) -> None:
+        """One cycle, on the caller's thread."""
+        for prepare in self._before:
+            prepare()
+        started_ns = self._now_ns()
+        batch = self._batch[: self._inbox.drain(self._batch)]
+        for event in self._book.take_outgoing():
+            self._engine.note(event)
+        result = self._engine.step(started_ns, batch)
+        ended_ns = self._now_ns()
+        observe_arrivals(self._to_aggregate, batch, ended_ns)
+        observe(self._cycle, ended_ns - started_ns)
+        self._hand_on(result)
+        self.cycles += 1
+        self._heartbeat_ns = ended_ns
+
+    def _run(self) -> None:
+        clean = False
+        try:
+            self._keep_time()
+            clean = True
+        finally:
+            if not clean:
+                _log.critical("the engine thread died; the gateway stops")
+                self._died()
+
+    def _keep_time(self) -> None:
+        deadline_ns = time.monotonic_ns()
+        while not self._stopping.is_set():
+            self.cycle()
+            deadline_ns += CYCLE_NS
+            late_ns = time.monotonic_ns() - deadline_ns
+            if late_ns > 0:
+                skipped = late_ns // CYCLE_NS
+                self.overruns += skipped
+                deadline_ns += skipped * CYCLE_NS
+            time.sleep(max(0, deadline_ns - time.monotonic_ns()) / 1e9)
+        self.cycle()
+        self._hand_on(self._engine.finish(self._now_ns()))
+
+    def _hand_on(self, result: StepResult) -> None:
+        for event in result.events:
+            self._book.show(event)
+        if self._put is not None:
+            for draft in result.drafts:
+                self._put(draft)
+
+    def readings(self) -> Iterator[Reading | HistogramReading]:
+        yield histogram_reading("fieldgate_sample_to_aggregate_seconds", self._to_aggregate)
+        # One fused kernel makes the aggregates and the score of a sample, so the two latencies are the same samples.
+        yield histogram_reading("fieldgate_sample_to_score_seconds", self._to_aggregate)
+        yield histogram_reading("fieldgate_engine_cycle_seconds", self._cycle)
+        yield Reading("fieldgate_engine_cycles_total", self.cycles)
+        yield Reading("fieldgate_engine_overruns_total", self.overruns)

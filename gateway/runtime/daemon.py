@@ -1,0 +1,315 @@
+"""The daemon: one process from the first line of the log to the last.
+
+Order of start: state on disk, engine time, http, kernels, plant, the way out, READY. Order of stop: sources, loops (to
+what they declare), engine, delivery, spool. Whatever hangs is left behind after its time-out, so that the whole leaves
+within five seconds of SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+
+import uvloop
+
+from gateway import __version__
+from gateway.core.events import Event, Severity
+from gateway.core.readings import Measured
+from gateway.runtime import metric_tables
+from gateway.runtime.clock import EngineClock, resume_clock
+from gateway.runtime.eventbook import EventBook
+from gateway.runtime.logs import log_event, set_up_logs
+from gateway.runtime.plant import Plant
+from gateway.runtime.reload import compare
+from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
+from gateway.runtime.supervisor import Supervisor
+from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
+from gateway.runtime.uplink import LEASE_KEY, Way, open_store
+from gateway.serving.http.server import HttpServer, HttpServerFailed
+from gateway.serving.http.status import Phase
+from gateway.serving.scada.lock import LockError
+from gateway.serving.scada.map import MapError
+from gateway.serving.scada.server import ListenError
+from gateway.settings.load import load
+from gateway.settings.problems import ConfigurationError
+from gateway.settings.schema import Settings
+from gateway.spool.store import StoreUnavailable
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+STATUS_EVERY_S = 5.0
+HTTP_STOP_S = 1.0
+
+_log = logging.getLogger("fieldgate")
+
+START_FAILURES = (ListenError, HttpServerFailed, LockError, MapError, StoreUnavailable, OSError)
+"""What may be wrong with the machine at start: each says what and what to do, in one line."""
+
+
+class Daemon:
+    """One run. `environment` is the process's, `way` owns the state on disk."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Mapping[str, str],
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: EngineClock,
+        book: EventBook,
+        link_states: LinkStates,
+        way: Way,
+    ) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._loop = loop
+        self._clock = clock
+        self._book = book
+        self._link_states = link_states
+        self._way = way
+        self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
+        self._notifier = Notifier(environment)
+        self._watchdog = Watchdog(
+            notifier=self._notifier, timeout=WatchdogTimeout.from_environment(environment, pid=os.getpid())
+        )
+        self._progress = Progress()
+        self._http: HttpServer | None = None
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._failed = False
+
+    async def run(self) -> int:
+        """Until SIGTERM or SIGINT; the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        try:
+            plant = await self._start()
+        except START_FAILURES as error:
+            self._say(Severity.ERROR, "gateway.failed", f"cannot start: {error}")
+            await self._end(None)
+            return EXIT_FAILED
+        self._supervisor.start("watchdog", lambda: self._keep_watch())
+        self._supervisor.start("reload", lambda: self._keep_reloading())
+        await self._stop.wait()
+        await self._supervisor.stop("watchdog", "reload")
+        await self._end(self._progress.plant or plant)
+        return EXIT_FAILED if self._failed else EXIT_OK
+
+    async def _start(self) -> Plant:
+        settings = self._settings
+        self._way.start(self._supervisor)
+        # Before the long part: a port that is taken is said at once, and the page shows the compilation.
+        self._http = self._start_http(settings)
+        self._tell("compiling kernels (a minute on a small machine, the first time only)")
+        plant = await asyncio.to_thread(self._build_plant, settings)
+        self._progress.kernels_warm = True
+        await self._way.use(plant.model)
+        await plant.start(self._supervisor)
+        self._progress.plant = plant
+        await self._way.connect(settings.uplink, self._supervisor)
+        self._progress.phase = Phase.READY
+        self._tell(self._summary())
+        self._notifier.ready(self._summary())
+        self._say(Severity.INFO, "gateway.ready", self._summary())
+        return plant
+
+    async def _end(self, plant: Plant | None) -> None:
+        self._progress.phase = Phase.STOPPING
+        self._notifier.stopping("stopping")
+        self._say(Severity.INFO, "gateway.stopping", "stopping")
+        for step in (
+            plant.stop(self._supervisor, is_reload=False) if plant else None,
+            self._way.stop(self._supervisor),
+        ):
+            if step is not None:
+                try:
+                    await step
+                except TimeoutError as error:
+                    self._failed = True
+                    self._say(Severity.ERROR, "gateway.hung", f"{error}; it is left behind")
+        if self._http is not None:
+            await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
+        await self._supervisor.stop()
+        self._notifier.close()
+
+    async def _keep_reloading(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._notifier.reloading(monotonic_ns=time.monotonic_ns())
+            self._progress.phase = Phase.RELOADING
+            await self._read_again()
+            self._progress.phase = Phase.READY
+            self._notifier.ready(self._summary())
+
+    async def _read_again(self) -> None:
+        """Restart what changed, or refuse the file whole and go on as before."""
+        try:
+            await self._apply(await asyncio.to_thread(load, self._settings.path, self._environment))
+        except ConfigurationError as error:
+            for problem in error.problems:
+                self._say(Severity.ERROR, "configuration.refused", str(problem))
+            count = len(error.problems)
+            self._say(Severity.ERROR, "configuration.refused", f"{count} errors; the running configuration is kept")
+        except START_FAILURES as error:
+            self._say(Severity.ERROR, "configuration.failed", f"{error}; mend it and reload again")
+
+    async def _apply(self, new: Settings) -> None:
+        changes = compare(self._settings, new)
+        if changes.refused:
+            keys = ", ".join(changes.refused)
+            self._say(
+                Severity.ERROR, "configuration.refused", f"{keys} cannot change while running; restart the service"
+            )
+            return
+        old = self._progress.plant
+        assert old is not None
+        if changes.plant:
+            plant = await asyncio.to_thread(self._build_plant, new)
+            await old.stop(self._supervisor, is_reload=True)
+            await self._way.use(plant.model)
+            await plant.start(self._supervisor)
+            self._progress.plant = plant
+        for link in new.links:
+            if link.name in changes.links and link.name in old.sources:
+                await old.replace_source(link, self._supervisor)
+        if changes.uplink:
+            await self._way.connect(new.uplink, self._supervisor)
+        self._settings = new
+        if changes.http:
+            if self._http is not None:
+                await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
+            self._http = self._start_http(new)
+        self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
+
+    def _build_plant(self, settings: Settings) -> Plant:
+        plant = Plant(settings, clock=self._clock, book=self._book, put=self._way.put, died=self._engine_died)
+        plant.warm()
+        return plant
+
+    def _start_http(self, settings: Settings) -> HttpServer | None:
+        if settings.http is None:
+            return None
+        server = HttpServer(
+            host=settings.http.host,
+            port=settings.http.port,
+            source=RuntimeStatus(
+                gateway_id=settings.gateway_id,
+                clock=self._clock,
+                book=self._book,
+                progress=self._progress,
+                link_states=self._link_states,
+                uplink=self._way.state,
+                measured=self._measured,
+            ),
+            tables=metric_tables.TABLES,
+            build={"version": __version__, "python": platform.python_version()},
+            now_ns=self._clock,
+        )
+        server.start()
+        return server
+
+    def _measured(self) -> Iterator[Measured]:
+        yield self._book
+        yield self._supervisor
+        yield self._notifier
+        yield self._watchdog
+        yield from self._way.measured()
+        if self._progress.plant is not None:
+            yield from self._progress.plant.measured()
+
+    async def _keep_watch(self) -> None:
+        told_s = 0.0
+        stuck: tuple[str, ...] = ()
+        while True:
+            plant = self._progress.plant
+            assert plant is not None
+            self._watchdog.poll(self._clock(), plant.heartbeats())
+            stuck = self._note_stuck(stuck)
+            if self._http is not None and not self._http.is_alive:
+                await self._replace_http()
+            if time.monotonic() - told_s > STATUS_EVERY_S:
+                told_s = time.monotonic()
+                self._notifier.status(self._summary())
+            await asyncio.sleep(self._watchdog.poll_every_s)
+
+    def _note_stuck(self, before: tuple[str, ...]) -> tuple[str, ...]:
+        """Say once when a heartbeat stops, and once when all beat again."""
+        stuck = self._watchdog.stuck
+        if stuck and not before:
+            names = " and ".join(stuck)
+            self._say(
+                Severity.ERROR, "watchdog.withheld", f"no heartbeat of {names}; the service manager will restart us"
+            )
+        elif before and not stuck:
+            self._say(Severity.NOTICE, "watchdog.fed", "all heartbeats are back")
+        return stuck
+
+    async def _replace_http(self) -> None:
+        """The http thread died of an error of its own: the plant goes on, the page comes back."""
+        assert self._http is not None
+        self._say(Severity.ERROR, "component.failed", "the http thread ended by itself; it is started again")
+        await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
+        try:
+            self._http = self._start_http(self._settings)
+        except HttpServerFailed as error:
+            self._http = None
+            self._say(Severity.ERROR, "http.failed", f"{error}; the page and the metrics stay away until a reload")
+
+    def _engine_died(self) -> None:
+        """From the engine's thread, on its way out."""
+        self._failed = True
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def _summary(self) -> str:
+        settings = self._settings
+        waiting = self._way.worker.depth()
+        parts = [
+            f"{len(settings.devices)} devices",
+            f"{len(settings.tags)} tags",
+            f"{len(settings.loops)} loops",
+            f"{waiting} records waiting",
+        ]
+        return ", ".join(parts)
+
+    def _tell(self, detail: str) -> None:
+        self._progress.detail = detail
+        self._notifier.status(detail)
+
+    def _say(self, severity: Severity, kind: str, message: str) -> None:
+        self._book.emit(Event(self._clock(), severity, kind, "gateway", message))
+
+
+async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
+    link_states = LinkStates()
+
+    def log(event: Event) -> None:
+        link_states.note(event)
+        log_event(event)
+
+    book = EventBook(log)
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        store = open_store(settings.state_dir, settings.uplink)
+        clock = resume_clock(int(store.read_meta(LEASE_KEY, "0")))
+    except START_FAILURES as error:
+        _log.error("cannot start: %s", error)
+        return EXIT_FAILED
+    way = Way(store, gateway_id=settings.gateway_id, clock=clock, book=book)
+    loop = asyncio.get_running_loop()
+    daemon = Daemon(settings, environment, loop=loop, clock=clock, book=book, link_states=link_states, way=way)
+    return await daemon.run()
+
+
+def run_daemon(settings: Settings, environment: Mapping[str, str]) -> int:
+    """Run until stopped; the exit code."""
+    set_up_logs(level=settings.log_level, environment=environment, stream=sys.stderr)
+    code: int = uvloop.run(_run(settings, environment))
+    return code

@@ -1,0 +1,297 @@
+"""Delivery: takes what the spool holds to the upstream, each record until it is acknowledged.
+
+Two pumps share a session. The live pump sends the records of open segments as they are stored; the drain pump sends
+those of closed segments, in order, at `drain_records_per_s`, so that a backlog never holds up what happens now.
+Each has a window of sends under way, and keeps the order within a segment; a record is deleted when acknowledged.
+
+When segments are closed: at the moment a session is established, each stream's open segment that has unacknowledged
+records. So one outage makes one closed segment a stream, with what was under way when the link went and all that was
+stored since; what is stored from then on goes into a new one. Records without acknowledgement are sent again from
+the first, byte-identical. While SEGMENTS_MAX segments of a stream wait, or the disk takes nothing, an outage goes on in
+the segment it has, and the live pump sends it.
+
+What ends a session (`LinkDown`, or a record that the upstream wants later) ends it for both pumps; the next attempt
+follows after a back-off that starts again only when something was acknowledged. One event for each change of the link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, suppress
+from enum import Enum
+from typing import Final, TypeAlias
+
+from gateway.core.events import Emit, Event, Severity
+from gateway.core.limits import SEGMENTS_MAX, UPLINK_DRAIN_IN_FLIGHT, UPLINK_IN_FLIGHT
+from gateway.core.ports import Clock, LinkDown, Upstream, Verdict
+from gateway.core.readings import HistogramReading, Reading
+from gateway.core.record import Identity, Stream
+from gateway.core.types import NS_PER_S
+from gateway.spool.store import Lane, Stored, StoreUnavailable
+from gateway.spool.worker import SpoolWorker
+
+Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Upstream]]
+Envelope: TypeAlias = Callable[[Identity, bytes], bytes]
+RetryAfter: TypeAlias = Callable[[int], int]
+"""Nanoseconds to wait after so many failures in a row (1 or more)."""
+
+FETCH_RECORDS: Final = 16
+LOOK_AGAIN_S: Final = 1.0
+"""A pump with nothing to send looks again after this, should a wake-up have come too early for it."""
+PACE_SLACK_S: Final = 0.05
+"""How much a late pump may catch up on, so that the pace holds on the average and a pause makes no burst."""
+STORE_RETRY_S: Final = 1.0
+REJECTED_FOR_EVER: Final = "refused by the upstream"
+SEGMENTS_REMEMBERED: Final = SEGMENTS_MAX * len(Stream) * 2
+
+METRICS: tuple[tuple[str, str, str], ...] = (
+    ("fieldgate_uplink_connected", "gauge", "1 while a session with the upstream stands."),
+    ("fieldgate_uplink_sent_records_total", "counter", "Records handed to the link, each time it was."),
+    ("fieldgate_uplink_resent_records_total", "counter", "Records handed to the link again since the start."),
+    ("fieldgate_uplink_acknowledged_records_total", "counter", "Records that the upstream acknowledged."),
+    ("fieldgate_uplink_rejected_records_total", "counter", "Records that the upstream refused for ever."),
+    ("fieldgate_uplink_in_flight_records", "gauge", "Records sent and not yet answered."),
+    ("fieldgate_uplink_outages_total", "counter", "Sessions that were lost."),
+    ("fieldgate_uplink_connect_failures_total", "counter", "Attempts to connect that failed."),
+    ("fieldgate_uplink_outage_seconds_total", "counter", "Time without a session, the present outage included."),
+    ("fieldgate_uplink_lag_seconds", "gauge", "Age of the oldest record that upstream has not acknowledged."),
+)
+
+
+class Link(Enum):
+    STARTING = "starting"
+    """No attempt has ended yet."""
+    UP = "up"
+    DOWN = "down"
+
+
+class Delivery:
+    """One uplink. `envelope` puts an identity in front of a body; `connect` makes one session."""
+
+    def __init__(
+        self,
+        *,
+        gateway_id: str,
+        name: str,
+        spool: SpoolWorker,
+        connect: Connect,
+        envelope: Envelope,
+        retry_after_ns: RetryAfter,
+        drain_records_per_s: int,
+        now_ns: Clock,
+        emit: Emit,
+    ) -> None:
+        assert drain_records_per_s > 0
+        self.name = name
+        self._gateway_id = gateway_id
+        self._spool = spool
+        self._connect = connect
+        self._envelope = envelope
+        self._retry_after_ns = retry_after_ns
+        self._drain_records_per_s = drain_records_per_s
+        self._now_ns = now_ns
+        self._emit = emit
+        self._link = Link.STARTING
+        self._down_since_ns = now_ns()
+        self._up_since_ns = 0
+        self._detail = "connecting"
+        self._outage_ns = 0
+        self._outages = 0
+        self._connect_failures = 0
+        self._failures = 0
+        self._sent_up_to: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._sent = 0
+        self._resent = 0
+        self._acknowledged = 0
+        self._rejected = 0
+        self._is_rejecting = False
+        self._in_flight = 0
+
+    async def run(self) -> None:
+        """Until cancelled, or SpoolStopped."""
+        while True:
+            self._failures += 1
+            reason = await self._session()
+            self._note_down(reason)
+            await asyncio.sleep(self._retry_after_ns(max(1, self._failures)) / NS_PER_S)
+
+    async def _session(self) -> str:
+        """One session from connecting to its end; returns what ended it."""
+        reason = ""
+        try:
+            async with self._connect() as upstream:
+                self._note_up()
+                await self._pump_both(upstream)
+        except* LinkDown as downs:
+            reason = str(downs.exceptions[0])
+        return reason
+
+    async def _pump_both(self, upstream: Upstream) -> None:
+        loop = asyncio.get_running_loop()
+        stored = asyncio.Event()
+        self._spool.listen(lambda: _wake(loop, stored))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pump_live(upstream, tasks, stored), name="uplink live")
+                tasks.create_task(self._pump_backlog(upstream, tasks), name="uplink drain")
+        finally:
+            self._spool.listen_no_more()
+
+    async def _pump_live(self, upstream: Upstream, tasks: asyncio.TaskGroup, stored: asyncio.Event) -> None:
+        window = asyncio.Semaphore(UPLINK_IN_FLIGHT)
+        after: dict[str, tuple[int, int]] = {}
+        while True:
+            stored.clear()
+            records = await self._fetch(Lane.LIVE, after)
+            for record in records:
+                await window.acquire()
+                tasks.create_task(self._send(upstream, record, window))
+            if not records:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AGAIN_S):
+                        await stored.wait()
+
+    async def _pump_backlog(self, upstream: Upstream, tasks: asyncio.TaskGroup) -> None:
+        window = asyncio.Semaphore(UPLINK_DRAIN_IN_FLIGHT)
+        after: dict[str, tuple[int, int]] = {}
+        clock = asyncio.get_running_loop().time
+        due_s = clock()
+        while True:
+            records = await self._fetch(Lane.BACKLOG, after)
+            for record in records:
+                due_s = max(due_s, clock() - PACE_SLACK_S) + 1 / self._drain_records_per_s
+                await asyncio.sleep(max(0.0, due_s - clock()))
+                await window.acquire()
+                tasks.create_task(self._send(upstream, record, window))
+            if not records:
+                await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _fetch(self, lane: Lane, after: dict[str, tuple[int, int]]) -> list[Stored]:
+        """The next records of a lane; moves `after` past them."""
+        while True:
+            try:
+                records = await self._spool.next_records(lane, after, FETCH_RECORDS)
+                break
+            except StoreUnavailable:
+                # The spool has said so; what it stored before is still to be sent once it can be read.
+                await asyncio.sleep(STORE_RETRY_S)
+        for record in records:
+            after[record.key.stream] = (record.key.segment, record.key.sequence)
+        return records
+
+    async def _send(self, upstream: Upstream, record: Stored, window: asyncio.Semaphore) -> None:
+        """Tasks of this are made in the records' order, and reach `upstream.send` in it."""
+        identity = Identity(self._gateway_id, *record.key)
+        self._count_sent(identity)
+        self._in_flight += 1
+        try:
+            verdict = await upstream.send(identity, self._envelope(identity, record.body))
+        finally:
+            self._in_flight -= 1
+            window.release()
+        if verdict is Verdict.RETRY:
+            raise LinkDown(f"{self.name}: the upstream does not take records now", "look into its log and its limits")
+        self._failures = 0
+        if verdict is Verdict.ACCEPTED:
+            self._acknowledged += 1
+            self._is_rejecting = False
+            self._spool.acknowledge([record.key])
+        else:
+            self._rejected += 1
+            self._note_rejected(identity, len(record.body))
+            self._spool.reject(record.key, REJECTED_FOR_EVER)
+
+    def _count_sent(self, identity: Identity) -> None:
+        self._sent += 1
+        segment = (identity.stream, identity.segment)
+        sent_up_to = self._sent_up_to.get(segment, 0)
+        if identity.sequence <= sent_up_to:
+            self._resent += 1
+            return
+        self._sent_up_to[segment] = identity.sequence
+        self._sent_up_to.move_to_end(segment)
+        if len(self._sent_up_to) > SEGMENTS_REMEMBERED:
+            self._sent_up_to.popitem(last=False)
+
+    def _note_up(self) -> None:
+        outage_ns = self._now_ns() - self._down_since_ns
+        self._outage_ns += outage_ns
+        started = self._link is Link.STARTING
+        self._link = Link.UP
+        self._up_since_ns = self._now_ns()
+        self._detail = "connected"
+        self._spool.note_link(True)
+        waiting = self._spool.depth()
+        after = "" if started else f" after {outage_ns / NS_PER_S:.1f} s"
+        self._say(Severity.NOTICE, "uplink.up", f"connected{after}; {waiting} records wait")
+
+    def _note_down(self, reason: str) -> None:
+        before, self._link = self._link, Link.DOWN
+        self._detail = reason
+        if before is Link.UP:
+            self._outages += 1
+            self._down_since_ns = self._now_ns()
+            self._spool.note_link(False)
+        else:
+            self._connect_failures += 1
+        if before is not Link.DOWN:
+            self._say(Severity.WARNING, "uplink.down", f"{reason}; records wait in the spool")
+
+    def _note_rejected(self, identity: Identity, size: int) -> None:
+        if self._is_rejecting:
+            return
+        self._is_rejecting = True
+        place = f"{identity.stream} {identity.segment}/{identity.sequence}"
+        self._say(
+            Severity.ERROR,
+            "uplink.rejected",
+            f"the upstream refuses records for ever, first {place} of {size} bytes; they are kept as dead letters",
+        )
+
+    def _say(self, severity: Severity, kind: str, message: str) -> None:
+        self._emit(Event(self._now_ns(), severity, kind, self.name, message))
+
+    @property
+    def is_up(self) -> bool:
+        return self._link is Link.UP
+
+    @property
+    def since_ns(self) -> int:
+        """When the link came up, or went down."""
+        return self._up_since_ns if self.is_up else self._down_since_ns
+
+    @property
+    def detail(self) -> str:
+        """One sentence: mostly why it is down."""
+        return self._detail
+
+    @property
+    def acknowledged(self) -> int:
+        return self._acknowledged
+
+    def readings(self) -> Iterator[Reading | HistogramReading]:
+        labels = (("uplink", self.name),)
+        is_up = self._link is Link.UP
+        outage_ns = self._outage_ns + (0 if is_up else self._now_ns() - self._down_since_ns)
+        values = (
+            float(is_up),
+            self._sent,
+            self._resent,
+            self._acknowledged,
+            self._rejected,
+            self._in_flight,
+            self._outages,
+            self._connect_failures,
+            outage_ns / NS_PER_S,
+            self._spool.oldest_age_s(),
+        )
+        for (name, _, _), value in zip(METRICS, values, strict=True):
+            yield Reading(name, value, labels)
+
+
+def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    # A loop that was closed meanwhile has nothing left to wake.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(event.set)

@@ -1,0 +1,25 @@
+"""Every metric of the gateway: the tables of all components, joined for the collector."""
+
+from __future__ import annotations
+
+from gateway.control import metrics
+from gateway.core import engine, inbox
+from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
+from gateway.serving.scada import server
+from gateway.sources import modbus, mqtt
+from gateway.spool import worker
+
+TABLES = (
+    engine.METRICS,
+    inbox.METRICS,
+    modbus.METRICS,
+    mqtt.METRICS,
+    metrics.METRICS,
+    worker.METRICS,
+    delivery.METRICS,
+    server.METRICS,
+    cycle.METRICS,
+    eventbook.METRICS,
+    supervisor.METRICS,
+    systemd.METRICS,
+)

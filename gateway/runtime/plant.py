@@ -1,0 +1,221 @@
+"""The plant, wired: from settings to model, inbox, engine, sources, executive and register image.
+
+Everything here lives and dies with one configuration of links, devices, tags and loops; a reload that changes those
+builds another one. What outlives it (clock, event book, spool, http) is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+from gateway.control.handle import ControlExecutive
+from gateway.core.engine import Engine, warm_up
+from gateway.core.inbox import Inbox, Lane
+from gateway.core.limits import LANE_SAMPLES
+from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.ports import Source
+from gateway.core.readings import Measured
+from gateway.core.record import RecordDraft, Stream
+from gateway.runtime.clock import EngineClock
+from gateway.runtime.cycle import EngineThread
+from gateway.runtime.eventbook import EventBook
+from gateway.runtime.supervisor import Supervisor
+from gateway.serving.scada import lock
+from gateway.serving.scada.map import build_map
+from gateway.serving.scada.server import ScadaServer
+from gateway.settings.schema import Link, ModbusTcpLink, Settings, Tag
+from gateway.sources.modbus import ModbusTcpSource
+from gateway.sources.mqtt import MqttSource
+
+ENGINE_STOP_S = 2.0
+CONTROL_STOP_S = 1.5
+STATE_CHANGES_EVERY_CYCLES = 10
+CONTROL_LANE_WEIGHT = 4
+"""The executive's samples are few and dear: when all lanes are full they get four shares."""
+
+
+def build_model(settings: Settings) -> Model:
+    """Rows are given in the order of the file."""
+    device_numbers = {device.name: number for number, device in enumerate(settings.devices)}
+    return Model(
+        devices=tuple(DeviceDefinition(device.name, device.link) for device in settings.devices),
+        tags=tuple(
+            TagDefinition(
+                name=tag.name,
+                device=device_numbers[tag.device],
+                kind=tag.kind,
+                unit=tag.unit,
+                stale_after_ns=tag.stale_after_ns,
+                windows_ns=tag.windows_ns,
+                alarm_low=tag.alarm_low,
+                alarm_high=tag.alarm_high,
+                alarm_score=tag.alarm_score,
+                valid_low=tag.valid_low,
+                valid_high=tag.valid_high,
+            )
+            for tag in settings.tags
+        ),
+        panes_per_window=settings.panes_per_window,
+    )
+
+
+class Plant:
+    """Built whole, then warmed, started and stopped once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: EngineClock,
+        book: EventBook,
+        put: Callable[[RecordDraft], None] | None,
+        died: Callable[[], None],
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._book = book
+        self.model = build_model(settings)
+        uplink = settings.uplink
+        self.engine = Engine(
+            self.model,
+            aggregates_every_ns=uplink.aggregates_every_ns if uplink else 0,
+            samples_every_ns=uplink.samples_every_ns if uplink else 0,
+            streams=frozenset(Stream(name) for name in uplink.streams) if uplink else frozenset(),
+        )
+        self.executive = self._build_executive() if settings.loops else None
+        self.sources: dict[str, Source] = {}
+        lanes = []
+        for link in settings.links:
+            tags = self._tags_of(link)
+            if tags:
+                lanes.append(Lane(link.name, LANE_SAMPLES))
+                self.sources[link.name] = self._build_source(link, tags, lanes[-1])
+        if self.executive is not None:
+            lanes.append(Lane("control", LANE_SAMPLES, CONTROL_LANE_WEIGHT))
+            self._control_lane = lanes[-1]
+        self.inbox = Inbox(lanes)
+        self.thread = EngineThread(
+            engine=self.engine,
+            inbox=self.inbox,
+            now_ns=clock,
+            book=book,
+            put=put,
+            before=[self._take_from_executive] if self.executive is not None else [],
+            died=died,
+        )
+        self.scada: ScadaServer | None = None
+
+    def warm(self) -> None:
+        """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
+        warm_up()
+        if self.executive is not None:
+            self.executive.warm()
+
+    async def start(self, supervisor: Supervisor) -> None:
+        """Start every thread and session. Raises ListenError when the Modbus server's address is taken."""
+        self.scada = self._build_scada() if self.settings.scada is not None else None
+        if self.scada is not None:
+            await self.scada.start()
+        self.thread.start()
+        if self.executive is not None:
+            self.executive.start()
+        for name, source in self.sources.items():
+            supervisor.start(f"link {name}", source.run)
+
+    async def stop(self, supervisor: Supervisor, *, is_reload: bool) -> None:
+        """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
+        await supervisor.stop(*(f"link {name}" for name in self.sources))
+        if self.executive is not None:
+            await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
+        if self.scada is not None:
+            await self.scada.stop()
+        if not await asyncio.to_thread(self.thread.stop, ENGINE_STOP_S):
+            raise TimeoutError(f"the engine did not end within {ENGINE_STOP_S:g} s")
+
+    async def replace_source(self, link: Link, supervisor: Supervisor) -> None:
+        """Restart one link's session with other settings; its lane and its rows stay."""
+        old = self.sources[link.name]
+        await supervisor.stop(f"link {link.name}")
+        lane = next(lane for lane in self.inbox.lanes if lane.name == old.name)
+        self.sources[link.name] = self._build_source(link, self._tags_of(link), lane)
+        supervisor.start(f"link {link.name}", self.sources[link.name].run)
+
+    def heartbeats(self) -> dict[str, int]:
+        """When each thread that matters last finished a cycle, engine time; 0 before the first."""
+        beats = {"engine": self.thread.heartbeat_ns()}
+        if self.executive is not None:
+            beat_ns = self.executive.heartbeat_ns()
+            beats["control"] = beat_ns + self._clock.offset_ns if beat_ns else 0
+        return beats
+
+    def measured(self) -> Iterator[Measured]:
+        yield self.thread
+        yield self.engine
+        yield self.inbox
+        yield from self.sources.values()
+        if self.executive is not None:
+            yield self.executive
+        if self.scada is not None:
+            yield self.scada
+
+    def _tags_of(self, link: Link) -> Sequence[tuple[int, Tag]]:
+        """The tags that this link's session acquires: the executive reads and writes those of loops by itself."""
+        of_loops = {name for loop in self.settings.loops for name in (loop.input, loop.output)}
+        on_link = {device.name for device in self.settings.devices if device.link == link.name}
+        return [
+            (row, tag)
+            for row, tag in enumerate(self.settings.tags)
+            if tag.device in on_link and tag.name not in of_loops
+        ]
+
+    def _build_source(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
+        if isinstance(link, ModbusTcpLink):
+            return ModbusTcpSource(link=link, tags=tags, lane=lane, now_ns=self._clock, emit=self._book.emit)
+        return MqttSource(
+            link=link,
+            tags=tags,
+            lane=lane,
+            now_ns=self._clock,
+            wall_offset_ns=self._clock.wall_offset_ns,
+            emit=self._book.emit,
+        )
+
+    def _build_executive(self) -> ControlExecutive:
+        return ControlExecutive(
+            loops=self.settings.loops,
+            tags={tag.name: (row, tag) for row, tag in enumerate(self.settings.tags)},
+            links={
+                device.name: link
+                for device in self.settings.devices
+                for link in self.settings.links
+                if link.name == device.link and isinstance(link, ModbusTcpLink)
+            },
+            now_ns=self._clock,
+            emit=self._book.emit,
+        )
+
+    def _build_scada(self) -> ScadaServer:
+        scada = self.settings.scada
+        assert scada is not None
+        registers = build_map(self.settings, scada, lock.load(scada.lock_file))
+        if registers.lock_changed:
+            lock.save(scada.lock_file, registers.lock)
+        return ScadaServer(
+            settings=scada,
+            registers=registers,
+            plant=self.engine.view,
+            control=self.executive,
+            model=self.model,
+            loops=tuple(loop.name for loop in self.settings.loops),
+            now_ns=self._clock,
+            heartbeat=lambda: self.thread.cycles,
+            emit=self._book.emit,
+        )
+
+    def _take_from_executive(self) -> None:
+        """Before each drain, on the engine's thread."""
+        assert self.executive is not None
+        self.executive.drain_into(self._control_lane)
+        if self.thread.cycles % STATE_CHANGES_EVERY_CYCLES == 0:
+            self.executive.poll_state_changes()

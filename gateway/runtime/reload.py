@@ -1,0 +1,72 @@
+"""What a reload has to restart: the difference of two configurations, decided before anything is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.settings.schema import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """`refused` names what cannot change while running; then nothing else counts. `links` are sessions by name."""
+
+    refused: tuple[str, ...]
+    plant: bool
+    links: frozenset[str]
+    uplink: bool
+    http: bool
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.plant or self.links or self.uplink or self.http)
+
+    def describe(self) -> str:
+        parts = ["the plant (links, devices, loops, registers)"] if self.plant else []
+        parts += [f"link {name}" for name in sorted(self.links)]
+        parts += ["the uplink"] if self.uplink else []
+        parts += ["http"] if self.http else []
+        return ", ".join(parts) or "nothing"
+
+
+def compare(old: Settings, new: Settings) -> Changes:
+    """A link's own settings restart that session alone; tags, loops and registers restart the plant as a whole."""
+    refused = tuple(key for key in ("gateway_id", "state_dir", "log_level") if getattr(old, key) != getattr(new, key))
+    names = [link.name for link in old.links] == [link.name for link in new.links]
+    used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in (loop.input, loop.output)}
+    loop_links = {device.link for device in new.devices if device.name in used_by_loops}
+    links = {a.name for a, b in zip(old.links, new.links, strict=False) if a != b} if names else set()
+    plant = (
+        not names
+        or bool(links & loop_links)
+        or any(
+            getattr(old, part) != getattr(new, part)
+            for part in ("devices", "tags", "loops", "scada", "panes_per_window")
+        )
+        or _record_settings(old) != _record_settings(new)
+    )
+    return Changes(
+        refused=refused,
+        plant=plant,
+        links=frozenset() if plant else frozenset(links),
+        uplink=old.uplink != new.uplink,
+        http=old.http != new.http,
+    )
+
+
+def _record_settings(settings: Settings) -> object:
+    """What of the uplink the engine itself works by."""
+    uplink = settings.uplink
+    return uplink and msgspec.structs.astuple(
+        msgspec.structs.replace(
+            uplink,
+            name="",
+            broker=None,
+            topic="",
+            buffer_bytes_max=0,
+            drain_records_per_s=0,
+            acknowledge_timeout_ns=0,
+        )
+    )

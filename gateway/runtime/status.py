@@ -1,0 +1,162 @@
+"""What the runtime tells the page and the health checks: the few facts that only it knows.
+
+The state of links is read off the events: a session says `link.up` and `link.down` once per change of state anyway,
+so nobody has to keep it a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway import __version__
+from gateway.core.events import Event
+from gateway.core.readings import Measured
+from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
+from gateway.core.view import LOOP, ControlView, Mode
+from gateway.runtime.clock import EngineClock, time_quality
+from gateway.runtime.eventbook import EventBook
+from gateway.runtime.plant import Plant
+from gateway.serving.http import status as http
+from gateway.settings.schema import ModbusTcpLink
+
+HEARTBEAT_STALE_NS = 5 * NS_PER_S
+
+STAGES = (
+    http.Stage(title="sample → aggregate", metric="fieldgate_sample_to_aggregate_seconds", budget_ns=50 * NS_PER_MS),
+    http.Stage(title="sample → score", metric="fieldgate_sample_to_score_seconds", budget_ns=100 * NS_PER_MS),
+    http.Stage(
+        title="control input → output", metric="fieldgate_control_input_to_output_seconds", budget_ns=10 * NS_PER_MS
+    ),
+    http.Stage(title="control wake lateness", metric="fieldgate_control_wake_lateness_seconds", budget_ns=None),
+)
+
+
+class NoLoops:
+    """The control view of a plant without loops."""
+
+    def loops(self) -> Samples:
+        return np.zeros(0, LOOP)
+
+    def write_setpoint(self, loop: int, value: float) -> None:
+        raise ValueError("this gateway has no control loops")
+
+    def write_mode(self, loop: int, mode: Mode) -> None:
+        raise ValueError("this gateway has no control loops")
+
+    def write_output(self, loop: int, value: float) -> None:
+        raise ValueError("this gateway has no control loops")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the daemon is; its main task writes, the http thread reads."""
+
+    phase: http.Phase = http.Phase.STARTING
+    detail: str = "starting"
+    kernels_warm: bool = False
+    plant: Plant | None = None
+
+
+class LinkStates:
+    """The last `link.up` or `link.down` of each link."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Event] = {}
+
+    def note(self, event: Event) -> None:
+        if event.kind in ("link.up", "link.down"):
+            self._last[event.subject] = event
+
+    def of(self, plant: Plant, started_ns: int) -> Sequence[http.LinkState]:
+        states = []
+        for link in plant.settings.links:
+            if link.name not in plant.sources and plant.executive is None:
+                continue
+            event = self._last.get(link.name)
+            states.append(
+                http.LinkState(
+                    name=link.name,
+                    kind="Modbus TCP" if isinstance(link, ModbusTcpLink) else "MQTT",
+                    is_up=event is not None and event.kind == "link.up",
+                    since_ns=event.time_ns if event else started_ns,
+                    detail=event.message if event else "connecting",
+                )
+            )
+        return states
+
+
+class RuntimeStatus:
+    """Implements `gateway.serving.http.status.StatusSource`."""
+
+    def __init__(
+        self,
+        *,
+        gateway_id: str,
+        clock: EngineClock,
+        book: EventBook,
+        progress: Progress,
+        link_states: LinkStates,
+        uplink: Callable[[], http.UplinkState | None],
+        measured: Callable[[], Iterable[Measured]],
+    ) -> None:
+        self.gateway_id = gateway_id
+        self.version = __version__
+        self._clock = clock
+        self._book = book
+        self._progress = progress
+        self._link_states = link_states
+        self._uplink = uplink
+        self._measured = measured
+        self._started_ns = clock()
+        self._shown: tuple[Plant, http.Plant] | None = None
+
+    def health(self) -> http.Health:
+        plant = self._progress.plant
+        return http.Health(
+            phase=self._progress.phase,
+            detail=self._progress.detail,
+            started_ns=self._started_ns,
+            configuration_loaded=True,
+            kernels_warm=self._progress.kernels_warm,
+            first_cycle_done=plant is not None and plant.thread.cycles > 0,
+            heartbeats=tuple(
+                http.Heartbeat(name=name, last_ns=beat_ns, stale_after_ns=HEARTBEAT_STALE_NS)
+                for name, beat_ns in (plant.heartbeats() if plant else {}).items()
+                if beat_ns
+            ),
+            wall_offset_ns=self._clock.wall_offset_ns(),
+            wall_is_synchronised=time_quality() == "synced",
+        )
+
+    def plant(self) -> http.Plant | None:
+        plant = self._progress.plant
+        if plant is None:
+            return None
+        # The page's recorder tells a new plant from the old one by identity.
+        if self._shown is None or self._shown[0] is not plant:
+            view: ControlView = plant.executive if plant.executive is not None else NoLoops()
+            shown = http.Plant(
+                model=plant.model,
+                plant_view=plant.engine.view,
+                loops=plant.settings.loops,
+                control_view=view,
+                stages=STAGES if plant.executive is not None else STAGES[:2],
+            )
+            self._shown = (plant, shown)
+        return self._shown[1]
+
+    def links(self) -> Sequence[http.LinkState]:
+        plant = self._progress.plant
+        return self._link_states.of(plant, self._started_ns) if plant else ()
+
+    def uplink(self) -> http.UplinkState | None:
+        return self._uplink()
+
+    def events(self) -> Sequence[Event]:
+        return self._book.kept()
+
+    def measured(self) -> Sequence[Measured]:
+        return tuple(self._measured())

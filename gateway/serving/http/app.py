@@ -1,0 +1,266 @@
+"""The routes, and the rules that hold for every one of them.
+
+All of it is read-only: GET and HEAD, no body, nothing from outside the gateway. Handlers are coroutines that never wait
+(starlette would give plain functions to a pool of threads): each makes its answer at once on the http thread, so at
+most one is under way, whatever is asked.
+
+`Guard` wraps the whole: it refuses bodies and excess connections, sets the security headers on every answer, errors
+included, and counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+import numpy as np
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.core.histogram import BUCKETS, SIZE
+from gateway.core.kernels.histogram import observe
+from gateway.core.ports import Clock
+from gateway.core.readings import HistogramReading, Reading
+from gateway.serving.http.build import (
+    build_status,
+    device_page,
+    event_page,
+    health_answer,
+    loops_answer,
+    ready_answer,
+    tag_page,
+)
+from gateway.serving.http.metrics import MetricTable
+from gateway.serving.http.recorder import Recorder
+from gateway.serving.http.search import Finder
+from gateway.serving.http.status import HealthAnswer, StatusSource
+
+BODY_BYTES_MAX: Final = 65_536
+"""Body of one request. More, or a body of unsaid length, is refused unread."""
+SEARCH_CHARS_MAX: Final = 200
+PAGE_DEFAULT: Final = 50
+PAGE_MAX: Final = 500
+OFFSET_MAX: Final = 1_000_000
+
+METRICS: MetricTable = (
+    ("fieldgate_http_requests_total", "counter", "Requests answered, by path and status code."),
+    ("fieldgate_http_answer_seconds", "histogram", "Time from a request's header being read to its answer being sent."),
+)
+
+PAGE_FILES: Final = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/trend.js": ("trend.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+SECURITY_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class QueryInvalid(ValueError):
+    """A parameter that cannot be meant; the message says which and what may be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The parameters of a list, checked. Raises QueryInvalid."""
+
+    search: str
+    offset: int
+    limit: int
+
+    @classmethod
+    def of(cls, request: Request) -> Query:
+        search = request.query_params.get("search", "")
+        if len(search) > SEARCH_CHARS_MAX:
+            raise QueryInvalid(f"search: at most {SEARCH_CHARS_MAX} characters")
+        return cls(
+            search=search,
+            offset=_whole(request, "offset", default=0, low=0, high=OFFSET_MAX),
+            limit=_whole(request, "limit", default=PAGE_DEFAULT, low=1, high=PAGE_MAX),
+        )
+
+
+def _whole(request: Request, name: str, *, default: int, low: int, high: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
+        raise QueryInvalid(f"{name}: write a whole number from {low} to {high}")
+    return int(text)
+
+
+def _json(answer: msgspec.Struct, status_code: int = 200) -> Response:
+    return Response(msgspec.json.encode(answer), status_code, media_type="application/json")
+
+
+def _health(answer: HealthAnswer) -> Response:
+    return _json(answer, 200 if answer.ok else 503)
+
+
+class Routes:
+    """The handlers and what they read from."""
+
+    def __init__(self, *, source: StatusSource, registry: CollectorRegistry, recorder: Recorder, now_ns: Clock) -> None:
+        self._source = source
+        self._registry = registry
+        self._recorder = recorder
+        self._finder = Finder()
+        self._now_ns = now_ns
+        folder = files("gateway.serving.http") / "page"
+        self._page = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PAGE_FILES.items()}
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/metrics", self.metrics),
+            Route("/healthz", self.healthz),
+            Route("/readyz", self.readyz),
+            Route("/api/status", self.status),
+            Route("/api/tags", self.tags),
+            Route("/api/devices", self.devices),
+            Route("/api/loops", self.loops),
+            Route("/api/events", self.events),
+            *(Route(path, self.page) for path in PAGE_FILES),
+        ]
+
+    async def metrics(self, request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self._registry), headers={"content-type": content_type})
+
+    async def healthz(self, request: Request) -> Response:
+        return _health(health_answer(self._source.health(), self._now_ns()))
+
+    async def readyz(self, request: Request) -> Response:
+        return _health(ready_answer(self._source.health(), self._now_ns()))
+
+    async def status(self, request: Request) -> Response:
+        return _json(build_status(self._source, self._recorder, self._finder, self._now_ns()))
+
+    async def tags(self, request: Request) -> Response:
+        query = Query.of(request)
+        only = request.query_params.get("only", "")
+        if only not in ("", "problems"):
+            raise QueryInvalid("only: write problems, or leave it out")
+        page = tag_page(
+            self._source.plant(),
+            self._finder,
+            self._now_ns(),
+            search=query.search,
+            only_problems=only == "problems",
+            offset=query.offset,
+            limit=query.limit,
+        )
+        return _json(page)
+
+    async def devices(self, request: Request) -> Response:
+        query = Query.of(request)
+        page = device_page(
+            self._source.plant(), self._finder, search=query.search, offset=query.offset, limit=query.limit
+        )
+        return _json(page)
+
+    async def loops(self, request: Request) -> Response:
+        return _json(loops_answer(self._source.plant(), self._recorder, self._source.health(), self._now_ns()))
+
+    async def events(self, request: Request) -> Response:
+        query = Query.of(request)
+        page = event_page(self._source.events(), self._source.health(), offset=query.offset, limit=query.limit)
+        return _json(page)
+
+    async def page(self, request: Request) -> Response:
+        content, kind = self._page[request.url.path]
+        return Response(content, headers={"content-type": kind, "cache-control": "no-cache"})
+
+
+async def _refuse_query(request: Request, error: Exception) -> Response:
+    return PlainTextResponse(f"{error}\n", status_code=400)
+
+
+class Guard:
+    """What holds for every request, as an ASGI application around the routes.
+
+    `connections` counts those open now; past `connections_max` a request is answered 503 at once.
+    """
+
+    def __init__(self, app: ASGIApp, *, connections: Callable[[], int], connections_max: int, now_ns: Clock) -> None:
+        self._app = app
+        self._connections = connections
+        self._connections_max = connections_max
+        self._now_ns = now_ns
+        self._answered: Counter[tuple[str, int]] = Counter()
+        self._seconds = np.zeros(SIZE, np.int64)
+        observe(np.zeros(SIZE, np.int64), 0)  # compiles now, so that the first request does not wait for it
+
+    def readings(self) -> Iterator[Reading | HistogramReading]:
+        for (path, code), count in list(self._answered.items()):
+            yield Reading("fieldgate_http_requests_total", count, (("code", str(code)), ("path", path)))
+        yield HistogramReading(
+            "fieldgate_http_answer_seconds", self._seconds[:BUCKETS].copy(), int(self._seconds[BUCKETS])
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began_ns = self._now_ns()
+        code = 500
+        refusal = self._refusal(scope)
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("cache-control", "no-store")
+                if refusal is not None:
+                    headers["connection"] = "close"
+            await send(message)
+
+        try:
+            await (refusal or self._app)(scope, receive, send_guarded)
+        finally:
+            path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
+            self._answered[path, code] += 1
+            observe(self._seconds, self._now_ns() - began_ns)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        if self._connections() > self._connections_max:
+            return PlainTextResponse(f"{self._connections_max} connections are open; try again later\n", 503)
+        headers = dict(scope["headers"])
+        if b"transfer-encoding" in headers:
+            return PlainTextResponse("a body must say its length; nothing here needs one\n", 411)
+        # The HTTP parser has checked that the length is a number.
+        if int(headers.get(b"content-length", b"0")) > BODY_BYTES_MAX:
+            return PlainTextResponse(f"a body may have {BODY_BYTES_MAX} bytes; nothing here needs one\n", 413)
+        return None
+
+
+KNOWN_PATHS: Final = frozenset(
+    {*PAGE_FILES, "/metrics", "/healthz", "/readyz"}
+    | {"/api/status", "/api/tags", "/api/devices", "/api/loops", "/api/events"}
+)
+"""Paths that are counted by name; a scanner's inventions are all `other`."""
+
+
+def make_app(routes: Routes) -> ASGIApp:
+    return Starlette(
+        routes=routes.routes(),
+        middleware=[Middleware(GZipMiddleware, minimum_size=2_048, compresslevel=3)],
+        exception_handlers={QueryInvalid: _refuse_query},
+    )

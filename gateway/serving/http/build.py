@@ -1,0 +1,374 @@
+"""From views to answers: pure functions that read the plant once and make the structs of `status`.
+
+Nothing here waits, keeps or changes anything. Lists that grow with the plant are cut to a page before a row of them is
+turned into Python objects, so an answer costs the same for ten tags and for a hundred thousand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from gateway.core.events import Event
+from gateway.core.histogram import quantile_ns, total
+from gateway.core.model import Model
+from gateway.core.types import (
+    NS_PER_MS,
+    NS_PER_S,
+    QUALITY_GOOD_MIN,
+    QUALITY_REASONS,
+    Int64s,
+    Kind,
+    Samples,
+    is_bad,
+    is_good,
+)
+from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_SCORE, Mode
+from gateway.serving.http.recorder import Recorder, Totals
+from gateway.serving.http.search import Finder
+from gateway.serving.http.status import (
+    DevicePage,
+    DeviceStatus,
+    EventPage,
+    EventStatus,
+    Health,
+    HealthAnswer,
+    LatencyStatus,
+    LinksStatus,
+    LinkState,
+    LinkStatus,
+    LoopsAnswer,
+    LoopStatus,
+    LoopTrend,
+    Phase,
+    Plant,
+    QualityStatus,
+    Quantiles,
+    Rates,
+    Status,
+    StatusSource,
+    TagPage,
+    TagStatus,
+    TrendPoint,
+    UplinkState,
+    UplinkStatus,
+    WindowStatus,
+)
+
+ROWS_SHOWN: Final = 64
+"""Devices and links in one status; the rest is counted, and asked for by page."""
+EVENTS_SHOWN: Final = 50
+
+ALARM_WORDS: Final = ((ALARM_LOW, "low"), (ALARM_HIGH, "high"), (ALARM_SCORE, "score"))
+
+
+def number(value: float) -> float | None:
+    """NaN and infinities are no numbers in JSON."""
+    return float(value) if math.isfinite(value) else None
+
+
+def quality_status(code: int) -> QualityStatus:
+    level = "good" if is_good(code) else "bad" if is_bad(code) else "uncertain"
+    return QualityStatus(code=code, level=level, reason=QUALITY_REASONS.get(code, level))
+
+
+def alarm_words(bits: int) -> tuple[str, ...]:
+    return tuple(word for bit, word in ALARM_WORDS if bits & bit)
+
+
+def health_answer(health: Health, now_ns: int) -> HealthAnswer:
+    """Is the process alive: has every thread that should turn over done so lately?"""
+    reasons = tuple(
+        f"{beat.name}: no cycle for {(now_ns - beat.last_ns) / NS_PER_S:.1f} s"
+        f" (limit {beat.stale_after_ns / NS_PER_S:.1f} s)"
+        for beat in health.heartbeats
+        if now_ns - beat.last_ns > beat.stale_after_ns
+    )
+    return HealthAnswer(ok=not reasons, reasons=reasons)
+
+
+def ready_answer(health: Health, now_ns: int) -> HealthAnswer:
+    """Should traffic come here: is everything loaded, warm and turning over?"""
+    reasons = list(health_answer(health, now_ns).reasons)
+    if not health.configuration_loaded:
+        reasons.append("configuration: not loaded yet")
+    if not health.kernels_warm:
+        reasons.append("kernels: not compiled yet")
+    if not health.first_cycle_done:
+        reasons.append("engine: first cycle not done yet")
+    if health.phase is Phase.STOPPING:
+        reasons.append("gateway: stopping")
+    return HealthAnswer(ok=not reasons, reasons=tuple(reasons))
+
+
+def quantiles(counts: Int64s) -> Quantiles:
+    count = total(counts)
+
+    def read(q: float) -> float | None:
+        return quantile_ns(counts, q) / NS_PER_MS if count else None
+
+    return Quantiles(count=count, p50_ms=read(0.5), p95_ms=read(0.95), p99_ms=read(0.99), p999_ms=read(0.999))
+
+
+def latencies(plant: Plant, totals: Totals, recorder: Recorder) -> tuple[LatencyStatus, ...]:
+    return tuple(
+        LatencyStatus(
+            title=stage.title,
+            budget_ms=None if stage.budget_ns is None else stage.budget_ns / NS_PER_MS,
+            recent=quantiles(recorder.recent(stage.metric, totals.counts[stage.metric])),
+            total=quantiles(totals.counts[stage.metric]),
+        )
+        for stage in plant.stages
+    )
+
+
+def links_status(links: Sequence[LinkState], health: Health, now_ns: int) -> LinksStatus:
+    shown = sorted(links, key=lambda link: link.is_up)[:ROWS_SHOWN]
+    return LinksStatus(
+        total=len(links),
+        up=sum(link.is_up for link in links),
+        links=tuple(
+            LinkStatus(
+                name=link.name,
+                kind=link.kind,
+                is_up=link.is_up,
+                since_ms=(link.since_ns + health.wall_offset_ns) // NS_PER_MS,
+                since_s=(now_ns - link.since_ns) / NS_PER_S,
+                detail=link.detail,
+            )
+            for link in shown
+        ),
+    )
+
+
+def device_page(plant: Plant | None, finder: Finder, *, search: str, offset: int, limit: int) -> DevicePage:
+    """Worst quality first, then those in alarm, then in the file's order."""
+    if plant is None:
+        return DevicePage(total=0, offset=offset, good=0, devices=())
+    rolled = plant.plant_view.devices()
+    matching = finder.devices(plant.model, search)
+    part = rolled[matching]
+    order = np.lexsort((matching, part["alarms"] == 0, part["quality"]))
+    chosen = matching[order[offset : offset + limit]]
+    return DevicePage(
+        total=len(matching),
+        offset=offset,
+        good=int((part["quality"] >= QUALITY_GOOD_MIN).sum()),
+        devices=tuple(_device_status(plant.model, int(index), rolled[index]) for index in chosen),
+    )
+
+
+def _device_status(model: Model, index: int, rolled: np.void) -> DeviceStatus:
+    score = number(rolled["score"])
+    row = int(rolled["score_row"])
+    has_score = score is not None and 0 <= row < len(model.tags)
+    return DeviceStatus(
+        name=model.devices[index].name,
+        link=model.devices[index].link,
+        quality=quality_status(int(rolled["quality"])),
+        tags_good=int(rolled["tags_good"]),
+        tags=int(rolled["tags"]),
+        samples=int(rolled["samples"]),
+        score=score if has_score else None,
+        score_tag=model.tags[row].name if has_score else None,
+        alarms=alarm_words(int(rolled["alarms"])),
+    )
+
+
+def loop_statuses(plant: Plant, now_ns: int) -> tuple[LoopStatus, ...]:
+    if not plant.loops:
+        return ()
+    model = plant.model
+    return tuple(
+        LoopStatus(
+            name=loop.name,
+            mode=Mode(int(state["mode"])).name.lower(),
+            input=loop.input,
+            output_tag=loop.output,
+            setpoint=number(state["setpoint"]),
+            process_value=number(state["process_value"]),
+            output=number(state["output"]),
+            unit=model.tags[model.row_of[loop.input]].unit,
+            output_unit=model.tags[model.row_of[loop.output]].unit,
+            setpoint_min=loop.setpoint_min,
+            setpoint_max=loop.setpoint_max,
+            output_min=loop.output_min,
+            output_max=loop.output_max,
+            quality=quality_status(int(state["quality"])),
+            input_age_s=_age_s(int(state["input_ns"]), now_ns),
+            period_ms=loop.every_ns / NS_PER_MS,
+            cycles=int(state["cycles"]),
+            misses=int(state["misses"]),
+            overruns=int(state["overruns"]),
+        )
+        for loop, state in zip(plant.loops, plant.control_view.loops(), strict=True)
+    )
+
+
+def loops_answer(plant: Plant | None, recorder: Recorder, health: Health, now_ns: int) -> LoopsAnswer:
+    time_ms = (now_ns + health.wall_offset_ns) // NS_PER_MS
+    if plant is None:
+        return LoopsAnswer(time_ms=time_ms, loops=())
+    times_ms = [(at_ns + health.wall_offset_ns) // NS_PER_MS for at_ns in recorder.loop_times_ns]
+
+    def trend(index: int) -> tuple[TrendPoint, ...]:
+        return tuple(
+            TrendPoint(
+                time_ms=time_ms,
+                setpoint=number(point[index]["setpoint"]),
+                process_value=number(point[index]["process_value"]),
+                output=number(point[index]["output"]),
+            )
+            for time_ms, point in zip(times_ms, recorder.loop_points, strict=True)
+            if index < len(point)
+        )
+
+    loops = loop_statuses(plant, now_ns)
+    return LoopsAnswer(
+        time_ms=time_ms,
+        loops=tuple(LoopTrend(loop=loop, trend=trend(index)) for index, loop in enumerate(loops)),
+    )
+
+
+def uplink_status(uplink: UplinkState, recorder: Recorder, now_ns: int) -> UplinkStatus:
+    return UplinkStatus(
+        name=uplink.name,
+        is_connected=uplink.is_connected,
+        since_s=(now_ns - uplink.since_ns) / NS_PER_S,
+        detail=uplink.detail,
+        waiting_records=uplink.waiting_records,
+        waiting_bytes=uplink.waiting_bytes,
+        bytes_max=uplink.bytes_max,
+        oldest_age_s=None if uplink.oldest_ns is None else (now_ns - uplink.oldest_ns) / NS_PER_S,
+        segments=uplink.segments,
+        delivered_records=uplink.delivered_records,
+        dropped_records=uplink.dropped_records,
+        delivered_per_s=recorder.delivered.per_s(),
+    )
+
+
+def event_page(events: Sequence[Event], health: Health, *, offset: int, limit: int) -> EventPage:
+    newest_first = events[::-1]
+    return EventPage(
+        total=len(events),
+        offset=offset,
+        events=tuple(
+            EventStatus(
+                time_ms=(event.time_ns + health.wall_offset_ns) // NS_PER_MS,
+                severity=event.severity.name.lower(),
+                kind=event.kind,
+                subject=event.subject,
+                message=event.message,
+            )
+            for event in newest_first[offset : offset + limit]
+        ),
+    )
+
+
+def tag_page(
+    plant: Plant | None, finder: Finder, now_ns: int, *, search: str, only_problems: bool, offset: int, limit: int
+) -> TagPage:
+    """Tags in the file's order. `only_problems` leaves those that are not good or are in alarm."""
+    if plant is None:
+        return TagPage(total=0, offset=offset, limit=limit, tags=())
+    model, view = plant.model, plant.plant_view
+    rows = finder.tags(model, search)
+    if only_problems:
+        live = view.live(rows)
+        rows = rows[(live["quality"] < QUALITY_GOOD_MIN) | (live["alarms"] != 0)]
+    shown = np.ascontiguousarray(rows[offset : offset + limit])
+    live, windows = view.live(shown), view.aggregates(shown)
+    tags = []
+    at = 0
+    for row, record in zip(shown, live, strict=True):
+        count = len(model.tags[row].windows_ns)
+        tags.append(_tag_status(model, int(row), record, windows[at : at + count], now_ns))
+        at += count
+    return TagPage(total=len(rows), offset=offset, limit=limit, tags=tuple(tags))
+
+
+def _tag_status(model: Model, row: int, live: np.void, windows: Samples, now_ns: int) -> TagStatus:
+    tag = model.tags[row]
+    age_s = _age_s(int(live["source_ns"]), now_ns)
+    value = None if age_s is None else cell_value(tag.kind, live)
+    return TagStatus(
+        row=row,
+        name=tag.name,
+        device=model.devices[tag.device].name,
+        unit=tag.unit,
+        value=value,
+        text=None if value is None else str(value) if isinstance(value, int) else f"{value:.6g}",
+        age_s=age_s,
+        quality=quality_status(int(live["quality"])),
+        score=number(live["score"]),
+        score_alarm=tag.alarm_score,
+        alarms=alarm_words(int(live["alarms"])),
+        windows=tuple(_window_status(window) for window in windows),
+    )
+
+
+def cell_value(kind: Kind, live: np.void) -> float | int | None:
+    """The cell read as its tag's kind."""
+    if kind is Kind.F64:
+        return number(live["value"])
+    bits = int(live["bits"])
+    return bits & 0xFFFF_FFFF_FFFF_FFFF if kind is Kind.U64 else bits
+
+
+def _window_status(window: np.void) -> WindowStatus:
+    count = int(window["count"])
+
+    def read(field: str) -> float | None:
+        return number(window[field]) if count else None
+
+    return WindowStatus(
+        window_s=int(window["window_ns"]) / NS_PER_S,
+        count=count,
+        mean=read("mean"),
+        sd=read("sd"),
+        min=read("min"),
+        max=read("max"),
+        rate_per_s=read("rate"),
+        ewma=read("ewma"),
+    )
+
+
+def _age_s(then_ns: int, now_ns: int) -> float | None:
+    """None before anything was acquired (arrays start at time 0). A device's clock that runs ahead gives age 0."""
+    return max(0, now_ns - then_ns) / NS_PER_S if then_ns > 0 else None
+
+
+def build_status(source: StatusSource, recorder: Recorder, finder: Finder, now_ns: int) -> Status:
+    """All that the page shows at one moment, but tags and trends."""
+    health = source.health()
+    plant = source.plant()
+    uplink = source.uplink()
+    healthy, ready = health_answer(health, now_ns), ready_answer(health, now_ns)
+    totals = Totals(source.measured(), [stage.metric for stage in plant.stages] if plant else ())
+    return Status(
+        gateway_id=source.gateway_id,
+        version=source.version,
+        time_ms=(now_ns + health.wall_offset_ns) // NS_PER_MS,
+        wall_is_synchronised=health.wall_is_synchronised,
+        uptime_s=(now_ns - health.started_ns) / NS_PER_S,
+        phase=health.phase,
+        detail=health.detail,
+        is_healthy=healthy.ok,
+        is_ready=ready.ok,
+        reasons=ready.reasons,
+        rates=Rates(
+            samples_per_s=recorder.samples.per_s(),
+            samples_total=totals.samples,
+            dropped_samples_total=totals.dropped,
+        ),
+        latencies=latencies(plant, totals, recorder) if plant else (),
+        links=links_status(source.links(), health, now_ns),
+        devices=device_page(plant, finder, search="", offset=0, limit=ROWS_SHOWN),
+        tags_total=len(plant.model.tags) if plant else 0,
+        loops=loop_statuses(plant, now_ns) if plant else (),
+        uplink=None if uplink is None else uplink_status(uplink, recorder, now_ns),
+        events=event_page(source.events(), health, offset=0, limit=EVENTS_SHOWN).events,
+    )

@@ -1,0 +1,301 @@
+// The page: asks /api/status and one page of /api/tags each second while it can be seen, and shows what comes.
+// Text is set as text, never as markup: names and messages come from the plant.
+
+import { draw } from "./trend.js";
+
+const EVERY_MS = 1000, PATIENCE_MS = 4000, TAGS_A_PAGE = 50, DEVICES_AT_FIRST = 10, SPAN_MS = 120_000;
+const SIGNS = { good: "✓", uncertain: "△", bad: "✕" };
+const MODES = { auto: ["good", "auto"], manual: ["uncertain", "manual"], failsafe: ["bad", "fail-safe"], initialising: ["uncertain", "initialising"] };
+const SEVERITIES = { error: ["bad", "error"], warning: ["uncertain", "warning"], notice: ["", "notice"], info: ["", "info"] };
+
+const $ = (id) => document.getElementById(id);
+const ask = { search: "", problems: false, offset: 0 };
+const trends = new Map(); // loop name → points
+let allDevices = false, last = null, timer = 0, asking = null;
+
+// --- small makers -------------------------------------------------------------------------------------------------
+
+function el(name, className, ...children) {
+  const node = document.createElement(name);
+  if (className) node.className = className;
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+const cell = (className, ...children) => el("td", className, ...children);
+function labelled(label, className, ...children) {
+  const node = cell(className, ...children);
+  node.dataset.label = label;
+  return node;
+}
+const sign = (level, words) => el("span", `q ${level}`, level ? `${SIGNS[level]} ` : "", words);
+const quality = (q) => sign(q.level, q.reason);
+function fill(table, rows, empty) {
+  if (rows.length === 0) {
+    const none = cell("empty", empty);
+    none.colSpan = 12;
+    rows = [el("tr", "", none)];
+  }
+  $(table).tBodies[0].replaceChildren(...rows);
+}
+function bar(part, hot) {
+  const inside = el("i");
+  inside.style.width = `${Math.max(0, Math.min(1, part)) * 100}%`;
+  return el("span", hot ? "bar hot" : "bar", inside);
+}
+function fact(list, name, ...value) {
+  list.append(el("dt", "", name), el("dd", "", ...value));
+}
+
+// --- numbers for people -------------------------------------------------------------------------------------------
+
+const NONE = "–";
+const whole = (v) => (v === null ? NONE : Math.round(v).toLocaleString("en").replaceAll(",", "\u202f"));
+const num = (v) => (v === null ? NONE : Number(v.toPrecision(4)).toString());
+const ms = (v) => (v === null ? NONE : v < 9.95 ? v.toFixed(2) : v < 99.5 ? v.toFixed(1) : v.toFixed(0));
+function age(s) {
+  if (s === null) return NONE;
+  if (s < 10) return `${s.toFixed(1)} s`;
+  if (s < 120) return `${Math.floor(s)} s`;
+  if (s < 7200) return `${Math.floor(s / 60)} min`;
+  if (s < 172_800) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
+}
+function bytes(v) {
+  for (const unit of ["B", "kB", "MB", "GB"]) {
+    if (v < 1000 || unit === "GB") return `${v < 10 && unit !== "B" ? v.toFixed(1) : Math.round(v)} ${unit}`;
+    v /= 1000;
+  }
+  return NONE;
+}
+const span = (s) => (s >= 60 && s % 60 === 0 ? `${s / 60} min` : `${s} s`);
+const two = (v) => String(v).padStart(2, "0");
+function clock(timeMs) {
+  const t = new Date(timeMs);
+  return `${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())}`;
+}
+function moment(timeMs) {
+  const t = new Date(timeMs), today = new Date().toDateString() === t.toDateString();
+  return today ? clock(timeMs) : `${t.getFullYear()}-${two(t.getMonth() + 1)}-${two(t.getDate())} ${clock(timeMs)}`;
+}
+
+// --- the parts of the page ----------------------------------------------------------------------------------------
+
+function showHead(s) {
+  document.title = `${s.is_ready ? "" : "! "}${s.gateway_id} · fieldgate`;
+  $("gateway").textContent = s.gateway_id;
+  $("version").textContent = `fieldgate ${s.version}`;
+  $("uptime").textContent = age(s.uptime_s);
+  $("clock").textContent = clock(s.time_ms) + (s.wall_is_synchronised ? "" : " (clock not synchronised)");
+  const level = s.is_ready ? "good" : s.is_healthy ? "uncertain" : "bad";
+  const words = s.is_healthy ? s.phase : `${s.phase}, not healthy`;
+  $("state").className = `badge ${level}`;
+  $("state").textContent = `${SIGNS[level]} ${words}`;
+  $("reasons").hidden = s.is_ready;
+  $("reasons").textContent = [s.detail, ...s.reasons].filter(Boolean).join("\n");
+}
+
+function tile(name, value, unit, note, level) {
+  return el("div", "", el("dt", "", name), el("dd", "", value, " ", el("small", "", unit),
+    note ? el("span", `note ${level}`, level ? `${SIGNS[level]} ` : "", note) : null));
+}
+function showTiles(s) {
+  const d = s.devices, dropped = s.rates.dropped_samples_total, down = s.links.total - s.links.up;
+  const late = s.latencies.filter(isLate).length, promised = s.latencies.filter((l) => l.budget_ms !== null).length;
+  const tiles = [
+    tile("Samples", whole(s.rates.samples_per_s), "per s", dropped ? `${whole(dropped)} dropped` : "none dropped", dropped ? "bad" : "good"),
+    tile("Budgets kept", `${promised - late}`, `of ${promised}`, late ? "p99 over budget" : "p99, last minute", late ? "bad" : "good"),
+    tile("Links up", `${s.links.up}`, `of ${s.links.total}`, down ? `${down} down` : "all up", down ? "bad" : "good"),
+    tile("Devices good", whole(d.good), `of ${whole(d.total)}`, `${whole(s.tags_total)} tags`, ""),
+  ];
+  if (s.loops.length) {
+    const auto = s.loops.filter((l) => l.mode === "auto").length;
+    tiles.push(tile("Loops in auto", `${auto}`, `of ${s.loops.length}`, `${whole(s.loops.reduce((n, l) => n + l.misses, 0))} deadlines missed`, ""));
+  }
+  if (s.uplink) {
+    const up = s.uplink.is_connected;
+    tiles.push(tile("Waiting upstream", whole(s.uplink.waiting_records), "records", up ? "connected" : `down for ${age(s.uplink.since_s)}`, up ? "good" : "bad"));
+  }
+  $("tiles").replaceChildren(...tiles);
+}
+
+const isLate = (l) => l.budget_ms !== null && l.recent.p99_ms !== null && l.recent.p99_ms > l.budget_ms;
+function showLatency(s) {
+  fill("latency", s.latencies.map((l) => {
+    const over = (v) => cell(l.budget_ms !== null && v !== null && v > l.budget_ms ? "n over" : "n", ms(v));
+    const verdict = l.budget_ms === null || l.recent.p99_ms === null ? NONE
+      : el("span", "barred", bar(l.recent.p99_ms / l.budget_ms, isLate(l)), `${isLate(l) ? "✕" : "✓"} ${Math.round((100 * l.recent.p99_ms) / l.budget_ms)} %`);
+    return el("tr", "", cell("name nowrap", l.title), cell("n", l.budget_ms === null ? NONE : ms(l.budget_ms).replace(/\.0+$/, "")),
+      over(l.recent.p50_ms), over(l.recent.p95_ms), over(l.recent.p99_ms), over(l.recent.p999_ms), over(l.total.p999_ms), cell("", verdict));
+  }), "Nothing measured yet.");
+}
+
+function showLinks(s) {
+  $("links-count").textContent = `${s.links.up} of ${s.links.total} up`;
+  fill("links", s.links.links.map((l) => el("tr", "", cell("name", l.name), cell("", sign(l.is_up ? "good" : "bad", l.is_up ? "up" : "down")),
+    labelled("for", "n", age(l.since_s)), cell("detail", `${l.kind} ${l.detail}`))), "No links are configured.");
+}
+
+function showUplink(u) {
+  $("uplink-name").textContent = u ? u.name : "";
+  if (!u) {
+    $("uplink").replaceChildren(el("p", "empty", "No uplink is configured."));
+    return;
+  }
+  const facts = el("dl", "facts");
+  fact(facts, "Waiting", `${whole(u.waiting_records)} records`);
+  fact(facts, "Oldest", u.oldest_age_s === null ? "nothing waits" : `${age(u.oldest_age_s)} old`);
+  fact(facts, "Segments open", whole(u.segments));
+  fact(facts, "Delivered", `${whole(u.delivered_records)} records${u.delivered_per_s === null ? "" : `, ${num(u.delivered_per_s)} per s`}`);
+  fact(facts, "Dropped", u.dropped_records ? el("span", "over", `✕ ${whole(u.dropped_records)} records`) : "none");
+  fact(facts, "Buffer", `${bytes(u.waiting_bytes)} of ${bytes(u.bytes_max)}`);
+  $("uplink").replaceChildren(
+    el("p", "", sign(u.is_connected ? "good" : "bad", u.is_connected ? "connected" : "down"), ` for ${age(u.since_s)} `, el("span", "detail", u.detail)),
+    facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.8 * u.bytes_max));
+}
+
+// A score goes from 0 (as ever) to 1 (as never); 0.5 is as far as the tag usually swings.
+function score(value, words) {
+  if (value === null) return NONE;
+  const hot = words.includes("score");
+  return el("span", "barred", bar(value, hot), `${hot ? "▲ " : ""}${value.toFixed(2)}`);
+}
+const alarms = (words) => (words.length ? sign("bad", words.join(", ")) : NONE);
+
+function showDevices(s) {
+  const d = s.devices, shown = allDevices ? d.devices : d.devices.slice(0, DEVICES_AT_FIRST);
+  $("devices-count").textContent = `${whole(d.good)} of ${whole(d.total)} good, those that need attention first`;
+  fill("devices", shown.map((v) => el("tr", "", cell("name", v.name), cell("detail nowrap", v.link), cell("", quality(v.quality)),
+    labelled("tags good", "n", `${v.tags_good} of ${v.tags}`),
+    labelled("score", "", v.score === null ? NONE : el("span", "nowrap", v.score.toFixed(2), el("span", "detail", ` ${v.score_tag.slice(v.name.length + 1)}`))),
+    labelled("alarms", "", alarms(v.alarms)))), "No devices yet.");
+  $("devices-more").hidden = d.devices.length <= DEVICES_AT_FIRST;
+  $("devices-more").textContent = allDevices ? "Show fewer" : `Show ${d.devices.length === d.total ? "all" : "the first"} ${d.devices.length}`;
+}
+
+function showTags(t) {
+  $("tags-count").textContent = `${whole(t.total)} ${ask.search || ask.problems ? "found" : "in all"}`;
+  const upTo = Math.min(t.offset + t.limit, t.total);
+  $("place").textContent = t.total ? `${whole(t.offset + 1)}–${whole(upTo)}` : "0";
+  $("previous").disabled = t.offset === 0;
+  $("next").disabled = upTo >= t.total;
+  fill("tags", t.tags.map((v) => {
+    const w = v.windows[0] ?? { mean: null, sd: null, min: null, max: null, window_s: null };
+    return el("tr", "", cell("name", v.name),
+      cell("n value", v.text ?? NONE, v.unit && v.text !== null ? el("span", "unit", v.unit) : null),
+      cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),
+      labelled("age", "n", age(v.age_s)), labelled("over", "n detail", w.window_s === null ? NONE : span(w.window_s)),
+      labelled("mean", "n", num(w.mean)), labelled("sd", "n", num(w.sd)), labelled("min", "n", num(w.min)), labelled("max", "n", num(w.max)),
+      labelled("score", "", score(v.score, v.alarms)));
+  }), ask.search || ask.problems ? "No tag matches." : "No tags yet.");
+}
+
+function showEvents(s) {
+  fill("events", s.events.map((e) => el("tr", "", cell("nowrap", moment(e.time_ms)), cell("", sign(...SEVERITIES[e.severity])),
+    cell("nowrap", e.kind), cell("name", e.subject), cell("detail", e.message))), "Nothing has happened yet.");
+}
+
+// --- loops and their trends ---------------------------------------------------------------------------------------
+
+const cards = new Map(); // loop name → its nodes
+
+function makeCard(loop) {
+  const card = { root: el("div", "loop"), mode: el("span"), note: el("p", "path"), canvas: el("canvas") };
+  const list = el("dl");
+  for (const [key, title] of [["setpoint", "setpoint"], ["value", "process value"], ["output", "output"]]) {
+    card[key] = el("dd");
+    list.append(el("div", `k-${key}`, el("dt", "", title), card[key]));
+  }
+  card.canvas.setAttribute("role", "img");
+  card.root.append(el("h3", "", loop.name, card.mode), card.note, list, card.canvas);
+  return card;
+}
+
+function showLoops(s) {
+  $("loops-section").hidden = s.loops.length === 0;
+  const names = s.loops.map((loop) => loop.name);
+  if (names.join("\n") !== [...cards.keys()].join("\n")) {
+    cards.clear();
+    s.loops.forEach((loop) => cards.set(loop.name, makeCard(loop)));
+    $("loops").replaceChildren(...[...cards.values()].map((card) => card.root));
+  }
+  for (const loop of s.loops) {
+    const card = cards.get(loop.name), withUnit = (v, unit) => [num(v), el("span", "unit", unit)];
+    card.mode.replaceChildren(sign(...MODES[loop.mode]), " ", loop.quality.level === "good" ? "" : quality(loop.quality));
+    card.note.textContent = `${loop.input} → ${loop.output_tag}, every ${num(loop.period_ms)} ms, input ${age(loop.input_age_s)} old, ${whole(loop.misses)} missed`;
+    card.setpoint.replaceChildren(...withUnit(loop.setpoint, loop.unit));
+    card.value.replaceChildren(...withUnit(loop.process_value, loop.unit));
+    card.output.replaceChildren(...withUnit(loop.output, loop.output_unit));
+    card.canvas.setAttribute("aria-label", `${loop.name}: setpoint ${num(loop.setpoint)}, process value ${num(loop.process_value)} ${loop.unit}, output ${num(loop.output)} ${loop.output_unit}`);
+    const points = trends.get(loop.name) ?? [];
+    points.push([s.time_ms, loop.setpoint, loop.process_value, loop.output]);
+    while (points.length && s.time_ms - points[0][0] > SPAN_MS + 5000) points.shift();
+    trends.set(loop.name, points);
+    draw(card.canvas, points, s.time_ms, [loop.output_min, loop.output_max]);
+  }
+}
+
+async function fetchTrends(signal) {
+  const answer = await get("api/loops", signal);
+  trends.clear();
+  for (const { loop, trend } of answer.loops) trends.set(loop.name, trend);
+}
+
+// --- asking -------------------------------------------------------------------------------------------------------
+
+async function get(path, signal) {
+  const response = await fetch(path, { signal, cache: "no-store" });
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
+}
+
+async function poll() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  asking?.abort();
+  const mine = (asking = new AbortController());
+  const patience = setTimeout(() => mine.abort(), PATIENCE_MS);
+  try {
+    if (last === null || Date.now() - last > 3 * EVERY_MS) await fetchTrends(mine.signal);
+    const query = new URLSearchParams({ search: ask.search, offset: ask.offset, limit: TAGS_A_PAGE, only: ask.problems ? "problems" : "" });
+    const [status, tags] = await Promise.all([get("api/status", mine.signal), get(`api/tags?${query}`, mine.signal)]);
+    if (mine !== asking) return;
+    last = Date.now();
+    show(status, tags);
+  } catch (error) {
+    if (mine !== asking) return; // a newer question is on its way
+    lose(error);
+  } finally {
+    clearTimeout(patience);
+    if (mine === asking) timer = setTimeout(poll, EVERY_MS);
+  }
+}
+
+function show(status, tags) {
+  $("lost").hidden = true;
+  $("main").classList.remove("lost");
+  showHead(status);
+  showTiles(status);
+  showLoops(status);
+  showLatency(status);
+  showLinks(status);
+  showUplink(status.uplink);
+  showDevices(status);
+  showTags(tags);
+  showEvents(status);
+}
+
+function lose(error) {
+  $("lost").hidden = false;
+  $("lost").textContent = last === null ? "No connection to the gateway yet." : `Connection lost, last data ${clock(last)}. What is below is old.`;
+  $("lost").title = String(error);
+  $("main").classList.add("lost");
+}
+
+$("tags-form").addEventListener("submit", (event) => event.preventDefault());
+$("search").addEventListener("input", (event) => { ask.search = event.target.value; ask.offset = 0; poll(); });
+$("problems").addEventListener("change", (event) => { ask.problems = event.target.checked; ask.offset = 0; poll(); });
+$("previous").addEventListener("click", () => { ask.offset = Math.max(0, ask.offset - TAGS_A_PAGE); poll(); });
+$("next").addEventListener("click", () => { ask.offset += TAGS_A_PAGE; poll(); });
+$("devices-more").addEventListener("click", () => { allDevices = !allDevices; poll(); });
+document.addEventListener("visibilitychange", poll);
+poll();

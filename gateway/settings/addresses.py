@@ -1,0 +1,148 @@
+"""Addresses: endpoints, broker URLs, Modbus registers, MQTT topics and paths into JSON."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from gateway.settings.schema import RegisterType, Table
+from gateway.settings.units import WrongValueError, show, text
+
+MODBUS_PORT = 502
+MQTT_PORT = 1883
+MQTTS_PORT = 8883
+REGISTERS = 65_536
+"""Addresses of each Modbus table."""
+TOPIC_BYTES_MAX = 65_535
+FIELD_DEPTH_MAX = 16
+
+WIDTHS = {
+    RegisterType.BOOL: 1,
+    RegisterType.INT16: 1,
+    RegisterType.UINT16: 1,
+    RegisterType.INT32: 2,
+    RegisterType.UINT32: 2,
+    RegisterType.FLOAT32: 2,
+    RegisterType.INT64: 4,
+    RegisterType.UINT64: 4,
+    RegisterType.FLOAT64: 4,
+}
+"""Addresses that a value takes."""
+
+_HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
+_ENDPOINT = re.compile(_HOST + r"(?::(?P<port>[0-9]{1,5}))?")
+_REGISTER = re.compile(r"(coil|discrete|input|holding) +([0-9]{1,6}|0[xX][0-9A-Fa-f]{1,5})")
+_MODICON = re.compile(r"([0134])([0-9]{4,5})")
+_MODICON_TABLES = {"0": Table.COIL, "1": Table.DISCRETE, "3": Table.INPUT, "4": Table.HOLDING}
+
+
+class Endpoint(NamedTuple):
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Broker(NamedTuple):
+    endpoint: Endpoint
+    tls: bool
+
+
+class Register(NamedTuple):
+    table: Table
+    address: int
+
+
+def modbus_endpoint(value: object) -> Endpoint:
+    """`"10.0.0.5:502"`; the port may be left out."""
+    return _endpoint(text(value), MODBUS_PORT, '"10.0.0.5:502"')
+
+
+def listen_endpoint(value: object) -> Endpoint:
+    """Where a server listens: the port must be said."""
+    word = text(value)
+    match = _ENDPOINT.fullmatch(word)
+    if match is None or match["port"] is None:
+        raise WrongValueError(f'{show(word)} is not host:port; write it like "127.0.0.1:1502"')
+    return _endpoint(word, 0, '"127.0.0.1:1502"')
+
+
+def _endpoint(word: str, port: int, example: str) -> Endpoint:
+    match = _ENDPOINT.fullmatch(word)
+    if match is None:
+        raise WrongValueError(f"{show(word)} is not host:port; write it like {example}")
+    if match["port"] is not None:
+        port = int(match["port"])
+    if not 1 <= port <= 65_535:
+        raise WrongValueError(f"port {port} does not exist; write one from 1 to 65535, like {example}")
+    return Endpoint(match["host"].strip("[]"), port)
+
+
+def broker(value: object) -> Broker:
+    """`"mqtt://host:1883"` or `"mqtts://host:8883"`; the port may be left out."""
+    word = text(value)
+    example = '"mqtt://broker.example:1883" or "mqtts://broker.example:8883"'
+    try:
+        scheme, authority, path, query, fragment = urlsplit(word)
+    except ValueError:
+        raise WrongValueError(f"{show(word)} is not a broker's address; write {example}") from None
+    if scheme in ("ws", "wss", "tcp", "ssl", "tls"):
+        raise WrongValueError(f"{scheme}:// is not supported; write {example}")
+    if scheme not in ("mqtt", "mqtts"):
+        raise WrongValueError(f"{show(word)} is not a broker's address; write {example}")
+    if "@" in authority:
+        raise WrongValueError("has a user in its address; write username = and password_file = beside it")
+    if path.strip("/") or query or fragment:
+        raise WrongValueError(f"{show(word)} goes on after the port; write {example}")
+    tls = scheme == "mqtts"
+    return Broker(_endpoint(authority, MQTTS_PORT if tls else MQTT_PORT, example), tls)
+
+
+def is_local(host: str) -> bool:
+    """Whether nobody outside this machine is on the way."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def register(value: object) -> Register:
+    """`"holding 100"` (the protocol's address, from 0) or Modicon's `"40101"` (counted from 1)."""
+    word = show(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    remedy = 'write a table and the protocol address, like "holding 100", or Modicon notation, like "40101"'
+    if not isinstance(word, str):
+        raise WrongValueError(f"{show(value)} is not a register; {remedy}")
+    match = _REGISTER.fullmatch(word)
+    if match is not None:
+        address = int(match[2], 16 if match[2][:2] in ("0x", "0X") else 10)
+        if address >= REGISTERS:
+            raise WrongValueError(f"address {address} does not exist; write one from 0 to {REGISTERS - 1}")
+        return Register(Table(match[1]), address)
+    modicon = _MODICON.fullmatch(word)
+    if modicon is None:
+        raise WrongValueError(f"{show(value)} is not a register; {remedy}")
+    number = int(modicon[2])
+    if not 1 <= number <= REGISTERS:
+        raise WrongValueError(
+            f"{show(value)} does not exist in Modicon notation, which counts from 1 to {REGISTERS}; {remedy}"
+        )
+    return Register(_MODICON_TABLES[modicon[1]], number - 1)
+
+
+def topic(value: object) -> str:
+    """A topic that is published to: no wildcards."""
+    word = text(value)
+    if "+" in word or "#" in word:
+        raise WrongValueError(
+            f"{show(word)} has a wildcard; write the whole topic of one tag, or {{device}} and {{tag}} in it"
+        )
+    if len(word.encode()) > TOPIC_BYTES_MAX:
+        raise WrongValueError(f"{show(word)} is too long; write at most {TOPIC_BYTES_MAX} bytes")
+    return word
+
+
+def field_path(value: object) -> tuple[str, ...]:
+    """`"a.b"`, or `["a.b", "c"]` where a name has dots: the way to a value in a JSON object."""
+    parts = value if isinstance(value, list) else text(value).split(".")
+    if not 1 <= len(parts) <= FIELD_DEPTH_MAX or not all(isinstance(part, str) and part for part in parts):
+        raise WrongValueError(f'{show(value)} is not a path into a JSON object; write "value" or "motor.current"')
+    return tuple(parts)

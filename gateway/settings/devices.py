@@ -1,0 +1,173 @@
+"""Devices: each with its link, its unit and its tags, templates unrolled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.core import limits
+from gateway.settings.addresses import REGISTERS, topic
+from gateway.settings.instances import Instance, instances
+from gateway.settings.links import Links
+from gateway.settings.schema import Device, ModbusTcpLink, Tag
+from gateway.settings.section import Section
+from gateway.settings.taglist import TagEntry, TagLists, inline_entries
+from gateway.settings.tags import (
+    Defaults,
+    ModbusSpec,
+    MqttSpec,
+    bind_modbus,
+    bind_mqtt,
+    read_modbus,
+    read_mqtt,
+    read_order,
+)
+from gateway.settings.units import WrongValueError, array_of, integer, show, text
+
+UNIT = integer(0, 255)
+STRIDE = integer(0, REGISTERS - 1)
+LISTS_PER_DEVICE_MAX = 16
+UNKNOWN_LINK = "unknown"
+"""Stand-in of a link that could not be read."""
+TAG_LISTS = array_of(text, '["energy_meter", "registers/pump.csv"]', LISTS_PER_DEVICE_MAX, count_min=1)
+
+_MODBUS_ONLY = "belongs to devices of modbus_tcp links, and this device's link is mqtt; take it out"
+_MQTT_ONLY = "belongs to devices of mqtt links, and this device's link is modbus_tcp; take it out"
+_OF_TAGS = "belongs to the tags; write it into each tag, or into [defaults]"
+MODBUS_ELSEWHERE = {"topic": _MQTT_ONLY, **dict.fromkeys(("every", "windows", "stale_after"), _OF_TAGS)}
+MQTT_ELSEWHERE = {
+    **MODBUS_ELSEWHERE,
+    **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride"), _MODBUS_ONLY),
+}
+del MQTT_ELSEWHERE["topic"]
+
+
+class Devices:
+    """Reads all devices and their tags, in the file's order."""
+
+    def __init__(self, root: Section, links: Links, lists: TagLists, defaults: Defaults) -> None:
+        self._links = links
+        self._lists = lists
+        self._defaults = defaults
+        self._modbus_specs: dict[TagEntry, ModbusSpec] = {}
+        self._mqtt_specs: dict[TagEntry, MqttSpec] = {}
+        self._inline: dict[Section, tuple[TagEntry, ...]] = {}
+        self.devices: list[Device] = []
+        self.tags: dict[str, Tag] = {}
+        self.sections: dict[str, Section] = {}
+        """Where each tag was written."""
+        self.incomplete: dict[str, None] = {}
+        """Devices of which some tags could not be read: what refers to them is not wrong for that."""
+        for instance in instances(root, "devices", limits.DEVICES_MAX):
+            if not self._read(instance):
+                break
+
+    def _read(self, instance: Instance) -> bool:
+        """Whether there is room for more."""
+        section = instance.section
+        section.variables = {**instance.variables, "device": instance.name, "tag": "{tag}"}
+        entries = self._entries(instance)
+        if len(self.tags) + len(entries) > limits.TAGS_MAX:
+            section.wrong_here(f"brings the tags to more than {limits.TAGS_MAX}; split the plant over two gateways")
+            return False
+        link = self._links.of_device(section)
+        self.devices.append(Device(name=instance.name, link=UNKNOWN_LINK if link is None else link.name))
+        if isinstance(link, ModbusTcpLink) or (link is None and _looks_like_modbus(entries)):
+            self._read_modbus(instance, entries)
+        elif link is not None:
+            self._read_mqtt(instance, entries)
+        else:
+            self.incomplete[instance.name] = None
+        return True
+
+    def _entries(self, instance: Instance) -> tuple[TagEntry, ...]:
+        """Tags of the lists, each replaced by an inline tag of the same name, then the other inline tags."""
+        section = instance.section
+        found: dict[str, TagEntry] = {}
+        references = section.get("tag_list", _tag_lists, ())
+        for reference in references:
+            try:
+                entries = self._lists.entries(reference)
+            except WrongValueError as wrong:
+                section.wrong("tag_list", str(wrong))
+                continue
+            if reference in self._lists.incomplete:
+                self.incomplete[instance.name] = None
+            for entry in entries:
+                if entry.name in found:
+                    section.wrong("tag_list", f'two of the lists have a tag "{entry.name}"; take it out of one')
+                found[entry.name] = entry
+        for entry in self._inline_of(instance):
+            found[entry.name] = entry
+        if not section.is_sound("tag_list", "tags"):
+            self.incomplete[instance.name] = None
+        elif not found and not references:
+            section.report.warn(section.place, 'has no tags; write tags.NAME = { ... } or tag_list = "..."')
+        return tuple(found.values())
+
+    def _inline_of(self, instance: Instance) -> tuple[TagEntry, ...]:
+        """A template's own tags are the same entries in all its instances."""
+        instance.section.has("tags")
+        if instance.written not in self._inline:
+            self._inline[instance.written] = inline_entries(instance.written.table("tags"))
+        return self._inline[instance.written]
+
+    def _read_modbus(self, instance: Instance, entries: tuple[TagEntry, ...]) -> None:
+        section = instance.section
+        unit = section.get("unit", UNIT, 1)
+        big_words = read_order(section, "word_order", True) is not False
+        big_bytes = read_order(section, "byte_order", True) is not False
+        shift = section.get("register_stride", STRIDE, 0) * instance.ordinal
+        section.finish(MODBUS_ELSEWHERE)
+        for entry in entries:
+            spec = self._modbus_specs.get(entry)
+            if spec is None:
+                spec = read_modbus(_filled(entry, section), self._defaults)
+                if entry.is_constant:
+                    self._modbus_specs[entry] = spec
+            tag = bind_modbus(
+                spec, instance.name, entry.name, unit=unit, shift=shift, big_words=big_words, big_bytes=big_bytes
+            )
+            self._add(tag, spec.section)
+
+    def _read_mqtt(self, instance: Instance, entries: tuple[TagEntry, ...]) -> None:
+        section = instance.section
+        device_topic = section.get("topic", topic, None)
+        if not section.is_sound("topic"):
+            device_topic = "nowhere/{tag}"
+        section.finish(MQTT_ELSEWHERE)
+        for entry in entries:
+            spec = self._mqtt_specs.get(entry)
+            if spec is None:
+                spec = read_mqtt(_filled(entry, section), self._defaults)
+                if entry.is_constant:
+                    self._mqtt_specs[entry] = spec
+            self._add(bind_mqtt(spec, instance.name, entry.name, device_topic), spec.section)
+
+    def _add(self, tag: Tag, section: Section) -> None:
+        self.tags[tag.name] = tag
+        self.sections[tag.name] = section
+
+
+def _looks_like_modbus(entries: tuple[TagEntry, ...]) -> bool:
+    """Whether the tags of a device without a known link can be checked all the same."""
+    return any("register" in entry.section.content for entry in entries)
+
+
+def _filled(entry: TagEntry, device: Section) -> Section:
+    """The entry as it reads in one device."""
+    written = entry.section
+    if entry.is_constant:
+        return Section(written.report, written.place, written.content)
+    variables: Mapping[str, str] = {**device.variables, "tag": entry.name}
+    return Section(written.report, written.place, written.content, variables, device.note)
+
+
+def _tag_lists(value: object) -> tuple[str, ...]:
+    """One list or several."""
+    if isinstance(value, str):
+        return (text(value),)
+    if isinstance(value, list):
+        return TAG_LISTS(value)
+    raise WrongValueError(
+        f'{show(value)} is not a tag list; write "energy_meter", "registers/pump.csv" or an array of such'
+    )

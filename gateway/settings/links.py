@@ -1,0 +1,168 @@
+"""Links: the connections, those with a name and those that a device brings along.
+
+A device may write its link inside (`link = { modbus_tcp = "10.0.0.5:502" }`); equal endpoints then share one
+link, which is named after its endpoint. A link of which not even the kind is known is kept as None,
+so that its devices do not complain as well.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.core import limits
+from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.settings.addresses import Broker, Endpoint, broker, is_local, modbus_endpoint
+from gateway.settings.instances import instances
+from gateway.settings.problems import did_you_mean
+from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, MqttLink, MqttVersion
+from gateway.settings.section import Section
+from gateway.settings.units import choice, duration, integer, show, text
+
+MINUTE_NS = 60 * NS_PER_S
+NOWHERE = Endpoint("nowhere", 1)
+"""Stand-in of an address that could not be read."""
+
+TIMEOUT = duration(NS_PER_MS, MINUTE_NS)
+GAP = duration(0, NS_PER_S)
+IN_FLIGHT = integer(1, 16)
+KEEP_ALIVE = duration(NS_PER_S, 18 * 60 * MINUTE_NS)
+"""MQTT counts it in whole seconds of 16 bits."""
+VERSION = choice(MqttVersion)
+CLIENT_ID_MAX = 128
+
+KINDS = 'write modbus_tcp = "10.0.0.5:502" or mqtt = "mqtt://broker.example:1883"'
+LINK_ELSEWHERE = {
+    "password": 'would put a secret into this file; write password_file = "..."',
+    "host": f"is part of the address; {KINDS}",
+    "port": f"is part of the address; {KINDS}",
+    "unit": "belongs to the device, because one link serves many units; write it into [devices.NAME]",
+}
+
+
+class Links:
+    """All links of one configuration, in the file's order, those without a name last."""
+
+    def __init__(self, root: Section, gateway_id: str, directory: Path) -> None:
+        self._gateway_id = gateway_id
+        self._directory = directory
+        self._links: dict[str, Link | None] = {}
+        self._used: set[str] = set()
+        self._sections: dict[str, Section] = {}
+        for instance in instances(root, "links", limits.DEVICES_MAX):
+            self._links[instance.name] = self._read(instance.section, instance.name)
+            self._sections[instance.name] = instance.section
+
+    def all(self) -> tuple[Link, ...]:
+        return tuple(link for link in self._links.values() if link is not None)
+
+    def of_device(self, device: Section) -> Link | None:
+        """The link that a device names or brings along; None when it was reported as wrong and may be of any kind."""
+        if isinstance(device.content.get("link"), dict):
+            return self._inline(device)
+        remedy = 'write link = "NAME" of a [links.NAME], or link = { modbus_tcp = "10.0.0.5:502" }'
+        link_name = device.require("link", text, "", remedy)
+        if not device.is_sound("link"):
+            return None
+        if link_name not in self._links:
+            remedy = did_you_mean(link_name, self._links, remedy)
+            device.wrong("link", f"{show(link_name)} is not a link; {remedy}")
+            return None
+        self._used.add(link_name)
+        return self._links[link_name]
+
+    def _inline(self, device: Section) -> Link | None:
+        section = device.table("link")
+        link = self._read(section, None) if section is not None else None
+        if section is None or link is None or not section.is_sound("modbus_tcp", "mqtt"):
+            return link
+        known = self._links.setdefault(link.name, link)
+        if known != link:
+            device.wrong(
+                "link", f"differs from another link to {link.name}; write it once as [links.NAME] and use its name"
+            )
+        return link
+
+    def _read(self, section: Section, link_name: str | None) -> Link | None:
+        is_modbus, is_mqtt = section.has("modbus_tcp"), section.has("mqtt")
+        if is_modbus and is_mqtt:
+            section.wrong_here(f"is both modbus_tcp and mqtt; {KINDS}")
+            return None
+        if not (is_modbus or is_mqtt):
+            near = [did_you_mean(key, ("modbus_tcp", "mqtt"), "") for key in section.content]
+            section.wrong_here(f"has no address; {next(filter(None, near), KINDS)}")
+            return None
+        link: Link
+        if is_modbus:
+            endpoint = section.get("modbus_tcp", modbus_endpoint, NOWHERE)
+            link = ModbusTcpLink(
+                name=link_name or str(endpoint),
+                host=endpoint.host,
+                port=endpoint.port,
+                connect_timeout_ns=section.get("connect_timeout", TIMEOUT, 3 * NS_PER_S),
+                response_timeout_ns=section.get("response_timeout", TIMEOUT, NS_PER_S),
+                requests_in_flight=section.get("requests_in_flight", IN_FLIGHT, 1),
+                request_gap_ns=section.get("request_gap", GAP, 0),
+            )
+        else:
+            address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
+            own_name = link_name or str(address.endpoint)
+            client = f"{self._gateway_id}-{link_name or f'{address.endpoint.host}-{address.endpoint.port}'}"
+            link = MqttLink(name=own_name, broker=read_broker(section, client, self._directory))
+        section.finish(LINK_ELSEWHERE)
+        return link
+
+    def warn_of_oddities(self) -> None:
+        for link_name, section in self._sections.items():
+            if link_name not in self._used:
+                section.report.warn(section.place, "is used by no device" + section.note)
+        by_endpoint: dict[tuple[str, int], str] = {}
+        for link in self.all():
+            if not isinstance(link, ModbusTcpLink):
+                continue
+            first = by_endpoint.setdefault((link.host, link.port), link.name)
+            if first == link.name:
+                continue
+            # Links without a name come last and differ among themselves, so one of the two has a section.
+            named, other = (link.name, first) if link.name in self._sections else (first, link.name)
+            section = self._sections[named]
+            section.report.warn(
+                section.place, f"connects to the same place as {show(other)}; many devices serve one connection only"
+            )
+
+
+def read_broker(section: Section, default_client_id: str, directory: Path) -> BrokerAddress:
+    """The broker's address under `mqtt`, and the log-in beside it."""
+    address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
+    username = section.get("username", text, None)
+    password_file = _file(section, "password_file", directory)
+    ca_file = _file(section, "ca_file", directory)
+    if password_file is not None and username is None and section.is_sound("username"):
+        section.wrong("password_file", "needs a user; write username = as well")
+    if ca_file is not None and not address.tls and section.is_sound("mqtt"):
+        section.wrong("ca_file", "has no use without TLS; write mqtts:// in the address, or take it out")
+    if password_file is not None and not address.tls and not is_local(address.endpoint.host):
+        section.warn("password_file", "the password crosses the network in clear; use mqtts://")
+    client_id = section.get("client_id", text, default_client_id)
+    if len(client_id.encode()) > CLIENT_ID_MAX:
+        section.wrong("client_id", f"is too long; write at most {CLIENT_ID_MAX} bytes")
+    return BrokerAddress(
+        host=address.endpoint.host,
+        port=address.endpoint.port,
+        tls=address.tls,
+        ca_file=ca_file,
+        version=section.get("version", VERSION, MqttVersion.V311),
+        client_id=client_id,
+        username=username,
+        password_file=password_file,
+        keep_alive_s=section.get("keep_alive", KEEP_ALIVE, 30 * NS_PER_S) // NS_PER_S,
+    )
+
+
+def _file(section: Section, key: str, directory: Path) -> Path | None:
+    found = section.get(key, text, None)
+    if found is None:
+        return None
+    file = directory / found
+    if not file.is_file():
+        section.warn(key, f"there is no file {file} on this machine yet")
+    return file

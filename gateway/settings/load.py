@@ -1,0 +1,134 @@
+"""Loading: from a TOML file to `Settings`, or to everything that is wrong with it.
+
+Sections are read in the order in which they refer to each other: gateway and defaults, links, tag lists, devices with
+their tags, loops, then what serves and sends them. Reading never stops at a problem; at the end there are none, and
+the settings hold, or all of them are raised together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.settings.control import check_setpoints, read_loops
+from gateway.settings.devices import Devices
+from gateway.settings.document import read_document
+from gateway.settings.links import Links
+from gateway.settings.problems import ConfigurationError, Problem, Report
+from gateway.settings.schema import MqttLink, MqttPoint, Settings
+from gateway.settings.section import Section
+from gateway.settings.serving import read_http, read_scada
+from gateway.settings.taglist import TagLists
+from gateway.settings.tags import read_defaults
+from gateway.settings.units import choice, integer, name, text
+from gateway.settings.uplink import read_uplink
+
+NO_ENVIRONMENT: Mapping[str, str] = {}
+PANES = integer(2, 240)
+PANES_DEFAULT = 30
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+LOG_LEVEL = choice(LogLevel)
+
+
+class Examined(NamedTuple):
+    """A configuration that can be run, and what is odd about it all the same."""
+
+    settings: Settings
+    warnings: tuple[Problem, ...]
+
+
+def load(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT) -> Settings:
+    """The settings of a file. Raises ConfigurationError with all its problems.
+
+    `environment` gives STATE_DIRECTORY, as systemd sets it.
+    """
+    return examine(path, environment).settings
+
+
+def examine(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT) -> Examined:
+    """As `load`, with warnings."""
+    report = Report()
+    document = read_document(path)
+    settings = _read(Section(report, document.root(), document.content), path, environment)
+    problems, warnings = report.problems(path), report.warnings(path)
+    if problems:
+        raise ConfigurationError(problems, warnings)
+    return Examined(settings, warnings)
+
+
+def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings:
+    directory = path.parent
+    gateway = root.table("gateway") or Section(root.report, root.place.child("gateway"), {})
+    gateway_id = gateway.require("id", name, "unnamed", 'write id = "boiler-house" under [gateway]')
+    defaults = read_defaults(root)
+    links = Links(root, gateway_id, directory)
+    lists = TagLists(root, directory)
+    devices = Devices(root, links, lists, defaults)
+    loops = read_loops(root, links, devices)
+    scada = read_scada(root, devices, loops, path)
+    check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
+    settings = Settings(
+        path=path,
+        gateway_id=gateway_id,
+        state_dir=_state_dir(gateway, directory, environment),
+        log_level=gateway.get("log_level", LOG_LEVEL, LogLevel.INFO).value,
+        panes_per_window=gateway.get("panes_per_window", PANES, PANES_DEFAULT),
+        links=links.all(),
+        devices=tuple(devices.devices),
+        tags=tuple(devices.tags.values()),
+        loops=tuple(loop for loop, _ in loops.read),
+        uplink=read_uplink(root, gateway_id, directory),
+        scada=scada,
+        http=read_http(root),
+    )
+    gateway.finish()
+    root.finish()
+    _check_sessions(root, settings)
+    if not len(root.report):
+        links.warn_of_oddities()
+        lists.warn_of_unused()
+        _warn_of_shared_topics(settings, devices)
+    return settings
+
+
+def _state_dir(gateway: Section, directory: Path, environment: Mapping[str, str]) -> Path:
+    """As written, else the first directory that systemd made for the service, else beside the file."""
+    given = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    return directory / gateway.get("state_dir", text, given or "state")
+
+
+def _check_sessions(root: Section, settings: Settings) -> None:
+    """A broker ends a session when another one comes with the same client id."""
+    brokers = [(f"links.{link.name}", link.broker) for link in settings.links if isinstance(link, MqttLink)]
+    if settings.uplink is not None:
+        brokers.append((f"uplink.{settings.uplink.name}", settings.uplink.broker))
+    seen: dict[tuple[str, int, str], str] = {}
+    for owner, broker in brokers:
+        other = seen.setdefault((broker.host, broker.port, broker.client_id), owner)
+        if other != owner:
+            group, _, key = owner.partition(".")
+            root.report.problem(
+                root.place.child(group).child(key).child("client_id"),
+                f'is "{broker.client_id}", as that of {other}; give each session its own, or they end each other',
+            )
+
+
+def _warn_of_shared_topics(settings: Settings, devices: Devices) -> None:
+    link_of = {device.name: device.link for device in settings.devices}
+    seen: dict[tuple[str, str, tuple[str, ...]], str] = {}
+    for tag in settings.tags:
+        if isinstance(tag.point, MqttPoint):
+            other = seen.setdefault((link_of[tag.device], tag.point.topic, tag.point.field), tag.name)
+            if other != tag.name:
+                section = devices.sections[tag.name]
+                section.report.warn(section.place, f"reads the same topic and field as {other}")

@@ -1,0 +1,111 @@
+"""Serving: what SCADA sees and may write, and where the metrics are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import translate
+from pathlib import Path
+
+from gateway.settings.addresses import Endpoint, is_local, listen_endpoint
+from gateway.settings.control import Loops
+from gateway.settings.devices import Devices
+from gateway.settings.problems import did_you_mean
+from gateway.settings.schema import Http, Scada
+from gateway.settings.section import Section
+from gateway.settings.units import Parser, array_of, integer, show, text
+
+SCADA_LISTEN = Endpoint("127.0.0.1", 1502)
+HTTP_LISTEN = Endpoint("127.0.0.1", 9464)
+UNIT = integer(1, 247)
+GLOBS_MAX = 1_000
+TAG_GLOBS = array_of(text, '["boiler.*"]', GLOBS_MAX)
+WRITE_GLOBS = array_of(text, '["control.boiler.setpoint"]', GLOBS_MAX)
+LOOP_POINTS = ("setpoint", "mode", "output")
+"""What a client may write of a loop, where the configuration allows it."""
+
+
+def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Scada | None:
+    section = root.table("scada")
+    if section is None:
+        return None
+    listen = section.get("modbus_tcp", listen_endpoint, SCADA_LISTEN)
+    shown = [tag.name for tag in devices.tags.values() if tag.scada]
+    points = [f"control.{name}.{point}" for name in loops.names for point in LOOP_POINTS]
+    lock_file = section.get("lock_file", text, f"{path.stem}.registers.lock")
+    scada = Scada(
+        host=listen.host,
+        port=listen.port,
+        units=_read_units(section, devices),
+        loops_unit=section.get("loops_unit", UNIT, 1),
+        tags=_select(section, "tags", TAG_GLOBS, ("*",), shown, all_known=not devices.incomplete),
+        writable=_select(section, "write", WRITE_GLOBS, (), points, all_known=True),
+        lock_file=path.parent / lock_file,
+    )
+    section.finish()
+    if scada.writable and not is_local(scada.host):
+        section.warn("write", f"everybody who can reach {scada.host} may write; let a firewall choose who can")
+    return scada
+
+
+def _read_units(section: Section, devices: Devices) -> dict[str, int]:
+    """Unit by device: 1 unless a name or a glob says otherwise; a name counts before a glob, then the first counts."""
+    units = dict.fromkeys((device.name for device in devices.devices), 1)
+    names = [*units, *(name for name in devices.incomplete if name not in units)]
+    table = section.table("units")
+    if table is None:
+        return units
+    chosen: set[str] = set()
+    for glob in sorted(table.content, key=_is_glob):
+        unit = table.get(glob, UNIT, 1)
+        hits = _matching([glob], names)
+        if not hits:
+            remedy = did_you_mean(glob, names, "write the name of one, or a glob like pump-*")
+            table.wrong(glob, f"is not a device; {remedy}")
+        for device in hits:
+            if device not in chosen:
+                units[device] = unit
+                chosen.add(device)
+    table.finish()
+    return units
+
+
+def _is_glob(word: str) -> bool:
+    return any(sign in word for sign in "*?[")
+
+
+def _select(
+    section: Section,
+    key: str,
+    parse: Parser[tuple[str, ...]],
+    default: tuple[str, ...],
+    names: list[str],
+    *,
+    all_known: bool,
+) -> tuple[str, ...]:
+    """The names that any of the globs under a key matches, in the names' order. `all_known`: none is missing."""
+    globs = section.get(key, parse, default)
+    if section.has(key) and section.is_sound(key) and all_known:
+        for glob in globs:
+            if not _matching([glob], names):
+                remedy = did_you_mean(glob, names, "write a name as it is, or with * for any part")
+                section.wrong(key, f"{show(glob)} matches nothing; {remedy}")
+                break
+    return tuple(_matching(globs, names))
+
+
+def _matching(globs: Iterable[str], names: list[str]) -> list[str]:
+    patterns = [translate(glob) for glob in globs]
+    if not patterns:
+        return []
+    match = re.compile("|".join(patterns)).match
+    return [name for name in names if match(name)]
+
+
+def read_http(root: Section) -> Http | None:
+    section = root.table("http")
+    if section is None:
+        return None
+    listen = section.get("listen", listen_endpoint, HTTP_LISTEN)
+    section.finish()
+    return Http(host=listen.host, port=listen.port)

@@ -1,0 +1,281 @@
+"""Tags: what is written of a tag, checked (`ModbusSpec`, `MqttSpec`), and then bound to its device.
+
+A tag list is read once and bound many times: what does not depend on the device lies in the spec, and binding adds
+name, unit, word order and the shift of the address.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from gateway.core import limits
+from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
+from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
+from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Table, Tag
+from gateway.settings.section import Section
+from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, positive, show_duration
+
+HOUR_NS = 3_600 * NS_PER_S
+STALE_AFTER_FLOOR_NS = 2 * NS_PER_S
+STALE_AFTER_MQTT_NS = 30 * NS_PER_S
+STALE_AFTER_PERIODS = 3
+
+EVERY = duration(NS_PER_MS, 24 * HOUR_NS)
+WINDOWS = array_of(duration(NS_PER_S, 24 * HOUR_NS), '["10s", "5min"]', limits.WINDOWS_PER_TAG_MAX)
+STALE_AFTER = duration(10 * NS_PER_MS, 7 * 24 * HOUR_NS)
+QOS = integer(0, 2)
+REGISTER_TYPE = choice(RegisterType)
+
+BIT_TABLES = (Table.COIL, Table.DISCRETE)
+WRITABLE_TABLES = (Table.COIL, Table.HOLDING)
+FLOATS = (RegisterType.FLOAT32, RegisterType.FLOAT64)
+SIGNED = (RegisterType.INT16, RegisterType.INT32, RegisterType.INT64)
+
+_MODBUS_ONLY = "belongs to tags of modbus_tcp links, and this device's link is mqtt; take it out"
+_MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is modbus_tcp; take it out"
+MODBUS_ELSEWHERE = dict.fromkeys(("topic", "field", "time_field", "qos"), _MQTT_ONLY)
+MQTT_ELSEWHERE = dict.fromkeys(("register", "type", "every", "write", "word_order", "byte_order"), _MODBUS_ONLY)
+
+
+class Order(StrEnum):
+    """Which end comes first."""
+
+    BIG = "big"
+    LITTLE = "little"
+
+
+ORDER = choice(Order)
+
+
+class Defaults(NamedTuple):
+    every_ns: int
+    windows_ns: tuple[int, ...]
+    stale_after_ns: int | None
+
+
+class Common(NamedTuple):
+    """What tags of all links have."""
+
+    unit: str
+    windows_ns: tuple[int, ...]
+    stale_after_ns: int
+    alarm_low: float | None
+    alarm_high: float | None
+    alarm_score: float | None
+    valid_low: float | None
+    valid_high: float | None
+    scada: bool
+
+
+class ModbusSpec(NamedTuple):
+    section: Section
+    common: Common
+    kind: Kind
+    table: Table
+    address: int
+    type: RegisterType
+    big_endian_words: bool | None
+    big_endian_bytes: bool | None
+    scale: float
+    offset: float
+    every_ns: int
+    writable: bool
+
+
+class MqttSpec(NamedTuple):
+    section: Section
+    common: Common
+    topic: str | None
+    field: tuple[str, ...]
+    time_field: tuple[str, ...]
+    qos: int
+    scale: float
+    offset: float
+
+
+def read_defaults(root: Section) -> Defaults:
+    section = root.table("defaults")
+    if section is None:
+        return Defaults(NS_PER_S, (60 * NS_PER_S,), None)
+    defaults = Defaults(
+        every_ns=section.get("every", EVERY, NS_PER_S),
+        windows_ns=section.get("windows", WINDOWS, (60 * NS_PER_S,)),
+        stale_after_ns=section.get("stale_after", STALE_AFTER, None),
+    )
+    section.finish()
+    return defaults
+
+
+def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
+    remedy = 'write register = "holding 100" (table and address from 0) or "40101"'
+    place = section.require("register", register, Register(Table.HOLDING, 0), remedy)
+    is_bit = place.table in BIT_TABLES
+    register_type = section.get("type", REGISTER_TYPE, RegisterType.BOOL if is_bit else RegisterType.UINT16)
+    scale, offset = _read_scaling(section)
+    every_ns = section.get("every", EVERY, defaults.every_ns)
+    writable = section.get("write", flag, False)
+    if section.is_sound("register", "type"):
+        _check_register(section, place.table, register_type, writable)
+    is_whole = register_type not in FLOATS and scale == 1.0 and offset == 0.0
+    stale_default_ns = max(STALE_AFTER_PERIODS * every_ns, defaults.stale_after_ns or STALE_AFTER_FLOOR_NS)
+    common = _read_common(section, defaults, stale_default_ns)
+    if common.stale_after_ns <= every_ns and section.is_sound("every", "stale_after"):
+        section.wrong(
+            "stale_after",
+            f"would make the value stale before it is read again, every {show_duration(every_ns)}; "
+            f'write "{show_duration(STALE_AFTER_PERIODS * every_ns)}"',
+        )
+    spec = ModbusSpec(
+        section=section,
+        common=common,
+        kind=(Kind.I64 if register_type in SIGNED else Kind.U64) if is_whole else Kind.F64,
+        table=place.table,
+        address=place.address,
+        type=register_type,
+        big_endian_words=read_order(section, "word_order", None),
+        big_endian_bytes=read_order(section, "byte_order", None),
+        scale=scale,
+        offset=offset,
+        every_ns=every_ns,
+        writable=writable,
+    )
+    section.finish(MODBUS_ELSEWHERE)
+    return spec
+
+
+def _check_register(section: Section, table: Table, register_type: RegisterType, writable: bool) -> None:
+    if table in BIT_TABLES and register_type is not RegisterType.BOOL:
+        section.wrong("type", f'a {table} is one bit; write type = "bool", or leave it out')
+    if table not in BIT_TABLES and register_type is RegisterType.BOOL:
+        section.wrong("type", 'single bits of registers cannot be read yet; write type = "uint16"')
+    if writable and table not in WRITABLE_TABLES:
+        section.wrong("write", f'Modbus cannot write to {table}; write a "holding" or "coil" register, or take it out')
+
+
+def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
+    scale, offset = _read_scaling(section)
+    spec = MqttSpec(
+        section=section,
+        common=_read_common(section, defaults, defaults.stale_after_ns or STALE_AFTER_MQTT_NS),
+        topic=section.get("topic", topic, None),
+        field=section.get("field", field_path, ()),
+        time_field=section.get("time_field", field_path, ()),
+        qos=section.get("qos", QOS, 0),
+        scale=scale,
+        offset=offset,
+    )
+    section.finish(MQTT_ELSEWHERE)
+    return spec
+
+
+def read_order(section: Section, key: str, default: bool | None) -> bool | None:
+    """Whether the bigger end comes first."""
+    return section.get(key, _is_big, default)
+
+
+def _is_big(value: object) -> bool:
+    return ORDER(value) is Order.BIG
+
+
+def _read_scaling(section: Section) -> tuple[float, float]:
+    scale = section.get("scale", number, 1.0)
+    if scale == 0.0:
+        section.wrong("scale", "would make every value 0; write a number other than 0")
+        scale = 1.0
+    return scale, section.get("offset", number, 0.0)
+
+
+def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> Common:
+    alarm_low = alarm_high = alarm_score = valid_low = valid_high = None
+    alarm = section.table("alarm")
+    if alarm is not None:
+        alarm_low, alarm_high = read_bounds(alarm, "low", "high")
+        alarm_score = alarm.get("score", positive, None)
+        alarm.finish()
+    valid = section.table("valid")
+    if valid is not None:
+        valid_low, valid_high = read_bounds(valid, "low", "high")
+        valid.finish()
+    return Common(
+        unit=section.get("unit", label, ""),
+        windows_ns=section.get("windows", WINDOWS, defaults.windows_ns),
+        stale_after_ns=section.get("stale_after", STALE_AFTER, stale_after_ns),
+        alarm_low=alarm_low,
+        alarm_high=alarm_high,
+        alarm_score=alarm_score,
+        valid_low=valid_low,
+        valid_high=valid_high,
+        scada=section.get("scada", flag, True),
+    )
+
+
+def read_bounds(section: Section, low_key: str, high_key: str) -> tuple[float | None, float | None]:
+    """Two optional bounds, the lower below the higher."""
+    low = section.get(low_key, number, None)
+    high = section.get(high_key, number, None)
+    if low is not None and high is not None and low >= high:
+        section.wrong(low_key, f"{low:g} is not below {high_key} = {high:g}; write the smaller number as {low_key}")
+    return low, high
+
+
+def bind_modbus(
+    spec: ModbusSpec, device: str, tag: str, *, unit: int, shift: int, big_words: bool, big_bytes: bool
+) -> Tag:
+    """`shift` is added to the address (`register_stride`)."""
+    address = spec.address + shift
+    last = address + WIDTHS[spec.type] - 1
+    if last >= REGISTERS and spec.section.is_sound("register"):
+        spec.section.wrong(
+            "register", f"reaches address {last} in device {device}; the last one is {REGISTERS - 1}, write a lower one"
+        )
+    words, octets = spec.big_endian_words, spec.big_endian_bytes
+    point = ModbusPoint(
+        unit=unit,
+        table=spec.table,
+        address=address,
+        type=spec.type,
+        big_endian_words=big_words if words is None else words,
+        big_endian_bytes=big_bytes if octets is None else octets,
+        scale=spec.scale,
+        offset=spec.offset,
+        every_ns=spec.every_ns,
+        writable=spec.writable,
+    )
+    return _tag(device, tag, point, spec.kind, spec.common)
+
+
+def bind_mqtt(spec: MqttSpec, device: str, tag: str, device_topic: str | None) -> Tag:
+    """`device_topic` is the device's template with everything filled in but the tag."""
+    found = spec.topic if spec.topic is not None else device_topic
+    if found is None:
+        if spec.section.is_sound("topic"):
+            spec.section.wrong("topic", 'is missing; write it here, or topic = "plant/{device}/{tag}" for the device')
+        found = "nowhere"
+    point = MqttPoint(
+        topic=found.replace("{tag}", tag),
+        field=spec.field,
+        time_field=spec.time_field,
+        qos=spec.qos,
+        scale=spec.scale,
+        offset=spec.offset,
+    )
+    return _tag(device, tag, point, Kind.F64, spec.common)
+
+
+def _tag(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, common: Common) -> Tag:
+    return Tag(
+        name=f"{device}.{tag}",
+        device=device,
+        point=point,
+        kind=kind,
+        unit=common.unit,
+        windows_ns=common.windows_ns,
+        stale_after_ns=common.stale_after_ns,
+        alarm_low=common.alarm_low,
+        alarm_high=common.alarm_high,
+        alarm_score=common.alarm_score,
+        valid_low=common.valid_low,
+        valid_high=common.valid_high,
+        scada=common.scada,
+    )

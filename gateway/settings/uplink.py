@@ -1,0 +1,63 @@
+"""The uplink: where records go, which, and how much may wait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.core import limits
+from gateway.core.record import Stream
+from gateway.core.types import NS_PER_S
+from gateway.settings.addresses import topic
+from gateway.settings.instances import has_name
+from gateway.settings.links import LINK_ELSEWHERE, read_broker
+from gateway.settings.schema import Uplink
+from gateway.settings.section import Section
+from gateway.settings.units import array_of, choice, duration, per_second, show_duration, size
+
+PERIOD = duration(limits.GRID_NS, 24 * 3_600 * NS_PER_S)
+STREAMS = array_of(choice(Stream), '["events", "aggregates"]', len(Stream), count_min=1)
+BUFFER = size(10**6, 10**12)
+DRAIN = per_second(1, 100_000)
+ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
+
+DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES)
+DEFAULT_TOPIC = "fieldgate/{gateway}/{stream}"
+
+
+def read_uplink(root: Section, gateway_id: str, directory: Path) -> Uplink | None:
+    found = None
+    for name, section in root.tables("uplink"):
+        if found is not None:
+            section.wrong_here(f'is a second uplink beside "{found.name}"; this release has one, take it out')
+        elif has_name(name, section):
+            section.variables = {"gateway": gateway_id, "stream": "{stream}"}
+            found = _read(section, name, gateway_id, directory)
+    return found
+
+
+def _read(section: Section, name: str, gateway_id: str, directory: Path) -> Uplink:
+    if not section.has("mqtt"):
+        section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883"')
+    uplink = Uplink(
+        name=name,
+        broker=read_broker(section, f"{gateway_id}-uplink-{name}", directory),
+        topic=section.get("topic", topic, DEFAULT_TOPIC.replace("{gateway}", gateway_id)),
+        streams=tuple(section.get("streams", STREAMS, DEFAULT_STREAMS)),
+        aggregates_every_ns=_period(section, "aggregates_every", 10 * NS_PER_S),
+        samples_every_ns=_period(section, "samples_every", NS_PER_S),
+        buffer_bytes_max=section.get("buffer", BUFFER, 2 * 10**9),
+        drain_records_per_s=section.get("drain", DRAIN, 50),
+        acknowledge_timeout_ns=section.get("acknowledge_timeout", ACKNOWLEDGE_TIMEOUT, 10 * NS_PER_S),
+    )
+    section.finish(LINK_ELSEWHERE)
+    return uplink
+
+
+def _period(section: Section, key: str, default_ns: int) -> int:
+    """Records are cut on the engine's grid."""
+    found_ns = section.get(key, PERIOD, default_ns)
+    if found_ns % limits.GRID_NS:
+        grid = show_duration(limits.GRID_NS)
+        below = show_duration(found_ns - found_ns % limits.GRID_NS)
+        section.wrong(key, f'{show_duration(found_ns)} is not a multiple of {grid}; write "{below}", for example')
+    return found_ns

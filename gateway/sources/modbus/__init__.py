@@ -1,0 +1,5 @@
+"""Modbus TCP links: `source` polls one, `session` is the connection under it."""
+
+from gateway.sources.modbus.source import METRICS, ModbusTcpSource
+
+__all__ = ["METRICS", "ModbusTcpSource"]

@@ -1,0 +1,153 @@
+"""The connection under a link: bytes in and out, one timer, and why it ended.
+
+All work is done in callbacks of the loop: a reply is taken and the next request sent in the same callback, one timer
+covers everything that is due, and no task is woken per request. An error inside a callback comes out of `closed`, so
+that it reaches the owner of the source and not just the loop's handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Protocol, cast
+
+import numpy as np
+
+from gateway.core.ports import Clock
+from gateway.core.types import NS_PER_MS
+from gateway.protocol.modbus.decode import Bytes
+from gateway.protocol.modbus.frames import ProtocolError, Reply, ResponseFramer
+from gateway.protocol.modbus.polling import Transaction
+
+
+class LinkSilentError(Exception):
+    """Nothing has come back for so long that the connection itself is in doubt."""
+
+
+class Conversation(Protocol):
+    """What is said over the connection."""
+
+    now_ns: Clock
+    protocol_errors: int
+
+    def connected(self, now_ns: int) -> None: ...
+
+    def next_request(self, now_ns: int) -> Transaction | None: ...
+
+    def replied(self, reply: Reply, buffer: bytearray, data: Bytes, now_ns: int) -> None: ...
+
+    def expire(self, now_ns: int) -> None:
+        """Raises LinkSilentError."""
+        ...
+
+    def wake_ns(self, now_ns: int) -> int: ...
+
+
+class _Report:
+    """Brings what goes wrong inside a callback to the awaited future, and so to the owner of `run`."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if error is not None:
+            self._session.fail(error)
+        return error is not None
+
+
+class Session(asyncio.BufferedProtocol):
+    """One connection, from made to lost. `closed` holds why it ended."""
+
+    def __init__(self, conversation: Conversation, loop: asyncio.AbstractEventLoop) -> None:
+        self._conversation = conversation
+        self._loop = loop
+        self._report = _Report(self)
+        self._framer = ResponseFramer()
+        self._data = np.frombuffer(self._framer.buffer, np.uint8)
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+        self.closed: asyncio.Future[str] = loop.create_future()
+
+    # From the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is not registered as one
+        with self._report:
+            self._conversation.connected(self._now_ns())
+            self._turn()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._framer.free()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        with self._report:
+            self._framer.received(nbytes)
+            now_ns = self._now_ns()
+            try:
+                while (reply := self._framer.next_reply()) is not None:
+                    self._conversation.replied(reply, self._framer.buffer, self._data, now_ns)
+            except ProtocolError as error:
+                self._conversation.protocol_errors += 1
+                self._close(f"sends what is not Modbus TCP ({error}): check host, port and the device's protocol")
+                return
+            self._turn()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        reason = "closed the connection" if exc is None else f"connection lost ({exc})"
+        self._close(f"{reason}: check the device, and how many connections it allows")
+
+    # Inside
+
+    def _now_ns(self) -> int:
+        return self._conversation.now_ns()
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        with self._report:
+            try:
+                self._conversation.expire(self._now_ns())
+            except LinkSilentError as error:
+                self._close(f"{error}: check the path to the device, and whether it still knows this connection")
+            self._turn()
+
+    def _turn(self) -> None:
+        """Send all that may go now, and set the timer for what comes next."""
+        transport = self._transport
+        if transport is None:
+            return
+        now_ns = self._now_ns()
+        while (transaction := self._conversation.next_request(now_ns)) is not None:
+            transport.write(transaction.poll.block.request.stamped(transaction.id))
+        wake_ns = self._conversation.wake_ns(now_ns)
+        if self._timer is not None:
+            if self._timer_ns <= wake_ns:
+                return
+            self._timer.cancel()
+        # Whole milliseconds, rounded up: a timer of the loop is no finer, and one that fires early fires twice.
+        self._timer_ns = wake_ns
+        self._timer = self._loop.call_later(max(0, -((now_ns - wake_ns) // NS_PER_MS)) / 1000, self._on_timer)
+
+    def _close(self, reason: str) -> None:
+        """Idempotent: the first reason stands."""
+        self.abort()
+        if not self.closed.done():
+            self.closed.set_result(reason)
+
+    def fail(self, error: BaseException) -> None:
+        self.abort()
+        if not self.closed.done():
+            self.closed.set_exception(error)
+
+    def abort(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None

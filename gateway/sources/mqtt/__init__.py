@@ -1,0 +1,5 @@
+"""MQTT ingest: one source a broker session."""
+
+from gateway.sources.mqtt.source import METRICS, MqttSource
+
+__all__ = ["METRICS", "MqttSource"]

@@ -1,0 +1,237 @@
+"""One TCP connection to a broker: bytes to `Ingest` and back, and the words for what can go wrong with it.
+
+Back-pressure: past its lane's mark the session stops reading, so that TCP holds the broker up; nothing is decoded
+that would not fit. While paused it cannot hear the broker, and is not to be judged by its silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import Any, Final, TypeVar, cast
+
+from gateway.core.events import Emit
+from gateway.core.inbox import Lane
+from gateway.core.ports import Clock
+from gateway.protocol.mqtt import codec
+from gateway.protocol.mqtt.codes import ProtocolError, reason_text
+from gateway.protocol.mqtt.ingest import Ingest, Step
+from gateway.settings.schema import BrokerAddress
+
+CONNECT_TIMEOUT_S: Final = 10.0
+REPLY_TIMEOUT_S: Final = 10.0
+PAUSE_POLL_S: Final = 0.005
+
+Reply = TypeVar("Reply", codec.Connack, codec.Suback)
+
+
+class LinkError(Exception):
+    """The connection cannot be made or cannot go on; the text says why, and what to check."""
+
+
+def explain(error: BaseException, broker: BrokerAddress) -> str:
+    """What went wrong with the connection, in words for whoever is on call."""
+    where = f"{broker.host}:{broker.port}"
+    match error:
+        case LinkError():
+            return str(error)
+        case ProtocolError():
+            return f"{where} does not keep to MQTT: it sent {error}; check that an MQTT broker listens there"
+        case ConnectionRefusedError():
+            return f"nothing listens on {where}; check that the broker runs, and host and port"
+        case socket.gaierror():
+            return f"the name {broker.host!r} cannot be resolved; check host and the DNS of this machine"
+        case ssl.SSLCertVerificationError():
+            return f"the certificate of {where} is not trusted ({error.verify_message}); check ca_file and host"
+        case ssl.SSLError():
+            return f"TLS with {where} failed ({error.reason}); check that this port speaks TLS"
+        case TimeoutError():
+            return f"{where} does not answer within {CONNECT_TIMEOUT_S:.0f} s; check network and firewall"
+        case OSError() if error.filename is not None:
+            return f"{error.filename} cannot be read ({error.strerror}); check the path and its permissions"
+        case _:
+            return f"the connection to {where} failed ({error}); check the network and the broker's log"
+
+
+class Session(asyncio.BufferedProtocol):
+    """The protocol of one connection; the futures are done when their packet, or the end, has come."""
+
+    def __init__(
+        self, *, ingest: Ingest, lane: Lane, version: int, now_ns: Clock, wall_offset_ns: Clock, emit: Emit
+    ) -> None:
+        self._ingest = ingest
+        self._lane = lane
+        self._version = version
+        self._now_ns = now_ns
+        self._wall_offset_ns = wall_offset_ns
+        self._emit = emit
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._is_writable = True
+        self._timer: asyncio.Handle | None = None
+        self._packet_id = 0
+        self._strangers: set[bytes] = set()
+        self._paused_since_ns: int | None = None
+        self.paused_ns = 0
+        self.heard_s = self._loop.time()
+        self.connack: asyncio.Future[codec.Connack] = self._loop.create_future()
+        self.subacks: dict[int, asyncio.Future[codec.Suback]] = {}
+        self.closed: asyncio.Future[BaseException] = self._loop.create_future()
+        """Done, with the reason, when the connection is over."""
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._ingest.free_space()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.closed.done():
+            return
+        self.heard_s = self._loop.time()
+        self._ingest.received(nbytes, self._now_ns())
+        if self._timer is None:
+            self._pump()
+
+    def pause_writing(self) -> None:
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        self._is_writable = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc or LinkError("the broker closed the connection; see its log"))
+
+    # What the source calls.
+
+    def send(self, packet: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(packet)
+
+    def next_packet_id(self) -> int:
+        self._packet_id = self._packet_id % 65_535 + 1
+        return self._packet_id
+
+    @property
+    def is_paused(self) -> bool:
+        return self._timer is not None
+
+    def paused_ns_until(self, now_ns: int) -> int:
+        since_ns = self._paused_since_ns
+        return self.paused_ns + (now_ns - since_ns if since_ns is not None else 0)
+
+    async def close(self, politely: bool) -> None:
+        """The end of the connection; returns when it is closed."""
+        if self._transport is None:
+            return
+        if politely:
+            self.send(codec.DISCONNECT)
+            self._transport.close()
+            await asyncio.wait({self.closed}, timeout=1.0)
+        self._transport.abort()
+        self._end(LinkError("closed by the gateway"))
+
+    # The inner works.
+
+    def _end(self, reason: BaseException) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._count_pause(False)
+        if not self.closed.done():
+            self.closed.set_result(reason)
+
+    def _pump(self) -> None:
+        """Take in what has arrived; when there is more than fits, stop reading and come back."""
+        if self.closed.done():
+            return
+        step = self._ingest.step(self._lane, self._wall_offset_ns())
+        self.send(step.acks)
+        self._act_on(step)
+        if self._must_wait or step.is_full:
+            self._hold(self._must_wait)
+        elif self._timer is not None:
+            self._timer = None
+            self._count_pause(False)
+            self.heard_s = self._loop.time()
+            self._reading(True)
+
+    @property
+    def _must_wait(self) -> bool:
+        return self._lane.is_past_mark or not self._is_writable
+
+    def _hold(self, for_room: bool) -> None:
+        if self.closed.done():
+            return
+        if self._timer is None:
+            self._reading(False)
+        self._count_pause(for_room)
+        self._timer = self._loop.call_later(PAUSE_POLL_S if for_room else 0.0, self._come_back)
+
+    def _come_back(self) -> None:
+        if self._must_wait:
+            self._hold(True)
+        else:
+            self._pump()
+
+    def _reading(self, wanted: bool) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _count_pause(self, is_paused: bool) -> None:
+        now_ns = self._now_ns()
+        if self._paused_since_ns is not None:
+            self.paused_ns += now_ns - self._paused_since_ns
+        self._paused_since_ns = now_ns if is_paused else None
+
+    def _act_on(self, step: Step) -> None:
+        for event in step.events:
+            self._emit(event)
+        self._give_back(step.strangers)
+        try:
+            for first, body in step.control:
+                self._on_packet(codec.parse(first, body, self._version))
+            if step.error is not None:
+                raise ProtocolError(step.error)
+        except ProtocolError as error:
+            self._end(error)
+
+    def _give_back(self, topics: list[bytes]) -> None:
+        """Unsubscribe from what a kept session of an earlier configuration still brings."""
+        unknown = [topic for topic in dict.fromkeys(topics) if topic not in self._strangers]
+        if unknown:
+            self._strangers.update(unknown)
+            self.send(codec.encode_unsubscribe(self.next_packet_id(), unknown, self._version))
+
+    def _on_packet(self, packet: codec.Packet) -> None:
+        match packet:
+            case codec.Connack():
+                if not self.connack.done():
+                    self.connack.set_result(packet)
+            case codec.Suback():
+                waiting = self.subacks.pop(packet.packet_id, None)
+                if waiting is None:
+                    raise ProtocolError(f"a SUBACK of packet identifier {packet.packet_id}, which was not asked for")
+                waiting.set_result(packet)
+            case codec.Unsuback():
+                pass
+            case codec.Disconnect():
+                said = f" ({packet.reason})" if packet.reason else ""
+                self._end(LinkError(f"the broker disconnected: {reason_text(packet.code)}{said}"))
+
+
+async def reply(session: Session, waiting: asyncio.Future[Reply], to: str) -> Reply:
+    """The broker's answer. Raises why there is none."""
+    either: set[asyncio.Future[Any]] = {waiting, session.closed}
+    await asyncio.wait(either, timeout=REPLY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+    if waiting.done():
+        return waiting.result()
+    if session.closed.done():
+        raise session.closed.result()
+    raise LinkError(f"the broker does not answer a {to} within {REPLY_TIMEOUT_S:.0f} s; see its log")

@@ -1,0 +1,277 @@
+"""One session with an MQTT broker: keeps it up, keeps it honest, and lets `Ingest` do the work on its bytes.
+
+A connection is refused, up, or down; the source tries for ever, with back-off. Each change is one event, and going
+down marks every tag of the link as not connected, once.
+
+The broker keeps the session (its queue for us) only when every tag of QoS 1 or 2 names a time field: without one, an
+old message that was kept for us could not be told from a fresh one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+
+from gateway.core.backoff import Backoff
+from gateway.core.events import Emit, Event, Severity
+from gateway.core.inbox import Lane
+from gateway.core.ports import Clock
+from gateway.core.readings import HistogramReading, Reading
+from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
+from gateway.protocol.mqtt import codec
+from gateway.protocol.mqtt.codes import FAILURE_MIN, V5, V311, ProtocolError, connack_text, reason_text
+from gateway.protocol.mqtt.ingest import Ingest
+from gateway.protocol.mqtt.table import Feed, Topic
+from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttVersion, Tag
+from gateway.sources.mqtt.session import CONNECT_TIMEOUT_S, PAUSE_POLL_S, LinkError, Session, explain, reply
+
+STEADY_S: Final = 10.0
+"""A connection that held this long was a good one: the next back-off starts small again."""
+SUBSCRIBE_TOPICS_MAX: Final = 64
+"""Topics of one SUBSCRIBE."""
+SESSION_EXPIRY_S: Final = 3_600
+"""How long a broker of MQTT 5 keeps the session: payload times are not believed beyond an hour either."""
+RECEIVE_MAXIMUM: Final = 1_024
+BACKOFF_BASE_NS: Final = 200 * NS_PER_MS
+BACKOFF_CAP_NS: Final = 30 * NS_PER_S
+
+METRICS: Final[tuple[tuple[str, str, str], ...]] = (
+    ("fieldgate_mqtt_messages_total", "counter", "Messages received from the broker."),
+    ("fieldgate_mqtt_fast_messages_total", "counter", "Messages decoded on the fast path."),
+    ("fieldgate_mqtt_slow_messages_total", "counter", "Messages that needed the slow path."),
+    ("fieldgate_mqtt_samples_total", "counter", "Samples put into the lane."),
+    ("fieldgate_mqtt_received_bytes_total", "counter", "Bytes received from the broker."),
+    ("fieldgate_mqtt_unusable_messages_total", "counter", "Messages with at least one wanted value that is unusable."),
+    ("fieldgate_mqtt_unknown_topic_messages_total", "counter", "Messages of topics that no tag names."),
+    ("fieldgate_mqtt_duplicate_messages_total", "counter", "QoS 2 messages received again before their release."),
+    ("fieldgate_mqtt_times_refused_total", "counter", "Messages whose own time was too far from their arrival."),
+    ("fieldgate_mqtt_reconnects_total", "counter", "Connections made after the first one."),
+    ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
+    ("fieldgate_mqtt_paused_seconds_total", "counter", "Time for which reading was held back for want of room."),
+)
+
+
+class MqttSource:
+    """The tags of one MQTT link. `tags` are pairs of row and tag; wall time is engine time plus `wall_offset_ns()`."""
+
+    def __init__(
+        self,
+        *,
+        link: MqttLink,
+        tags: Sequence[tuple[int, Tag]],
+        lane: Lane,
+        now_ns: Clock,
+        wall_offset_ns: Callable[[], int],
+        emit: Emit,
+    ) -> None:
+        self.name = link.name
+        self._broker = link.broker
+        self._version = V5 if link.broker.version is MqttVersion.V5 else V311
+        self._lane = lane
+        self._now_ns = now_ns
+        self._wall_offset_ns = wall_offset_ns
+        self._emit = emit
+        feeds = [_feed(row, tag) for row, tag in tags]
+        self._rows = np.array([feed.row for feed in feeds], np.int32)
+        self._keeps_session = _keeps_session(feeds)
+        self._ingest = Ingest(feeds, self._version)
+        assert lane.capacity >= 4 * self._ingest.samples_per_message_max
+        self._backoff = Backoff(BACKOFF_BASE_NS, BACKOFF_CAP_NS)
+        self._session: Session | None = None
+        self._is_up = False
+        self._connections = 0
+        self._paused_ns = 0
+        self._down_reason = ""
+        self._refused: dict[str, str] = {}
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            started_s = asyncio.get_running_loop().time()
+            try:
+                reason = await self._one_connection()
+            except (LinkError, ProtocolError, OSError) as error:
+                reason = error
+            was_steady = self._is_up and asyncio.get_running_loop().time() - started_s > STEADY_S
+            failures = 1 if was_steady else failures + 1
+            await self._go_down(explain(reason, self._broker))
+            delay_ns = self._backoff.delay_ns(failures, crc32(self.name.encode()))
+            await asyncio.sleep(delay_ns / NS_PER_S)
+
+    def readings(self) -> Iterator[Reading | HistogramReading]:
+        labels = (("link", self.name),)
+        ingest, session = self._ingest, self._session
+        paused_ns = self._paused_ns + (session.paused_ns_until(self._now_ns()) if session is not None else 0)
+        values = (
+            ingest.messages,
+            ingest.fast_messages,
+            ingest.slow_messages,
+            ingest.samples,
+            ingest.received_bytes,
+            ingest.unusable_messages,
+            ingest.unknown_topic_messages,
+            ingest.duplicate_messages,
+            ingest.times_refused,
+            max(0, self._connections - 1),
+            int(self._is_up),
+            paused_ns / NS_PER_S,
+        )
+        for (name, _, _), value in zip(METRICS, values, strict=True):
+            yield Reading(name, value, labels)
+
+    async def _one_connection(self) -> BaseException:
+        """Connect, subscribe, and stay until the connection is over; returns or raises why."""
+        loop = asyncio.get_running_loop()
+        self._ingest.begin_connection()
+        session = Session(
+            ingest=self._ingest,
+            lane=self._lane,
+            version=self._version,
+            now_ns=self._now_ns,
+            wall_offset_ns=self._wall_offset_ns,
+            emit=self._emit,
+        )
+        politely = True
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await loop.create_connection(
+                    lambda: session, self._broker.host, self._broker.port, ssl=_tls(self._broker)
+                )  # fmt: skip
+                self._session = session
+                connack = await self._greet(session)
+            await self._subscribe(session)
+            self._go_up()
+            await self._stay(session, connack)
+            return session.closed.result()
+        except (LinkError, ProtocolError, OSError):
+            politely = False
+            raise
+        finally:
+            await session.close(politely and not session.closed.done())
+            self._session = None
+            self._paused_ns += session.paused_ns
+
+    async def _greet(self, session: Session) -> codec.Connack:
+        broker = self._broker
+        password = None
+        if broker.password_file is not None:
+            password = broker.password_file.read_bytes().rstrip(b"\r\n")
+        session.send(
+            codec.encode_connect(
+                version=self._version,
+                client_id=broker.client_id,
+                clean_start=not self._keeps_session,
+                keep_alive_s=broker.keep_alive_s,
+                username=broker.username,
+                password=password,
+                session_expiry_s=SESSION_EXPIRY_S if self._keeps_session else 0,
+                receive_maximum=RECEIVE_MAXIMUM,
+            )
+        )
+        connack = await reply(session, session.connack, "CONNECT")
+        if connack.code:
+            said = f" ({connack.reason})" if connack.reason else ""
+            raise LinkError(f"the broker refused the connection: {connack_text(connack.code, self._version)}{said}")
+        if not connack.session_present:
+            self._ingest.begin_session()
+        return connack
+
+    async def _subscribe(self, session: Session) -> None:
+        refused: dict[str, str] = {}
+        topics = self._ingest.topics
+        for first in range(0, len(topics), SUBSCRIBE_TOPICS_MAX):
+            chunk = topics[first : first + SUBSCRIBE_TOPICS_MAX]
+            packet_id = session.next_packet_id()
+            waiting = session.subacks[packet_id] = asyncio.get_running_loop().create_future()
+            wanted = [(topic.name, topic.qos) for topic in chunk]
+            session.send(codec.encode_subscribe(packet_id, wanted, self._version))
+            suback = await reply(session, waiting, "SUBSCRIBE")
+            if len(suback.codes) != len(chunk):
+                raise ProtocolError(f"a SUBACK of {len(suback.codes)} codes for {len(chunk)} topics")
+            for topic, code in zip(chunk, suback.codes, strict=True):
+                if code >= FAILURE_MIN:
+                    refused[topic.name] = reason_text(code)
+                    await self._refuse(topic, refused[topic.name])
+        self._refused = refused
+
+    async def _refuse(self, topic: Topic, why: str) -> None:
+        rows = np.array([feed.row for feed in topic.feeds], np.int32)
+        await self._mark(rows, Quality.BAD_CONFIG)
+        if self._refused.get(topic.name) != why:
+            message = f"the broker refuses topic {topic.name!r}: {why}; check the broker's access rules for this client"
+            self._say(Severity.ERROR, "topic.refused", message)
+
+    async def _stay(self, session: Session, connack: codec.Connack) -> None:
+        """Until the connection is over: ping, and give a broker up that has gone silent."""
+        given_s = connack.server_keep_alive_s
+        keep_alive_s = self._broker.keep_alive_s if given_s is None else given_s
+        loop = asyncio.get_running_loop()
+        while not session.closed.done():
+            await asyncio.wait({session.closed}, timeout=keep_alive_s / 2 if keep_alive_s else None)
+            session.send(codec.PINGREQ)
+            if keep_alive_s and not session.is_paused and loop.time() - session.heard_s > keep_alive_s:
+                raise LinkError(f"the broker has been silent for {keep_alive_s} s in spite of pings; check the network")
+
+    def _go_up(self) -> None:
+        self._is_up = True
+        self._down_reason = ""
+        self._connections += 1
+        count = len(self._ingest.topics)
+        message = f"connected to {self._broker.host}:{self._broker.port} as {self._broker.client_id!r}, {count} topics"
+        self._say(Severity.NOTICE, "link.up", message)
+
+    async def _go_down(self, reason: str) -> None:
+        is_change = self._is_up or not self._down_reason
+        if reason != self._down_reason:
+            self._say(Severity.WARNING, "link.down", reason)
+        self._is_up = False
+        self._down_reason = reason
+        if is_change:
+            await self._mark(self._rows, Quality.BAD_NOT_CONNECTED)
+
+    async def _mark(self, rows: np.ndarray[tuple[int], np.dtype[np.int32]], quality: Quality) -> None:
+        """One sample of this quality for each row, as the lane has room."""
+        samples: Samples = np.zeros(len(rows), SAMPLE)
+        samples["row"] = rows
+        samples["quality"] = quality
+        samples["source_ns"] = samples["arrival_ns"] = self._now_ns()
+        while len(samples):
+            fits = self._lane.append(samples[: self._lane.room])
+            samples = samples[fits:]
+            if len(samples):
+                await asyncio.sleep(PAUSE_POLL_S)
+
+    def _say(self, severity: Severity, kind: str, message: str) -> None:
+        self._emit(Event(self._now_ns(), severity, kind, self.name, message))
+
+
+def _feed(row: int, tag: Tag) -> Feed:
+    point = tag.point
+    assert isinstance(point, MqttPoint)
+    return Feed(
+        topic=point.topic,
+        row=row,
+        device=tag.device,
+        kind=tag.kind,
+        field=point.field,
+        time_field=point.time_field,
+        qos=point.qos,
+        scale=point.scale,
+        offset=point.offset,
+    )
+
+
+def _keeps_session(feeds: Sequence[Feed]) -> bool:
+    assured = [feed for feed in feeds if feed.qos]
+    return bool(assured) and all(feed.time_field for feed in assured)
+
+
+def _tls(broker: BrokerAddress) -> ssl.SSLContext | None:
+    if not broker.tls:
+        return None
+    return ssl.create_default_context(cafile=broker.ca_file)

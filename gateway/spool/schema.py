@@ -1,0 +1,89 @@
+"""The spool's tables, and how an older file becomes a present one.
+
+`PRAGMA user_version` counts the migrations that a file has seen; each runs in one transaction with its number. A
+file from a newer fieldgate is refused, never guessed at.
+
+    meta          key/value: engine time, boot id and what else must survive
+    streams       next_segment: segments of a stream are numbered without a hole
+    segments      state open or closed; next_sequence; length once closed
+    records       what waits: identity, priority, times, body (zstd). `id` is the order of storing
+    ledger        what was dropped; announced_* name the loss report that carries a line, null until there is one
+    dead_letters  what the other end refused for ever, bounded
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sqlite_utils import Database
+
+from gateway.core.record import Stream
+from gateway.core.segments import first_segment
+
+Migration: TypeAlias = Callable[[Any, int], None]
+
+
+class StoreRefused(Exception):
+    """The file cannot be used as it is; somebody must look at it."""
+
+
+def _create(db: Any, epoch: int) -> None:
+    db["meta"].create({"key": str, "value": str}, pk="key", not_null={"value"})
+    db["streams"].create({"stream": str, "next_segment": int}, pk="stream", not_null={"next_segment"})
+    db["streams"].insert_all({"stream": stream.value, "next_segment": first_segment(epoch)} for stream in Stream)
+    db["segments"].create(
+        {"stream": str, "segment": int, "state": str, "next_sequence": int, "length": int},
+        pk=("stream", "segment"),
+        not_null={"state", "next_sequence"},
+    )
+    times = {"first_ns": int, "last_ns": int, "samples": int}
+    identity = {"stream": str, "segment": int, "sequence": int}
+    db["records"].create(
+        {"id": int, **identity, "priority": int, **times, "bytes": int, "body": bytes},
+        pk="id",
+        not_null={*identity, *times, "priority", "bytes", "body"},
+    )
+    db["records"].create_index(["stream", "segment", "sequence"], unique=True)
+    db["records"].create_index(["priority"])
+    db["ledger"].create(
+        {
+            "id": int,
+            "stream": str,
+            "segment": int,
+            "from_sequence": int,
+            "to_sequence": int,
+            "records": int,
+            **times,
+            "reason": str,
+            "dropped_ns": int,
+            "announced_segment": int,
+            "announced_sequence": int,
+        },
+        pk="id",
+        not_null={"stream", "records", *times, "reason", "dropped_ns"},
+    )
+    db["ledger"].create_index(["announced_segment", "announced_sequence"])
+    db["dead_letters"].create(
+        {"id": int, **identity, **times, "reason": str, "rejected_ns": int, "body": bytes},
+        pk="id",
+        not_null={*identity, *times, "reason", "rejected_ns", "body"},
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create,)
+
+
+def migrate(db: Database, path: Path, epoch: int) -> None:
+    """Bring the file to the present schema; raises StoreRefused when it is from the future."""
+    (version,) = db.conn.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise StoreRefused(
+            f"{path}: written by a newer fieldgate (schema {version}, this one knows {len(MIGRATIONS)}); "
+            "install that version again, or move the file away to start with an empty spool"
+        )
+    for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+        with db.atomic():
+            migration(db, epoch)
+            db.conn.execute(f"PRAGMA user_version = {number}")

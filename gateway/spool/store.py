@@ -1,0 +1,402 @@
+"""The store: records wait here, under the identity they were given in the transaction that stored them.
+
+Owned by one thread. Every change is one SQLite transaction (WAL, synchronous=FULL): what a call returned survives a
+power cut, what it did not return never had an identity. Nothing about identities is kept in memory, so memory and
+file cannot disagree.
+
+A segment is open from its first record until it is closed. A closed one ends with a record that states its length
+and is given up when its last record is acknowledged. Opening a store closes what an earlier run left open: its
+outputs are not replayed, so a new run speaks in new segments. With `segments_max` segments of a stream waiting,
+a segment stays open instead.
+
+Over `bytes_max` the oldest records of the lowest priority present are dropped and written into the loss ledger in the
+same transaction. Segment ends are never dropped: they are small and few, and say how long what was dropped had been.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import zstandard
+from sqlite_utils import Database
+
+from gateway.core.limits import DEAD_LETTERS_MAX, SEGMENTS_MAX
+from gateway.core.record import PRIORITIES, Stream
+from gateway.core.segments import EPOCHS_MAX, Loss, LossReport, SegmentEnd, encode_body
+from gateway.spool import ledger
+from gateway.spool.schema import StoreRefused, migrate
+
+RECORD_OVERHEAD_BYTES: Final = 128
+"""What a record costs in the file beside its body: row, two indexes, its share of the page."""
+PRIORITY_SEGMENT_END: Final = -1
+ZSTD_LEVEL: Final = 3
+BUSY_TIMEOUT_MS: Final = 2_000
+WAL_BYTES_KEPT: Final = 16 * 1024 * 1024
+DROPPED_AT_ONCE: Final = 64
+SEGMENT_AFTER_ALL: Final = 2**62
+
+_UNAVAILABLE: Final[dict[int, tuple[str, str]]] = {
+    sqlite3.SQLITE_FULL: ("the disk is full", "free some space or lower the uplink's buffer"),
+    sqlite3.SQLITE_IOERR: ("the disk does not read or write", "look into the kernel's log"),
+    sqlite3.SQLITE_CANTOPEN: ("the file cannot be opened", "check that the state directory exists and is ours"),
+    sqlite3.SQLITE_READONLY: ("the file is read-only", "check the mount and the owner of the state directory"),
+    sqlite3.SQLITE_BUSY: ("another process holds the file", "stop the other process"),
+    sqlite3.SQLITE_NOMEM: ("out of memory", "give the service more memory"),
+}
+_RUINED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class StoreUnavailable(Exception):
+    """The transaction did not happen, and may be tried again."""
+
+
+class Key(NamedTuple):
+    """A record's identity within this gateway."""
+
+    stream: str
+    segment: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A record that has no identity yet; `body` is compressed."""
+
+    stream: Stream
+    first_ns: int
+    last_ns: int
+    samples: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as it waits; `body` is what was encoded, byte for byte."""
+
+    key: Key
+    body: bytes
+
+
+class Lane(Enum):
+    """Which records: those of open segments, or those of closed ones."""
+
+    LIVE = "live"
+    BACKLOG = "backlog"
+
+
+@dataclass(slots=True)
+class Totals:
+    """What is in the file now."""
+
+    records: int
+    bytes: int
+
+
+def draw_epoch() -> int:
+    return 1 + secrets.randbelow(EPOCHS_MAX - 1)
+
+
+def compress(body: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = error.sqlite_errorcode & 0xFF
+        if code in _RUINED:
+            raise StoreRefused(f"{path}: {error}; move the file away to start with an empty spool") from error
+        if code not in _UNAVAILABLE:
+            raise
+        reason, remedy = _UNAVAILABLE[code]
+        raise StoreUnavailable(f"{path}: {reason} ({error}); {remedy}") from error
+
+
+class Store:
+    """`counts` has what happened since the start, by (what, stream) and, for drops, (what, stream, reason)."""
+
+    def __init__(self, path: Path, *, bytes_max: int, segments_max: int = SEGMENTS_MAX, epoch: int | None = None):
+        self.path = path
+        self.bytes_max = bytes_max
+        self.segments_max = segments_max
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        with _translated(path):
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+            migrate(Database(self._connection), path, draw_epoch() if epoch is None else epoch)
+            held, held_bytes = self._connection.execute(
+                "SELECT count(*), coalesce(sum(bytes), 0) FROM records"
+            ).fetchone()
+        self.totals = Totals(held, held_bytes)
+        with self.transaction():
+            for stream in self._open_segments():
+                self._close_segment(stream)
+
+    def close(self) -> None:
+        with _translated(self.path):
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of what is done inside, or nothing. Calls of this store may be put together in one."""
+        if self._connection.in_transaction:
+            yield
+            return
+        totals, counts = (self.totals.records, self.totals.bytes), self.counts.copy()
+        with _translated(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # Some errors have rolled back already, and then this does nothing; memory goes back with the file.
+                self._connection.rollback()
+                self.totals, self.counts = Totals(*totals), counts
+                raise
+
+    # -- storing ------------------------------------------------------------------------------------------------
+
+    def append(self, records: Sequence[Encoded], now_ns: int) -> list[Key]:
+        """Store records, each under a new identity, in their order; makes room when they do not fit."""
+        with self.transaction():
+            keys = [self._insert(record, PRIORITIES[record.stream]) for record in records]
+            self._make_room(now_ns)
+        return keys
+
+    def _insert(self, record: Encoded, priority: int) -> Key:
+        key = self._next_identity(record.stream.value)
+        size = len(record.body) + RECORD_OVERHEAD_BYTES
+        self._connection.execute(
+            "INSERT INTO records (stream, segment, sequence, priority, first_ns, last_ns, samples, bytes, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*key, priority, record.first_ns, record.last_ns, record.samples, size, record.body),
+        )
+        self.totals.records += 1
+        self.totals.bytes += size
+        self.counts["produced", key.stream] += 1
+        return key
+
+    def _next_identity(self, stream: str) -> Key:
+        row = self._connection.execute(
+            "UPDATE segments SET next_sequence = next_sequence + 1 WHERE stream = ? AND state = 'open'"
+            " RETURNING segment, next_sequence - 1",
+            (stream,),
+        ).fetchall()
+        if row:
+            ((segment, sequence),) = row
+            return Key(stream, segment, sequence)
+        ((segment,),) = self._connection.execute(
+            "UPDATE streams SET next_segment = next_segment + 1 WHERE stream = ? RETURNING next_segment - 1", (stream,)
+        ).fetchall()
+        self._connection.execute(
+            "INSERT INTO segments (stream, segment, state, next_sequence) VALUES (?, ?, 'open', 2)", (stream, segment)
+        )
+        return Key(stream, segment, 1)
+
+    # -- segments -----------------------------------------------------------------------------------------------
+
+    def _open_segments(self) -> dict[str, int]:
+        return dict(self._connection.execute("SELECT stream, segment FROM segments WHERE state = 'open'"))
+
+    def segments(self) -> tuple[int, int]:
+        """How many are open, how many closed and waiting."""
+        with _translated(self.path):
+            states = dict(self._connection.execute("SELECT state, count(*) FROM segments GROUP BY state"))
+        return states.get("open", 0), states.get("closed", 0)
+
+    def close_waiting_segments(self) -> int:
+        """Close the open segments that have unacknowledged records, as far as `segments_max` permits."""
+        closed = 0
+        with self.transaction():
+            for stream, segment in self._open_segments().items():
+                waits = self._connection.execute(
+                    "SELECT 1 FROM records WHERE stream = ? AND segment = ? LIMIT 1", (stream, segment)
+                ).fetchone()
+                if waits:
+                    closed += self._close_segment(stream)
+        return closed
+
+    def _close_segment(self, stream: str) -> bool:
+        (waiting,) = self._connection.execute(
+            "SELECT count(*) FROM segments WHERE stream = ? AND state = 'closed'", (stream,)
+        ).fetchone()
+        if waiting >= self.segments_max:
+            self.counts["segments_kept_open", stream] += 1
+            return False
+        ((segment, length, last_ns),) = self._connection.execute(
+            "SELECT segment, next_sequence,"
+            " coalesce((SELECT max(last_ns) FROM records r WHERE r.stream = s.stream AND r.segment = s.segment), 0)"
+            " FROM segments s WHERE stream = ? AND state = 'open'",
+            (stream,),
+        ).fetchall()
+        end = Encoded(Stream(stream), last_ns, last_ns, 0, compress(encode_body(SegmentEnd(length))))
+        self._insert(end, PRIORITY_SEGMENT_END)
+        self._connection.execute(
+            "UPDATE segments SET state = 'closed', length = ? WHERE stream = ? AND segment = ?",
+            (length, stream, segment),
+        )
+        return True
+
+    def _forget_empty(self, segments: Iterable[tuple[str, int]]) -> None:
+        self._connection.executemany(
+            "DELETE FROM segments WHERE stream = ?1 AND segment = ?2 AND state = 'closed'"
+            " AND NOT EXISTS (SELECT 1 FROM records WHERE stream = ?1 AND segment = ?2)",
+            sorted(set(segments)),
+        )
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    def next_records(self, lane: Lane, after: dict[str, tuple[int, int]], limit: int) -> list[Stored]:
+        """The next to send behind `after`, which has (segment, sequence) by stream; urgent streams first."""
+        found: list[Stored] = []
+        decompressor = zstandard.ZstdDecompressor()
+        with _translated(self.path):
+            open_segments = self._open_segments()
+            for stream in sorted(PRIORITIES, key=PRIORITIES.__getitem__):
+                present = open_segments.get(stream, SEGMENT_AFTER_ALL)
+                if lane is Lane.LIVE:
+                    lower = max(after.get(stream, (0, 0)), (present, 0))
+                    upper = present + 1
+                else:
+                    lower, upper = after.get(stream, (0, 0)), present
+                rows = self._connection.execute(
+                    "SELECT segment, sequence, body FROM records WHERE stream = ? AND (segment, sequence) > (?, ?)"
+                    " AND segment < ? ORDER BY segment, sequence LIMIT ?",
+                    (stream, *lower, upper, limit - len(found)),
+                )
+                found += [Stored(Key(stream, row[0], row[1]), decompressor.decompress(row[2])) for row in rows]
+        return found
+
+    def acknowledge(self, keys: Iterable[Key]) -> None:
+        """They arrived: delete them, and forget segments that are closed and empty."""
+        with self.transaction():
+            gone = [key for key in keys if self._delete(key)]
+            for key in gone:
+                self.counts["acknowledged", key.stream] += 1
+                if key.stream == Stream.EVENTS:
+                    ledger.report_arrived(self._connection, key.segment, key.sequence)
+            self._forget_empty((key.stream, key.segment) for key in gone)
+
+    def reject(self, key: Key, reason: str, now_ns: int) -> None:
+        """The other end will never take it: to the dead letters, and into the ledger, for the receiver sees a gap."""
+        with self.transaction():
+            self._connection.execute(
+                "INSERT INTO dead_letters (stream, segment, sequence, first_ns, last_ns, samples, reason, rejected_ns,"
+                " body) SELECT stream, segment, sequence, first_ns, last_ns, samples, ?, ?, body FROM records"
+                " WHERE stream = ? AND segment = ? AND sequence = ?",
+                (reason, now_ns, *key),
+            )
+            deleted = self._connection.execute(
+                "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?", (DEAD_LETTERS_MAX,)
+            )
+            self.counts["dead_letters_deleted", key.stream] += deleted.rowcount
+            rows = self._connection.execute(
+                "SELECT id, stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
+                " WHERE stream = ? AND segment = ? AND sequence = ?",
+                key,
+            ).fetchall()
+            self.counts["rejected", key.stream] += len(rows)
+            self._drop(rows, "rejected", now_ns)
+
+    def _delete(self, key: Key) -> bool:
+        deleted = self._connection.execute(
+            "DELETE FROM records WHERE stream = ? AND segment = ? AND sequence = ? RETURNING bytes", key
+        ).fetchall()
+        for (size,) in deleted:
+            self.totals.records -= 1
+            self.totals.bytes -= size
+        return bool(deleted)
+
+    # -- losing, but never silently -----------------------------------------------------------------------------
+
+    def _make_room(self, now_ns: int) -> None:
+        while self.totals.bytes > self.bytes_max:
+            victims = self._connection.execute(
+                "SELECT id, stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
+                " WHERE priority = (SELECT max(priority) FROM records) AND priority >= 0 ORDER BY id LIMIT ?",
+                (DROPPED_AT_ONCE,),
+            ).fetchall()
+            if not victims:
+                return
+            excess = self.totals.bytes - self.bytes_max
+            wanted = 0
+            while excess > 0 and wanted < len(victims):
+                excess -= victims[wanted][5]
+                wanted += 1
+            self._drop(victims[:wanted], "spool full", now_ns)
+
+    def _drop(self, rows: Sequence[tuple[int, str, int, int, int, int, int, int]], reason: str, now_ns: int) -> None:
+        for _, stream, segment, sequence, samples, _, first_ns, last_ns in rows:
+            self._delete(Key(stream, segment, sequence))
+            if stream == Stream.EVENTS:
+                ledger.report_lost(self._connection, segment, sequence)
+            self.record_loss(
+                Loss(
+                    stream=stream,
+                    reason=reason,
+                    records=1,
+                    samples=samples,
+                    first_ns=first_ns,
+                    last_ns=last_ns,
+                    dropped_ns=now_ns,
+                    segment=segment,
+                    from_sequence=sequence,
+                    to_sequence=sequence,
+                )
+            )
+        self._forget_empty((row[1], row[2]) for row in rows)
+
+    def record_loss(self, loss: Loss) -> None:
+        """Write down what was dropped, here or before it came here."""
+        with self.transaction():
+            ledger.write(self._connection, loss)
+            self.counts["dropped", loss.stream, loss.reason] += loss.records
+            self.counts["dropped_samples", loss.stream, loss.reason] += loss.samples
+
+    def losses(self) -> list[Loss]:
+        """The ledger: what was dropped and is not yet known upstream."""
+        with _translated(self.path):
+            return ledger.lines(self._connection)
+
+    def report_losses(self, now_ns: int) -> int:
+        """Put the ledger's new lines into a record of the events stream; returns how many."""
+        with self.transaction():
+            ids, losses = ledger.unannounced(self._connection)
+            if not ids:
+                return 0
+            body = compress(encode_body(LossReport(losses)))
+            key = self._insert(Encoded(Stream.EVENTS, now_ns, now_ns, 0, body), PRIORITIES[Stream.EVENTS])
+            ledger.announce(self._connection, ids, key.segment, key.sequence)
+        return len(ids)
+
+    # -- the rest -----------------------------------------------------------------------------------------------
+
+    def oldest_ns(self) -> tuple[int, ...]:
+        """Engine time of the oldest record that waits; empty when none does."""
+        with _translated(self.path):
+            row = self._connection.execute(
+                "SELECT last_ns FROM records WHERE priority >= 0 ORDER BY id LIMIT 1"
+            ).fetchone()
+        return tuple(row or ())
+
+    def read_meta(self, key: str, default: str) -> str:
+        with _translated(self.path):
+            row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else default
+
+    def write_meta(self, key: str, value: str) -> None:
+        with self.transaction():
+            self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))

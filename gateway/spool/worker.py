@@ -1,0 +1,453 @@
+"""The spool thread: encodes, compresses and stores drafts, and serves the uplink.
+
+Drafts come in by `put` from any thread into a bounded queue. Overflow rule: the oldest draft of the lowest priority
+present is dropped, counted, and written into the loss ledger with the next commit. Commits are grouped: the first
+draft after a pause waits `LINGER_NS` for its companions, further ones until `COMMIT_EVERY_NS` after the last commit,
+a full group not at all. Acknowledgements travel in the same transactions.
+
+The loop thread asks by coroutines (`next_records`); answers go back by `call_soon_threadsafe`. Requests, link changes
+and acknowledgements are served in the order in which they were made.
+
+When the store is unavailable (disk full, I/O error) the group in hand is kept and tried again every `RETRY_NS`; the
+queue fills behind it and overflows by its rule. One event says so, one more that it is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgspec
+import numpy as np
+import zstandard
+
+from gateway.core.events import Emit, Event, Severity
+from gateway.core.histogram import BUCKETS, SIZE
+from gateway.core.kernels.histogram import observe
+from gateway.core.limits import SPOOL_GROUP_DRAFTS, SPOOL_QUEUE_DRAFTS
+from gateway.core.ports import Clock
+from gateway.core.readings import HistogramReading, Reading
+from gateway.core.record import PRIORITIES, RecordDraft, Stream
+from gateway.core.segments import Loss
+from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.spool.store import ZSTD_LEVEL, Encoded, Key, Lane, Store, Stored, StoreUnavailable
+
+Encode: TypeAlias = Callable[[RecordDraft], bytes]
+T = TypeVar("T")
+
+LINGER_NS: Final = 5 * NS_PER_MS
+COMMIT_EVERY_NS: Final = 100 * NS_PER_MS
+RETRY_NS: Final = NS_PER_S
+REPORT_LOSSES_EVERY_NS: Final = NS_PER_S
+IDLE_NS: Final = NS_PER_S
+
+METRICS: tuple[tuple[str, str, str], ...] = (
+    ("fieldgate_spool_produced_records_total", "counter", "Records that were given an identity."),
+    ("fieldgate_spool_acknowledged_records_total", "counter", "Records that arrived upstream and were deleted."),
+    ("fieldgate_spool_rejected_records_total", "counter", "Records that upstream refused for ever."),
+    ("fieldgate_spool_dropped_records_total", "counter", "Records dropped and written into the loss ledger."),
+    ("fieldgate_spool_dropped_samples_total", "counter", "Samples in the records dropped."),
+    ("fieldgate_spool_dead_letters_deleted_total", "counter", "Dead letters deleted to keep within their limit."),
+    ("fieldgate_spool_segments_kept_open_total", "counter", "Outages that went on in a segment: too many waiting."),
+    ("fieldgate_spool_unavailable_total", "counter", "Transactions that failed: disk full, or input/output error."),
+    ("fieldgate_spool_available", "gauge", "1 while the store takes records."),
+    ("fieldgate_spool_bytes", "gauge", "Bytes of the records that wait."),
+    ("fieldgate_spool_limit_bytes", "gauge", "Bytes at which the oldest records are dropped."),
+    ("fieldgate_spool_records", "gauge", "Records that wait to be acknowledged."),
+    ("fieldgate_spool_queue_drafts", "gauge", "Drafts that wait to be stored."),
+    ("fieldgate_spool_segments", "gauge", "Segments by state."),
+    ("fieldgate_spool_oldest_age_seconds", "gauge", "Age of the oldest record that is not acknowledged."),
+    ("fieldgate_spool_commit_seconds", "histogram", "Time that a transaction took to reach the disk."),
+)
+
+
+class SpoolStopped(Exception):
+    """The spool thread has ended; nothing more is stored or read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    serve: Callable[[], None]
+    refuse: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The store as it stood after the last transaction, for other threads."""
+
+    records: int = 0
+    bytes: int = 0
+    segments_open: int = 0
+    segments_closed: int = 0
+    oldest_ns: tuple[int, ...] = ()
+    counts: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+
+class SpoolWorker:
+    """Owns `store` from `start` to `stop`. `now_ns` is engine time, `stopwatch_ns` measures and paces."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        encode: Encode,
+        now_ns: Clock,
+        emit: Emit,
+        stopwatch_ns: Clock = time.monotonic_ns,
+        queue_max: int = SPOOL_QUEUE_DRAFTS,
+    ) -> None:
+        self._store = store
+        self._encode = encode
+        self._now_ns = now_ns
+        self._emit = emit
+        self._stopwatch_ns = stopwatch_ns
+        self._queue_max = queue_max
+        self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        self._thread = threading.Thread(target=self.run, name="spool", daemon=True)
+        # Shared between threads, under the condition.
+        self._changed = threading.Condition()
+        self._queue: dict[Stream, deque[RecordDraft]] = {stream: deque() for stream in Stream}
+        self._queued_ns = 0
+        self._overflowed: dict[Stream, Loss] = {}
+        self._requests: deque[_Request] = deque()
+        self._acknowledged: list[Key] = []
+        self._meta: dict[str, str] = {}
+        self._stopping = False
+        self._ended = False
+        self._on_stored: Callable[[], None] = _nothing
+        # The spool thread's own.
+        self._group: list[Encoded] = []
+        self._group_losses: list[Loss] = []
+        self._available = True
+        self._failures = 0
+        self._link_up = False
+        self._last_commit_ns = 0
+        self._last_report_ns = 0
+        self._commit_counts = np.zeros(SIZE, np.int64)
+        self._snapshot = self._look()
+
+    # -- from any thread ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Store what is queued and end; False when that took longer than the timeout."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def put(self, draft: RecordDraft) -> None:
+        with self._changed:
+            if not self._queued():
+                self._queued_ns = self._stopwatch_ns()
+            self._queue[draft.stream].append(draft)
+            if self._queued() > self._queue_max:
+                self._drop_one()
+            self._changed.notify()
+
+    def acknowledge(self, keys: Iterable[Key]) -> None:
+        with self._changed:
+            self._acknowledged.extend(keys)
+            self._changed.notify()
+
+    def reject(self, key: Key, reason: str) -> None:
+        self._post(lambda: self._store.reject(key, reason, self._now_ns()))
+
+    def note_link(self, up: bool) -> None:
+        """When a link comes up, segments with unacknowledged records are closed, so that live data need not wait."""
+        self._post(lambda: self._link_changed(up))
+
+    def write_meta(self, key: str, value: str) -> None:
+        """Stored with the next commit, within a second at the latest; the last value of a key counts."""
+        with self._changed:
+            self._meta[key] = value
+
+    def listen(self, on_stored: Callable[[], None]) -> None:
+        """Have `on_stored` called, in the spool thread, when there may be more to send."""
+        with self._changed:
+            self._on_stored = on_stored
+
+    def listen_no_more(self) -> None:
+        self.listen(_nothing)
+
+    async def next_records(self, lane: Lane, after: dict[str, tuple[int, int]], limit: int) -> list[Stored]:
+        """See `Store.next_records`. Raises StoreUnavailable or SpoolStopped."""
+        return await self._ask(lambda: self._store.next_records(lane, after, limit))
+
+    async def flush(self) -> None:
+        """Returns when everything put before is stored or dropped. Raises StoreUnavailable or SpoolStopped."""
+        await self._ask(self._store_all)
+
+    def depth(self) -> int:
+        """Records and drafts that wait."""
+        return self._snapshot.records + self._queued()
+
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    def limit(self, bytes_max: int) -> None:
+        """From the next commit on, drop the oldest records beyond this many bytes."""
+        self._store.bytes_max = bytes_max
+
+    def readings(self) -> Iterator[Reading | HistogramReading]:
+        seen = self._snapshot
+        for what, count in seen.counts.items():
+            labels = tuple(zip(("stream", "reason"), what[1:], strict=False))
+            suffix = "_total" if what[0] in _PLAIN_COUNTS else "_records_total"
+            name = "dropped_samples_total" if what[0] == "dropped_samples" else what[0] + suffix
+            yield Reading(f"fieldgate_spool_{name}", count, labels)
+        yield Reading("fieldgate_spool_unavailable_total", self._failures)
+        yield Reading("fieldgate_spool_available", float(self._available))
+        yield Reading("fieldgate_spool_bytes", seen.bytes)
+        yield Reading("fieldgate_spool_limit_bytes", self._store.bytes_max)
+        yield Reading("fieldgate_spool_records", seen.records)
+        yield Reading("fieldgate_spool_queue_drafts", self._queued())
+        yield Reading("fieldgate_spool_segments", seen.segments_open, (("state", "open"),))
+        yield Reading("fieldgate_spool_segments", seen.segments_closed, (("state", "closed"),))
+        yield Reading("fieldgate_spool_oldest_age_seconds", self.oldest_age_s())
+        counts = self._commit_counts.copy()
+        yield HistogramReading("fieldgate_spool_commit_seconds", counts, int(counts[BUCKETS]))
+
+    def oldest_age_s(self) -> float:
+        """How far upstream is behind: the age of the oldest record that it has not acknowledged."""
+        oldest = self._snapshot.oldest_ns
+        return max(0, self._now_ns() - oldest[0]) / NS_PER_S if oldest else 0.0
+
+    def _queued(self) -> int:
+        return sum(len(queue) for queue in self._queue.values())
+
+    def _drop_one(self) -> None:
+        stream = max((stream for stream in Stream if self._queue[stream]), key=PRIORITIES.__getitem__)
+        draft = self._queue[stream].popleft()
+        before = self._overflowed.get(stream)
+        self._overflowed[stream] = Loss(
+            stream=stream.value,
+            reason="queue full",
+            records=1 + (before.records if before else 0),
+            samples=len(draft) + (before.samples if before else 0),
+            first_ns=min(draft.first_ns, before.first_ns) if before else draft.first_ns,
+            last_ns=max(draft.last_ns, before.last_ns) if before else draft.last_ns,
+            dropped_ns=self._now_ns(),
+        )
+
+    def _post(self, serve: Callable[[], None]) -> None:
+        with self._changed:
+            self._requests.append(_Request(serve, _nothing))
+            self._changed.notify()
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def serve() -> None:
+            try:
+                result = question()
+            except StoreUnavailable as error:
+                _call(loop, _fail, answer, error)
+                raise
+            _call(loop, _answer, answer, result)
+
+        def refuse() -> None:
+            _call(loop, _fail, answer, SpoolStopped("the spool has stopped"))
+
+        with self._changed:
+            if self._ended:
+                raise SpoolStopped("the spool has stopped")
+            self._requests.append(_Request(serve, refuse))
+            self._changed.notify()
+        return await answer
+
+    # -- the spool thread ---------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until `stop`. What comes out is a programmer's error, or a file that somebody must look at."""
+        try:
+            while self._turn():
+                pass
+        finally:
+            with self._changed:
+                self._ended = True
+                refused = list(self._requests)
+                self._requests.clear()
+            for request in refused:
+                request.refuse()
+            self._store.close()
+
+    def _turn(self) -> bool:
+        with self._changed:
+            if not self._requests and not self._stopping:
+                self._changed.wait(self._wait_s())
+            stopping = self._stopping
+            requests = list(self._requests)
+            self._requests.clear()
+            due = self._wait_s() <= 0
+        for request in requests:
+            self._try(request.serve)
+        if stopping:
+            self._try(self._store_all)
+            self._tell_lost()
+        elif due:
+            self._try(self._store_group)
+        if requests or due or stopping:
+            self._snapshot = self._look()
+        return not stopping
+
+    def _wait_s(self) -> float:
+        """How long until a commit is due."""
+        now = self._stopwatch_ns()
+        if not self._available:
+            due = self._last_commit_ns + RETRY_NS
+        elif self._queued() >= SPOOL_GROUP_DRAFTS:
+            due = now
+        elif self._queued() or self._acknowledged or self._group:
+            due = max(self._queued_ns + LINGER_NS, self._last_commit_ns + COMMIT_EVERY_NS)
+        else:
+            due = self._last_commit_ns + IDLE_NS
+        return max(0, due - now) / NS_PER_S
+
+    def _try(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except StoreUnavailable as error:
+            self._failures += 1
+            if self._available:
+                self._available = False
+                self._say(Severity.ERROR, "spool.unavailable", f"{error}; records wait in memory")
+
+    def _store_all(self) -> None:
+        self._store_group()
+        while self._group or self._queued():
+            self._store_group()
+
+    def _store_group(self) -> None:
+        """One transaction: acknowledgements, losses, the group, what else has come up."""
+        with self._changed:
+            acknowledged, self._acknowledged = self._acknowledged, []
+            meta, self._meta = self._meta, {}
+            losses = list(self._overflowed.values())
+            self._overflowed.clear()
+            drafts = self._take(SPOOL_GROUP_DRAFTS - len(self._group))
+        self._group_losses = _merged(self._group_losses + losses)
+        self._group += [self._encoded(draft) for draft in drafts]
+        started_ns = self._stopwatch_ns()
+        self._last_commit_ns = started_ns
+        try:
+            if not self._available:
+                # Deleting makes room, and must not depend on whether the group fits.
+                self._store.acknowledge(acknowledged)
+                acknowledged = []
+            with self._store.transaction():
+                self._store.acknowledge(acknowledged)
+                for loss in self._group_losses:
+                    self._store.record_loss(loss)
+                for key, value in meta.items():
+                    self._store.write_meta(key, value)
+                self._store.append(self._group, self._now_ns())
+                reported = self._report_losses(started_ns)
+        except StoreUnavailable:
+            with self._changed:
+                self._acknowledged[:0] = acknowledged
+                self._meta = meta | self._meta
+            raise
+        stored = len(self._group) + reported
+        self._group, self._group_losses = [], []
+        self._last_commit_ns = self._stopwatch_ns()
+        observe(self._commit_counts, self._last_commit_ns - started_ns)
+        if not self._available:
+            self._available = True
+            self._say(Severity.NOTICE, "spool.available", f"{self._store.path}: records are stored again")
+        if stored:
+            self._on_stored()
+
+    def _take(self, room: int) -> list[RecordDraft]:
+        taken: list[RecordDraft] = []
+        for stream in sorted(Stream, key=PRIORITIES.__getitem__):
+            queue = self._queue[stream]
+            while queue and len(taken) < room:
+                taken.append(queue.popleft())
+        if self._queued():
+            self._queued_ns = self._stopwatch_ns()
+        return taken
+
+    def _encoded(self, draft: RecordDraft) -> Encoded:
+        body = self._compressor.compress(self._encode(draft))
+        return Encoded(draft.stream, draft.first_ns, draft.last_ns, len(draft), body)
+
+    def _report_losses(self, now_ns: int) -> int:
+        """While the link is down lines are drawn together; one report a second when it is up."""
+        if not self._link_up or now_ns - self._last_report_ns < REPORT_LOSSES_EVERY_NS:
+            return 0
+        self._last_report_ns = now_ns
+        return self._store.report_losses(self._now_ns())
+
+    def _link_changed(self, up: bool) -> None:
+        self._link_up = up
+        if not up:
+            return
+        self._store_group()
+        self._store.close_waiting_segments()
+        self._on_stored()
+
+    def _look(self) -> Snapshot:
+        totals = self._store.totals
+        opened, closed = self._store.segments()
+        return Snapshot(totals.records, totals.bytes, opened, closed, self._store.oldest_ns(), dict(self._store.counts))
+
+    def _tell_lost(self) -> None:
+        lost = len(self._group) + self._queued()
+        if lost:
+            self._say(Severity.ERROR, "spool.lost", f"stopped with {lost} records that could not be stored")
+
+    def _say(self, severity: Severity, kind: str, message: str) -> None:
+        self._emit(Event(self._now_ns(), severity, kind, "spool", message))
+
+
+_PLAIN_COUNTS = frozenset({"segments_kept_open", "dead_letters_deleted"})
+
+
+def _merged(losses: list[Loss]) -> list[Loss]:
+    """One line a stream, so that a disk that stays full does not fill the memory with lines."""
+    merged: dict[str, Loss] = {}
+    for loss in losses:
+        before = merged.get(loss.stream)
+        merged[loss.stream] = (
+            msgspec.structs.replace(
+                loss,
+                records=loss.records + before.records,
+                samples=loss.samples + before.samples,
+                first_ns=min(loss.first_ns, before.first_ns),
+                last_ns=max(loss.last_ns, before.last_ns),
+            )
+            if before
+            else loss
+        )
+    return list(merged.values())
+
+
+def _nothing() -> None:
+    return
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> None:
+    # A loop that was closed meanwhile has nobody left who waits.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *args)
+
+
+def _answer(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

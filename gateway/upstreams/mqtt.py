@@ -1,0 +1,234 @@
+"""MQTT as an upstream: QoS 1, acknowledged by the broker, several records under way, in their order.
+
+The session is aiomqtt's; two things are done here that it leaves out. It drops the reason code of a PUBACK, so that
+an MQTT 5 broker's "quota exceeded" would pass for an acknowledgement; and a publish does not notice that the
+connection went. A record counts as accepted only with a PUBACK that says success, and whatever ends the connection
+ends every send under way with `LinkDown`.
+
+A link that is silent (socket open, nothing coming) ends after `acknowledge_timeout_ns` for a record, or after the
+keep-alive. The session is then given up as a whole: what was under way is sent again, in order, on the next one.
+
+Reason codes (MQTT 5, 3.4.2.1): 0x95 packet too large and 0x99 payload format invalid are about the record and
+reject it; all others are about the moment or the set-up, and the record stays in the spool. MQTT 3.1.1 has no reasons:
+a broker that denies a topic acknowledges all the same, which only a broker's log shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import aiomqtt
+import paho.mqtt.client as paho
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from gateway.core.limits import UPLINK_DRAIN_IN_FLIGHT, UPLINK_IN_FLIGHT
+from gateway.core.ports import LinkDown, Verdict
+from gateway.core.record import Identity
+from gateway.core.types import NS_PER_S
+from gateway.settings.schema import BrokerAddress, MqttVersion
+
+REASON_FAILURE_MIN: Final = 0x80
+REASONS_ABOUT_THE_RECORD: Final = frozenset({0x95, 0x99})
+IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
+FAREWELL_S: Final = 1.0
+"""How long a DISCONNECT may take to get out."""
+CONNECT_RECORD_ROOM: Final = 64
+"""Bytes of a PUBLISH beside topic and payload: fixed header, packet identifier, properties."""
+
+_VERSIONS: Final = {MqttVersion.V311: aiomqtt.ProtocolVersion.V311, MqttVersion.V5: aiomqtt.ProtocolVersion.V5}
+_REMEDIES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (ssl.SSLCertVerificationError, "check ca_file, and that the certificate names this host"),
+    (ssl.SSLError, "check that this port speaks TLS"),
+    (ConnectionRefusedError, "check that the broker runs and listens on this port"),
+    (socket.gaierror, "check the host's name and the resolver"),
+    (TimeoutError, "check the route and the firewalls between"),
+)
+
+
+class _Session(aiomqtt.Client):
+    """aiomqtt's client, with the broker's limits and the reason codes kept."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(max_inflight_messages=IN_FLIGHT_MAX, **settings)
+        self.in_flight_max = IN_FLIGHT_MAX
+        """paho does not heed the broker's own, and a broker cuts off who sends more at once."""
+        self.packet_bytes_max = 0
+        """0: the broker named none."""
+        self._acknowledgements: dict[int, asyncio.Future[int]] = {}
+
+    def begin_publish(self, topic: str, payload: bytes) -> tuple[int, asyncio.Future[int]]:
+        """Hand a message to the socket at once; its packet identifier, and a future with the PUBACK's reason."""
+        sent = self._client.publish(topic, payload, qos=1)
+        if sent.rc != paho.MQTT_ERR_SUCCESS:
+            raise LinkDown(f"cannot publish: {paho.error_string(sent.rc)}", "")
+        reason: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._acknowledgements[sent.mid] = reason
+        return sent.mid, reason
+
+    def forget(self, packet: int) -> None:
+        self._acknowledgements.pop(packet, None)
+
+    def fail_all(self, error: LinkDown) -> None:
+        for reason in self._acknowledgements.values():
+            if not reason.done():
+                reason.set_exception(error)
+
+    def hang_up(self) -> None:
+        """Shut the socket down, so that the client sees its end and lets go of it."""
+        connection = self._client.socket()
+        if isinstance(connection, socket.socket):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        if properties is not None:
+            limits = vars(properties)
+            self.in_flight_max = min(self.in_flight_max, limits.get("ReceiveMaximum", self.in_flight_max))
+            self.packet_bytes_max = limits.get("MaximumPacketSize", 0)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_publish(
+        self, client: paho.Client, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
+    ) -> None:
+        reason = self._acknowledgements.pop(mid, None)
+        if reason is not None and not reason.done():
+            reason.set_result(reason_code.value)
+
+
+class MqttUpstream:
+    """One session; `gateway.core.ports.Upstream`. Made by `connect`."""
+
+    def __init__(self, session: _Session, *, name: str, topic: str, acknowledge_timeout_ns: int) -> None:
+        self._session = session
+        self._name = name
+        self._topic = topic
+        self._acknowledge_timeout_ns = acknowledge_timeout_ns
+        self._window = asyncio.Semaphore(session.in_flight_max)
+        self._lost: LinkDown | None = None
+
+    async def send(self, identity: Identity, payload: bytes) -> Verdict:
+        # The window lets in whoever came first, and nothing else is awaited before the message is handed over: tasks
+        # started in order send in order.
+        async with self._window:
+            return await self._send(identity, payload)
+
+    async def _send(self, identity: Identity, payload: bytes) -> Verdict:
+        if self._lost is not None:
+            raise self._lost
+        topic = f"{self._topic}/{identity.stream}"
+        most = self._session.packet_bytes_max
+        if most and len(payload) + len(topic.encode()) + CONNECT_RECORD_ROOM > most:
+            return Verdict.REJECTED
+        packet, acknowledged = self._session.begin_publish(topic, payload)
+        try:
+            async with asyncio.timeout(self._acknowledge_timeout_ns / NS_PER_S):
+                reason = await acknowledged
+        except TimeoutError as error:
+            seconds = self._acknowledge_timeout_ns / NS_PER_S
+            raise LinkDown(
+                f"{self._name}: no acknowledgement for {seconds:g} s", "check the broker's load and the route to it"
+            ) from error
+        finally:
+            self._session.forget(packet)
+        if reason in REASONS_ABOUT_THE_RECORD:
+            return Verdict.REJECTED
+        return Verdict.RETRY if reason >= REASON_FAILURE_MIN else Verdict.ACCEPTED
+
+    async def watch(self) -> None:
+        """Ends every send under way when the connection does."""
+        try:
+            async for _ in self._session.messages:
+                pass
+        except aiomqtt.MqttError as error:
+            cause = error.__cause__ or error
+            self._lost = LinkDown(f"{self._name}: connection lost ({cause})", "it is tried again by itself")
+            self._session.fail_all(self._lost)
+
+
+@asynccontextmanager
+async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: int) -> AsyncIterator[MqttUpstream]:
+    """A whole session with the broker, or LinkDown. Records are published to `topic`/<stream>.
+
+    The password and the CA file are read anew for each session, so that they can be exchanged under a running gateway.
+    """
+    name = f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"
+    password, tls = await asyncio.to_thread(_read_secrets, broker)
+    session = _Session(
+        hostname=broker.host,
+        port=broker.port,
+        username=broker.username,
+        password=password,
+        identifier=broker.client_id,
+        protocol=_VERSIONS[broker.version],
+        keepalive=broker.keep_alive_s,
+        timeout=acknowledge_timeout_ns / NS_PER_S,
+        tls_context=tls,
+        **({"clean_session": True} if broker.version is MqttVersion.V311 else {}),
+    )
+    try:
+        await session.__aenter__()
+    except aiomqtt.MqttError as error:
+        session.hang_up()
+        raise _refused(name, error) from error
+    upstream = MqttUpstream(session, name=name, topic=topic, acknowledge_timeout_ns=acknowledge_timeout_ns)
+    watcher = asyncio.create_task(upstream.watch(), name="uplink watch")
+    try:
+        yield upstream
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+        session.timeout = FAREWELL_S
+        try:
+            await session.__aexit__(None, None, None)
+        except aiomqtt.MqttError:
+            # The farewell did not get out: nobody is there to miss it.
+            session.hang_up()
+
+
+def _read_secrets(broker: BrokerAddress) -> tuple[str | None, ssl.SSLContext | None]:
+    password = None
+    if broker.password_file is not None:
+        try:
+            password = broker.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise LinkDown(
+                f"cannot read the password file {broker.password_file}: {error.strerror}",
+                "check that it exists and that the service's user may read it",
+            ) from error
+    return password, _tls_context(broker.ca_file) if broker.tls else None
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise LinkDown(
+            f"cannot use the CA file {ca_file}: {error.strerror or error}",
+            "check that it is a PEM file of certificates",
+        ) from error
+
+
+def _refused(name: str, error: aiomqtt.MqttError) -> LinkDown:
+    if isinstance(error, MqttConnectError):
+        return LinkDown(f"{name}: the broker refused us ({error})", "check username, password_file and client_id")
+    cause = error.__context__ or error
+    for kind, remedy in _REMEDIES:
+        if isinstance(cause, kind):
+            return LinkDown(f"{name}: {cause}", remedy)
+    return LinkDown(f"{name}: {error}", "check the route to the broker and its log")

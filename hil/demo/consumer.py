@@ -1,0 +1,87 @@
+"""The far end of the demo's uplink: a receiver behind a persistent MQTT session, and what the sender gave out.
+
+Two independent books are compared at the end: the identities that arrived (the receiver's), and those that the gateway
+gave out (read from its spool's file, which is asked often enough that no segment comes and goes unseen).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiomqtt
+
+from gateway.receiver import Receiver
+
+COMMIT_EVERY_S = 0.2
+
+
+class Consumer:
+    """Subscribes to everything of one gateway and keeps it in a file of its own."""
+
+    def __init__(self, path: Path, *, broker_port: int, topic: str) -> None:
+        self.receiver = Receiver(path)
+        self._path = path
+        self._broker_port = broker_port
+        self._topic = topic
+
+    async def run(self, subscribed: asyncio.Event) -> None:
+        """Until cancelled; the broker keeps what comes while this side is away."""
+        while True:
+            try:
+                async with aiomqtt.Client(
+                    "127.0.0.1", self._broker_port, identifier="demo-consumer", clean_session=False
+                ) as client:
+                    await client.subscribe(self._topic, qos=1)
+                    subscribed.set()
+                    await self._take(client)
+            except aiomqtt.MqttError:
+                await asyncio.sleep(0.5)
+
+    def stored_twice(self) -> int:
+        """Identities that stand in the receiver's table more than once."""
+        self.receiver.commit()
+        with closing(sqlite3.connect(self._path, timeout=5)) as connection:
+            (twice,) = connection.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM records GROUP BY gateway, stream, segment, sequence"
+                " HAVING count(*) > 1)"
+            ).fetchone()
+        return int(twice)
+
+    async def _take(self, client: aiomqtt.Client) -> None:
+        loop = asyncio.get_running_loop()
+        committed_s = loop.time()
+        async for message in client.messages:
+            assert isinstance(message.payload, bytes)
+            self.receiver.accept(message.payload)
+            if loop.time() - committed_s > COMMIT_EVERY_S:
+                self.receiver.commit()
+                committed_s = loop.time()
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the gateway's spool says it gave out, and what of it waits still."""
+
+    records: int
+    waiting: int
+
+
+class GivenOut:
+    """The highest sequence of every segment that was ever seen in the spool's file."""
+
+    def __init__(self, spool: Path) -> None:
+        self._spool = spool
+        self._highest: dict[tuple[str, int], int] = {}
+
+    def look(self) -> Given:
+        with closing(sqlite3.connect(f"file:{self._spool}?mode=ro", uri=True, timeout=5)) as connection:
+            rows = connection.execute("SELECT stream, segment, next_sequence - 1 FROM segments").fetchall()
+            (waiting,) = connection.execute("SELECT count(*) FROM records").fetchone()
+        for stream, segment, sequence in rows:
+            key = (stream, segment)
+            self._highest[key] = max(self._highest.get(key, 0), sequence)
+        return Given(records=sum(self._highest.values()), waiting=waiting)

@@ -1,0 +1,142 @@
+"""The jitted fold and readers give what plain Python gives, whatever comes in."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.engine import Engine
+from gateway.core.record import Stream
+from gateway.core.state import Counter
+from gateway.core.types import NS_PER_S, Samples
+from tests.reference.engine import TagOracle
+from tests.support.engine import T0, batch, engine, tag
+
+TAGS = (
+    tag("a.slow", windows_ns=(10 * NS_PER_S, 2 * NS_PER_S, 61 * NS_PER_S)),
+    tag("a.ranged", windows_ns=(3 * NS_PER_S,), valid_low=-50.0, valid_high=60.0),
+    tag("b.plain", windows_ns=(NS_PER_S, 7 * NS_PER_S)),
+)
+PANES = 5
+
+STEP = st.tuples(
+    st.integers(0, len(TAGS) - 1),
+    st.sampled_from([192, 192, 192, 192, 64, 24]),
+    st.one_of(st.integers(0, 3_000_000_000), st.sampled_from([0, 1, 40_000_000_000])),
+    st.one_of(st.integers(-1_500_000_000, 9_000_000_000), st.sampled_from([0, 0, 2**62, -(2**63)])),
+    st.one_of(st.floats(-100, 100), st.sampled_from([0.0, math.nan, math.inf, 101325.0])),
+)
+"""Row, quality, time since the sample before, how much older its source time is, value."""
+
+SILENCE_NS = st.one_of(st.just(0), st.just(0), st.integers(0, 3_000_000_000), st.integers(0, 80_000_000_000))
+"""Often none: then the closed totals are read as the fold left them, otherwise they are merged anew by the reader."""
+
+
+def samples_of(steps: list[tuple[int, int, int, int, float]]) -> list[tuple[int, int, int, int, float]]:
+    out = []
+    now_ns = T0
+    for row, quality, gap_ns, age_ns, value in steps:
+        now_ns += gap_ns
+        source_ns = now_ns - age_ns if abs(age_ns) < 2**61 else age_ns
+        out.append((row, quality, source_ns, now_ns, value))
+    return out
+
+
+def close(got: float, want: float, scale: float) -> bool:
+    return (math.isnan(got) and math.isnan(want)) or math.isclose(got, want, rel_tol=1e-9, abs_tol=1e-9 * scale)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEP, min_size=1, max_size=60), SILENCE_NS)
+def test_cells_windows_and_scores_equal_the_oracles(
+    steps: list[tuple[int, int, int, int, float]], silence_ns: int
+) -> None:
+    samples = samples_of(steps)
+    oracles = [TagOracle(one, row, PANES) for row, one in enumerate(TAGS)]
+    for row, quality, source_ns, arrival_ns, value in samples:
+        oracles[row].add(quality, source_ns, arrival_ns, value)
+    gate = engine(*TAGS, panes=PANES)
+    now_ns = samples[-1][3] + silence_ns
+    gate.step(now_ns, batch(*samples))
+
+    rows = np.arange(len(TAGS), dtype=np.int32)
+    live = gate.view.live(rows)
+    for row, oracle in enumerate(oracles):
+        assert live[row]["quality"] == oracle.quality
+        assert live[row]["source_ns"] == oracle.source_ns
+        assert live[row]["arrival_ns"] == oracle.arrival_ns
+        assert close(live[row]["value"], oracle.value, 0.0)
+        assert close(live[row]["score"], oracle.score, 1e3)
+    aggregates = iter(gate.view.aggregates(rows))
+    for row, oracle in enumerate(oracles):
+        for place, window in enumerate(oracle.windows):
+            got = next(aggregates)
+            assert (got["row"], got["window_ns"]) == (row, window.window_ns)
+            for name, want in oracle.read(place, now_ns).items():
+                assert close(float(got[name]), want, 1e5), (row, place, name, got, want)
+    counters = gate.state.tables.counters
+    assert counters[Counter.SAMPLES] == len(samples)
+    assert counters[Counter.LATE] == sum(w.late for oracle in oracles for w in oracle.windows)
+    assert counters[Counter.TIME_REPLACED] == sum(oracle.replaced for oracle in oracles)
+    assert counters[Counter.BAD] == sum(oracle.bad for oracle in oracles)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_windows_equal_the_oracles_after_every_sample_through_many_rotations(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mean_gap_ns = float(rng.choice([0.05, 0.3, 2.0])) * NS_PER_S
+    oracle = TagOracle(TAGS[0], 0, PANES)
+    gate = engine(*TAGS, panes=PANES)
+    now_ns = T0
+    for _ in range(150):
+        now_ns += int(rng.exponential(mean_gap_ns))
+        source_ns = now_ns - (int(rng.exponential(2 * mean_gap_ns)) if rng.random() < 0.2 else 0)
+        value = float(rng.normal())
+        oracle.add(192, source_ns, now_ns, value)
+        gate.step(now_ns, batch((0, 192, source_ns, now_ns, value)))
+        for place, got in enumerate(gate.view.aggregates(np.zeros(1, np.int32))):
+            for name, want in oracle.read(place, now_ns).items():
+                assert close(float(got[name]), want, 1.0), (seed, place, name, got, want)
+
+
+def run(gate: Engine, cycles: list[tuple[int, Samples]]) -> tuple[list[bytes], list[str]]:
+    """All outputs, in order, and the state's bytes last."""
+    drafts: list[bytes] = []
+    events: list[str] = []
+    for now_ns, samples in cycles:
+        result = gate.step(now_ns, samples)
+        for draft in result.drafts:
+            rows = repr(draft.rows).encode() if isinstance(draft.rows, tuple) else draft.rows.tobytes()
+            drafts.append(f"{draft.stream} {draft.first_ns} {draft.last_ns} ".encode() + rows)
+        events += [event.message for event in result.events]
+    return drafts + [array.tobytes() for array in gate.state.arrays()], events
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 400_000_000), st.lists(STEP, max_size=20), st.lists(st.integers(0, 20), max_size=4)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_a_batch_in_pieces_gives_what_it_gives_whole(
+    cycles: list[tuple[int, list[tuple[int, int, int, int, float]], list[int]]],
+) -> None:
+    whole: list[tuple[int, Samples]] = []
+    pieces: list[tuple[int, Samples]] = []
+    now_ns = T0
+    for gap_ns, steps, cuts in cycles:
+        samples = batch(*samples_of(steps))
+        now_ns = max(now_ns + gap_ns, int(samples["arrival_ns"].max(initial=0)))
+        whole.append((now_ns, samples))
+        edges = [0, *sorted(min(cut, len(samples)) for cut in cuts), len(samples)]
+        pieces += [(now_ns, samples[a:b]) for a, b in itertools.pairwise(edges)]
+    first = run(engine(*TAGS, panes=PANES, streams=Stream), whole)
+    second = run(engine(*TAGS, panes=PANES, streams=Stream), pieces)
+    assert first == second

@@ -1,0 +1,123 @@
+"""Decoding against struct: every type, byte order, word order and kind; and the encoder against the decoder."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.types import SAMPLE, Kind, Quality
+from gateway.protocol.modbus.codes import Function
+from gateway.protocol.modbus.decode import POINT, WORDS, WireType, decode_block, encode_value
+from gateway.protocol.modbus.plan import Point, plan
+from tests.reference.modbus import FORMATS, decode_point, wire_bytes
+
+REGISTER_TYPES = [wire for wire in WireType if wire is not WireType.BOOL]
+ORDERS = list(itertools.product([False, True], repeat=2))
+
+
+def points_strategy() -> st.SearchStrategy[Point]:
+    """One point of each type, order and cell that may be; the address is free within a block."""
+
+    def build(wire: WireType, big_words: bool, big_bytes: bool, address: int, kind: Kind, scale: float) -> Point:
+        is_float = wire in (WireType.FLOAT32, WireType.FLOAT64)
+        kind = Kind.F64 if is_float else kind
+        return Point(
+            row=0, name="t", device="d", unit=1, function=Function.READ_HOLDING_REGISTERS, address=address,
+            wire=wire, kind=kind, period_ns=1, big_words=big_words, big_bytes=big_bytes,
+            scale=scale if kind is Kind.F64 else 1.0, offset=-3.0 if kind is Kind.F64 else 0.0,
+        )  # fmt: skip
+
+    return st.builds(
+        build, st.sampled_from(WireType), st.booleans(), st.booleans(), st.integers(0, 20), st.sampled_from(Kind),
+        st.sampled_from([1.0, 0.1, -2.5]),
+    )  # fmt: skip
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(points_strategy(), min_size=1, max_size=12), st.binary(min_size=64, max_size=64), st.integers(0, 9))
+def test_a_block_decodes_as_struct_says(points: list[Point], registers: bytes, start: int) -> None:
+    block = next(iter(plan(points)))
+    first = block.request.address
+    data = np.frombuffer(bytes(start) + registers[2 * first :], np.uint8)
+    out = np.zeros(len(block.points), SAMPLE)
+    bad = decode_block(out, block.table, data, start, 77)
+    expected = [decode_point(point, registers) for point in block.points]
+    assert bad == sum(quality != Quality.GOOD for quality, _ in expected)
+    for sample, point, (quality, value) in zip(out, block.points, expected, strict=True):
+        assert sample["quality"] == quality
+        assert sample["source_ns"] == sample["arrival_ns"] == 77
+        if point.kind is Kind.F64:
+            assert sample["value"] == value or math.isnan(value)
+        else:
+            assert int(sample["bits"]) & (1 << 64) - 1 == value & (1 << 64) - 1
+
+
+@pytest.mark.parametrize(("big_words", "big_bytes"), ORDERS)
+@pytest.mark.parametrize("wire", REGISTER_TYPES)
+def test_extreme_values_survive_every_order(wire: WireType, big_words: bool, big_bytes: bool) -> None:
+    bits = 16 * WORDS[wire]
+    for pattern in (0, 1, (1 << bits) - 1, 1 << (bits - 1), (1 << (bits - 1)) - 1, 0x0123456789ABCDEF >> (64 - bits)):
+        value = struct.unpack(">" + FORMATS[wire], pattern.to_bytes(bits // 8, "big"))[0]
+        table = np.zeros(1, POINT)
+        table[["type", "words", "big_words", "big_bytes", "scale"]] = (wire, WORDS[wire], big_words, big_bytes, 1.0)
+        out = np.zeros(1, SAMPLE)
+        data = np.frombuffer(wire_bytes(value, wire, big_words, big_bytes), np.uint8)
+        decode_block(out, table, data, 0, 0)
+        if math.isnan(value):
+            assert out["quality"][0] == Quality.BAD_SENSOR_FAILURE
+        else:
+            assert out["value"][0] == float(value)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_float_that_is_no_number_is_a_sensor_failure(broken: float) -> None:
+    for wire in (WireType.FLOAT32, WireType.FLOAT64):
+        table = np.zeros(1, POINT)
+        table[["type", "words", "big_words", "big_bytes", "scale"]] = (wire, WORDS[wire], 1, 1, 1.0)
+        out = np.zeros(1, SAMPLE)
+        assert decode_block(out, table, np.frombuffer(wire_bytes(broken, wire, True, True), np.uint8), 0, 0) == 1
+        assert out["quality"][0] == Quality.BAD_SENSOR_FAILURE
+
+
+@settings(deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=300))
+def test_bits_are_read_from_the_lowest_up(bits: list[bool]) -> None:
+    points = [
+        Point(row=i, name="t", device="d", unit=1, function=Function.READ_COILS, address=i, wire=WireType.BOOL,
+              kind=Kind.U64, period_ns=1)
+        for i in range(len(bits))
+    ]  # fmt: skip
+    (block,) = plan(points)
+    packed = np.packbits(np.array(bits, np.uint8), bitorder="little")
+    out = np.zeros(len(bits), SAMPLE)
+    decode_block(out, block.table, packed, 0, 0)
+    assert [bool(bit) for bit in out["bits"]] == bits
+
+
+@given(st.data(), st.sampled_from(REGISTER_TYPES), st.booleans(), st.booleans())
+def test_an_encoded_value_is_what_struct_packs(
+    data: st.DataObject, wire: WireType, big_words: bool, big_bytes: bool
+) -> None:
+    bits = 16 * WORDS[wire]
+    pattern = data.draw(st.integers(0, (1 << bits) - 1))
+    value = struct.unpack(">" + FORMATS[wire], pattern.to_bytes(bits // 8, "big"))[0]
+    if not math.isfinite(value):
+        with pytest.raises(ValueError, match="not a finite number"):
+            encode_value(value, wire, big_words=big_words, big_bytes=big_bytes)
+        return
+    encoded = encode_value(value, wire, big_words=big_words, big_bytes=big_bytes)
+    assert encoded == wire_bytes(value, wire, big_words, big_bytes)
+
+
+def test_scaling_is_undone_and_what_does_not_fit_is_refused() -> None:
+    assert encode_value(49.9, WireType.UINT16, big_words=True, big_bytes=True, scale=0.1) == (499).to_bytes(2, "big")
+    assert encode_value(1, WireType.BOOL, big_words=True, big_bytes=True) == b"\x00\x01"
+    for value, wire in ((-1, WireType.UINT16), (1 << 31, WireType.INT32), (1e39, WireType.FLOAT32)):
+        with pytest.raises(ValueError, match="does not fit"):
+            encode_value(value, wire, big_words=True, big_bytes=True)

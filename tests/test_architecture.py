@@ -1,0 +1,154 @@
+"""Imports point one way, and the core stays pure."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# From the top down. A module may import from its own layer (its own package only) and from every layer below.
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"gateway.__main__"}),
+    frozenset({"gateway.cli"}),
+    frozenset({"gateway.runtime"}),
+    frozenset(
+        {
+            "gateway.sources",
+            "gateway.upstreams",
+            "gateway.control",
+            "gateway.spool",
+            "gateway.serving.scada",
+            "gateway.serving.http",
+            "gateway.receiver",
+        }
+    ),
+    frozenset({"gateway.settings"}),
+    frozenset({"gateway.protocol", "gateway.core"}),
+)
+PURE = ("gateway.core", "gateway.protocol")
+IMPURE_MODULES = {
+    "asyncio",
+    "ctypes",
+    "http",
+    "io",
+    "logging",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "select",
+    "signal",
+    "socket",
+    "sqlite3",
+    "sqlite_utils",
+    "ssl",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "uvloop",
+    "zoneinfo",
+}
+MAY_IMPORT_NUMBA = ("gateway.core.kernels", "gateway.control", "gateway.protocol")
+# hil ships in the wheel for the demo and the benchmarks; the daemon itself must never load it.
+MAY_IMPORT_HIL = ("gateway.cli.demo", "gateway.cli.bench", "gateway.runtime.benches", "gateway.runtime.demo")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted((ROOT / "gateway").rglob("*.py"))}
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Every module that a file imports, anywhere in it, outside `if TYPE_CHECKING` or not."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import hides where it points"
+            base = node.module or ""
+            for alias in node.names:
+                yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base, node.lineno
+
+
+def inside(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def place(module: str) -> tuple[int, str] | None:
+    for depth, packages in enumerate(LAYERS):
+        for package in packages:
+            if inside(module, package):
+                return depth, package
+    return None
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down_and_siblings_do_not_know_each_other(module: str) -> None:
+    here = place(module)
+    for imported, line in imports_of(MODULES[module]):
+        there = place(imported)
+        if here is None or there is None:
+            continue
+        where = f"{MODULES[module].relative_to(ROOT)}:{line}"
+        assert there[0] >= here[0], f"{where}: {module} imports {imported}, which lies above it"
+        if there[0] == here[0] and inside(module, here[1]) and there[0] != len(LAYERS) - 1:
+            assert there[1] == here[1], f"{where}: {module} imports its sibling {imported}"
+
+
+def test_sources_and_upstreams_do_not_import_their_siblings() -> None:
+    for package in ("gateway.sources", "gateway.upstreams"):
+        for module in (m for m in MODULES if inside(m, package) and m != package):
+            branch = module.split(".")[2]
+            for imported, line in imports_of(MODULES[module]):
+                if inside(imported, package) and imported != package:
+                    assert imported.split(".")[2] == branch, f"{module}:{line} imports its sibling {imported}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if any(inside(m, p) for p in PURE)])
+def test_the_core_has_no_clock_no_io_and_no_randomness(module: str) -> None:
+    for imported, line in imports_of(MODULES[module]):
+        assert imported.split(".")[0] not in IMPURE_MODULES, (
+            f"{module}:{line} imports {imported}; pass what it gives as an argument"
+        )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_numba_and_hil_are_imported_only_where_they_belong(module: str) -> None:
+    for imported, line in imports_of(MODULES[module]):
+        if imported.split(".")[0] in ("numba", "llvmlite"):
+            assert any(inside(module, p) for p in MAY_IMPORT_NUMBA), f"{module}:{line} imports {imported}"
+        if imported.split(".")[0] == "hil":
+            assert any(inside(module, p) for p in MAY_IMPORT_HIL), f"{module}:{line} imports {imported}"
+
+
+def test_there_is_no_import_cycle() -> None:
+    edges = {module: {name for name, _ in imports_of(path) if name in MODULES} for module, path in MODULES.items()}
+    done: set[str] = set()
+
+    def walk(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, "import cycle: " + " -> ".join((*trail[trail.index(module) :], module))
+        if module not in done:
+            for below in sorted(edges[module]):
+                walk(below, (*trail, module))
+            done.add(module)
+
+    for module in sorted(MODULES):
+        walk(module, ())
+
+
+def test_every_package_has_a_place_in_the_layers() -> None:
+    homeless = [
+        m for m in MODULES if place(m) is None and m not in ("gateway", "gateway.serving", "gateway.kernelcache")
+    ]
+    assert homeless == []

@@ -1,0 +1,535 @@
+"""Each thing that can be wrong with a configuration: where it is reported, and in what words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings.load import load
+from gateway.settings.problems import ConfigurationError
+from tests.support.settings import HEAD, HEAD_LINES, LOOP, examine_text, problems_of
+
+DEVICE = '[devices.x]\nlink = "plc"\n'
+SENSOR = '[devices.x]\nlink = "floor"\n'
+
+# A fragment that comes after HEAD, the place (line within the fragment, column), and how the report begins.
+CASES = [
+    # Values
+    ("[defaults]\nevery = 10", "2:1", 'defaults.every: 10 has no unit; write "10s"'),
+    ('[defaults]\nevery = "10"', "2:1", 'defaults.every: "10" has no unit; write "10s"'),
+    (
+        '[defaults]\nevery = "10 sec"',
+        "2:1",
+        'defaults.every: "10 sec" is not a duration; write a number with us, µs, ms,',
+    ),
+    ('[defaults]\nevery = "1us"', "2:1", 'defaults.every: "1us" is too short; write at least "1ms"'),
+    ('[defaults]\nwindows = "1min"', "2:1", 'defaults.windows: "1min" is not an array; write ["10s", "5min"]'),
+    ('[defaults]\nwindows = ["1min", "1min"]', "2:1", 'defaults.windows: "1min" stands there twice; write it once'),
+    ('[defaults]\nwindows = ["2d"]', "2:1", 'defaults.windows: "2d" is too long; write at most "1d"'),
+    (
+        '[defaults]\nwindows = ["1s","2s","3s","4s","5s","6s","7s","8s","9s"]',
+        "2:1",
+        "defaults.windows: has 9 elements;",
+    ),
+    ('[defaults]\nevry = "1s"', "2:1", 'defaults.evry: is not a setting here; did you mean "every"?'),
+    ("[defaults]\nqqq = 1", "2:1", "defaults.qqq: is not a setting here; write one of every, stale_after, windows, or"),
+    ("[uplinc]\n", "1:2", 'uplinc: is not a setting here; did you mean "uplink"?'),
+    # Links
+    (
+        '[links.x]\nmodbus_tcp = "h:99999"',
+        "2:1",
+        "links.x.modbus_tcp: port 99999 does not exist; write one from 1 to 65535",
+    ),
+    ("[links.x]\n", "1:8", "links.x: has no address; write modbus_tcp ="),
+    ('[links.x]\nmqtt = "mqtt://b"\nmodbus_tcp = "h"', "1:8", "links.x: is both modbus_tcp and mqtt; write"),
+    ('[links.x]\nmqtt = "b:1883"', "2:1", 'links.x.mqtt: "b:1883" is not a broker\'s address; write "mqtt://'),
+    ('[links.x]\nmqtt = "mqtt://b"\nversion = 5', "3:1", 'links.x.version: 5 is not known here; write "3.1.1" or "5"'),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\npassword = "p"',
+        "3:1",
+        "links.x.password: would put a secret into this file; write",
+    ),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\npassword_file = "p"',
+        "3:1",
+        "links.x.password_file: needs a user; write username =",
+    ),
+    ('[links.x]\nmqtt = "mqtt://b"\nca_file = "p"', "3:1", "links.x.ca_file: has no use without TLS; write mqtts://"),
+    (
+        '[links.x]\nmodbus_tcp = "h"\nrequests_in_flight = 99',
+        "3:1",
+        "links.x.requests_in_flight: 99 is out of range; write",
+    ),
+    ('[links.x]\nmodbus_tcp = "h"\nresponse_timeout = 3', "3:1", 'links.x.response_timeout: 3 has no unit; write "3s"'),
+    ('[links."a.b"]\nmodbus_tcp = "h"', "1:8", 'links."a.b": "a.b" is not a name; write at most 64 letters'),
+    (
+        '[links.x]\nmqtt = "mqtt://127.0.0.1"\nclient_id = "g-floor"',
+        "3:1",
+        'links.x.client_id: is "g-floor", as that of links',
+    ),
+    # Devices
+    (
+        '[devices.x]\ntags.a = { register = "holding 0" }',
+        "1:10",
+        'devices.x.link: is missing; write link = "NAME" of a',
+    ),
+    ('[devices.x]\nlink = "plk"', "2:1", 'devices.x.link: "plk" is not a link; did you mean "plc"?'),
+    (
+        "[devices.x]\nlink = { modbus_tcp = 5 }",
+        "2:10",
+        "devices.x.link.modbus_tcp: 5 is not text; write it in quotes, like",
+    ),
+    (DEVICE + "unit = 256", "3:1", "devices.x.unit: 256 is out of range; write a whole number from 0 to 255"),
+    (
+        DEVICE + 'word_order = "middle"',
+        "3:1",
+        'devices.x.word_order: "middle" is not known here; write "big" or "little"',
+    ),
+    (DEVICE + 'topic = "a"', "3:1", "devices.x.topic: belongs to devices of mqtt links"),
+    (
+        DEVICE + 'every = "1s"',
+        "3:1",
+        "devices.x.every: belongs to the tags; write it into each tag, or into [defaults]",
+    ),
+    (SENSOR + "unit = 1", "3:1", "devices.x.unit: belongs to devices of modbus_tcp links"),
+    (DEVICE + "tags = 5", "3:1", "devices.x.tags: 5 is not a table; write tags = { ... } or [tags]"),
+    (
+        '[devices."p-{n}"]\nlink = "plc"',
+        "1:10",
+        'devices."p-{n}": has a variable in its name but none is given; write each',
+    ),
+    (
+        '[devices."p-{n}"]\neach = { n = "9..1" }',
+        "2:1",
+        'devices."p-{n}".each: n is "9..1"; write a range that counts up',
+    ),
+    (
+        '[devices.p]\neach = { n = "1..2" }',
+        "1:10",
+        "devices.p: does not name {n}, so its instances would share a name; put",
+    ),
+    (
+        '[devices."p-{n}"]\neach = { n = "1..2" }\nlink = "plc"\nunit = "{m}"',
+        "4:1",
+        'devices."p-{n}".unit: "{m}" has {m}, which is not known here; write one of {n}, {device}, {tag} (with n = 1)',
+    ),
+    (
+        '[devices."{n}"]\neach = { n = ["d"] }\nlink = "plc"',
+        "1:10",
+        'devices."{n}": makes "d", which exists already; give it another name (with n = d)',
+    ),
+    (
+        '[devices."p-{n}"]\neach = { n = "1..20001" }',
+        "2:1",
+        'devices."p-{n}".each: n has 20001 values; write at most 20000',
+    ),
+    (
+        '[devices.x]\nlink = { modbus_tcp = "h" }\n[devices.y]\nlink = { modbus_tcp = "h", request_gap = "1ms" }',
+        "4:1",
+        "devices.y.link: differs from another link to h:502; write it once as [links.NAME] and use its name",
+    ),
+    (
+        DEVICE + 'tag_list = "nope"',
+        "3:1",
+        'devices.x.tag_list: "nope" is not a tag list; write the name of a [tag_lists',
+    ),
+    (DEVICE + 'tag_list = "nope.csv"', "3:1", 'devices.x.tag_list: "nope.csv": there is no file'),
+    (DEVICE + "tag_list = 1", "3:1", 'devices.x.tag_list: 1 is not a tag list; write "energy_meter",'),
+    (
+        '[tag_lists]\na.t = { register = "holding 0" }\nb.t = { register = "holding 1" }\n'
+        + DEVICE
+        + 'tag_list = ["a", "b"]',
+        "6:1",
+        'devices.x.tag_list: two of the lists have a tag "t"; take it out of one',
+    ),
+    # Modbus tags
+    (DEVICE + "tags.a = {}", "3:6", 'devices.x.tags.a.register: is missing; write register = "holding 100"'),
+    (
+        DEVICE + "tags.a = { register = 100 }",
+        "3:12",
+        "devices.x.tags.a.register: 100 is not a register; write a table and",
+    ),
+    (DEVICE + 'tags."a.b" = { register = "coil 1" }', "3:6", 'devices.x.tags."a.b": "a.b" is not a name; write'),
+    (
+        DEVICE + 'tags.a = { register = "holding 65535", type = "int32" }',
+        "3:12",
+        "devices.x.tags.a.register: reaches address 65536 in device x; the last one is 65535, write a lower one",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", type = "bool" }',
+        "3:36",
+        'devices.x.tags.a.type: single bits of registers cannot be read yet; write type = "uint16"',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "coil 1", type = "int16" }',
+        "3:33",
+        "devices.x.tags.a.type: a coil is one bit; write",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "input 1", write = true }',
+        "3:34",
+        "devices.x.tags.a.write: Modbus cannot write to in",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "coil 1", write = 1 }',
+        "3:33",
+        "devices.x.tags.a.write: 1 is neither true nor false;",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "input 1", scale = 0 }',
+        "3:34",
+        "devices.x.tags.a.scale: would make every value 0;",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "input 1", scale = "0,1" }',
+        "3:34",
+        'devices.x.tags.a.scale: "0,1" is not a number;',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "input 1", every = "5s", stale_after = "5s" }',
+        "3:48",
+        'devices.x.tags.a.stale_after: would make the value stale before it is read again, every 5s; write "15s"',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "input 1", alarm = { low = 5, high = 5 } }',
+        "3:44",
+        "devices.x.tags.a.alarm.low: 5 is not below high = 5; write the smaller number as low",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "input 1", alarm = { score = 0 } }',
+        "3:44",
+        "devices.x.tags.a.alarm.score: 0 is not above zero; write a number greater than 0",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "input 1", topic = "t" }',
+        "3:34",
+        "devices.x.tags.a.topic: belongs to tags of mqtt",
+    ),
+    # MQTT tags
+    (SENSOR + "tags.a = {}", "3:6", "devices.x.tags.a.topic: is missing; write it here, or topic ="),
+    (
+        SENSOR + 'topic = "plant/#"\ntags.a = {}',
+        "3:1",
+        'devices.x.topic: "plant/#" has a wildcard; write the whole topic',
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", qos = 3 }',
+        "3:25",
+        "devices.x.tags.a.qos: 3 is out of range; write a whole number",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", field = "a..b" }',
+        "3:25",
+        'devices.x.tags.a.field: "a..b" is not a path into a JSON',
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", register = "coil 1" }',
+        "3:25",
+        "devices.x.tags.a.register: belongs to tags of modbus",
+    ),
+    # Control
+    ("[control.c]\n", "1:10", "control.c.pid: is missing; write pid = {"),
+    (LOOP.replace("d.pv", "d.pw"), "2:9", 'control.c.pid.input: "d.pw" is not a tag; did you mean "d.pv"?'),
+    (LOOP.replace("d.pv", "m.t"), "2:9", "control.c.pid.input: m.t comes by MQTT; write a tag of a modbus_tcp link"),
+    (
+        LOOP.replace("d.pv", "d.bit"),
+        "2:9",
+        "control.c.pid.input: d.bit is a coil; write a tag in holding or input registers",
+    ),
+    (LOOP.replace("d.out", "d.bit"), "2:25", "control.c.pid.output: d.bit is a coil; write a tag in holding registers"),
+    (LOOP.replace("d.out", "d.pv"), "2:25", "control.c.pid.output: d.pv is read only; write write = true in that tag"),
+    (LOOP.replace(", kp = 2", ""), "2:1", "control.c.pid.kp: is missing; write the gain"),
+    (
+        LOOP.replace("kp = 2", "kp = -2"),
+        "2:58",
+        "control.c.pid.kp: -2 is not above zero; write a number greater than 0",
+    ),
+    (LOOP.replace("kp = 2", "kp = 2, ti = 40"), "2:66", 'control.c.pid.ti: 40 has no unit; write "40s"'),
+    (
+        LOOP.replace("kp = 2", 'kp = 2, every = "10us"'),
+        "2:66",
+        'control.c.pid.every: "10us" is too short; write at least "1ms"',
+    ),
+    (
+        LOOP.replace("kp = 2", 'kp = 2, action = "up"'),
+        "2:66",
+        'control.c.pid.action: "up" is not known here; write "reverse"',
+    ),
+    (
+        LOOP.replace("= 50", "= 150"),
+        "2:43",
+        "control.c.pid.setpoint: 150 is outside the setpoint's limits; write one from 0",
+    ),
+    (
+        LOOP.replace("min = 0", "min = 100"),
+        "3:12",
+        "control.c.limits.min: 100 is not below max = 100; write the smaller",
+    ),
+    (
+        LOOP.replace("max = 100", "max = 70000"),
+        "3:1",
+        "control.c.limits: 0 to 70000 does not fit the output's register; wri",
+    ),
+    (
+        LOOP.replace("limits = { min = 0, max = 100 }", ""),
+        "1:10",
+        "control.c.limits: do not say how far the output may go;",
+    ),
+    (
+        LOOP.replace("failsafe = { output = 0 }", ""),
+        "1:10",
+        "control.c.failsafe: is missing: what is the output when the",
+    ),
+    (
+        LOOP.replace("output = 0 ", 'output = "of" '),
+        "4:14",
+        'control.c.failsafe.output: "of" is neither a number nor "hold',
+    ),
+    (
+        LOOP.replace("output = 0 ", "output = 101 "),
+        "4:14",
+        "control.c.failsafe.output: 101 is outside the output's limits;",
+    ),
+    (
+        LOOP.replace("output = 0 ", 'output = 0, when_older_than = "150ms" '),
+        "4:26",
+        'control.c.failsafe.when_older_than: is less than two periods of the loop; write at least "200ms"',
+    ),
+    (
+        LOOP + "setpoint_limits = { min = 0 }",
+        "5:1",
+        "control.c.setpoint_limits: needs both ends; write { min = 0, max = 100",
+    ),
+    (LOOP + "kp = 3", "5:1", "control.c.kp: belongs into pid; write pid ="),
+    (
+        LOOP + LOOP.replace("control.c", "control.e"),
+        "6:1",
+        'control.e.pid: drives d.out, as loop "c" does; give each output',
+    ),
+    # Uplink
+    ("[uplink.u]\n", "1:9", "uplink.u.mqtt: is missing; write mqtt ="),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\n[uplink.v]\nmqtt = "mqtt://b"',
+        "3:9",
+        'uplink.v: is a second uplink beside "u"; this',
+    ),
+    ('[uplink.u]\nmqtt = "mqtt://b"\nbuffer = 2000', "3:1", 'uplink.u.buffer: 2000 has no unit; write "2000MB"'),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nbuffer = "2 gigs"',
+        "3:1",
+        'uplink.u.buffer: "2 gigs" is not a size; write a number with',
+    ),
+    ('[uplink.u]\nmqtt = "mqtt://b"\ndrain = 50', "3:1", 'uplink.u.drain: 50 has no unit; write "50/s"'),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nstreams = ["event"]',
+        "3:1",
+        'uplink.u.streams: "event" is not known here; write "event',
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nsamples_every = "150ms"',
+        "3:1",
+        'uplink.u.samples_every: 150ms is not a multiple of 100ms; write "100ms", for example',
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\ntopic = "{site}"',
+        "3:1",
+        'uplink.u.topic: "{site}" has {site}, which is not known here',
+    ),
+    # Serving
+    (
+        '[scada]\nmodbus_tcp = "1502"',
+        "2:1",
+        'scada.modbus_tcp: "1502" is not host:port; write it like "127.0.0.1:1502"',
+    ),
+    ('[scada]\ntags = ["e.*"]', "2:1", 'scada.tags: "e.*" matches nothing; '),
+    (
+        "[scada]\nunits = { e = 1 }",
+        "2:11",
+        "scada.units.e: is not a device; write the name of one, or a glob like pump-*",
+    ),
+    ("[scada]\nunits = { d = 300 }", "2:11", "scada.units.d: 300 is out of range; write a whole number from 1 to 247"),
+    (
+        '[scada]\nwrite = ["control.x.setpoint"]',
+        "2:1",
+        'scada.write: "control.x.setpoint" matches nothing; write a name',
+    ),
+    ("[http]\nport = 80", "2:1", "http.port: is not a setting here; write one of listen, or take it out"),
+    ('[http]\nlisten = "[::1"', "2:1", 'http.listen: "[::1" is not host:port; write it like "127.0.0.1:1502"'),
+    # Syntax
+    ("a = 1\na = 2", "2:6", "syntax: cannot overwrite a value; write key = value"),
+    ("every = 10s", "1:11", "syntax: expected newline or end of document after a statement; write key = value"),
+    ("a = [1,", "1:8", "syntax: "),
+]
+
+
+@pytest.mark.parametrize(("fragment", "place", "report"), CASES, ids=[case[2][:50] for case in CASES])
+def test_each_problem_is_reported_where_it_is_and_nothing_else_is(
+    tmp_path: Path, fragment: str, place: str, report: str
+) -> None:
+    found = [str(problem) for problem in problems_of(tmp_path, HEAD + fragment)]
+    line, _, column = place.partition(":")
+    assert len(found) == 1, found
+    expected = f"{tmp_path / 'gateway.toml'}:{HEAD_LINES + int(line)}:{column}: {report}"
+    assert found[0][: len(expected)] == expected
+
+
+def test_the_gateway_needs_an_id(tmp_path: Path) -> None:
+    (missing,) = problems_of(tmp_path, "")
+    assert (missing.line, missing.column, missing.key) == (1, 1, "gateway.id")
+    (wrong,) = problems_of(tmp_path, '[gateway]\nid = "boiler house"\n')
+    assert '"boiler house" is not a name' in wrong.message
+
+
+def test_ten_problems_in_one_file_are_all_reported_from_top_to_bottom(tmp_path: Path) -> None:
+    text = """\
+[gateway]
+id = "boiler house"
+log_level = "loud"
+[links.plc]
+modbus_tcp = "10.0.0.5:502"
+response_timeout = 1
+[devices.boiler]
+link = "plc"
+unit = 300
+tags.a = { register = "holding 70000" }
+tags.b = { register = "holding 1", typ = "int16" }
+tags.c = { register = "holding 2", windows = ["1"] }
+[control.x]
+pid = { input = "boiler.q", output = "boiler.b", setpoint = 1, kp = 1 }
+limits = { min = 0, max = 1 }
+failsafe = { output = 0 }
+[http]
+listen = 9464
+[scada]
+modbus_tcp = "127.0.0.1"
+"""
+    found = problems_of(tmp_path, text)
+    assert [problem.key for problem in found] == [
+        "gateway.id",
+        "gateway.log_level",
+        "links.plc.response_timeout",
+        "devices.boiler.unit",
+        "devices.boiler.tags.a.register",
+        "devices.boiler.tags.b.typ",
+        "devices.boiler.tags.c.windows",
+        "control.x.pid.input",
+        "control.x.pid.output",
+        "http.listen",
+        "scada.modbus_tcp",
+    ]
+    assert [problem.line for problem in found] == sorted(problem.line for problem in found)
+
+
+def test_a_device_without_a_link_has_its_tags_checked_all_the_same(tmp_path: Path) -> None:
+    text = """
+[devices.x]
+link = "plk"
+unit = 300
+tags.a = { register = "holding 70000" }
+[devices.y]
+link = { modbus_tcp = "h:0" }
+tags.a = { register = "coil 1", type = "int16" }
+[links.z]
+modbus_tpc = "h"
+"""
+    assert [(found.key, found.message[:43]) for found in problems_of(tmp_path, HEAD + text)] == [
+        ("devices.x.link", '"plk" is not a link; did you mean "plc"?'),
+        ("devices.x.unit", "300 is out of range; write a whole number f"),
+        ("devices.x.tags.a.register", "address 70000 does not exist; write one fro"),
+        ("devices.y.link.modbus_tcp", "port 0 does not exist; write one from 1 to "),
+        ("devices.y.tags.a.type", 'a coil is one bit; write type = "bool", or '),
+        ("links.z", 'has no address; did you mean "modbus_tcp"?'),
+    ]
+
+
+def test_one_mistake_is_not_reported_again_by_all_that_refer_to_it(tmp_path: Path) -> None:
+    rest = LOOP + '[scada]\ntags = ["d.*"]\nunits = { d = 2 }\nwrite = ["control.c.mode"]\n'
+    assert problems_of(tmp_path, HEAD + rest) == ()
+    (found,) = problems_of(tmp_path, HEAD.replace('link = "plc"', 'link = "plk"') + rest)
+    assert found.key == "devices.d.link"
+    (found,) = problems_of(tmp_path, HEAD.replace('link = "plc"', 'link = "plc"\ntag_list = "x.csv"') + rest)
+    assert found.key == "devices.d.tag_list"
+    (found,) = problems_of(tmp_path, HEAD.replace('"10.0.0.5:502"', "5") + rest)
+    assert found.key == "links.plc.modbus_tcp"
+    (found,) = problems_of(tmp_path, HEAD + rest.replace("kp = 2", "kp = 0"))
+    assert found.key == "control.c.pid.kp"
+    (tmp_path / "x.csv").write_text("name,register\nbad name,holding 0\n", encoding="utf-8")
+    lists = HEAD.replace("tags.pv", "tags.pw").replace('link = "plc"', 'link = "plc"\ntag_list = "x.csv"')
+    (found,) = problems_of(tmp_path, lists + rest)
+    assert found.file.name == "x.csv"
+
+
+@pytest.mark.parametrize(
+    ("count", "link", "report"),
+    [
+        (65, '{ modbus_tcp = "h" }', "n has 65 values; write at most 64"),
+        (17, '{ modbus_tcp = "h{n}" }', "brings the loops to more than 16 links; share connections (with n = 17)"),
+        (16, '{ modbus_tcp = "h{n}" }', None),
+    ],
+)
+def test_the_executive_takes_a_limited_number_of_loops_and_links(
+    tmp_path: Path, count: int, link: str, report: str | None
+) -> None:
+    text = f"""
+gateway.id = "g"
+[devices."p-{{n}}"]
+each = {{ n = "1..{count}" }}
+link = {link}
+tags.pv = {{ register = "input 0" }}
+tags.out = {{ register = "holding 0", write = true }}
+[control."p-{{n}}"]
+each = {{ n = "1..{count}" }}
+pid = {{ input = "p-{{n}}.pv", output = "p-{{n}}.out", setpoint = 1, kp = 1 }}
+limits = {{ min = 0, max = 1 }}
+failsafe = {{ output = "hold" }}
+"""
+    assert [found.message for found in problems_of(tmp_path, text)] == ([report] if report is not None else [])
+
+
+def test_two_names_of_one_register_are_one_output(tmp_path: Path) -> None:
+    alias = """
+[devices.alias]
+link = { modbus_tcp = "10.0.0.5" }
+tags.out = { register = "holding 8", type = "float32", write = true }
+"""
+    other = LOOP.replace("control.c", "control.e").replace("d.out", "alias.out")
+    (found,) = problems_of(tmp_path, HEAD + alias + LOOP + other)
+    assert (found.key, found.message) == (
+        "control.e.pid",
+        'drives alias.out, as loop "c" does; give each output one loop',
+    )
+    assert problems_of(tmp_path, HEAD + alias.replace("10.0.0.5", "10.0.0.6") + LOOP + other) == ()
+
+
+def test_a_setpoint_that_scada_may_write_needs_limits(tmp_path: Path) -> None:
+    text = HEAD.replace(", valid = { low = 0, high = 100 }", "") + LOOP
+    examined = examine_text(tmp_path, text)
+    assert (examined.settings.loops[0].setpoint_min, examined.settings.loops[0].setpoint_max) == (50, 50)
+    (found,) = problems_of(tmp_path, text + '[scada]\nwrite = ["control.*"]\n')
+    assert found.key == "control.c.setpoint_limits"
+    assert "write setpoint_limits = { min = 0, max = 100 }" in found.message
+
+
+def test_a_problem_of_a_template_is_reported_once_with_its_first_instance(tmp_path: Path) -> None:
+    text = HEAD + '[devices."p-{n}"]\neach = { n = "250..260" }\nlink = "plc"\nunit = "{n}"\n'
+    (found,) = problems_of(tmp_path, text)
+    assert found.message == "256 is out of range; write a whole number from 0 to 255 (with n = 256)"
+
+
+def test_files_that_are_no_text_are_refused_with_a_place(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_bytes(b'[gateway]\nid = "\xff"\n')
+    with pytest.raises(ConfigurationError, match=r"gateway.toml:2:7: file: is not UTF-8 text"):
+        load(path)
+    path.write_text("a = " + "[" * 100 + "]" * 100, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="nested deeper than 32"):
+        load(path)
+    path.write_text("a = " + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="nested deeper than 32"):
+        load(path)
+    path.write_text("a = " + "9" * 5_000, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="syntax"):
+        load(path)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(tmp_path / "missing.toml")
