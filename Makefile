@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS_STAMP := $(VENV)/.tools
+PIP := $(BIN)/python -m pip
+CONSTRAINED := --progress-bar off --constraint constraints.txt
 ARGS ?=
 export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -30,8 +32,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@packaging/debian-packages.sh --unless "$(PYTHON) -c 'import ensurepip, venv'" $(APT_SETUP)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fieldgate needs Python 3.11 or newer; $(PYTHON) is older. Say which one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "Installing fieldgate and what it stands on (about a minute)"
-	@$(BIN)/python -m pip install --quiet --progress-bar on --constraint constraints.txt --editable '.[dev]'
+	@packaging/with-progress.sh "Installing the build backend" $(PIP) install $(CONSTRAINED) hatchling editables
+	@packaging/with-progress.sh "Installing fieldgate and what it stands on (about a minute)" $(PIP) install $(CONSTRAINED) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 tools: $(TOOLS_STAMP)
