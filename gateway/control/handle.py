@@ -101,7 +101,8 @@ class ControlExecutive:
     def stop(self, timeout_s: float = 1.0, *, is_handover: bool = False) -> None:
         """Write the declared fail-safe outputs, hold the others, close the links and end the thread.
 
-        At a handover to another executive all outputs are held: it takes them over as the devices have them. Raises TimeoutError when the thread has not ended in time.
+        At a handover to another executive all outputs are held: it takes them over as the devices have them. Raises
+        TimeoutError when the thread has not ended in time.
         """
         for connector in self._connectors:
             connector.stop()

@@ -227,14 +227,41 @@ class Daemon:
 
     async def _keep_watch(self) -> None:
         told_s = 0.0
+        stuck: tuple[str, ...] = ()
         while True:
             plant = self._progress.plant
             assert plant is not None
             self._watchdog.poll(self._clock(), plant.heartbeats())
+            stuck = self._note_stuck(stuck)
+            if self._http is not None and not self._http.is_alive:
+                await self._replace_http()
             if time.monotonic() - told_s > STATUS_EVERY_S:
                 told_s = time.monotonic()
                 self._notifier.status(self._summary())
             await asyncio.sleep(self._watchdog.poll_every_s)
+
+    def _note_stuck(self, before: tuple[str, ...]) -> tuple[str, ...]:
+        """Say once when a heartbeat stops, and once when all beat again."""
+        stuck = self._watchdog.stuck
+        if stuck and not before:
+            names = " and ".join(stuck)
+            self._say(
+                Severity.ERROR, "watchdog.withheld", f"no heartbeat of {names}; the service manager will restart us"
+            )
+        elif before and not stuck:
+            self._say(Severity.NOTICE, "watchdog.fed", "all heartbeats are back")
+        return stuck
+
+    async def _replace_http(self) -> None:
+        """The http thread died of an error of its own: the plant goes on, the page comes back."""
+        assert self._http is not None
+        self._say(Severity.ERROR, "component.failed", "the http thread ended by itself; it is started again")
+        await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
+        try:
+            self._http = self._start_http(self._settings)
+        except HttpServerFailed as error:
+            self._http = None
+            self._say(Severity.ERROR, "http.failed", f"{error}; the page and the metrics stay away until a reload")
 
     def _engine_died(self) -> None:
         """From the engine's thread, on its way out."""
