@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+STARTING = "starting the gateway; the first time, its kernels are compiled, which takes up to a minute"
 BARS = "▁▂▃▄▅▆▇█"
 TREND_POINTS = 60
 EVENTS_SHOWN = 6
@@ -33,6 +34,11 @@ class View:
         self._level: deque[float] = deque(maxlen=TREND_POINTS)
         self._valve: deque[float] = deque(maxlen=TREND_POINTS)
         self._received = ""
+        self._waiting_s = 0.0
+
+    def waiting(self, seconds: float) -> None:
+        """Nothing to show yet; the time passes."""
+        self._waiting_s = seconds
 
     def update(self, status: Mapping[str, Any], *, phase: str, received: str) -> None:
         self._status = status
@@ -45,9 +51,7 @@ class View:
 
     def render(self) -> RenderableType:
         if not self._status:
-            return Panel(
-                "starting the gateway (the first time, kernels are compiled: up to a minute)", title="fieldgate"
-            )
+            return Text(f"{self._waiting_s:3.0f} s  {STARTING}")
         rate = self._status["rates"]["samples_per_s"]
         head = Text.assemble(
             ("fieldgate demo  ", "bold"),
