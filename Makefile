@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Debian packages: what a virtual environment needs, and what the tests run beside the gateway.
 APT_SETUP := python3-venv
-APT_TOOLS := mosquitto mbpoll prometheus systemd
+APT_TOOLS := mosquitto mbpoll prometheus systemd procps
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo test unit lint bench wheel clean
@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 tools: $(TOOLS_STAMP)
 
 $(TOOLS_STAMP): $(STAMP) packaging/debian-packages.sh
-	@packaging/debian-packages.sh --unless "command -v mosquitto && command -v mbpoll && command -v promtool && command -v systemd-analyze" $(APT_TOOLS)
+	@packaging/debian-packages.sh --unless "command -v mosquitto && command -v mbpoll && command -v promtool && command -v systemd-analyze && test -x /bin/kill" $(APT_TOOLS)
 	@touch $@
 
 demo: $(STAMP)

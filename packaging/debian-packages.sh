@@ -3,7 +3,7 @@
 #
 #   debian-packages.sh --unless 'TEST COMMAND' PACKAGE ...
 #
-# Services that the packages bring (a broker, a metrics server) are not started: the tests start their own.
+# Services that the packages bring (a broker, a metrics server) are not started now: the tests start their own.
 set -eu
 
 [ "$1" = --unless ]
