@@ -14,6 +14,8 @@ PIP := $(BIN)/python -m pip
 CONSTRAINED := --progress-bar off --constraint constraints.txt
 ARGS ?=
 export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
+# Debian keeps brokers out of an ordinary user's path.
+export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Debian packages: what a virtual environment needs, and what the tests run beside the gateway.
@@ -29,7 +31,7 @@ help:
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@packaging/debian-packages.sh --unless "$(PYTHON) -c 'import ensurepip, venv'" $(APT_SETUP)
+	@packaging/debian-packages.sh --unless "$(PYTHON) -c 'import ensurepip, venv'" $(APT_SETUP) $(if $(filter test unit tools,$(MAKECMDGOALS)),$(APT_TOOLS))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fieldgate needs Python 3.11 or newer; $(PYTHON) is older. Say which one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@packaging/with-progress.sh "Installing the build backend" $(PIP) install $(CONSTRAINED) hatchling editables
