@@ -111,7 +111,7 @@ class Way:
             oldest_ns=seen.oldest_ns[0] if seen.oldest_ns else None,
             segments=seen.segments_open + seen.segments_closed,
             delivered_records=self.delivery.acknowledged,
-            dropped_records=sum(count for what, count in seen.counts.items() if what[0] == "dropped"),
+            dropped_records=sum(count for what, count in seen.counts.items() if what[0] == "dropped_records"),
         )
 
     def measured(self) -> Iterator[Measured]:

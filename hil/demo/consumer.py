@@ -18,6 +18,7 @@ import aiomqtt
 
 from gateway.core.segments import KIND_SEGMENT_END
 from gateway.receiver import Receiver
+from gateway.upstreams.mqtt import Client
 
 COMMIT_EVERY_S = 0.2
 
@@ -35,7 +36,7 @@ class Consumer:
         """Until cancelled; the broker keeps what comes while this side is away."""
         while True:
             try:
-                async with aiomqtt.Client(
+                async with Client(
                     "127.0.0.1", self._broker_port, identifier="demo-consumer", clean_session=False
                 ) as client:
                     await client.subscribe(self._topic, qos=1)
@@ -65,7 +66,7 @@ class Consumer:
             ).fetchone()
         return int(twice)
 
-    async def _take(self, client: aiomqtt.Client) -> None:
+    async def _take(self, client: Client) -> None:
         loop = asyncio.get_running_loop()
         committed_s = loop.time()
         async for message in client.messages:
