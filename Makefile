@@ -47,7 +47,7 @@ $(TOOLS_STAMP): $(STAMP) packaging/debian-packages.sh
 demo: $(STAMP)
 	@$(BIN)/fieldgate demo $(ARGS)
 
-test: lint unit
+test: tools lint unit
 
 unit: $(STAMP) $(TOOLS_STAMP)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -34,7 +34,6 @@ OUTAGE_LASTS = 0.2
 """As shares of the demo's length."""
 SETTLED_WITHIN = 0.02
 PLAIN_EVERY_S = 5.0
-STARTING_EVERY_S = 2.0
 
 
 class DemoFailed(Exception):
@@ -163,7 +162,7 @@ class Demo:
 
     async def _until_ready(self, gateway: asyncio.subprocess.Process) -> None:
         begun_s = time.monotonic()
-        told_s = begun_s
+        told_s = begun_s - PLAIN_EVERY_S
         while (now_s := time.monotonic()) < begun_s + READY_S_MAX:
             if gateway.returncode is not None:
                 raise DemoFailed("the gateway did not start: " + _tail(self._folder / "gateway.log"))
@@ -172,7 +171,7 @@ class Demo:
             if (await self._get("/readyz")) is not None and (await self._look_at_status()):
                 return
             self._view.waiting(now_s - begun_s)
-            if now_s - told_s > STARTING_EVERY_S:
+            if now_s - told_s > PLAIN_EVERY_S:
                 told_s = now_s
                 self._tell(f"{now_s - begun_s:5.0f} s  {STARTING}")
             await self._rest(0.2)
