@@ -4,7 +4,7 @@
 file from a newer fieldgate is refused, never guessed at.
 
     meta          key/value: engine time, boot id and what else must survive
-    streams       next_segment: segments of a stream are numbered without a hole
+    streams       next_segment: segments are numbered without a hole; produced: records ever given an identity
     segments      state open or closed; next_sequence; length once closed
     records       what waits: identity, priority, times, body (zstd). `id` is the order of storing
     ledger        what was dropped; announced_* name the loss report that carries a line, null until there is one
@@ -37,9 +37,10 @@ def draw_epoch() -> int:
 
 def _create(db: Any, epoch: Epoch) -> None:
     db["meta"].create({"key": str, "value": str}, pk="key", not_null={"value"})
-    db["streams"].create({"stream": str, "next_segment": int}, pk="stream", not_null={"next_segment"})
+    numbers = {"next_segment": int, "produced": int}
+    db["streams"].create({"stream": str, **numbers}, pk="stream", not_null=set(numbers))
     first = first_segment(epoch())
-    db["streams"].insert_all({"stream": stream.value, "next_segment": first} for stream in Stream)
+    db["streams"].insert_all({"stream": stream.value, "next_segment": first, "produced": 0} for stream in Stream)
     db["segments"].create(
         {"stream": str, "segment": int, "state": str, "next_sequence": int, "length": int},
         pk=("stream", "segment"),
@@ -54,6 +55,10 @@ def _create(db: Any, epoch: Epoch) -> None:
     )
     db["records"].create_index(["stream", "segment", "sequence"], unique=True)
     db["records"].create_index(["priority"])
+    db.conn.execute(
+        "CREATE TRIGGER count_produced AFTER INSERT ON records"
+        " BEGIN UPDATE streams SET produced = produced + 1 WHERE stream = NEW.stream; END"
+    )
     db["ledger"].create(
         {
             "id": int,

@@ -1,26 +1,27 @@
 """The far end of the demo's uplink: a receiver behind a persistent MQTT session, and what the sender gave out.
 
-Two books are compared at the end: the identities that arrived (the receiver's), and those that the gateway gave out:
-the highest sequence of each segment that was seen in its spool's file. A segment is closed and soon forgotten by the
-spool when the link comes back; its length then stands in its last record.
+Two independent books are compared at the end: the identities that arrived (the receiver's), and those that the gateway
+gave out (its spool's file counts them).
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import aiomqtt
 
-from gateway.core.segments import KIND_SEGMENT_END
 from gateway.receiver import Receiver
 from gateway.upstreams.mqtt import Client
 
 COMMIT_EVERY_S = 0.2
+
+IdentityTriple: TypeAlias = tuple[str, int, int]
+"""Stream, segment, sequence."""
 
 
 class Consumer:
@@ -45,17 +46,6 @@ class Consumer:
             except aiomqtt.MqttError:
                 await asyncio.sleep(0.5)
 
-    def stated_lengths(self) -> dict[tuple[str, int], int]:
-        """By stream and segment, what the sender said of those that it closed."""
-        self.receiver.commit()
-        with closing(sqlite3.connect(self._path, timeout=5)) as connection:
-            rows = connection.execute(
-                "SELECT stream, segment, json_extract(CAST(payload AS TEXT), '$.length') FROM records"
-                " WHERE json_extract(CAST(payload AS TEXT), '$.record') = ?",
-                (KIND_SEGMENT_END,),
-            ).fetchall()
-        return {(stream, segment): length for stream, segment, length in rows}
-
     def stored_twice(self) -> int:
         """Identities that stand in the receiver's table more than once."""
         self.receiver.commit()
@@ -65,6 +55,12 @@ class Consumer:
                 " HAVING count(*) > 1)"
             ).fetchone()
         return int(twice)
+
+    def identities(self) -> frozenset[IdentityTriple]:
+        """All that arrived."""
+        self.receiver.commit()
+        with closing(sqlite3.connect(self._path, timeout=5)) as connection:
+            return frozenset(connection.execute("SELECT stream, segment, sequence FROM records").fetchall())
 
     async def _take(self, client: Client) -> None:
         loop = asyncio.get_running_loop()
@@ -79,25 +75,26 @@ class Consumer:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the gateway gave out, what of it waits still, and how many segments the spool knows."""
+    """What the gateway's spool says it gave out, and the identities of what waits still."""
 
     records: int
-    waiting: int
-    segments: int
+    waiting: frozenset[IdentityTriple]
 
 
 class GivenOut:
-    """The highest sequence of every segment that was ever seen in the spool's file, or stated by its end."""
+    """The sender's book: its spool's file, read beside the gateway that works in it, or after it."""
 
     def __init__(self, spool: Path) -> None:
         self._spool = spool
-        self._highest: dict[tuple[str, int], int] = {}
 
-    def look(self, stated: Mapping[tuple[str, int], int] | None = None) -> Given:
+    def look(self) -> Given:
         with closing(sqlite3.connect(f"file:{self._spool}?mode=ro", uri=True, timeout=5)) as connection:
-            rows = connection.execute("SELECT stream, segment, next_sequence - 1 FROM segments").fetchall()
-            (waiting,) = connection.execute("SELECT count(*) FROM records").fetchone()
-        seen = {(stream, segment): sequence for stream, segment, sequence in rows}
-        for key, sequence in (*seen.items(), *(stated or {}).items()):
-            self._highest[key] = max(self._highest.get(key, 0), sequence)
-        return Given(records=sum(self._highest.values()), waiting=waiting, segments=len(seen))
+            connection.execute("BEGIN")
+            (records,) = connection.execute("SELECT sum(produced) FROM streams").fetchone()
+            waiting = connection.execute("SELECT stream, segment, sequence FROM records").fetchall()
+        return Given(records=records, waiting=frozenset(waiting))
+
+
+def missing(given: Given, received: frozenset[IdentityTriple]) -> int:
+    """Records that were given out and neither arrived nor wait. What waits may have arrived as well: unacknowledged."""
+    return given.records - len(received | given.waiting)
