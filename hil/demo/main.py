@@ -84,7 +84,7 @@ class Demo:
             ports |= {"broker": broker.port, "uplink": proxy.port, "http": self._http_port, "scada": self._scada_port}
             gateway = await self._start_gateway(ports)
             stack.push_async_callback(_end, gateway, signal.SIGTERM)
-            await self._watch(gateway, proxy, consumer)
+            await self._watch(gateway, world, proxy, consumer)
             exit_code = await _end(gateway, signal.SIGTERM)
             await asyncio.sleep(1.0)
             return self._summary(consumer, exit_code)
@@ -113,13 +113,21 @@ class Demo:
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, **ON_ITS_OWN,
             )  # fmt: skip
 
-    async def _watch(self, gateway: asyncio.subprocess.Process, proxy: Proxy, consumer: Consumer) -> None:
+    async def _watch(
+        self,
+        gateway: asyncio.subprocess.Process,
+        world: asyncio.subprocess.Process,
+        proxy: Proxy,
+        consumer: Consumer,
+    ) -> None:
         """Show what goes on; cut and mend the uplink in between; return when it is over and the spool is empty."""
         with self._shown():
             await self._until_ready(gateway)
             begun_s = time.monotonic()
             cut_s = begun_s + OUTAGE_BEGINS * self._seconds
             mend_s = cut_s + OUTAGE_LASTS * self._seconds
+            assert world.stdin is not None
+            world.stdin.write(b"replay\n")
             self._phase = "uplink up"
             told_s = 0.0
             while time.monotonic() < begun_s + self._seconds and not self._stop.is_set():
@@ -145,7 +153,7 @@ class Demo:
         """The live view, where there is a terminal for it; elsewhere `_tell` says a line now and then."""
         if not self._console.is_terminal:
             return nullcontext()
-        return Live(console=self._console, get_renderable=self._view.render, refresh_per_second=4)
+        return Live(console=self._console, get_renderable=lambda: self._view, refresh_per_second=4)
 
     def _tell(self, line: str) -> None:
         if not self._console.is_terminal:
@@ -158,7 +166,7 @@ class Demo:
     async def _mend(self, proxy: Proxy, cut_s: float) -> None:
         await proxy.mend()
         self._outage_s = time.monotonic() - cut_s
-        self._phase = "uplink up again"
+        self._phase = "line mended"
 
     async def _until_ready(self, gateway: asyncio.subprocess.Process) -> None:
         begun_s = time.monotonic()
@@ -230,7 +238,7 @@ class Demo:
         control = latencies["control input → output"]
         loop = self._status["loops"][0]
         off = abs(loop["process_value"] - loop["setpoint"]) / loop["setpoint"]
-        anomalies = [e for e in self._status["events"] if e["kind"].startswith("alarm")]
+        kinds = [event["kind"] for event in self._status["events"]]
         promises = {
             "nothing is missing": lost == 0 and received.missing == 0,
             "nothing is stored twice": consumer.stored_twice() == 0,
@@ -258,7 +266,8 @@ class Demo:
             "tank_setpoint_percent": loop["setpoint"],
             "tank_level_percent": round(loop["process_value"], 3),
             "tank_level_settled": off <= SETTLED_WITHIN,
-            "alarms": len(anomalies),
+            "alarms_raised": sum(kind.startswith("alarm.") and kind.endswith(".raised") for kind in kinds),
+            "anomalies_found": kinds.count("alarm.score.raised"),
             "ended_early": self._stop.is_set(),
             "failed": [promise for promise, kept in promises.items() if not kept],
         }
