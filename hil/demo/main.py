@@ -47,8 +47,8 @@ class DemoInterrupted(Exception):
 class Demo:
     """One run in one temporary folder; everything in it goes when it ends.
 
-    SIGINT and SIGTERM end it sooner, with the summary. They reach this process alone: its children are in process
-    groups of their own, are ended one after the other, and die with it if it is killed.
+    SIGINT, SIGTERM and SIGHUP end it sooner, with the summary. They reach this process alone: its children are in
+    process groups of their own, are ended one after the other, and die with it if it is killed.
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
@@ -65,7 +65,7 @@ class Demo:
         self._view = View(f"http://127.0.0.1:{self._http_port}/")
 
     async def run(self) -> Mapping[str, object]:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         async with AsyncExitStack() as stack:
             broker = NatsServer(self._folder / "broker")
