@@ -61,7 +61,8 @@ bench: $(STAMP)
 	@$(BIN)/fieldgate bench pipeline $(ARGS)
 
 wheel: $(STAMP)
-	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@packaging/with-progress.sh "Building the wheel" $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls -l dist/*.whl
 
 clean:
 	rm -rf $(VENV) .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
