@@ -3,7 +3,9 @@
 #   make demo ARGS="--seconds 45"   everything at work on simulated devices
 #   make test                       lint, types and all tests that take minutes
 #   make bench                      what this machine can do
-#   make setup | lint | wheel | clean
+#   make test-browser               the live page in Chromium
+#   make wheel                      the package, in dist/
+#   make setup | lint | constraints | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,7 +25,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test unit lint bench wheel clean
+.PHONY: help setup tools demo test test-browser unit lint bench wheel constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,6 +51,11 @@ demo: $(STAMP)
 
 test: tools lint unit
 
+# Drives the live page in Chromium, which is large: not part of `make test`.
+test-browser: $(STAMP)
+	@packaging/debian-packages.sh --unless "command -v chromium && command -v chromedriver" chromium chromium-driver
+	@$(BIN)/python -m pytest -m browser $(ARGS)
+
 unit: $(STAMP) $(TOOLS_STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -63,6 +70,13 @@ bench: $(STAMP)
 wheel: $(STAMP)
 	@packaging/with-progress.sh "Building the wheel" $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls -l dist/*.whl
+
+# The newest versions of all that a developer installs, for whoever refreshes them: look at the difference, run the tests.
+constraints:
+	@rm -rf .cache/constraints && $(PYTHON) -m venv .cache/constraints
+	@packaging/with-progress.sh "Installing the newest versions" .cache/constraints/bin/python -m pip install --progress-bar off '.[dev]'
+	@.cache/constraints/bin/python -m pip freeze --exclude fieldgate > constraints.txt
+	@rm -rf .cache/constraints && git --no-pager diff --stat constraints.txt
 
 clean:
 	rm -rf $(VENV) .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
