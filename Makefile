@@ -53,7 +53,7 @@ test: tools lint unit
 
 # Drives the live page in Chromium, which is large: not part of `make test`.
 test-browser: $(STAMP)
-	@packaging/debian-packages.sh --unless "command -v chromium && command -v chromedriver" chromium chromium-driver
+	@packaging/debian-packages.sh --unless "command -v chromium" chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 unit: $(STAMP) $(TOOLS_STAMP)
