@@ -46,10 +46,11 @@ async def send(port: int, version: str) -> None:
     protocol = aiomqtt.ProtocolVersion.V5 if version == "5" else aiomqtt.ProtocolVersion.V311
     async with aiomqtt.Client("127.0.0.1", port, protocol=protocol) as client:
         for first in range(0, MESSAGES, 10):
+            burst = []
             for number in range(first, first + 10):
-                await client.publish("plant/machine/numbered", json.dumps({"value": number}), qos=1)
-                await client.publish("plant/machine/plain", f"{20 + number / 10:.1f}")
-            await asyncio.sleep(0.02)
+                burst.append(client.publish("plant/machine/numbered", json.dumps({"value": number}), qos=1))
+                burst.append(client.publish("plant/machine/plain", f"{20 + number / 10:.1f}"))
+            await asyncio.gather(*burst)
 
 
 @pytest.mark.parametrize("version", ["3.1.1", "5"])
