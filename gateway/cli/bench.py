@@ -20,6 +20,9 @@ def command() -> None:
 @click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
 def pipeline(seconds: float, tags: int, json_only: bool) -> None:
     """Batched samples through inbox and engine at increasing rate."""
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
     from gateway.runtime.benches.pipeline import run
 
     def progress(line: str) -> None:

@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import click
 
-from gateway.cli.app import EXIT_WRONG_INPUT
+from gateway.cli.app import EXIT_FAILED, EXIT_WRONG_INPUT
+from gateway.kernelcache import CacheNotOurs, choose
 from gateway.settings.load import Examined, examine
 from gateway.settings.problems import ConfigurationError, Problem
 from gateway.settings.schema import Settings
@@ -29,6 +30,15 @@ def load_or_exit(path: Path) -> Settings:
 def examine_here(path: Path) -> Examined:
     """The settings as this process's environment makes them. Raises ConfigurationError."""
     return examine(path, os.environ)
+
+
+def prepare_kernels() -> None:
+    """Choose the kernel cache, before anything imports numba; exit code 1 when there is no safe place for it."""
+    try:
+        choose(os.environ)
+    except (CacheNotOurs, OSError) as error:
+        click.echo(f"no place for compiled kernels: {error}", err=True)
+        sys.exit(EXIT_FAILED)
 
 
 def exit_with(error: ConfigurationError) -> NoReturn:

@@ -20,9 +20,10 @@ import click
     help="The configuration (TOML). `fieldgate check FILE` checks it without running.",
 )
 def command(path: Path) -> None:
-    from gateway.cli.common import load_or_exit
+    from gateway.cli.common import load_or_exit, prepare_kernels
 
     settings = load_or_exit(path)
+    prepare_kernels()
     from gateway.runtime.daemon import run_daemon
 
     sys.exit(run_daemon(settings, os.environ))

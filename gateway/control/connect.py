@@ -18,7 +18,7 @@ from gateway.settings.schema import ModbusTcpLink
 
 DELAY_FIRST_S: Final = 0.05
 DELAY_MAX_S: Final = 5.0
-LOOK_EVERY_S: Final = 0.02
+LOOK_EVERY_S: Final = 0.05
 
 
 class Connector:

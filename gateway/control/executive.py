@@ -11,13 +11,14 @@ handover, to the executive of another configuration, all do.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from numba import njit
 
 from gateway.control import layout as at
 from gateway.control import libc, transport
 from gateway.control import loops as react
+from gateway.control.jit import inner, whole
 from gateway.control.layout import Blocks
 from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import load_acquire, store_release
@@ -25,7 +26,7 @@ from gateway.core.types import NS_PER_MS
 
 SLEEP_MAX_NS: Final = 50 * NS_PER_MS
 FAREWELL_NS: Final = 500 * NS_PER_MS
-R_STOPPED = int(Reason.STOPPED)
+R_STOPPED = whole(Reason.STOPPED)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -45,7 +46,7 @@ def run(b: Blocks) -> None:
     store_release(b.words, at.STOPPED, 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def turn(b: Blocks, now_ns: int) -> None:
     """Everything that is to be done now: replies first, then deadlines, then what both want sent."""
     for link in range(len(b.links)):
@@ -61,7 +62,7 @@ def turn(b: Blocks, now_ns: int) -> None:
             react.publish(b, loop)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def serve_links(b: Blocks, now_ns: int) -> None:
     """Receive from the links that have something, and give up what is overdue."""
     if libc.poll_for(b.descriptors, len(b.links), b.timespec, 0) > 0:
@@ -74,7 +75,7 @@ def serve_links(b: Blocks, now_ns: int) -> None:
             transport.expire(b, link, now_ns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def wait(b: Blocks) -> None:
     """Sleep until the next deadline; while an input or a place to send is awaited, wake on the reply as well."""
     now_ns = libc.monotonic_ns(b.timespec)
@@ -96,28 +97,37 @@ def wait(b: Blocks) -> None:
         libc.sleep_until(b.timespec, until_ns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def farewell(b: Blocks) -> None:
     """Leave each device with its declared output, and no descriptor open."""
     now_ns = libc.monotonic_ns(b.timespec)
     end_ns = now_ns + FAREWELL_NS
+    is_handover = load_acquire(b.words, at.STOP) == at.STOP_FOR_HANDOVER
+    for block in range(len(b.blocks)):
+        b.blocks[block, at.BLOCK_WANTED] = 0
     for loop in range(len(b.loops)):
         b.loops[loop, at.WRITE_WANTED] = at.NOTHING
-        is_handover = load_acquire(b.words, at.STOP) == at.STOP_FOR_HANDOVER
+        b.loops[loop, at.INIT_WANTED] = 0
         if b.loops[loop, at.OUTPUT_KNOWN] and b.loops[loop, at.HAS_FAILSAFE] and not is_handover:
             react.hold_failsafe(b, loop)
-    awaited = True
-    while awaited and now_ns < end_ns:
+        b.loops[loop, at.OUTPUT_KNOWN] = 0  # an input that is still under way must not be followed any more
+    while has_writes(b) and now_ns < end_ns:
         for link in range(len(b.links)):
             transport.pump(b, link, now_ns)
         libc.poll_for(b.descriptors, len(b.links), b.timespec, end_ns - now_ns)
         now_ns = libc.monotonic_ns(b.timespec)
         serve_links(b, now_ns)
-        awaited = False
-        for loop in range(len(b.loops)):
-            awaited |= b.loops[loop, at.WRITE_WANTED] != at.NOTHING or b.loops[loop, at.WRITE_OUTSTANDING] > 0
     for link in range(len(b.links)):
         transport.adopt(b, link)
         transport.break_link(b, link, now_ns, R_STOPPED)
     for loop in range(len(b.loops)):
         react.publish(b, loop)
+
+
+@inner
+def has_writes(b: Blocks) -> Any:
+    """Whether any output is to be sent or not acknowledged yet."""
+    for loop in range(len(b.loops)):
+        if b.loops[loop, at.WRITE_WANTED] != at.NOTHING or b.loops[loop, at.WRITE_OUTSTANDING] > 0:
+            return True
+    return False

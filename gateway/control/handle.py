@@ -86,7 +86,7 @@ class ControlExecutive:
         queue.take(one.ring, one.samples, self._drained[:1])
 
     def start(self) -> None:
-        """Compile if need be, start the executive, then let the links connect."""
+        """Compile if need be, start the executive, then let the links connect. Once only, like a thread."""
         self.warm()
         self._set_engine_offset()
         if self._real_time:
@@ -101,7 +101,8 @@ class ControlExecutive:
     def stop(self, timeout_s: float = 1.0, *, is_handover: bool = False) -> None:
         """Write the declared fail-safe outputs, hold the others, close the links and end the thread.
 
-        At a handover to another executive all outputs are held: it takes them over as the devices have them. Raises TimeoutError when the thread has not ended in time.
+        At a handover to another executive all outputs are held: it takes them over as the devices have them. Raises
+        TimeoutError when the thread has not ended in time.
         """
         for connector in self._connectors:
             connector.stop()
@@ -138,15 +139,22 @@ class ControlExecutive:
             )
 
     def _set_engine_offset(self) -> None:
-        """Engine time less monotonic time, from two clocks read within 0.1 ms; small differences are left alone."""
-        for _ in range(10):
-            before_ns = time.monotonic_ns()
-            offset_ns = self._now_ns() - before_ns
-            if time.monotonic_ns() - before_ns < NS_PER_MS // 10:
-                break
+        """Engine time less monotonic time, from the narrowest of a few looks at both clocks.
+
+        A look that was interrupted is worth nothing once there is an offset, and small differences are left alone.
+        """
+        narrowest_ns, offset_ns = min(self._look_at_clocks() for _ in range(5))
         words = self._blocks.words
-        if abs(offset_ns - int(words[at.ENGINE_OFFSET])) > OFFSET_STEP_NS:
+        known_ns = int(words[at.ENGINE_OFFSET])
+        if known_ns == 0 or (narrowest_ns < OFFSET_STEP_NS // 2 and abs(offset_ns - known_ns) > OFFSET_STEP_NS):
             shared.write_word(words, at.ENGINE_OFFSET, offset_ns)
+
+    def _look_at_clocks(self) -> tuple[int, int]:
+        """How long it took, and engine time less monotonic time, in ns."""
+        before_ns = time.monotonic_ns()
+        engine_ns = self._now_ns()
+        after_ns = time.monotonic_ns()
+        return after_ns - before_ns, engine_ns - before_ns
 
     def heartbeat_ns(self) -> int:
         """CLOCK_MONOTONIC at the executive's last wake; 0 before the first. It moves at least every 50 ms."""

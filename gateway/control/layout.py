@@ -22,9 +22,9 @@ Int32s = npt.NDArray[np.int32]
 
 # words: the executive as a whole. STOP and OFFSET are Python's, the others the executive's.
 STOP, ENGINE_OFFSET, HEARTBEAT, STOPPED, WAKES, WORDS = range(6)
+"""ENGINE_OFFSET: engine time less monotonic time, ns. HEARTBEAT: monotonic ns of the last wake."""
 # values of STOP
 GO, STOP_FOR_GOOD, STOP_FOR_HANDOVER = range(3)
-"""ENGINE_OFFSET: engine time less monotonic time, ns. HEARTBEAT: monotonic ns of the last wake."""
 
 # commands: Python writes a value, then releases its version. The value is one aligned word, so it cannot be torn.
 SETPOINT_VERSION, SETPOINT_VALUE, MODE_WANTED, OUTPUT_VERSION, OUTPUT_VALUE, _C5, _C6, _C7, COMMANDS = range(9)

@@ -21,10 +21,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from gateway.control import frames, pid, queue
 from gateway.control import layout as at
+from gateway.control.jit import inner, whole
 from gateway.control.layout import Blocks
 from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import begin_write, end_write, load_acquire
@@ -32,28 +32,30 @@ from gateway.core.kernels.histogram import observe
 from gateway.core.types import NS_PER_MS, Quality
 
 BUDGET_NS = 10 * NS_PER_MS
+NONE_NS = whole(0)
 
-GOOD = int(Quality.GOOD)
-COMM_FAILURE = int(Quality.BAD_COMM_FAILURE)
-DEVICE_FAILURE = int(Quality.BAD_DEVICE_FAILURE)
-SENSOR_FAILURE = int(Quality.BAD_SENSOR_FAILURE)
-NOT_CONNECTED = int(Quality.BAD_NOT_CONNECTED)
-RANGE_EXCEEDED = int(Quality.UNCERTAIN_OUT_OF_RANGE)
+GOOD = whole(Quality.GOOD)
+COMM_FAILURE = whole(Quality.BAD_COMM_FAILURE)
+DEVICE_FAILURE = whole(Quality.BAD_DEVICE_FAILURE)
+SENSOR_FAILURE = whole(Quality.BAD_SENSOR_FAILURE)
+NOT_CONNECTED = whole(Quality.BAD_NOT_CONNECTED)
+RANGE_EXCEEDED = whole(Quality.UNCERTAIN_OUT_OF_RANGE)
 
-R_NONE = int(Reason.NONE)
-R_NO_REPLY = int(Reason.NO_REPLY)
-R_EXCEPTION = int(Reason.EXCEPTION)
-R_NOT_A_NUMBER = int(Reason.NOT_A_NUMBER)
-R_OUT_OF_RANGE = int(Reason.OUT_OF_RANGE)
-R_NOT_CONNECTED = int(Reason.NOT_CONNECTED)
-R_TOO_OLD = int(Reason.TOO_OLD)
-R_OVER_BUDGET = int(Reason.OVER_BUDGET)
-R_OVER_PERIOD = int(Reason.OVER_PERIOD)
+R_NONE = whole(Reason.NONE)
+R_NO_REPLY = whole(Reason.NO_REPLY)
+R_EXCEPTION = whole(Reason.EXCEPTION)
+R_NOT_A_NUMBER = whole(Reason.NOT_A_NUMBER)
+R_OUT_OF_RANGE = whole(Reason.OUT_OF_RANGE)
+R_NOT_CONNECTED = whole(Reason.NOT_CONNECTED)
+R_TOO_OLD = whole(Reason.TOO_OLD)
+R_OVER_BUDGET = whole(Reason.OVER_BUDGET)
+R_OVER_PERIOD = whole(Reason.OVER_PERIOD)
 
-_NAN_BITS = int(np.float64("nan").view(np.int64))
+_NAN_BITS = np.float64("nan").view(np.int64)
+_ZERO_BITS = whole(0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def begin_cycle(b: Blocks, loop: int, now_ns: int) -> None:
     """The loop's deadline has come: account for the last cycle, take commands, ask for the input."""
     state = b.loops[loop]
@@ -86,15 +88,12 @@ def begin_cycle(b: Blocks, loop: int, now_ns: int) -> None:
 
     if state[at.MODE_ASKED] == at.MANUAL:
         run_manual(b, loop)
-    elif now_ns - state[at.INPUT_NS] > state[at.STALE_NS]:
-        if state[at.INPUT_REASON] == R_NONE:
-            input_failed(b, loop, now_ns, COMM_FAILURE, R_TOO_OLD)
-        fail_safe(b, loop, state[at.INPUT_REASON])
     elif state[at.MODE] == at.FAILSAFE:
         hold_failsafe(b, loop)
+    judge_age(b, loop, now_ns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def take_commands(b: Blocks, loop: int) -> None:
     """Setpoint, mode and manual output as Python last wrote them. An output command counts in MANUAL only."""
     state = b.loops[loop]
@@ -114,14 +113,14 @@ def take_commands(b: Blocks, loop: int) -> None:
             b.reals[loop, at.MANUAL_OUTPUT] = b.command_values[base + at.OUTPUT_VALUE]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def run_manual(b: Blocks, loop: int) -> None:
     if b.loops[loop, at.OUTPUT_KNOWN]:
         b.loops[loop, at.MODE] = at.MANUAL
         want_output(b, loop, b.reals[loop, at.MANUAL_OUTPUT], at.ORDINARY)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def fail_safe(b: Blocks, loop: int, reason: int) -> None:
     """Enter or keep the fail-safe state; only once it is known what the device holds, and never in MANUAL."""
     state = b.loops[loop]
@@ -135,7 +134,17 @@ def fail_safe(b: Blocks, loop: int, reason: int) -> None:
     hold_failsafe(b, loop)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
+def judge_age(b: Blocks, loop: int, now_ns: int) -> None:
+    """FAILSAFE when no good input came for too long."""
+    state = b.loops[loop]
+    if now_ns - state[at.INPUT_NS] > state[at.STALE_NS]:
+        if state[at.INPUT_REASON] == R_NONE:
+            input_failed(b, loop, now_ns, COMM_FAILURE, R_TOO_OLD)
+        fail_safe(b, loop, state[at.INPUT_REASON])
+
+
+@inner
 def hold_failsafe(b: Blocks, loop: int) -> None:
     """The declared output, subject to nothing but the range; without one, what the device holds."""
     output = b.pid[loop, pid.OUTPUT]
@@ -145,7 +154,7 @@ def hold_failsafe(b: Blocks, loop: int) -> None:
     want_output(b, loop, output, at.URGENT)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def want_output(b: Blocks, loop: int, output: float, how: int) -> None:
     """Have `output` written if it differs from what the device holds, or if that was written too long ago."""
     state = b.loops[loop]
@@ -161,7 +170,7 @@ def want_output(b: Blocks, loop: int, output: float, how: int) -> None:
     state[at.WRITE_WANTED] = at.ORDINARY if unchanged else how
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def input_arrived(b: Blocks, loop: int, data: at.Bytes, start: int, reply_ns: int) -> None:
     """A reply's registers begin at `data[start]`: decode, judge, step."""
     state = b.loops[loop]
@@ -193,10 +202,10 @@ def input_arrived(b: Blocks, loop: int, data: at.Bytes, start: int, reply_ns: in
         if state[at.WRITE_WANTED] != at.NOTHING:
             state[at.CYCLE] = at.AWAITS_WRITE
         else:
-            end_cycle(b, loop, reply_ns, 0)
+            end_cycle(b, loop, reply_ns, NONE_NS)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def run_auto(b: Blocks, loop: int, value: float, now_ns: int) -> None:
     state = b.loops[loop]
     if state[at.MODE_ASKED] != at.AUTO or not state[at.OUTPUT_KNOWN]:
@@ -211,7 +220,7 @@ def run_auto(b: Blocks, loop: int, value: float, now_ns: int) -> None:
     want_output(b, loop, output, at.ORDINARY)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def input_failed(b: Blocks, loop: int, now_ns: int, quality: int, reason: int) -> None:
     """No value came. One bad sample tells the engine of each change of quality."""
     if quality != b.loops[loop, at.QUALITY]:
@@ -219,7 +228,7 @@ def input_failed(b: Blocks, loop: int, now_ns: int, quality: int, reason: int) -
     count_failure(b, loop, quality, reason)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def count_failure(b: Blocks, loop: int, quality: int, reason: int) -> None:
     state = b.loops[loop]
     state[at.QUALITY] = quality
@@ -228,9 +237,13 @@ def count_failure(b: Blocks, loop: int, quality: int, reason: int) -> None:
     state[at.DIRTY] = 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def output_known(b: Blocks, loop: int, data: at.Bytes, start: int, reply_ns: int) -> None:
-    """The device told what its output is: start from there."""
+    """The device told what its output is: start from there.
+
+    With an input that is too old by then the fail-safe output follows at once: on a link that keeps breaking there may
+    be no other moment for it.
+    """
     state = b.loops[loop]
     kind = state[at.OUT_TYPE]
     bits = frames.load_bits(data, start, state[at.OUT_REGISTERS], state[at.OUT_ORDER])
@@ -247,9 +260,10 @@ def output_known(b: Blocks, loop: int, data: at.Bytes, start: int, reply_ns: int
     state[at.WRITE_REASON] = R_NONE
     state[at.DIRTY] = 1
     put_output(b, loop, bits, reply_ns)
+    judge_age(b, loop, reply_ns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def output_lost(b: Blocks, loop: int, now_ns: int) -> None:
     """The way to the device is gone: what its output does from now on is not known."""
     state = b.loops[loop]
@@ -265,7 +279,7 @@ def output_lost(b: Blocks, loop: int, now_ns: int) -> None:
     state[at.DIRTY] = 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def write_sent(b: Blocks, loop: int, now_ns: int) -> None:
     state = b.loops[loop]
     state[at.WRITE_WANTED] = at.NOTHING
@@ -281,14 +295,14 @@ def write_sent(b: Blocks, loop: int, now_ns: int) -> None:
         end_cycle(b, loop, now_ns, reaction_ns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def write_done(b: Blocks, loop: int, reply_ns: int, bits: int) -> None:
     """The device acknowledged `bits`."""
     b.loops[loop, at.WRITE_REASON] = R_NONE
     put_output(b, loop, bits, reply_ns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def write_failed(b: Blocks, loop: int, now_ns: int, quality: int, reason: int) -> None:
     """The device may or may not hold the value: write it again in the next cycle, changed or not."""
     state = b.loops[loop]
@@ -300,7 +314,7 @@ def write_failed(b: Blocks, loop: int, now_ns: int, quality: int, reason: int) -
     state[at.DIRTY] = 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def end_cycle(b: Blocks, loop: int, now_ns: int, reaction_ns: int) -> None:
     state = b.loops[loop]
     state[at.CYCLE] = at.DONE
@@ -315,7 +329,7 @@ def end_cycle(b: Blocks, loop: int, now_ns: int, reaction_ns: int) -> None:
         state[at.MISSES_IN_ROW] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def count_miss(b: Blocks, loop: int, reason: int) -> None:
     state = b.loops[loop]
     state[at.MISSES] += 1
@@ -323,12 +337,12 @@ def count_miss(b: Blocks, loop: int, reason: int) -> None:
     state[at.MISS_REASON] = reason
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def reason_or(reason: int, otherwise: int) -> int:
     return otherwise if reason == R_NONE else reason
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def put_output(b: Blocks, loop: int, bits: int, time_ns: int) -> None:
     state = b.loops[loop]
     kind = state[at.OUT_TYPE]
@@ -340,18 +354,18 @@ def put_output(b: Blocks, loop: int, bits: int, time_ns: int) -> None:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def put_sample(b: Blocks, row: int, quality: int, monotonic_ns: int, bits: int) -> None:
     queue.put(b.ring, b.samples, row, quality, monotonic_ns + load_acquire(b.words, at.ENGINE_OFFSET), bits)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def put_nothing(b: Blocks, row: int, quality: int, monotonic_ns: int, kind: int) -> None:
     """A sample that says only that there is no value, and why."""
-    put_sample(b, row, quality, monotonic_ns, _NAN_BITS if kind == frames.KIND_F64 else 0)
+    put_sample(b, row, quality, monotonic_ns, _NAN_BITS if kind == frames.KIND_F64 else _ZERO_BITS)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def publish(b: Blocks, loop: int) -> None:
     """The loop as others see it, under its sequence lock."""
     state = b.loops[loop]

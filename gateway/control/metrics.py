@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gateway.control import layout as at
-from gateway.core import histogram
-from gateway.core.readings import HistogramReading, Labels, Reading
+from gateway.core.readings import HistogramReading, Labels, Reading, histogram_reading
 from gateway.core.types import Int64s, Samples
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
@@ -27,7 +26,11 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_control_misses_in_row", "gauge", "Misses since the last cycle that was none."),
     ("fieldgate_control_overruns_total", "counter", "Periods skipped because the executive woke too late."),
     ("fieldgate_control_inputs_total", "counter", "Good inputs."),
-    ("fieldgate_control_input_errors_total", "counter", "Cycles without a usable input."),
+    (
+        "fieldgate_control_input_errors_total",
+        "counter",
+        "Inputs that failed, were unusable or could not be asked for.",
+    ),
     ("fieldgate_control_failsafes_total", "counter", "Times the loop entered its fail-safe state."),
     ("fieldgate_control_writes_total", "counter", "Outputs handed to the socket."),
     ("fieldgate_control_write_errors_total", "counter", "Outputs refused or not acknowledged by the device."),
@@ -90,8 +93,7 @@ def loop_readings(
 ) -> Iterator[Reading | HistogramReading]:
     """`record` and `counters` are a consistent copy; the histograms are copied here, word by word."""
     for name, which in HISTOGRAMS:
-        counts = b.histograms[which, loop].copy()
-        yield HistogramReading(name, counts[: histogram.BUCKETS], int(counts[histogram.BUCKETS]), labels)
+        yield histogram_reading(name, b.histograms[which, loop], labels)
     for name, field in LOOP_RECORD:
         yield Reading(name, float(record[field]), labels)
     for name, field_index in LOOP_COUNTERS:

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from numba import njit
+import numpy as np
 
 from gateway.control import frames, libc
 from gateway.control import layout as at
 from gateway.control import loops as react
+from gateway.control.jit import inner, whole
 from gateway.control.layout import Blocks
 from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import load_acquire, store_release
@@ -30,12 +31,12 @@ FAULTS_IN_ROW_MAX: Final = 3
 POLL_EVENTS: Final = libc.POLLIN | libc.POLLRDHUP
 SEND_FLAGS: Final = libc.MSG_DONTWAIT | libc.MSG_NOSIGNAL
 
-R_BAD_FRAME = int(Reason.BAD_FRAME)
-R_PEER_CLOSED = int(Reason.PEER_CLOSED)
-R_SEND_REFUSED = int(Reason.SEND_REFUSED)
+R_BAD_FRAME = whole(Reason.BAD_FRAME)
+R_PEER_CLOSED = whole(Reason.PEER_CLOSED)
+R_SEND_REFUSED = whole(Reason.SEND_REFUSED)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def adopt(b: Blocks, link: int) -> None:
     """Take a descriptor that Python offers, if this link has none."""
     state = b.links[link]
@@ -57,7 +58,7 @@ def adopt(b: Blocks, link: int) -> None:
     store_release(b.link_words, base + at.TAKEN_GENERATION, generation)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def break_link(b: Blocks, link: int, now_ns: int, reason: int) -> None:
     """Close the descriptor, fail what was under way, tell Python: in this order."""
     state = b.links[link]
@@ -83,7 +84,7 @@ def break_link(b: Blocks, link: int, now_ns: int, reason: int) -> None:
     store_release(b.link_words, base + at.CLOSED_GENERATION, state[at.GENERATION])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def block_failed(b: Blocks, block: int, now_ns: int, quality: int, reason: int) -> None:
     for loop in range(len(b.loops)):
         if b.loops[loop, at.BLOCK] == block:
@@ -92,7 +93,7 @@ def block_failed(b: Blocks, block: int, now_ns: int, quality: int, reason: int) 
                 react.fail_safe(b, loop, reason)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def pump(b: Blocks, link: int, now_ns: int) -> None:
     """Send what is wanted, as far as the link may take it now."""
     state = b.links[link]
@@ -125,7 +126,7 @@ def pump(b: Blocks, link: int, now_ns: int) -> None:
             send(b, link, b.read_frames[block], at.READ_BLOCK, block, now_ns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def send_write(b: Blocks, link: int, loop: int, now_ns: int) -> None:
     frame = b.write_frames[loop]
     start = 10 if frame[7] == frames.WRITE_SINGLE else 13
@@ -136,7 +137,7 @@ def send_write(b: Blocks, link: int, loop: int, now_ns: int) -> None:
         react.write_sent(b, loop, libc.monotonic_ns(b.timespec))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def send(b: Blocks, link: int, frame: at.Bytes, kind: int, index: int, now_ns: int) -> bool:
     """Send one request and hold a slot for its reply. False when it did not go out."""
     state = b.links[link]
@@ -168,7 +169,7 @@ def send(b: Blocks, link: int, frame: at.Bytes, kind: int, index: int, now_ns: i
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def receive(b: Blocks, link: int) -> None:
     """Read what is there, at most one buffer full, and react to every whole frame in it."""
     state = b.links[link]
@@ -180,7 +181,7 @@ def receive(b: Blocks, link: int) -> None:
         break_link(b, link, now_ns, R_PEER_CLOSED)
         return
     end = have + got
-    start = 0
+    start = np.int64(0)
     size = frames.frame_bytes(buffer, start, end)
     while size > 0:
         take_frame(b, link, start, now_ns)
@@ -197,7 +198,7 @@ def receive(b: Blocks, link: int) -> None:
     state[at.RECEIVED] = end - start
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def take_frame(b: Blocks, link: int, start: int, now_ns: int) -> None:
     """One whole frame begins at `start` of the link's buffer."""
     state = b.links[link]
@@ -235,7 +236,7 @@ def take_frame(b: Blocks, link: int, start: int, now_ns: int) -> None:
     state[at.STRAYS] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def answered(b: Blocks, kind: int, index: int, buffer: at.Bytes, data: int, now_ns: int, sent_bits: int) -> None:
     release(b, kind, index)
     if kind == at.READ_BLOCK:
@@ -248,7 +249,7 @@ def answered(b: Blocks, kind: int, index: int, buffer: at.Bytes, data: int, now_
         react.write_done(b, index, now_ns, sent_bits)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def release(b: Blocks, kind: int, index: int) -> None:
     """The transaction is over, one way or the other."""
     if kind == at.READ_BLOCK:
@@ -259,7 +260,7 @@ def release(b: Blocks, kind: int, index: int) -> None:
         b.loops[index, at.WRITE_OUTSTANDING] -= 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def give_up(b: Blocks, kind: int, index: int, now_ns: int, quality: int, reason: int) -> None:
     if kind == at.READ_BLOCK:
         block_failed(b, index, now_ns, quality, reason)
@@ -267,7 +268,7 @@ def give_up(b: Blocks, kind: int, index: int, now_ns: int, quality: int, reason:
         react.write_failed(b, index, now_ns, quality, reason)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def transaction_failed(b: Blocks, link: int, kind: int, index: int, now_ns: int, quality: int, reason: int) -> None:
     """No reply, or one that does not match; the third in a row closes the link."""
     release(b, kind, index)
@@ -277,7 +278,7 @@ def transaction_failed(b: Blocks, link: int, kind: int, index: int, now_ns: int,
         break_link(b, link, now_ns, reason)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def expire(b: Blocks, link: int, now_ns: int) -> None:
     """Give up what is past its response timeout. A reply that comes after all finds no slot."""
     for slot in range(at.SLOTS):

@@ -133,6 +133,7 @@ class Engine:
         self._kept_used = 0
         self._noted: deque[Event] = deque()
         self._touched_rows = np.zeros(len(model.tags), np.int32)
+        self._shares = shares_of(model)
         self._changed = np.zeros((4, EVENTS_PER_GRID_MAX), np.int64)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
@@ -165,6 +166,18 @@ class Engine:
         for draft in drafts:
             self._records[draft.stream] += 1
         return StepResult(tuple(drafts), tuple(events))
+
+    def finish(self, now_ns: int) -> StepResult:
+        """Record what is left: the last call before the engine is given up."""
+        drafts: list[RecordDraft] = []
+        self._flush_events([], drafts)
+        if Stream.AGGREGATES in self._streams:
+            for start, stop in self._shares:
+                self._flush_aggregates(start, stop, now_ns, drafts)
+        self._cut_samples(drafts)
+        for draft in drafts:
+            self._records[draft.stream] += 1
+        return StepResult(tuple(drafts), ())
 
     def readings(self) -> Iterator[Reading]:
         counters = self.state.tables.counters
@@ -218,23 +231,43 @@ class Engine:
 
     def _flush(self, last: int, grid: int, events: list[Event], drafts: list[RecordDraft]) -> None:
         """Drafts of all that is due at grid point number `grid`, `last` being the one worked before."""
+        self._flush_events(events, drafts)
+        if Stream.AGGREGATES in self._streams:
+            every = self._aggregates_every
+            for place, (start, stop) in enumerate(self._shares):
+                phase = place * every // len(self._shares)
+                if (grid - phase) // every > (last - phase) // every:
+                    self._flush_aggregates(start, stop, grid * GRID_NS, drafts)
+        if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
+            self._cut_samples(drafts)
+
+    def _flush_events(self, events: list[Event], drafts: list[RecordDraft]) -> None:
         told = tuple(self._noted.popleft() for _ in range(len(self._noted))) + tuple(events)
         if told and Stream.EVENTS in self._streams:
             times = [event.time_ns for event in told]
             drafts.append(RecordDraft(Stream.EVENTS, min(times), max(times), told))
-        if Stream.AGGREGATES in self._streams and grid // self._aggregates_every > last // self._aggregates_every:
-            self._flush_aggregates(grid * GRID_NS, drafts)
-        if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
-            self._cut_samples(drafts)
 
-    def _flush_aggregates(self, point_ns: int, drafts: list[RecordDraft]) -> None:
-        found = take_touched(self.state.tables, self._touched_rows)
-        if found == 0:
-            return
-        rows = self.view.aggregates_at(self._touched_rows[:found], point_ns)
-        for start in range(0, len(rows), RECORD_SAMPLES_MAX):
-            part = rows[start : start + RECORD_SAMPLES_MAX].copy()
-            drafts.append(RecordDraft(Stream.AGGREGATES, point_ns, point_ns, part))
+    def _flush_aggregates(self, start: int, stop: int, point_ns: int, drafts: list[RecordDraft]) -> None:
+        found = take_touched(self.state.tables, start, stop, self._touched_rows)
+        if found:
+            rows = self.view.aggregates_at(self._touched_rows[:found], point_ns)
+            drafts.append(RecordDraft(Stream.AGGREGATES, point_ns, point_ns, rows))
+
+
+def shares_of(model: Model) -> tuple[tuple[int, int], ...]:
+    """Row ranges [start, stop) of at most a record's worth of windows each.
+
+    A large plant's aggregates are recorded share by share, spread over their period: all at once they would hold up a
+    cycle for longer than a sample may wait.
+    """
+    shares = []
+    start = windows = 0
+    for row, tag in enumerate(model.tags):
+        if windows + len(tag.windows_ns) > RECORD_SAMPLES_MAX:
+            shares.append((start, row))
+            start, windows = row, 0
+        windows += len(tag.windows_ns)
+    return (*shares, (start, len(model.tags)))
 
 
 def warm_up() -> None:

@@ -17,8 +17,10 @@ DEVICES_MAX: Final = 20_000
 WINDOWS_PER_TAG_MAX: Final = 8
 """Windows of one tag. More is refused when the configuration is read."""
 
-LANE_SAMPLES: Final = 262_144
-"""Capacity of a source's lane. Overflow: newest dropped, counted, and the source told to hold back."""
+LANE_SAMPLES_MIN: Final = 8_192
+LANE_SAMPLES_MAX: Final = 262_144
+LANE_SAMPLES_PER_TAG: Final = 16
+"""Capacity of a source's lane: so many a tag, within the two. Overflow: newest dropped, counted, the source told."""
 
 CYCLE_SAMPLES_MAX: Final = 262_144
 """Samples of one engine cycle. The rest waits in its lanes for the next one."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from gateway.core.engine import Engine
+from gateway.core.engine import Engine, StepResult
 from gateway.core.histogram import SIZE
 from gateway.core.inbox import Inbox
 from gateway.core.kernels.histogram import observe, observe_arrivals
@@ -92,11 +92,7 @@ class EngineThread:
         ended_ns = self._now_ns()
         observe_arrivals(self._to_aggregate, batch, ended_ns)
         observe(self._cycle, ended_ns - started_ns)
-        for event in result.events:
-            self._book.show(event)
-        if self._put is not None:
-            for draft in result.drafts:
-                self._put(draft)
+        self._hand_on(result)
         self.cycles += 1
         self._heartbeat_ns = ended_ns
 
@@ -122,6 +118,14 @@ class EngineThread:
                 deadline_ns += skipped * CYCLE_NS
             time.sleep(max(0, deadline_ns - time.monotonic_ns()) / 1e9)
         self.cycle()
+        self._hand_on(self._engine.finish(self._now_ns()))
+
+    def _hand_on(self, result: StepResult) -> None:
+        for event in result.events:
+            self._book.show(event)
+        if self._put is not None:
+            for draft in result.drafts:
+                self._put(draft)
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         yield histogram_reading("fieldgate_sample_to_aggregate_seconds", self._to_aggregate)

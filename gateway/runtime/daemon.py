@@ -8,6 +8,7 @@ within five seconds of SIGTERM.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import platform
@@ -15,6 +16,8 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
 
 import uvloop
 
@@ -39,6 +42,7 @@ from gateway.serving.scada.server import ListenError
 from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
+from gateway.spool.schema import StoreRefused
 from gateway.spool.store import StoreUnavailable
 
 EXIT_OK = 0
@@ -48,7 +52,7 @@ HTTP_STOP_S = 1.0
 
 _log = logging.getLogger("fieldgate")
 
-START_FAILURES = (ListenError, HttpServerFailed, LockError, MapError, StoreUnavailable, OSError)
+START_FAILURES = (ListenError, HttpServerFailed, LockError, MapError, StoreRefused, StoreUnavailable, OSError)
 """What may be wrong with the machine at start: each says what and what to do, in one line."""
 
 
@@ -227,14 +231,41 @@ class Daemon:
 
     async def _keep_watch(self) -> None:
         told_s = 0.0
+        stuck: tuple[str, ...] = ()
         while True:
             plant = self._progress.plant
             assert plant is not None
             self._watchdog.poll(self._clock(), plant.heartbeats())
+            stuck = self._note_stuck(stuck)
+            if self._http is not None and not self._http.is_alive:
+                await self._replace_http()
             if time.monotonic() - told_s > STATUS_EVERY_S:
                 told_s = time.monotonic()
                 self._notifier.status(self._summary())
             await asyncio.sleep(self._watchdog.poll_every_s)
+
+    def _note_stuck(self, before: tuple[str, ...]) -> tuple[str, ...]:
+        """Say once when a heartbeat stops, and once when all beat again."""
+        stuck = self._watchdog.stuck
+        if stuck and not before:
+            names = " and ".join(stuck)
+            self._say(
+                Severity.ERROR, "watchdog.withheld", f"no heartbeat of {names}; the service manager will restart us"
+            )
+        elif before and not stuck:
+            self._say(Severity.NOTICE, "watchdog.fed", "all heartbeats are back")
+        return stuck
+
+    async def _replace_http(self) -> None:
+        """The http thread died of an error of its own: the plant goes on, the page comes back."""
+        assert self._http is not None
+        self._say(Severity.ERROR, "component.failed", "the http thread ended by itself; it is started again")
+        await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
+        try:
+            self._http = self._start_http(self._settings)
+        except HttpServerFailed as error:
+            self._http = None
+            self._say(Severity.ERROR, "http.failed", f"{error}; the page and the metrics stay away until a reload")
 
     def _engine_died(self) -> None:
         """From the engine's thread, on its way out."""
@@ -260,6 +291,23 @@ class Daemon:
         self._book.emit(Event(self._clock(), severity, kind, "gateway", message))
 
 
+class StateInUse(Exception):
+    """Another gateway works in the same state_dir."""
+
+
+def hold_state_dir(state_dir: Path) -> IO[str]:
+    """Keep others out while the file that is returned is open. Raises StateInUse."""
+    held = (state_dir / "in-use").open("w", encoding="utf-8")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        held.close()
+        raise StateInUse(
+            f"{state_dir}: another gateway is at work here; stop it, or give this one a state_dir of its own"
+        ) from error
+    return held
+
+
 async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
     link_states = LinkStates()
 
@@ -270,15 +318,19 @@ async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
     book = EventBook(log)
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
+        held = hold_state_dir(settings.state_dir)
         store = open_store(settings.state_dir, settings.uplink)
         clock = resume_clock(int(store.read_meta(LEASE_KEY, "0")))
-    except START_FAILURES as error:
+    except (*START_FAILURES, StateInUse) as error:
         _log.error("cannot start: %s", error)
         return EXIT_FAILED
     way = Way(store, gateway_id=settings.gateway_id, clock=clock, book=book)
     loop = asyncio.get_running_loop()
     daemon = Daemon(settings, environment, loop=loop, clock=clock, book=book, link_states=link_states, way=way)
-    return await daemon.run()
+    try:
+        return await daemon.run()
+    finally:
+        held.close()
 
 
 def run_daemon(settings: Settings, environment: Mapping[str, str]) -> int:

@@ -26,6 +26,7 @@ LEVELS: Final = {
     Severity.INFO: logging.INFO,
 }
 
+FOREIGN_LINES_MAX: Final = 20
 SYSLOG_DEBUG: Final = 7
 SYSLOG_CRITICAL: Final = 2
 
@@ -61,6 +62,30 @@ class Readable(logging.Formatter):
         return f"{self.formatTime(record)} {record.levelname.lower()} {record.message}"
 
 
+class LibrariesLimited(logging.Filter):
+    """Lets FOREIGN_LINES_MAX lines a minute through from each library's logger, and says how many it held back.
+
+    Our own lines are changes of state; a library may log each packet of a peer that misbehaves, and fill the disk.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._minutes: dict[str, tuple[int, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith(logger.name):
+            return True
+        minute = int(record.created // 60)
+        seen_minute, lines = self._minutes.get(record.name, (minute, 0))
+        if minute != seen_minute:
+            if lines > FOREIGN_LINES_MAX:
+                held = lines - FOREIGN_LINES_MAX
+                record.msg, record.args = f"{record.getMessage()} ({held} lines of {record.name} held back before)", ()
+            lines = 0
+        self._minutes[record.name] = (minute, lines + 1)
+        return lines < FOREIGN_LINES_MAX
+
+
 def is_journal(environment: Mapping[str, str], stream: TextIO) -> bool:
     """Whether `stream` is the journal's own. JOURNAL_STREAM alone may be inherited past a redirection."""
     device, _, inode = environment.get("JOURNAL_STREAM", "").partition(":")
@@ -84,6 +109,7 @@ def set_up_logs(*, level: str, environment: Mapping[str, str], stream: TextIO) -
     else:
         handler = logging.StreamHandler(stream)
         handler.setFormatter(JournalPrefix())
+    handler.addFilter(LibrariesLimited())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

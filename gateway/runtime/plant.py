@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from gateway.control.handle import ControlExecutive
 from gateway.core.engine import Engine, warm_up
 from gateway.core.inbox import Inbox, Lane
-from gateway.core.limits import LANE_SAMPLES
+from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
@@ -60,6 +60,11 @@ def build_model(settings: Settings) -> Model:
     )
 
 
+def lane_capacity(tags: int) -> int:
+    """In samples: a plant of a thousand small links must not pay for a thousand large lanes."""
+    return min(LANE_SAMPLES_MAX, max(LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG * tags))
+
+
 class Plant:
     """Built whole, then warmed, started and stopped once."""
 
@@ -89,10 +94,10 @@ class Plant:
         for link in settings.links:
             tags = self._tags_of(link)
             if tags:
-                lanes.append(Lane(link.name, LANE_SAMPLES))
+                lanes.append(Lane(link.name, lane_capacity(len(tags))))
                 self.sources[link.name] = self._build_source(link, tags, lanes[-1])
         if self.executive is not None:
-            lanes.append(Lane("control", LANE_SAMPLES, CONTROL_LANE_WEIGHT))
+            lanes.append(Lane("control", LANE_SAMPLES_MIN, CONTROL_LANE_WEIGHT))
             self._control_lane = lanes[-1]
         self.inbox = Inbox(lanes)
         self.thread = EngineThread(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.core.backoff import Backoff
@@ -22,7 +23,7 @@ from gateway.runtime.eventbook import EventBook
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
 from gateway.settings.schema import Uplink
-from gateway.spool.store import Store
+from gateway.spool.store import Store, StoreUnavailable
 from gateway.spool.worker import SpoolWorker
 from gateway.upstreams import mqtt
 
@@ -32,6 +33,8 @@ LEASE_EVERY_S = 2.0
 UNUSED_BYTES_MAX = 1_000_000
 """The spool's cap without an uplink: nothing is put into it then."""
 SPOOL_STOP_S = 1.5
+SEND_LAST_S = 1.0
+LOOK_EVERY_S = 0.02
 
 
 def open_store(state_dir: Path, uplink: Uplink | None) -> Store:
@@ -86,11 +89,21 @@ class Way:
 
     async def stop(self, supervisor: Supervisor) -> None:
         if self.delivery is not None:
+            await self._send_last(self.delivery)
             await supervisor.stop("uplink")
         await supervisor.stop("engine time lease")
         self.worker.write_meta(LEASE_KEY, str(self._clock()))
         if not await asyncio.to_thread(self.worker.stop, SPOOL_STOP_S):
             raise TimeoutError(f"the spool did not reach the disk within {SPOOL_STOP_S:g} s")
+
+    async def _send_last(self, delivery: Delivery) -> None:
+        """Give what was made last a moment to arrive; what does not waits in the spool for the next start."""
+        with suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(SEND_LAST_S):
+                await self.worker.flush()
+                await asyncio.sleep(LOOK_EVERY_S)
+                while delivery.is_up and self.worker.depth():
+                    await asyncio.sleep(LOOK_EVERY_S)
 
     def put(self, draft: RecordDraft) -> None:
         if self._settings is not None:
@@ -111,7 +124,7 @@ class Way:
             oldest_ns=seen.oldest_ns[0] if seen.oldest_ns else None,
             segments=seen.segments_open + seen.segments_closed,
             delivered_records=self.delivery.acknowledged,
-            dropped_records=sum(count for what, count in seen.counts.items() if what[0] == "dropped"),
+            dropped_records=sum(count for what, count in seen.counts.items() if what[0] == "dropped_records"),
         )
 
     def measured(self) -> Iterator[Measured]:

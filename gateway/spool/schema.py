@@ -4,7 +4,7 @@
 file from a newer fieldgate is refused, never guessed at.
 
     meta          key/value: engine time, boot id and what else must survive
-    streams       next_segment: segments of a stream are numbered without a hole
+    streams       next_segment: segments are numbered without a hole; produced: records ever given an identity
     segments      state open or closed; next_sequence; length once closed
     records       what waits: identity, priority, times, body (zstd). `id` is the order of storing
     ledger        what was dropped; announced_* name the loss report that carries a line, null until there is one
@@ -13,6 +13,7 @@ file from a newer fieldgate is refused, never guessed at.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,19 +21,26 @@ from typing import Any, TypeAlias
 from sqlite_utils import Database
 
 from gateway.core.record import Stream
-from gateway.core.segments import first_segment
+from gateway.core.segments import EPOCHS_MAX, first_segment
 
-Migration: TypeAlias = Callable[[Any, int], None]
+Epoch: TypeAlias = Callable[[], int]
+Migration: TypeAlias = Callable[[Any, Epoch], None]
 
 
 class StoreRefused(Exception):
     """The file cannot be used as it is; somebody must look at it."""
 
 
-def _create(db: Any, epoch: int) -> None:
+def draw_epoch() -> int:
+    return 1 + secrets.randbelow(EPOCHS_MAX - 1)
+
+
+def _create(db: Any, epoch: Epoch) -> None:
     db["meta"].create({"key": str, "value": str}, pk="key", not_null={"value"})
-    db["streams"].create({"stream": str, "next_segment": int}, pk="stream", not_null={"next_segment"})
-    db["streams"].insert_all({"stream": stream.value, "next_segment": first_segment(epoch)} for stream in Stream)
+    numbers = {"next_segment": int, "produced": int}
+    db["streams"].create({"stream": str, **numbers}, pk="stream", not_null=set(numbers))
+    first = first_segment(epoch())
+    db["streams"].insert_all({"stream": stream.value, "next_segment": first, "produced": 0} for stream in Stream)
     db["segments"].create(
         {"stream": str, "segment": int, "state": str, "next_sequence": int, "length": int},
         pk=("stream", "segment"),
@@ -47,6 +55,10 @@ def _create(db: Any, epoch: int) -> None:
     )
     db["records"].create_index(["stream", "segment", "sequence"], unique=True)
     db["records"].create_index(["priority"])
+    db.conn.execute(
+        "CREATE TRIGGER count_produced AFTER INSERT ON records"
+        " BEGIN UPDATE streams SET produced = produced + 1 WHERE stream = NEW.stream; END"
+    )
     db["ledger"].create(
         {
             "id": int,
@@ -75,7 +87,7 @@ def _create(db: Any, epoch: int) -> None:
 MIGRATIONS: tuple[Migration, ...] = (_create,)
 
 
-def migrate(db: Database, path: Path, epoch: int) -> None:
+def migrate(db: Database, path: Path, epoch: Epoch) -> None:
     """Bring the file to the present schema; raises StoreRefused when it is from the future."""
     (version,) = db.conn.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):

@@ -15,10 +15,9 @@ same transaction. Segment ends are never dropped: they are small and few, and sa
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -30,9 +29,9 @@ from sqlite_utils import Database
 
 from gateway.core.limits import DEAD_LETTERS_MAX, SEGMENTS_MAX
 from gateway.core.record import PRIORITIES, Stream
-from gateway.core.segments import EPOCHS_MAX, Loss, LossReport, SegmentEnd, encode_body
+from gateway.core.segments import Loss, LossReport, SegmentEnd, encode_body
 from gateway.spool import ledger
-from gateway.spool.schema import StoreRefused, migrate
+from gateway.spool.schema import StoreRefused, draw_epoch, migrate
 
 RECORD_OVERHEAD_BYTES: Final = 128
 """What a record costs in the file beside its body: row, two indexes, its share of the page."""
@@ -100,10 +99,6 @@ class Totals:
     bytes: int
 
 
-def draw_epoch() -> int:
-    return 1 + secrets.randbelow(EPOCHS_MAX - 1)
-
-
 def compress(body: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body)
 
@@ -125,7 +120,9 @@ def _translated(path: Path) -> Iterator[None]:
 class Store:
     """`counts` has what happened since the start, by (what, stream) and, for drops, (what, stream, reason)."""
 
-    def __init__(self, path: Path, *, bytes_max: int, segments_max: int = SEGMENTS_MAX, epoch: int | None = None):
+    def __init__(
+        self, path: Path, *, bytes_max: int, segments_max: int = SEGMENTS_MAX, epoch: Callable[[], int] = draw_epoch
+    ):
         self.path = path
         self.bytes_max = bytes_max
         self.segments_max = segments_max
@@ -136,7 +133,7 @@ class Store:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
-            migrate(Database(self._connection), path, draw_epoch() if epoch is None else epoch)
+            migrate(Database(self._connection), path, epoch)
             held, held_bytes = self._connection.execute(
                 "SELECT count(*), coalesce(sum(bytes), 0) FROM records"
             ).fetchone()
@@ -158,14 +155,16 @@ class Store:
         totals, counts = (self.totals.records, self.totals.bytes), self.counts.copy()
         with _translated(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
+            committed = False
             try:
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:
-                # Some errors have rolled back already, and then this does nothing; memory goes back with the file.
-                self._connection.rollback()
-                self.totals, self.counts = Totals(*totals), counts
-                raise
+                committed = True
+            finally:
+                if not committed:
+                    # Some errors have rolled back already, and then this does nothing; memory goes back with the file.
+                    self._connection.rollback()
+                    self.totals, self.counts = Totals(*totals), counts
 
     # -- storing ------------------------------------------------------------------------------------------------
 
@@ -186,7 +185,7 @@ class Store:
         )
         self.totals.records += 1
         self.totals.bytes += size
-        self.counts["produced", key.stream] += 1
+        self.counts["produced_records", key.stream] += 1
         return key
 
     def _next_identity(self, stream: str) -> Key:
@@ -285,7 +284,7 @@ class Store:
         with self.transaction():
             gone = [key for key in keys if self._delete(key)]
             for key in gone:
-                self.counts["acknowledged", key.stream] += 1
+                self.counts["acknowledged_records", key.stream] += 1
                 if key.stream == Stream.EVENTS:
                     ledger.report_arrived(self._connection, key.segment, key.sequence)
             self._forget_empty((key.stream, key.segment) for key in gone)
@@ -304,11 +303,11 @@ class Store:
             )
             self.counts["dead_letters_deleted", key.stream] += deleted.rowcount
             rows = self._connection.execute(
-                "SELECT id, stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
+                "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
                 " WHERE stream = ? AND segment = ? AND sequence = ?",
                 key,
             ).fetchall()
-            self.counts["rejected", key.stream] += len(rows)
+            self.counts["rejected_records", key.stream] += len(rows)
             self._drop(rows, "rejected", now_ns)
 
     def _delete(self, key: Key) -> bool:
@@ -320,12 +319,12 @@ class Store:
             self.totals.bytes -= size
         return bool(deleted)
 
-    # -- losing, but never silently -----------------------------------------------------------------------------
+    # -- losing, never silently ---------------------------------------------------------------------------------
 
     def _make_room(self, now_ns: int) -> None:
         while self.totals.bytes > self.bytes_max:
             victims = self._connection.execute(
-                "SELECT id, stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
+                "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
                 " WHERE priority = (SELECT max(priority) FROM records) AND priority >= 0 ORDER BY id LIMIT ?",
                 (DROPPED_AT_ONCE,),
             ).fetchall()
@@ -334,12 +333,12 @@ class Store:
             excess = self.totals.bytes - self.bytes_max
             wanted = 0
             while excess > 0 and wanted < len(victims):
-                excess -= victims[wanted][5]
+                excess -= victims[wanted][4]
                 wanted += 1
             self._drop(victims[:wanted], "spool full", now_ns)
 
-    def _drop(self, rows: Sequence[tuple[int, str, int, int, int, int, int, int]], reason: str, now_ns: int) -> None:
-        for _, stream, segment, sequence, samples, _, first_ns, last_ns in rows:
+    def _drop(self, rows: Sequence[tuple[str, int, int, int, int, int, int]], reason: str, now_ns: int) -> None:
+        for stream, segment, sequence, samples, _, first_ns, last_ns in rows:
             self._delete(Key(stream, segment, sequence))
             if stream == Stream.EVENTS:
                 ledger.report_lost(self._connection, segment, sequence)
@@ -357,13 +356,13 @@ class Store:
                     to_sequence=sequence,
                 )
             )
-        self._forget_empty((row[1], row[2]) for row in rows)
+        self._forget_empty((row[0], row[1]) for row in rows)
 
     def record_loss(self, loss: Loss) -> None:
         """Write down what was dropped, here or before it came here."""
         with self.transaction():
             ledger.write(self._connection, loss)
-            self.counts["dropped", loss.stream, loss.reason] += loss.records
+            self.counts["dropped_records", loss.stream, loss.reason] += loss.records
             self.counts["dropped_samples", loss.stream, loss.reason] += loss.samples
 
     def losses(self) -> list[Loss]:
@@ -387,10 +386,8 @@ class Store:
     def oldest_ns(self) -> tuple[int, ...]:
         """Engine time of the oldest record that waits; empty when none does."""
         with _translated(self.path):
-            row = self._connection.execute(
-                "SELECT last_ns FROM records WHERE priority >= 0 ORDER BY id LIMIT 1"
-            ).fetchone()
-        return tuple(row or ())
+            rows = self._connection.execute("SELECT last_ns FROM records WHERE priority >= 0 ORDER BY id LIMIT 1")
+            return tuple(last_ns for (last_ns,) in rows)
 
     def read_meta(self, key: str, default: str) -> str:
         with _translated(self.path):

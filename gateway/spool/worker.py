@@ -1,9 +1,8 @@
 """The spool thread: encodes, compresses and stores drafts, and serves the uplink.
 
-Drafts come in by `put` from any thread into a bounded queue. Overflow rule: the oldest draft of the lowest priority
-present is dropped, counted, and written into the loss ledger with the next commit. Commits are grouped: the first
-draft after a pause waits `LINGER_NS` for its companions, further ones until `COMMIT_EVERY_NS` after the last commit,
-a full group not at all. Acknowledgements travel in the same transactions.
+Drafts come in by `put` from any thread into a bounded queue (`gateway.spool.queue` has its overflow rule). Commits are
+grouped: the first draft after a pause waits `LINGER_NS` for its companions, further ones until `COMMIT_EVERY_NS` after
+the last commit, a full group not at all. Acknowledgements travel in the same transactions.
 
 The loop thread asks by coroutines (`next_records`); answers go back by `call_soon_threadsafe`. Requests, link changes
 and acknowledgements are served in the order in which they were made.
@@ -23,7 +22,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
 
-import msgspec
 import numpy as np
 import zstandard
 
@@ -33,9 +31,9 @@ from gateway.core.kernels.histogram import observe
 from gateway.core.limits import SPOOL_GROUP_DRAFTS, SPOOL_QUEUE_DRAFTS
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
-from gateway.core.record import PRIORITIES, RecordDraft, Stream
-from gateway.core.segments import Loss
+from gateway.core.record import RecordDraft
 from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.spool.queue import DraftQueue
 from gateway.spool.store import ZSTD_LEVEL, Encoded, Key, Lane, Store, Stored, StoreUnavailable
 
 Encode: TypeAlias = Callable[[RecordDraft], bytes]
@@ -107,14 +105,12 @@ class SpoolWorker:
         self._now_ns = now_ns
         self._emit = emit
         self._stopwatch_ns = stopwatch_ns
-        self._queue_max = queue_max
         self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
         self._thread = threading.Thread(target=self.run, name="spool", daemon=True)
         # Shared between threads, under the condition.
         self._changed = threading.Condition()
-        self._queue: dict[Stream, deque[RecordDraft]] = {stream: deque() for stream in Stream}
+        self._queue = DraftQueue(queue_max)
         self._queued_ns = 0
-        self._overflowed: dict[Stream, Loss] = {}
         self._requests: deque[_Request] = deque()
         self._acknowledged: list[Key] = []
         self._meta: dict[str, str] = {}
@@ -123,7 +119,6 @@ class SpoolWorker:
         self._on_stored: Callable[[], None] = _nothing
         # The spool thread's own.
         self._group: list[Encoded] = []
-        self._group_losses: list[Loss] = []
         self._available = True
         self._failures = 0
         self._link_up = False
@@ -147,11 +142,9 @@ class SpoolWorker:
 
     def put(self, draft: RecordDraft) -> None:
         with self._changed:
-            if not self._queued():
+            if not self._queue:
                 self._queued_ns = self._stopwatch_ns()
-            self._queue[draft.stream].append(draft)
-            if self._queued() > self._queue_max:
-                self._drop_one()
+            self._queue.append(draft, self._now_ns())
             self._changed.notify()
 
     def acknowledge(self, keys: Iterable[Key]) -> None:
@@ -189,7 +182,7 @@ class SpoolWorker:
 
     def depth(self) -> int:
         """Records and drafts that wait."""
-        return self._snapshot.records + self._queued()
+        return self._snapshot.records + len(self._queue)
 
     def snapshot(self) -> Snapshot:
         return self._snapshot
@@ -202,15 +195,13 @@ class SpoolWorker:
         seen = self._snapshot
         for what, count in seen.counts.items():
             labels = tuple(zip(("stream", "reason"), what[1:], strict=False))
-            suffix = "_total" if what[0] in _PLAIN_COUNTS else "_records_total"
-            name = "dropped_samples_total" if what[0] == "dropped_samples" else what[0] + suffix
-            yield Reading(f"fieldgate_spool_{name}", count, labels)
+            yield Reading(f"fieldgate_spool_{what[0]}_total", count, labels)
         yield Reading("fieldgate_spool_unavailable_total", self._failures)
         yield Reading("fieldgate_spool_available", float(self._available))
         yield Reading("fieldgate_spool_bytes", seen.bytes)
         yield Reading("fieldgate_spool_limit_bytes", self._store.bytes_max)
         yield Reading("fieldgate_spool_records", seen.records)
-        yield Reading("fieldgate_spool_queue_drafts", self._queued())
+        yield Reading("fieldgate_spool_queue_drafts", len(self._queue))
         yield Reading("fieldgate_spool_segments", seen.segments_open, (("state", "open"),))
         yield Reading("fieldgate_spool_segments", seen.segments_closed, (("state", "closed"),))
         yield Reading("fieldgate_spool_oldest_age_seconds", self.oldest_age_s())
@@ -221,23 +212,6 @@ class SpoolWorker:
         """How far upstream is behind: the age of the oldest record that it has not acknowledged."""
         oldest = self._snapshot.oldest_ns
         return max(0, self._now_ns() - oldest[0]) / NS_PER_S if oldest else 0.0
-
-    def _queued(self) -> int:
-        return sum(len(queue) for queue in self._queue.values())
-
-    def _drop_one(self) -> None:
-        stream = max((stream for stream in Stream if self._queue[stream]), key=PRIORITIES.__getitem__)
-        draft = self._queue[stream].popleft()
-        before = self._overflowed.get(stream)
-        self._overflowed[stream] = Loss(
-            stream=stream.value,
-            reason="queue full",
-            records=1 + (before.records if before else 0),
-            samples=len(draft) + (before.samples if before else 0),
-            first_ns=min(draft.first_ns, before.first_ns) if before else draft.first_ns,
-            last_ns=max(draft.last_ns, before.last_ns) if before else draft.last_ns,
-            dropped_ns=self._now_ns(),
-        )
 
     def _post(self, serve: Callable[[], None]) -> None:
         with self._changed:
@@ -306,9 +280,9 @@ class SpoolWorker:
         now = self._stopwatch_ns()
         if not self._available:
             due = self._last_commit_ns + RETRY_NS
-        elif self._queued() >= SPOOL_GROUP_DRAFTS:
+        elif len(self._queue) >= SPOOL_GROUP_DRAFTS:
             due = now
-        elif self._queued() or self._acknowledged or self._group:
+        elif self._queue or self._acknowledged or self._group:
             due = max(self._queued_ns + LINGER_NS, self._last_commit_ns + COMMIT_EVERY_NS)
         else:
             due = self._last_commit_ns + IDLE_NS
@@ -325,7 +299,7 @@ class SpoolWorker:
 
     def _store_all(self) -> None:
         self._store_group()
-        while self._group or self._queued():
+        while self._group or self._queue:
             self._store_group()
 
     def _store_group(self) -> None:
@@ -333,10 +307,9 @@ class SpoolWorker:
         with self._changed:
             acknowledged, self._acknowledged = self._acknowledged, []
             meta, self._meta = self._meta, {}
-            losses = list(self._overflowed.values())
-            self._overflowed.clear()
-            drafts = self._take(SPOOL_GROUP_DRAFTS - len(self._group))
-        self._group_losses = _merged(self._group_losses + losses)
+            losses = self._queue.take_losses()
+            drafts = self._queue.take(SPOOL_GROUP_DRAFTS - len(self._group))
+            self._queued_ns = self._stopwatch_ns()
         self._group += [self._encoded(draft) for draft in drafts]
         started_ns = self._stopwatch_ns()
         self._last_commit_ns = started_ns
@@ -347,7 +320,7 @@ class SpoolWorker:
                 acknowledged = []
             with self._store.transaction():
                 self._store.acknowledge(acknowledged)
-                for loss in self._group_losses:
+                for loss in losses:
                     self._store.record_loss(loss)
                 for key, value in meta.items():
                     self._store.write_meta(key, value)
@@ -357,9 +330,10 @@ class SpoolWorker:
             with self._changed:
                 self._acknowledged[:0] = acknowledged
                 self._meta = meta | self._meta
+                self._queue.give_back_losses(losses)
             raise
         stored = len(self._group) + reported
-        self._group, self._group_losses = [], []
+        self._group = []
         self._last_commit_ns = self._stopwatch_ns()
         observe(self._commit_counts, self._last_commit_ns - started_ns)
         if not self._available:
@@ -367,16 +341,6 @@ class SpoolWorker:
             self._say(Severity.NOTICE, "spool.available", f"{self._store.path}: records are stored again")
         if stored:
             self._on_stored()
-
-    def _take(self, room: int) -> list[RecordDraft]:
-        taken: list[RecordDraft] = []
-        for stream in sorted(Stream, key=PRIORITIES.__getitem__):
-            queue = self._queue[stream]
-            while queue and len(taken) < room:
-                taken.append(queue.popleft())
-        if self._queued():
-            self._queued_ns = self._stopwatch_ns()
-        return taken
 
     def _encoded(self, draft: RecordDraft) -> Encoded:
         body = self._compressor.compress(self._encode(draft))
@@ -403,34 +367,12 @@ class SpoolWorker:
         return Snapshot(totals.records, totals.bytes, opened, closed, self._store.oldest_ns(), dict(self._store.counts))
 
     def _tell_lost(self) -> None:
-        lost = len(self._group) + self._queued()
+        lost = len(self._group) + len(self._queue)
         if lost:
             self._say(Severity.ERROR, "spool.lost", f"stopped with {lost} records that could not be stored")
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
         self._emit(Event(self._now_ns(), severity, kind, "spool", message))
-
-
-_PLAIN_COUNTS = frozenset({"segments_kept_open", "dead_letters_deleted"})
-
-
-def _merged(losses: list[Loss]) -> list[Loss]:
-    """One line a stream, so that a disk that stays full does not fill the memory with lines."""
-    merged: dict[str, Loss] = {}
-    for loss in losses:
-        before = merged.get(loss.stream)
-        merged[loss.stream] = (
-            msgspec.structs.replace(
-                loss,
-                records=loss.records + before.records,
-                samples=loss.samples + before.samples,
-                first_ns=min(loss.first_ns, before.first_ns),
-                last_ns=max(loss.last_ns, before.last_ns),
-            )
-            if before
-            else loss
-        )
-    return list(merged.values())
 
 
 def _nothing() -> None:

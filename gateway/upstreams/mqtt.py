@@ -1,9 +1,9 @@
 """MQTT as an upstream: QoS 1, acknowledged by the broker, several records under way, in their order.
 
-The session is aiomqtt's; two things are done here that it leaves out. It drops the reason code of a PUBACK, so that
-an MQTT 5 broker's "quota exceeded" would pass for an acknowledgement; and a publish does not notice that the
-connection went. A record counts as accepted only with a PUBACK that says success, and whatever ends the connection
-ends every send under way with `LinkDown`.
+The session is aiomqtt's, with two things added (beside `Client`, which says itself what for). aiomqtt drops the reason
+code of a PUBACK, so that an MQTT 5 broker's "quota exceeded" would pass for an acknowledgement; and its publish does
+not notice that the connection went. Here a record counts as accepted only with a PUBACK that says success, and
+whatever ends the connection ends every send under way with `LinkDown`.
 
 A link that is silent (socket open, nothing coming) ends after `acknowledge_timeout_ns` for a record, or after the
 keep-alive. The session is then given up as a whole: what was under way is sent again, in order, on the next one.
@@ -16,10 +16,11 @@ a broker that denies a topic acknowledges all the same, which only a broker's lo
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ from gateway.settings.schema import BrokerAddress, MqttVersion
 REASON_FAILURE_MIN: Final = 0x80
 REASONS_ABOUT_THE_RECORD: Final = frozenset({0x95, 0x99})
 IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
+READS_AT_ONCE: Final = 64
 FAREWELL_S: Final = 1.0
 """How long a DISCONNECT may take to get out."""
 CONNECT_RECORD_ROOM: Final = 64
@@ -53,8 +55,77 @@ _REMEDIES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 )
 
 
-class _Session(aiomqtt.Client):
-    """aiomqtt's client, with the broker's limits and the reason codes kept."""
+class Client(aiomqtt.Client):
+    """aiomqtt's client, made safe for the loop that it shares with other connections.
+
+    Two things go wrong when a connection is reset. The base class puts off the registering of a writer to the loop's
+    next turn, when the descriptor may be closed and its number belong to a stranger. And uvloop calls a reader once
+    more and then never again: a reader that leaves anything behind does not hear of the reset. So descriptors are
+    looked at when they are registered, and a reader reads until nothing is left.
+    """
+
+    def hang_up(self) -> None:
+        """End the connection now, whatever state it is in, and let go of its socket."""
+        connection = self._client.socket()
+        if isinstance(connection, socket.socket):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            self._read_all(connection)
+
+    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        def register() -> None:
+            if self._is_open(sock):
+                self._loop.add_reader(sock.fileno(), self._read_all, sock)
+                self._misc_task = self._loop.create_task(self._misc_loop())
+
+        # paho connects in an executor's thread.
+        self._loop.call_soon_threadsafe(register)
+
+    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        def register() -> None:
+            if self._is_open(sock):
+                with self._ends_when_it_fails():
+                    self._loop.add_writer(sock.fileno(), self._write, sock)
+
+        self._loop.call_soon_threadsafe(register)
+
+    def _is_open(self, sock: Any) -> bool:
+        """In the loop's thread, where connected sockets are closed: what holds here holds for the next call too."""
+        present = self._client.socket()
+        return present is not None and present is sock and present.fileno() >= 0
+
+    def _read_all(self, sock: Any) -> None:
+        with self._ends_when_it_fails():
+            for _ in range(READS_AT_ONCE):
+                self._client.loop_read()
+                if not self._is_open(sock) or not _is_readable(sock):
+                    return
+            self._loop.call_soon(self._read_all, sock)
+
+    def _write(self, sock: Any) -> None:
+        with self._ends_when_it_fails():
+            self._client.loop_write()
+
+    @contextmanager
+    def _ends_when_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
+
+def _is_readable(sock: Any) -> bool:
+    """Data, the end or an error is there to be read. TLS may hold decoded bytes that the system does not know of."""
+    if isinstance(sock, ssl.SSLSocket) and sock.pending() > 0:
+        return True
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class _Session(Client):
+    """With the broker's limits and the reason codes kept."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(max_inflight_messages=IN_FLIGHT_MAX, **settings)
@@ -80,13 +151,6 @@ class _Session(aiomqtt.Client):
         for reason in self._acknowledgements.values():
             if not reason.done():
                 reason.set_exception(error)
-
-    def hang_up(self) -> None:
-        """Shut the socket down, so that the client sees its end and lets go of it."""
-        connection = self._client.socket()
-        if isinstance(connection, socket.socket):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
 
     def _on_connect(
         self,
@@ -130,7 +194,7 @@ class MqttUpstream:
     async def _send(self, identity: Identity, payload: bytes) -> Verdict:
         if self._lost is not None:
             raise self._lost
-        topic = f"{self._topic}/{identity.stream}"
+        topic = self._topic.replace("{stream}", identity.stream)
         most = self._session.packet_bytes_max
         if most and len(payload) + len(topic.encode()) + CONNECT_RECORD_ROOM > most:
             return Verdict.REJECTED
@@ -162,7 +226,7 @@ class MqttUpstream:
 
 @asynccontextmanager
 async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: int) -> AsyncIterator[MqttUpstream]:
-    """A whole session with the broker, or LinkDown. Records are published to `topic`/<stream>.
+    """A whole session with the broker, or LinkDown. Records are published to `topic`, its {stream} filled in.
 
     The password and the CA file are read anew for each session, so that they can be exchanged under a running gateway.
     """
@@ -191,13 +255,14 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
         yield upstream
     finally:
         watcher.cancel()
-        with suppress(asyncio.CancelledError):
-            await watcher
+        await asyncio.wait([watcher])
         session.timeout = FAREWELL_S
         try:
             await session.__aexit__(None, None, None)
-        except aiomqtt.MqttError:
+        except (aiomqtt.MqttError, OSError):
             # The farewell did not get out: nobody is there to miss it.
+            pass
+        finally:
             session.hang_up()
 
 

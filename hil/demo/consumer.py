@@ -1,7 +1,7 @@
 """The far end of the demo's uplink: a receiver behind a persistent MQTT session, and what the sender gave out.
 
 Two independent books are compared at the end: the identities that arrived (the receiver's), and those that the gateway
-gave out (read from its spool's file, which is asked often enough that no segment comes and goes unseen).
+gave out (its spool's file counts them).
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import aiomqtt
 
 from gateway.receiver import Receiver
+from gateway.upstreams.mqtt import Client
 
 COMMIT_EVERY_S = 0.2
+
+IdentityTriple: TypeAlias = tuple[str, int, int]
+"""Stream, segment, sequence."""
 
 
 class Consumer:
@@ -32,7 +37,7 @@ class Consumer:
         """Until cancelled; the broker keeps what comes while this side is away."""
         while True:
             try:
-                async with aiomqtt.Client(
+                async with Client(
                     "127.0.0.1", self._broker_port, identifier="demo-consumer", clean_session=False
                 ) as client:
                     await client.subscribe(self._topic, qos=1)
@@ -51,7 +56,13 @@ class Consumer:
             ).fetchone()
         return int(twice)
 
-    async def _take(self, client: aiomqtt.Client) -> None:
+    def identities(self) -> frozenset[IdentityTriple]:
+        """All that arrived."""
+        self.receiver.commit()
+        with closing(sqlite3.connect(self._path, timeout=5)) as connection:
+            return frozenset(connection.execute("SELECT stream, segment, sequence FROM records").fetchall())
+
+    async def _take(self, client: Client) -> None:
         loop = asyncio.get_running_loop()
         committed_s = loop.time()
         async for message in client.messages:
@@ -64,24 +75,26 @@ class Consumer:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the gateway's spool says it gave out, and what of it waits still."""
+    """What the gateway's spool says it gave out, and the identities of what waits still."""
 
     records: int
-    waiting: int
+    waiting: frozenset[IdentityTriple]
 
 
 class GivenOut:
-    """The highest sequence of every segment that was ever seen in the spool's file."""
+    """The sender's book: its spool's file, read beside the gateway that works in it, or after it."""
 
     def __init__(self, spool: Path) -> None:
         self._spool = spool
-        self._highest: dict[tuple[str, int], int] = {}
 
     def look(self) -> Given:
         with closing(sqlite3.connect(f"file:{self._spool}?mode=ro", uri=True, timeout=5)) as connection:
-            rows = connection.execute("SELECT stream, segment, next_sequence - 1 FROM segments").fetchall()
-            (waiting,) = connection.execute("SELECT count(*) FROM records").fetchone()
-        for stream, segment, sequence in rows:
-            key = (stream, segment)
-            self._highest[key] = max(self._highest.get(key, 0), sequence)
-        return Given(records=sum(self._highest.values()), waiting=waiting)
+            connection.execute("BEGIN")
+            (records,) = connection.execute("SELECT sum(produced) FROM streams").fetchone()
+            waiting = connection.execute("SELECT stream, segment, sequence FROM records").fetchall()
+        return Given(records=records, waiting=frozenset(waiting))
+
+
+def missing(given: Given, received: frozenset[IdentityTriple]) -> int:
+    """Records that were given out and neither arrived nor wait. What waits may have arrived as well: unacknowledged."""
+    return given.records - len(received | given.waiting)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.live import Live
 
 from hil.broker import BrokerFailed, NatsServer, free_port
-from hil.demo.consumer import Consumer, Given, GivenOut
+from hil.demo.consumer import Consumer, GivenOut, missing
 from hil.demo.view import View
 from hil.proxy import Proxy
 
@@ -75,7 +75,7 @@ class Demo:
             await self._watch(gateway, proxy, consumer)
             exit_code = await _end(gateway, signal.SIGTERM)
             await asyncio.sleep(1.0)
-            return self._summary(self._given.look(), consumer, exit_code)
+            return self._summary(consumer, exit_code)
 
     async def _start_world(self, broker_port: int) -> tuple[asyncio.subprocess.Process, dict[str, int]]:
         with (self._folder / "world.log").open("wb") as log:
@@ -167,7 +167,6 @@ class Demo:
                 f"{received.received} records, {received.missing} missing, {received.duplicates} duplicates discarded"
             )
             self._view.update(status, phase=self._phase, received=said)
-        self._given.look()
 
     async def _get(self, path: str) -> Any:
         def ask() -> Any:
@@ -188,17 +187,18 @@ class Demo:
             f"received {consumer.receiver.summary().received}  {self._phase}"
         )
 
-    def _summary(self, given: Given, consumer: Consumer, exit_code: int | None) -> Mapping[str, object]:
+    def _summary(self, consumer: Consumer, exit_code: int | None) -> Mapping[str, object]:
+        given = self._given.look()
+        lost = missing(given, consumer.identities())
         received = consumer.receiver.summary()
         latencies = {latency["title"]: latency["total"] for latency in self._status["latencies"]}
         aggregate = latencies["sample → aggregate"]
         control = latencies["control input → output"]
         loop = self._status["loops"][0]
         off = abs(loop["process_value"] - loop["setpoint"]) / loop["setpoint"]
-        missing = given.records - given.waiting - received.received
         anomalies = [e for e in self._status["events"] if e["kind"].startswith("alarm")]
         promises = {
-            "nothing is missing": missing == 0 and received.missing == 0,
+            "nothing is missing": lost == 0 and received.missing == 0,
             "nothing is stored twice": consumer.stored_twice() == 0,
             "the tank's level is within 2 % of its setpoint": off <= SETTLED_WITHIN,
             "the uplink was down and came back": self._outage_s > 0,
@@ -214,8 +214,8 @@ class Demo:
             "uplink_outage_s": round(self._outage_s, 1),
             "records_produced": given.records,
             "records_received": received.received,
-            "records_waiting_at_stop": given.waiting,
-            "records_missing": missing,
+            "records_waiting_at_stop": len(given.waiting),
+            "records_missing": lost,
             "records_duplicated": consumer.stored_twice(),
             "duplicates_discarded": received.duplicates,
             "tank_setpoint_percent": loop["setpoint"],

@@ -15,6 +15,7 @@ import sys
 import aiomqtt
 import uvloop
 
+from gateway.upstreams.mqtt import Client
 from hil import recordings
 from hil.devices.instruments import MeterUnit, RotorUnit, TankUnit
 from hil.devices.modbus import Endpoint, Unit
@@ -33,7 +34,7 @@ async def publish(broker_port: int, name: str) -> None:
     loop = asyncio.get_running_loop()
     while True:
         try:
-            async with aiomqtt.Client("127.0.0.1", broker_port, identifier=f"sensor-{name}") as client:
+            async with Client("127.0.0.1", broker_port, identifier=f"sensor-{name}") as client:
                 due_s = loop.time()
                 while True:
                     await client.publish(topic, json.dumps({"value": round(float(recording.value[at]), 4)}))

@@ -221,6 +221,32 @@ def test_aggregates_are_recorded_for_rows_that_moved() -> None:
     assert gate.step(T0 + 2 * NS_PER_S, NOTHING).drafts == ()
 
 
+def test_aggregates_of_a_large_plant_are_spread_over_their_period() -> None:
+    tags = [tag(f"a.t{i}") for i in range(2 * RECORD_SAMPLES_MAX + 5)]
+    gate = engine(*tags, streams=[Stream.AGGREGATES])
+    samples = np.repeat(one(T0, 1.0), len(tags))
+    samples["row"] = np.arange(len(tags))
+    gate.step(T0, samples)
+    drafts = [draft for point in range(1, 11) for draft in gate.step(T0 + point * GRID_NS, NOTHING).drafts]
+    assert max(len(draft) for draft in drafts) == RECORD_SAMPLES_MAX
+    assert len({draft.first_ns for draft in drafts}) == 3, "shares must not all fall on one grid point"
+    rows = np.concatenate([np.asarray(draft.rows)["row"] for draft in drafts])
+    assert sorted(rows.tolist()) == list(range(len(tags)))
+
+
+def test_what_is_left_at_the_end_is_recorded() -> None:
+    gate = engine(tag(), streams=list(Stream))
+    gate.step(T0, one(T0, 1.0))
+    gate.note(Event(T0, Severity.INFO, "gateway.stopping", "gateway", "stopping"))
+    left = gate.finish(T0 + 1).drafts
+    assert sorted((draft.stream.value, len(draft)) for draft in left) == [
+        ("aggregates", 1),
+        ("events", 1),
+        ("samples", 1),
+    ]
+    assert gate.finish(T0 + 2).drafts == ()
+
+
 def test_events_from_outside_are_recorded_up_to_the_limit_and_the_rest_counted() -> None:
     gate = engine(tag(), streams=[Stream.EVENTS])
     gate.step(T0, NOTHING)

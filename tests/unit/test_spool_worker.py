@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_an_overflowing_queue_drops_the_lowest_priority_and_ledgers_it(tmp_path:
         spool.put(draft(number, stream=Stream.EVENTS))
     gate.set()
     assert spool.stop(10.0)
-    with sqlite3.connect(tmp_path / "spool.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "spool.db")) as connection:
         stored = dict(connection.execute("SELECT stream, count(*) FROM records GROUP BY stream"))
         ledger = connection.execute("SELECT stream, segment, records, samples, first_ns, reason FROM ledger").fetchall()
     assert stored == {"events": 4, "samples": 7}
@@ -156,7 +157,7 @@ def test_a_full_disk_is_said_once_and_got_over_without_help(tmp_path: Path) -> N
         for _ in range(20):
             spool.put(draft(put, samples=400))
             put += 1
-        wait_until(lambda: spool._queued() == 0 or not value_of(spool, "fieldgate_spool_available"))
+        wait_until(lambda: len(spool._queue) == 0 or not value_of(spool, "fieldgate_spool_available"))
     for _ in range(200):
         spool.put(draft(put, samples=400))
         put += 1
@@ -168,7 +169,7 @@ def test_a_full_disk_is_said_once_and_got_over_without_help(tmp_path: Path) -> N
     assert spool.stop(10)
     assert [event.kind for event in events] == ["spool.unavailable", "spool.available"]
     assert "the disk is full" in events[0].message
-    with sqlite3.connect(tmp_path / "spool.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "spool.db")) as connection:
         (stored,) = connection.execute("SELECT count(*) FROM records").fetchone()
         (dropped,) = connection.execute("SELECT sum(records) FROM ledger").fetchone()
     assert dropped > 0

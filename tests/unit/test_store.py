@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    store = Store(path, bytes_max=PLENTY, epoch=EPOCH)
+    store = Store(path, bytes_max=PLENTY, epoch=lambda: EPOCH)
     yield store
     store.close()
 
@@ -81,7 +81,7 @@ def test_a_transaction_that_fails_gives_no_identity_away(store: Store) -> None:
         raise KeyboardInterrupt
     assert store.append([encoded(4)], 0) == [("samples", FIRST, 2)]
     assert store.totals.records == 2
-    assert store.counts["produced", "samples"] == 2
+    assert store.counts["produced_records", "samples"] == 2
 
 
 def test_only_segments_with_unacknowledged_records_are_closed(store: Store) -> None:
@@ -97,7 +97,7 @@ def test_only_segments_with_unacknowledged_records_are_closed(store: Store) -> N
 
 
 def test_at_the_limit_of_segments_an_outage_goes_on_in_the_one_it_has(path: Path) -> None:
-    store = Store(path, bytes_max=PLENTY, segments_max=2, epoch=EPOCH)
+    store = Store(path, bytes_max=PLENTY, segments_max=2, epoch=lambda: EPOCH)
     for number in range(4):
         store.append([encoded(number)], 0)
         store.close_waiting_segments()
@@ -128,7 +128,7 @@ def test_bodies_come_back_byte_for_byte(store: Store) -> None:
 
 
 def test_the_cap_drops_the_oldest_of_the_lowest_priority_and_writes_it_down(path: Path) -> None:
-    store = Store(path, bytes_max=10_000, epoch=EPOCH)
+    store = Store(path, bytes_max=10_000, epoch=lambda: EPOCH)
     for number in range(30):
         streams = (Stream.SAMPLES, Stream.AGGREGATES, Stream.EVENTS)
         store.append([encoded(number, stream=stream, size=100) for stream in streams], now_ns=number)
@@ -148,7 +148,7 @@ def test_the_cap_drops_the_oldest_of_the_lowest_priority_and_writes_it_down(path
 
 
 def test_a_segment_end_outlives_the_cap(path: Path) -> None:
-    store = Store(path, bytes_max=1_000, epoch=EPOCH)
+    store = Store(path, bytes_max=1_000, epoch=lambda: EPOCH)
     store.append([encoded(1, size=500)], 0)
     store.close_waiting_segments()
     store.append([encoded(2, size=800)], 0)

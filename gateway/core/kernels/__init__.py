@@ -3,6 +3,6 @@
 Kernels over the engine's state are compiled with `_nrt=False`: they allocate nothing, and without it Numba counts
 references to every array at every inner call (21 instead of 11 ms for 100,000 tags).
 
-Numba's cache key is a kernel's own file. After changing a kernel that others call, use another NUMBA_CACHE_DIR, or the
-old callee lives on inside its callers.
+Numba's cache knows a kernel's own file, not the files of what it calls: `gateway.kernelcache` gives each state of the
+sources a folder of its own.
 """

@@ -148,11 +148,11 @@ def read_aggregates(tables: Tables, panes: int, rows: Samples, now_ns: int, scra
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def take_touched(tables: Tables, rows: Samples) -> int:
-    """List the rows that got samples since the last call, in order; returns how many. The engine's thread only."""
+def take_touched(tables: Tables, start: int, stop: int, rows: Samples) -> int:
+    """List which rows of [start, stop) got samples since the last call; returns how many. The engine's thread only."""
     cells = tables.cells
     listed = 0
-    for row in range(len(cells)):
+    for row in range(start, stop):
         if cells[row]["touched"] != 0:
             cells[row]["touched"] = 0
             if tables.limits[row]["window_count"] > 0:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
-import numba
 import numpy as np
 
 from gateway import __version__
@@ -23,7 +23,7 @@ def environment() -> dict[str, object]:
         "kernel": platform.release(),
         "python": sys.version.split()[0],
         "numpy": np.__version__,
-        "numba": numba.__version__,
+        "numba": version("numba"),
         "fieldgate": __version__,
         "load_1min": round(os.getloadavg()[0], 2),
     }

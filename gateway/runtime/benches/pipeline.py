@@ -26,7 +26,7 @@ from gateway.core.engine import Engine, warm_up
 from gateway.core.histogram import SIZE, quantile_ns
 from gateway.core.inbox import Inbox, Lane
 from gateway.core.kernels.histogram import observe_arrivals
-from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX, LANE_SAMPLES
+from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX, LANE_SAMPLES_MAX
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality, Samples
 from gateway.runtime.benches.environment import environment, resident_bytes
@@ -125,7 +125,7 @@ class Producer:
 
 def try_rate(engine: Engine, template: Samples, rate: int, seconds: float) -> Level:
     """Run one level; the first half second is run but not counted."""
-    lane = Lane("bench", LANE_SAMPLES)
+    lane = Lane("bench", LANE_SAMPLES_MAX)
     inbox = Inbox((lane,))
     batch: Samples = np.zeros(CYCLE_SAMPLES_MAX, SAMPLE)
     counts = np.zeros(SIZE, np.int64)

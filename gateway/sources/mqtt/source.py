@@ -17,6 +17,7 @@ from zlib import crc32
 
 import numpy as np
 
+from gateway.core.backoff import Backoff
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
 from gateway.core.ports import Clock
@@ -53,18 +54,6 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
     ("fieldgate_mqtt_paused_seconds_total", "counter", "Time for which reading was held back for want of room."),
 )
-
-
-class Backoff:
-    """Doubling delays with a cap. Same shape as `gateway.core.backoff.Backoff`."""
-
-    def __init__(self, base_ns: int, cap_ns: int) -> None:
-        self._base_ns = base_ns
-        self._cap_ns = cap_ns
-
-    def delay_ns(self, failures: int, seed: int = 0) -> int:
-        whole_ns = min(self._cap_ns, self._base_ns << min(failures - 1, 30))
-        return whole_ns - whole_ns * (seed % 1024) // 4096
 
 
 class MqttSource:

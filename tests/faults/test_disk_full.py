@@ -1,0 +1,55 @@
+"""The spool on a file system that is really full (a small tmpfs; needs root)."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.core.events import Event
+from tests.support.spool import draft, running_spool, value_of, wait_until
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("this container may not mount a tmpfs")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_costs_only_what_the_ledger_says(small_disk: Path) -> None:
+    events: list[Event] = []
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1_200_000))
+    put = 0
+    with running_spool(small_disk / "spool.db", events, queue_max=30) as spool:
+        deadline = time.monotonic() + 20
+        while not value_of(spool, "fieldgate_spool_unavailable_total"):
+            assert time.monotonic() < deadline
+            spool.put(draft(put, samples=8_000))
+            put += 1
+            wait_until(lambda: len(spool._queue) < 20 or value_of(spool, "fieldgate_spool_available") == 0)
+        for _ in range(100):
+            spool.put(draft(put, samples=8_000))
+            put += 1
+        ballast.unlink()
+        wait_until(lambda: value_of(spool, "fieldgate_spool_available") == 1)
+    assert [event.kind for event in events][:2] == ["spool.unavailable", "spool.available"]
+    with closing(sqlite3.connect(small_disk / "spool.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        (stored,) = connection.execute("SELECT count(*) FROM records").fetchone()
+        (dropped,) = connection.execute("SELECT coalesce(sum(records), 0) FROM ledger").fetchone()
+    assert dropped > 0
+    assert stored + dropped == put

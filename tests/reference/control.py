@@ -1,0 +1,96 @@
+"""Plain-Python twins of the control kernels: the PID step as a textbook writes it, registers by `struct`."""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+
+from gateway.settings.schema import RegisterType
+
+
+@dataclass
+class Pid:
+    """u = kp · (e + ∫e dt / ti − td · d(pv)/dt) with limits, rate limit, conditional integration."""
+
+    action: float
+    setpoint: float
+    kp: float
+    ti_s: float
+    td_s: float
+    output_min: float
+    output_max: float
+    rate_max: float
+    integral: float = 0.0
+    derivative: float = 0.0
+    measured: float = 0.0
+    output: float = 0.0
+
+    def track(self, measured: float, output: float) -> None:
+        self.integral = output - self.kp * (self.action * (self.setpoint - measured))
+        self.derivative = 0.0
+        self.measured = measured
+        self.output = output
+
+    def step(self, measured: float, dt_s: float) -> float:
+        if dt_s <= 0.0:
+            return self.output
+        error = self.action * (self.setpoint - measured)
+        derivative = 0.0
+        if self.td_s > 0.0:
+            lag_s = self.td_s / 8.0
+            rise = self.action * (measured - self.measured)
+            derivative = (lag_s * self.derivative - self.kp * self.td_s * rise) / (lag_s + dt_s)
+        if math.isinf(self.ti_s):
+            growth = -self.integral * dt_s / (10.0 + dt_s)
+        else:
+            growth = self.kp * error * dt_s / self.ti_s
+        wanted = self.kp * error + self.integral + growth + derivative
+        travel = self.rate_max * dt_s
+        near = min(max(wanted, self.output - travel), self.output + travel)
+        output = min(max(near, self.output_min), self.output_max)
+        if (wanted > output and growth > 0.0) or (wanted < output and growth < 0.0):
+            growth = 0.0
+        self.integral += growth
+        self.derivative = derivative
+        self.measured = measured
+        self.output = output
+        return output
+
+
+FORMATS: dict[RegisterType, str] = {
+    RegisterType.INT16: "h",
+    RegisterType.UINT16: "H",
+    RegisterType.INT32: "i",
+    RegisterType.UINT32: "I",
+    RegisterType.INT64: "q",
+    RegisterType.UINT64: "Q",
+    RegisterType.FLOAT32: "f",
+    RegisterType.FLOAT64: "d",
+}
+
+
+def ordered(data: bytes, swap_bytes: bool, swap_words: bool) -> bytes:
+    """Big-endian bytes as a device with that order sends them, and back."""
+    registers = [data[i : i + 2] for i in range(0, len(data), 2)]
+    if swap_words:
+        registers.reverse()
+    if swap_bytes:
+        registers = [register[::-1] for register in registers]
+    return b"".join(registers)
+
+
+def encode(number: float, kind: RegisterType) -> bytes:
+    """The nearest number that the type can hold, big-endian; halves to even."""
+    code = FORMATS[kind]
+    if kind is RegisterType.FLOAT64:
+        return struct.pack(">d", number)
+    if kind is RegisterType.FLOAT32:
+        largest = 3.4028234663852886e38
+        return struct.pack(">f", min(max(number, -largest), largest))
+    bits = 8 * struct.calcsize(code)
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if code.islower() else (0, (1 << bits) - 1)
+    if math.isinf(number):
+        return struct.pack(">" + code, high if number > 0 else low)
+    return struct.pack(">" + code, min(max(round(Fraction(number)), low), high))
