@@ -172,7 +172,7 @@ def test_the_service_manager_is_told_everything(tmp_path: Path, world: World) ->
         with Gateway(tmp_path, world.text(HTTP), environment) as gateway:
             gateway.launch()
             until(lambda: "READY=1" in manager.listen(), "it is ready", 110)
-            assert gateway.is_ready()
+            until(gateway.is_ready, "http says so too", 2)
             assert any(line.startswith("STATUS=compiling") for line in manager.told[: manager.told.index("READY=1")])
             assert "STATUS=2 devices, 2 tags, 0 loops, 0 records waiting" in manager.told
             until(lambda: manager.listen().count("WATCHDOG=1") >= 3, "the watchdog is fed", 2.5)
@@ -218,7 +218,6 @@ def test_sigterm_leaves_in_time_and_loses_no_sample(tmp_path: Path, world: World
         gateway.start()
         until(lambda: gateway.device_samples()["machine"] > 100, "samples come in")
         assert gateway.status()["uplink"]["is_connected"] == (uplink == "up")
-        far_end.look()
         taken = gateway.device_samples()["machine"]
         assert gateway.terminate() == 0
     summary = far_end.expect_everything()
@@ -262,7 +261,7 @@ def test_sigterm_while_kernels_compile_leaves_at_once(tmp_path: Path, world: Wor
 
         def is_compiling() -> bool:
             try:
-                return any("compiling" in reason for reason in gateway.get("/readyz")["reasons"])
+                return any("not compiled yet" in reason for reason in gateway.get("/readyz")["reasons"])
             except OSError:
                 return False
 
@@ -325,8 +324,7 @@ def test_another_http_port_leaves_the_polling_alone(tmp_path: Path, world: World
         until(gateway.is_ready, "http answers on the new port")
         assert all(gateway.device_samples()[name] > samples[name] for name in samples), "counted on, not anew"
         assert world.plc.connections == connections
-        with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", old_port)) != 0, "the old port is closed"
+        assert not listens(old_port)
 
 
 def test_another_client_id_of_one_mqtt_link_keeps_the_modbus_sessions(tmp_path: Path, world: World) -> None:
@@ -356,7 +354,7 @@ def test_what_cannot_change_while_running_is_refused(tmp_path: Path, world: Worl
 
 
 @pytest.mark.parametrize("part", ["http", "scada"])
-def test_a_reload_onto_a_taken_port_is_mended_by_the_next_one(tmp_path: Path, world: World, part: str) -> None:
+def test_a_reload_onto_a_taken_port_leaves_the_old_one_in_place(tmp_path: Path, world: World, part: str) -> None:
     with Gateway(tmp_path, world.text(HTTP, SCADA)) as gateway, socket.socket() as other:
         gateway.start()
         until(lambda: all_good(gateway), "all are read")
@@ -366,18 +364,26 @@ def test_a_reload_onto_a_taken_port_is_mended_by_the_next_one(tmp_path: Path, wo
         gateway.write(world.text(HTTP, SCADA).replace(f"<{part}>", str(taken)))
         gateway.signal(signal.SIGHUP)
         failed = until(lambda: gateway.lines("configuration.failed"), "it says so")
-        assert str(taken) in failed[0].message
-        assert gateway.exit_code is None
-
-        gateway.write(world.text(HTTP, SCADA))
-        gateway.signal(signal.SIGHUP)
-        until(lambda: gateway.lines("configuration.applied"), "the mended file is applied")
+        assert f"127.0.0.1:{taken}" in failed[0].message
         until(gateway.is_ready, "it is ready again")
         goes_on(gateway, "pump", "machine")
-        with socket.create_connection(("127.0.0.1", gateway.scada_port), timeout=5):
-            pass
+        assert listens(gateway.scada_port)
+
+        other.close()
+        gateway.signal(signal.SIGHUP)
+        until(lambda: gateway.lines("configuration.applied"), "the same file can be applied now")
+        assert listens(taken)
+        if part == "http":
+            gateway.http_port = taken
+        until(gateway.is_ready, "it is ready again")
+        goes_on(gateway, "pump", "machine")
         assert gateway.metric("fieldgate_supervisor_restarts_total") == 0
         assert gateway.terminate() == 0
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 # Not starting
@@ -424,6 +430,19 @@ def test_a_state_folder_that_cannot_be_used_is_named_and_ends_the_start(
         assert [named in line and "cannot start" in line for line in said.splitlines()] == [True], said
 
 
+def test_a_second_daemon_in_the_same_state_folder_does_not_start(tmp_path: Path, world: World) -> None:
+    (tmp_path / "second").mkdir()
+    with Gateway(tmp_path, world.text(HTTP)) as first:
+        first.start()
+        text = world.text(HTTP).replace('state_dir = "state"', f'state_dir = "{tmp_path / "state"}"')
+        with Gateway(tmp_path / "second", text) as second:
+            second.launch()
+            assert second.wait_exit(30) == 1
+            assert "another gateway is at work here" in second.text()
+            assert "Traceback" not in second.text()
+        assert first.is_ready()
+
+
 def test_a_wrong_file_ends_the_start_with_every_error(tmp_path: Path, world: World) -> None:
     wrong = world.text(HTTP).replace('link = "plc"', 'link = "nowhere"').replace("50ms", "50 parsecs")
     with Gateway(tmp_path, wrong + "\n[surprise]\n") as gateway:
@@ -431,8 +450,7 @@ def test_a_wrong_file_ends_the_start_with_every_error(tmp_path: Path, world: Wor
         assert gateway.wait_exit(30) == 2
         lines = gateway.text().splitlines()
         assert len(lines) == 3, lines
-        for line, what in zip(sorted(lines), ("50 parsecs", "nowhere", "surprise"), strict=False):
-            assert line.startswith(f"{gateway.config}:"), line
+        assert all(line.startswith(f"{gateway.config}:") for line in lines), lines
         for what in ("50 parsecs", "nowhere", "surprise"):
             assert any(what in line for line in lines), lines
 

@@ -23,7 +23,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
@@ -37,7 +36,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.receiver import Summary
 from hil.broker import free_port
-from hil.demo.consumer import Consumer
+from hil.demo.consumer import Consumer, Given, GivenOut, missing
 from hil.proxy import CHUNK_BYTES, Proxy
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +82,6 @@ class Gateway:
         self.config = folder / "plant.toml"
         self.log = folder / "gateway.log"
         self._environment = {
-            "NUMBA_CACHE_DIR": str(ROOT / ".cache" / "numba"),
             **os.environ,
             **(environment or {}),
             "PYTHONPATH": str(ROOT),
@@ -275,29 +273,16 @@ class Outside:
                 raise error
 
 
-@dataclass(frozen=True)
-class Given:
-    """What the gateway's spool says it gave out so far, and what of it waits still."""
-
-    records: int
-    waiting: int
-
-
 class FarEnd:
-    """The consumer at the far end of an uplink, beside the gateway's own book of what it gave out.
-
-    The spool forgets a segment when all of it was acknowledged, so the book has those that `look` saw. What it missed
-    is judged by the receiver alone: segments are numbered without a hole, and a closed one tells its length.
-    """
+    """The consumer at the far end of an uplink, beside the gateway's own book of what it gave out."""
 
     def __init__(self, outside: Outside, folder: Path, *, broker_port: int, topic: str = "fieldgate/plant/#") -> None:
-        self._received = folder / "received.db"
-        self._spool = folder / "state" / "spool.db"
+        self._path = folder / "received.db"
+        self._given_out = GivenOut(folder / "state" / "spool.db")
         self._outside = outside
-        self._highest: dict[tuple[str, int], int] = {}
 
         async def begin() -> Consumer:
-            consumer = Consumer(self._received, broker_port=broker_port, topic=topic)
+            consumer = Consumer(self._path, broker_port=broker_port, topic=topic)
             subscribed = asyncio.Event()
             outside.spawn(consumer.run(subscribed))
             await subscribed.wait()
@@ -305,15 +290,11 @@ class FarEnd:
 
         self._consumer = outside.run(begin())
 
-    def look(self) -> Given:
-        """Look into the spool's file."""
-        with closing(sqlite3.connect(f"file:{self._spool}?mode=ro", uri=True, timeout=5)) as spool:
-            segments = spool.execute("SELECT stream, segment, next_sequence - 1 FROM segments").fetchall()
-            (waiting,) = spool.execute("SELECT count(*) FROM records").fetchone()
-        for stream, segment, sequence in segments:
-            key = (stream, segment)
-            self._highest[key] = max(self._highest.get(key, 0), sequence)
-        return Given(sum(self._highest.values()), waiting)
+    def given(self) -> Given:
+        return self._given_out.look()
+
+    def waiting(self) -> int:
+        return len(self.given().waiting)
 
     def summary(self) -> Summary:
         return self._outside.call(self._consumer.receiver.summary)
@@ -324,27 +305,22 @@ class FarEnd:
     def records(self) -> list[dict[str, Any]]:
         """All that was received, in the order of arrival."""
         self._outside.call(self._consumer.receiver.commit)
-        with closing(sqlite3.connect(self._received, timeout=5)) as received:
+        with closing(sqlite3.connect(self._path, timeout=5)) as received:
             rows = received.execute("SELECT payload FROM records ORDER BY id").fetchall()
         return [json.loads(payload) for (payload,) in rows]
 
     def missing(self) -> int:
-        """Records that were given out, do not wait any more, and are not here."""
-        waiting = self.look().waiting
-        here = Counter((record["stream"], record["segment"]) for record in self.records())
-        return sum(sequence - here[segment] for segment, sequence in self._highest.items()) - waiting
+        """Records that were given out and neither arrived nor wait."""
+        return missing(self.given(), self._outside.call(self._consumer.identities))
 
     def expect_everything(self) -> Summary:
         """The gateway has ended: wait for what is under way, then nothing may be missing and nothing doubled."""
-        # Less than nothing: what waits has arrived all the same, and its acknowledgement came too late.
-        until(lambda: self.missing() <= 0, "everything arrives")
+        until(lambda: self.missing() == 0, "everything arrives")
         summary = self.summary()
         assert summary.missing == 0, summary
         assert summary.segments_unseen == (), summary
-        identities = Counter(
-            (record["stream"], record["segment"], record["sequence"]) for record in self.records()
-        )  # fmt: skip
-        assert max(identities.values()) == 1
+        assert summary.received == len(self._outside.call(self._consumer.identities))
+        assert self._outside.call(self._consumer.stored_twice) == 0
         return summary
 
 
