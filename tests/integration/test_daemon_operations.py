@@ -363,8 +363,8 @@ def test_a_reload_onto_a_taken_port_leaves_the_old_one_in_place(tmp_path: Path, 
         taken = other.getsockname()[1]
         gateway.write(world.text(HTTP, SCADA).replace(f"<{part}>", str(taken)))
         gateway.signal(signal.SIGHUP)
-        failed = until(lambda: gateway.lines("configuration.failed"), "it says so")
-        assert f"127.0.0.1:{taken}" in failed[0].message
+        refused = until(lambda: gateway.lines("configuration.refused"), "it says so")
+        assert f"127.0.0.1:{taken}" in refused[0].message
         until(gateway.is_ready, "it is ready again")
         goes_on(gateway, "pump", "machine")
         assert listens(gateway.scada_port)
