@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "tail": "Print the values of tags as they come.",
     "events": "List the latest events of a running gateway.",
     "check": "Check a configuration and report every error in it.",
+    "explain": "Explain any key of a configuration.",
     "registers": "Print the register map that SCADA reads.",
     "demo": "Show everything at work, with simulated devices and no set-up.",
     "bench": "Measure what this machine can do.",
