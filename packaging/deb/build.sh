@@ -1,0 +1,97 @@
+#!/bin/sh
+# Build the Debian package of this source for this machine's architecture and release:
+#
+#   packaging/deb/build.sh [--version VERSION] [--output FOLDER]
+#
+# Everything that fieldgate stands on but Python itself goes below /opt/fieldgate, in the versions of constraints.txt, so
+# that an upgrade of the system's packages changes nothing in a running plant. The package runs on the release that it
+# was built on, because the wheels belong to that release's Python. Not needed: root, a compiler, debhelper.
+set -eu
+
+source=$(cd "$(dirname "$0")/../.." && pwd)
+here=$source/packaging/deb
+python=/usr/bin/python3
+version=
+output=$source/dist
+while [ $# -gt 0 ]; do
+    case $1 in
+        --version) version=$2; shift 2 ;;
+        --output) output=$2; shift 2 ;;
+        *) echo "build.sh: $1 is not an option; there are --version and --output" >&2; exit 2 ;;
+    esac
+done
+if [ -z "$version" ]; then
+    # Debian sorts ~ before everything: 0.2.0~dev0 comes before 0.2.0.
+    version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$source/gateway/__init__.py" | sed 's/\.dev/~dev/')
+fi
+command -v dpkg-deb >/dev/null || { echo "build.sh: dpkg-deb is missing; this needs a Debian system" >&2; exit 1; }
+$python -c 'import ensurepip, venv' 2>/dev/null || { echo "build.sh: run: apt-get install --yes python3-venv" >&2; exit 1; }
+
+architecture=$(dpkg --print-architecture)
+minor=$($python -c 'import sys; print(sys.version_info.minor)')
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+stage=$work/stage
+site=$stage/opt/fieldgate/lib/python3.$minor/site-packages
+umask 022
+mkdir -p "$stage/DEBIAN" "$site" "$stage/opt/fieldgate/bin" "$output"
+
+echo "Installing fieldgate and what it stands on"
+$python -m venv "$work/tools"
+"$work/tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: \
+    --constraint "$source/constraints.txt" --target "$site" "$source"
+# Programs of the libraries, and their own tests: nobody runs them here.
+rm -rf "$site/bin"
+find "$site" -type d -name tests -path '*/num[bp]*/*' -prune -exec rm -rf {} +
+find "$site" -type d -name tests -path '*/llvmlite/*' -prune -exec rm -rf {} +
+
+# A virtual environment, written by hand because `venv` writes the place it is built in into it.
+ln -s "/usr/bin/python3.$minor" "$stage/opt/fieldgate/bin/python3"
+printf 'home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.%s\n' "$minor" > "$stage/opt/fieldgate/pyvenv.cfg"
+cat > "$stage/opt/fieldgate/bin/fieldgate" <<'END'
+#!/opt/fieldgate/bin/python3 -I
+from gateway.__main__ import main
+
+main()
+END
+chmod 755 "$stage/opt/fieldgate/bin/fieldgate"
+# Debian's own binding to the journal; it belongs to the libsystemd that is installed.
+ln -s /usr/lib/python3/dist-packages/systemd "$site/systemd"
+# Never checked against the source again, so nothing is ever written below /opt.
+$python -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$stage" "$site"
+
+echo "Adding the unit, the configuration and the documentation"
+install -Dm 644 "$source/packaging/fieldgate.service" "$stage/usr/lib/systemd/system/fieldgate.service"
+install -Dm 640 "$here/fieldgate.toml" "$stage/etc/fieldgate/fieldgate.toml"
+share=$stage/usr/share/fieldgate
+install -Dm 644 -t "$share/prometheus" "$source"/packaging/prometheus/*.yml
+install -Dm 644 -t "$share/grafana" "$source"/packaging/grafana/*.json
+doc=$stage/usr/share/doc/fieldgate
+install -Dm 644 "$source/packaging/README.md" "$doc/README.md"
+install -Dm 644 -t "$doc/examples" "$source/config/fieldgate.toml"
+install -Dm 644 -t "$doc/examples/registers" "$source"/config/registers/*.csv
+install -Dm 644 "$source/LICENSE" "$doc/copyright"
+gzip -9n < "$source/CHANGELOG.md" > "$doc/changelog.gz"
+mkdir -p "$stage/usr/bin" "$stage/usr/share/bash-completion/completions"
+ln -s /opt/fieldgate/bin/fieldgate "$stage/usr/bin/fieldgate"
+run() {
+    PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1 "$python" -m gateway "$@"
+}
+run explain --json-schema > "$share/fieldgate.schema.json"
+_FIELDGATE_COMPLETE=bash_source run > "$work/completion" || true  # click ends with 1 after printing it
+sed 's/python3\? -m gateway/fieldgate/; s/_python_m_gateway/_fieldgate/g' "$work/completion" \
+    > "$stage/usr/share/bash-completion/completions/fieldgate"
+
+echo "Packing"
+size=$(du -sk --exclude=DEBIAN "$stage" | cut -f 1)
+sed -e "s/@VERSION@/$version/; s/@ARCHITECTURE@/$architecture/; s/@SIZE@/$size/" \
+    -e "s/@PYTHON@/3.$minor/; s/@NEXT@/3.$((minor + 1))/" "$here/control" > "$stage/DEBIAN/control"
+echo /etc/fieldgate/fieldgate.toml > "$stage/DEBIAN/conffiles"
+for script in postinst prerm postrm; do
+    install -m 755 "$here/$script" "$stage/DEBIAN/$script"
+done
+(cd "$stage" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | sort -z | xargs -0 md5sum > DEBIAN/md5sums)
+package=$output/fieldgate_${version}_$architecture.deb
+dpkg-deb --root-owner-group -Zxz -z2 --build "$stage" "$package" > /dev/null
+echo "$package"
