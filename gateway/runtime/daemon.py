@@ -212,8 +212,10 @@ class Daemon:
 
     async def _move_http(self, new: Settings) -> None:
         """Listen where `new` says; when that cannot be, where it was."""
-        if self._http is not None:
-            await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
+        # Taken away first: else the watch would find it dead and start it again.
+        server, self._http = self._http, None
+        if server is not None:
+            await asyncio.to_thread(server.stop, HTTP_STOP_S)
         try:
             self._http = self._start_http(new)
         except HttpServerFailed:
