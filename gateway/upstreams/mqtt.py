@@ -89,6 +89,20 @@ class Client(aiomqtt.Client):
 
         self._loop.call_soon_threadsafe(register)
 
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        """The base class passes over an end before the CONNACK, and waits for its time-out."""
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("the connection was closed before the broker answered"))
+            self._connected.exception()  # After a time-out nobody waits for it any more.
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
     def _is_open(self, sock: Any) -> bool:
         """In the loop's thread, where connected sockets are closed: what holds here holds for the next call too."""
         present = self._client.socket()
@@ -295,5 +309,5 @@ def _refused(name: str, error: aiomqtt.MqttError) -> LinkDown:
     cause = error.__context__ or error
     for kind, remedy in _REMEDIES:
         if isinstance(cause, kind):
-            return LinkDown(f"{name}: {cause}", remedy)
+            return LinkDown(f"{name}: {str(cause) or error}", remedy)
     return LinkDown(f"{name}: {error}", "check the route to the broker and its log")
