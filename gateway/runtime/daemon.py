@@ -148,7 +148,7 @@ class Daemon:
                     self._say(Severity.ERROR, "gateway.hung", f"{error}; it is left behind")
         if self._http is not None:
             await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
-        await self._supervisor.stop()
+        await self._supervisor.stop_all()
         self._notifier.close()
 
     async def _keep_reloading(self) -> None:

@@ -144,6 +144,13 @@ def positive(value: object) -> float:
     return found
 
 
+def score_limit(value: object) -> float:
+    found = number(value)
+    if not 0 < found <= 1:
+        raise WrongValueError(f"{show(value)} is not above 0 and at most 1, as scores are; write 0.9, say")
+    return found
+
+
 def _quantity(value: object, units: dict[str, int], what: str, example: str, bare: str) -> Fraction:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise WrongValueError(f'{show(value)} has no unit; write "{show(value)}{bare}"')

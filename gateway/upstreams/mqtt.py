@@ -37,6 +37,7 @@ from gateway.core.types import NS_PER_S
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
+UNSPECIFIED_ERROR: Final = 0x80
 REASONS_ABOUT_THE_RECORD: Final = frozenset({0x95, 0x99})
 IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
 READS_AT_ONCE: Final = 64
@@ -233,9 +234,14 @@ class MqttUpstream:
             async for _ in self._session.messages:
                 pass
         except aiomqtt.MqttError as error:
-            cause = error.__cause__ or error
+            cause = str(error.__cause__ or ("closed by the other side" if _is_unspecified(error) else error))
             self._lost = LinkDown(f"{self._name}: connection lost ({cause})", "it is tried again by itself")
             self._session.fail_all(self._lost)
+
+
+def _is_unspecified(error: aiomqtt.MqttError) -> bool:
+    """paho's word for an end of file."""
+    return isinstance(error, aiomqtt.MqttCodeError) and error.rc == UNSPECIFIED_ERROR
 
 
 @asynccontextmanager

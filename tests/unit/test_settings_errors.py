@@ -199,7 +199,7 @@ CASES = [
     (
         DEVICE + 'tags.a = { register = "input 1", alarm = { score = 0 } }',
         "3:44",
-        "devices.x.tags.a.alarm.score: 0 is not above zero; write a number greater than 0",
+        "devices.x.tags.a.alarm.score: 0 is not above 0 and at most 1, as scores are; write 0.9, say",
     ),
     (
         DEVICE + 'tags.a = { register = "input 1", topic = "t" }',
