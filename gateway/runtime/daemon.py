@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import uvloop
 
 from gateway import __version__
@@ -96,13 +97,13 @@ class Daemon:
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
+        if not self._progress.kernels_warm and not starting.done():
             # Nothing acquires or controls yet, and a compilation cannot be called off: leave it behind.
             self._say(Severity.INFO, "gateway.stopping", "stopped before it was ready")
             await self._way.stop(self._supervisor)
             os._exit(EXIT_OK)
         try:
-            plant = await starting
+            await starting
         except START_FAILURES as error:
             self._say(Severity.ERROR, "gateway.failed", f"cannot start: {error}")
             await self._end(None)
@@ -111,10 +112,10 @@ class Daemon:
         self._supervisor.start("reload", lambda: self._keep_reloading())
         await stopping
         await self._supervisor.stop("watchdog", "reload")
-        await self._end(self._progress.plant or plant)
+        await self._end(self._progress.plant)
         return EXIT_FAILED if self._failed else EXIT_OK
 
-    async def _start(self) -> Plant:
+    async def _start(self) -> None:
         settings = self._settings
         self._way.start(self._supervisor)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
@@ -130,7 +131,6 @@ class Daemon:
         self._tell(self._summary())
         self._notifier.ready(self._summary())
         self._say(Severity.INFO, "gateway.ready", self._summary())
-        return plant
 
     async def _end(self, plant: Plant | None) -> None:
         self._progress.phase = Phase.STOPPING
@@ -185,6 +185,7 @@ class Daemon:
         assert old is not None
         if changes.http:
             await self._move_http(new)
+            self._settings = msgspec.structs.replace(self._settings, http=new.http)
         if changes.plant:
             await self._swap_plant(old, new)
         for link in new.links:
@@ -203,12 +204,23 @@ class Daemon:
             await self._way.use(plant.model)
             await plant.start(self._supervisor)
         except START_FAILURES:
-            plant = await asyncio.to_thread(self._build_plant, old.settings)
+            await self._put_back(old.settings)
+            raise
+        self._progress.plant = plant
+
+    async def _put_back(self, settings: Settings) -> None:
+        """A plant like the old one; should even that not start, the daemon ends and the service manager begins anew."""
+        self._progress.plant = None
+        plant = await asyncio.to_thread(self._build_plant, settings)
+        try:
             await self._way.use(plant.model)
             await plant.start(self._supervisor)
+        except START_FAILURES as error:
+            self._say(Severity.ERROR, "gateway.failed", f"the running configuration does not start again: {error}")
+            self._failed = True
+            self._stop.set()
             raise
-        finally:
-            self._progress.plant = plant
+        self._progress.plant = plant
 
     async def _move_http(self, new: Settings) -> None:
         """Listen where `new` says; when that cannot be, where it was."""
@@ -263,8 +275,7 @@ class Daemon:
         stuck: tuple[str, ...] = ()
         while True:
             plant = self._progress.plant
-            assert plant is not None
-            self._watchdog.poll(self._clock(), plant.heartbeats())
+            self._watchdog.poll(self._clock(), plant.heartbeats() if plant else {})
             stuck = self._note_stuck(stuck)
             if self._http is not None and not self._http.is_alive:
                 await self._replace_http()
