@@ -12,6 +12,7 @@ from typing import NamedTuple
 from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
+from gateway.settings.forms import form_of, says
 from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, score_limit, show_duration
@@ -176,6 +177,9 @@ def read_order(section: Section, key: str, default: bool | None) -> bool | None:
 
 def _is_big(value: object) -> bool:
     return ORDER(value) is Order.BIG
+
+
+says(_is_big, form_of(ORDER).words, form_of(ORDER).schema)
 
 
 def _read_scaling(section: Section) -> tuple[float, float]:
