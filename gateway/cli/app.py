@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "run": "Run the gateway.",
     "check": "Check a configuration and report every error in it.",
     "registers": "Print the register map that SCADA reads.",
+    "spool": "Look into what waits for the upstream, verify it, export it.",
     "demo": "Show everything at work, with simulated devices and no set-up.",
     "bench": "Measure what this machine can do.",
     "version": "Print the version of fieldgate and of what it runs on.",

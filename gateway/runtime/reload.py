@@ -66,6 +66,8 @@ def _record_settings(settings: Settings) -> object:
             broker=None,
             topic="",
             buffer_bytes_max=0,
+            grace_ns=0,
+            grace_bytes_max=0,
             drain_records_per_s=0,
             acknowledge_timeout_ns=0,
         )

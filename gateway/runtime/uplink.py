@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gateway.core.backoff import Backoff
 from gateway.core.encode import TimeQuality, encode, envelope
+from gateway.core.events import Event, Severity
 from gateway.core.model import Model
 from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft
@@ -20,10 +21,13 @@ from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.runtime.clock import EngineClock, time_quality
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
 from gateway.settings.schema import Uplink
-from gateway.spool.store import Store, StoreUnavailable
+from gateway.spool.records import Grace, StoreUnavailable
+from gateway.spool.salvage import damage, salvage
+from gateway.spool.store import Store
 from gateway.spool.worker import SpoolWorker
 from gateway.upstreams import mqtt
 
@@ -38,8 +42,16 @@ LOOK_EVERY_S = 0.02
 
 
 def open_store(state_dir: Path, uplink: Uplink | None) -> Store:
-    """Raises StoreUnavailable when the file cannot be used, StoreNewer when a newer fieldgate wrote it."""
-    return Store(state_dir / "spool.db", bytes_max=uplink.buffer_bytes_max if uplink else UNUSED_BYTES_MAX)
+    """Raises StoreUnavailable when the file cannot be used, StoreRefused when a newer fieldgate wrote it."""
+    path = state_dir / SPOOL_FILE
+    reason = damage(path)
+    salvaged = str(salvage(path, reason)) if reason else ""
+    bytes_max = uplink.buffer_bytes_max if uplink else UNUSED_BYTES_MAX
+    return Store(path, bytes_max=bytes_max, grace=_grace(uplink) if uplink else Grace(), salvaged=salvaged)
+
+
+def _grace(uplink: Uplink) -> Grace:
+    return Grace(uplink.grace_ns, uplink.grace_bytes_max)
 
 
 class Way:
@@ -53,6 +65,8 @@ class Way:
         self.worker = SpoolWorker(store=store, encode=self._encode, now_ns=clock, emit=book.emit)
         self.delivery: Delivery | None = None
         self._settings: Uplink | None = None
+        if store.salvaged:
+            book.emit(Event(clock(), Severity.ERROR, "spool.salvaged", "spool", store.salvaged))
 
     def start(self, supervisor: Supervisor) -> None:
         self.worker.start()
@@ -71,7 +85,7 @@ class Way:
         self._settings = uplink
         if uplink is None:
             return
-        self.worker.limit(uplink.buffer_bytes_max)
+        self.worker.limit(uplink.buffer_bytes_max, _grace(uplink))
         self.delivery = Delivery(
             gateway_id=self._gateway_id,
             name=uplink.name,

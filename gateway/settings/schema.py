@@ -164,6 +164,9 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     aggregates_every_ns: int
     samples_every_ns: int
     buffer_bytes_max: int
+    grace_ns: int
+    """How long acknowledged records are kept, should the other end lose them all the same."""
+    grace_bytes_max: int
     drain_records_per_s: int
     acknowledge_timeout_ns: int
 

@@ -17,6 +17,8 @@ from gateway.settings.units import array_of, choice, duration, per_second, show_
 PERIOD = duration(limits.GRID_NS, 24 * 3_600 * NS_PER_S)
 STREAMS = array_of(choice(Stream), '["events", "aggregates"]', len(Stream), count_min=1)
 BUFFER = size(10**6, 10**12)
+GRACE = duration(0, 7 * 24 * 3_600 * NS_PER_S)
+GRACE_BUFFER = size(0, 10**12)
 DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 
@@ -46,6 +48,8 @@ def _read(section: Section, name: str, gateway_id: str, directory: Path) -> Upli
         aggregates_every_ns=_period(section, "aggregates_every", 10 * NS_PER_S),
         samples_every_ns=_period(section, "samples_every", NS_PER_S),
         buffer_bytes_max=section.get("buffer", BUFFER, 2 * 10**9),
+        grace_ns=section.get("grace", GRACE, 10 * 60 * NS_PER_S),
+        grace_bytes_max=section.get("grace_buffer", GRACE_BUFFER, 64 * 10**6),
         drain_records_per_s=section.get("drain", DRAIN, 50),
         acknowledge_timeout_ns=section.get("acknowledge_timeout", ACKNOWLEDGE_TIMEOUT, 10 * NS_PER_S),
     )

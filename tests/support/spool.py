@@ -14,7 +14,8 @@ import numpy as np
 from gateway.core.events import Event
 from gateway.core.record import Identity, RecordDraft, Stream
 from gateway.core.types import SAMPLE
-from gateway.spool.store import Encoded, Store, compress
+from gateway.spool.records import Encoded, compress
+from gateway.spool.store import Store
 from gateway.spool.worker import SpoolWorker
 
 

@@ -320,6 +320,13 @@ CASES = [
         "3:1",
         'uplink.u.buffer: "2 gigs" is not a size; write a number with',
     ),
+    ('[uplink.u]\nmqtt = "mqtt://b"\ngrace = 600', "3:1", 'uplink.u.grace: 600 has no unit; write "600s"'),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\ngrace = "30d"',
+        "3:1",
+        'uplink.u.grace: "30d" is too long; write at most "7d"',
+    ),
+    ('[uplink.u]\nmqtt = "mqtt://b"\ngrace_buffer = "all"', "3:1", 'uplink.u.grace_buffer: "all" is not a size; write'),
     ('[uplink.u]\nmqtt = "mqtt://b"\ndrain = 50', "3:1", 'uplink.u.drain: 50 has no unit; write "50/s"'),
     (
         '[uplink.u]\nmqtt = "mqtt://b"\nstreams = ["event"]',
