@@ -63,7 +63,7 @@ def _record_settings(settings: Settings) -> object:
         msgspec.structs.replace(
             uplink,
             name="",
-            broker=None,
+            address=None,
             topic="",
             buffer_bytes_max=0,
             grace_ns=0,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from pathlib import Path
 
 from gateway.core.backoff import Backoff
 from gateway.core.encode import TimeQuality, encode, envelope
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
+from gateway.core.ports import Upstream
 from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft
 from gateway.core.types import NS_PER_MS, NS_PER_S
@@ -24,12 +26,12 @@ from gateway.runtime.eventbook import EventBook
 from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
-from gateway.settings.schema import Uplink
+from gateway.settings.schema import FileAddress, NatsAddress, Uplink
 from gateway.spool.records import Grace, StoreUnavailable
 from gateway.spool.salvage import damage, salvage
 from gateway.spool.store import Store
 from gateway.spool.worker import SpoolWorker
-from gateway.upstreams import mqtt
+from gateway.upstreams import file, mqtt, nats
 
 RETRY = Backoff(base_ns=500 * NS_PER_MS, cap_ns=15 * NS_PER_S)
 LEASE_KEY = "engine_time_ns"
@@ -52,6 +54,16 @@ def open_store(state_dir: Path, uplink: Uplink | None) -> Store:
 
 def _grace(uplink: Uplink) -> Grace:
     return Grace(uplink.grace_ns, uplink.grace_bytes_max)
+
+
+def _session(uplink: Uplink) -> AbstractAsyncContextManager[Upstream]:
+    """One session with the other end, of whatever kind it is."""
+    address, timeout_ns = uplink.address, uplink.acknowledge_timeout_ns
+    if isinstance(address, FileAddress):
+        return file.connect(address)
+    if isinstance(address, NatsAddress):
+        return nats.connect(address, subject=uplink.topic, acknowledge_timeout_ns=timeout_ns)
+    return mqtt.connect(address, topic=uplink.topic, acknowledge_timeout_ns=timeout_ns)
 
 
 class Way:
@@ -90,9 +102,7 @@ class Way:
             gateway_id=self._gateway_id,
             name=uplink.name,
             spool=self.worker,
-            connect=lambda: mqtt.connect(
-                uplink.broker, topic=uplink.topic, acknowledge_timeout_ns=uplink.acknowledge_timeout_ns
-            ),
+            connect=partial(_session, uplink),
             envelope=envelope,
             retry_after_ns=RETRY.delay_ns,
             drain_records_per_s=uplink.drain_records_per_s,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -23,7 +25,8 @@ from gateway.spool.records import Encoded, Grace, Key, Lane, Stored, compress
 from gateway.spool.store import Store
 from tests.support.spool import draft, encoded, running_spool
 from tests.support.spool_brokers import mosquitto
-from tests.support.uplink import Consumer, address, delivery_to, running, until
+from tests.support.uplink import Consumer, address, delivery_by, delivery_to, running, until
+from tests.support.upstreams import JetStream
 
 GRACE = Grace(10**18, 1 << 30)
 
@@ -207,3 +210,56 @@ def test_a_running_gateway_sends_again_what_the_command_asks_for(tmp_path: Path)
 
     with mosquitto(tmp_path, "allow_anonymous true") as broker:
         uvloop.run(scenario(broker.port))
+
+
+def test_a_stream_whose_files_went_back_in_time_is_made_whole_again(tmp_path: Path) -> None:
+    """What a power cut does to a JetStream with its default sync: it acknowledged, and does not have it."""
+    far_end = JetStream(tmp_path)
+    files, copy = tmp_path / "jetstream", tmp_path / "copy"
+    plant = Plant(tmp_path)
+    plant.store.close()
+
+    async def received() -> Verdict:
+        for payload in await far_end.held():
+            plant.receiver.accept(payload)
+        plant.receiver.commit()
+        return await asyncio.to_thread(plant.verdict)
+
+    async def scenario() -> None:
+        events: list[Event] = []
+        with running_spool(plant.spool, events, grace=GRACE) as spool:
+            delivery = delivery_by(far_end.connect, spool, events)
+
+            async def deliver(numbers: range) -> None:
+                for number in numbers:
+                    spool.put(draft(number))
+                await asyncio.sleep(0.2)
+                await until(lambda: spool.depth() == 0)
+
+            async with running(delivery.run()):
+                await deliver(range(20))
+                await far_end.go_away()
+                shutil.copytree(files, copy)
+                await far_end.come_back()
+                await deliver(range(20, 50))
+                await far_end.go_away()
+                shutil.rmtree(files)
+                copy.rename(files)
+                await far_end.come_back()
+                await deliver(range(50, 60))
+                verdict = await received()
+                assert sum(map(len, verdict.lost_kept)) >= 30, "the copy did not go back in time"
+                assert verdict.lost == ()
+                assert repair(plant.spool, verdict) == sum(map(len, verdict.lost_kept))
+                deadline = time.monotonic() + 20
+                while not (verdict := await received()).is_whole:
+                    assert time.monotonic() < deadline, verdict
+                assert verdict.duplicates == ()
+                held = await far_end.held()
+                assert len(held) == len(set(held)), "the stream holds an identity twice"
+
+    async def whole() -> None:
+        async with far_end.running():
+            await scenario()
+
+    uvloop.run(whole())

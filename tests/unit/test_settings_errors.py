@@ -320,6 +320,12 @@ CASES = [
         "3:1",
         'uplink.u.buffer: "2 gigs" is not a size; write a number with',
     ),
+    ('[uplink.u]\nnats = "mqtt://b"', "2:1", 'uplink.u.nats: "mqtt://b" is not a NATS server'),
+    ('[uplink.u]\nnats = "nats://b"\nmqtt = "mqtt://b"', "1:9", "uplink.u: is both mqtt and nats; write one"),
+    ('[uplink.u]\nnats = "nats://b"\nsubject = "a.*"', "3:1", 'uplink.u.subject: "a.*" is not a subject; write it'),
+    ('[uplink.u]\nnats = "nats://b"\nca_file = "p"', "3:1", "uplink.u.ca_file: has no use without TLS; write tls://"),
+    ('[uplink.u]\nfile = "out"', "2:1", 'uplink.u.file: "out" names no file of JSON lines; write "records.jsonl"'),
+    ('[uplink.u]\nfile = "o.jsonl"\nrotate = "1MB"', "3:1", 'uplink.u.rotate: "1MB" is out of range; write "16MB"'),
     ('[uplink.u]\nmqtt = "mqtt://b"\ngrace = 600', "3:1", 'uplink.u.grace: 600 has no unit; write "600s"'),
     (
         '[uplink.u]\nmqtt = "mqtt://b"\ngrace = "30d"',
