@@ -19,7 +19,7 @@ from gateway.core.model import Model
 from gateway.core.ports import Upstream
 from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft
-from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.runtime.clock import EngineClock, time_quality
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
@@ -73,7 +73,8 @@ class Way:
         self._gateway_id = gateway_id
         self._clock = clock
         self._book = book
-        self._model = Model(devices=(), tags=())
+        self._tag_names: tuple[str, ...] = ()
+        self._tag_kinds: tuple[Kind, ...] = ()
         self.worker = SpoolWorker(store=store, encode=self._encode, now_ns=clock, emit=book.emit)
         self.delivery: Delivery | None = None
         self._settings: Uplink | None = None
@@ -87,7 +88,8 @@ class Way:
     async def use(self, model: Model) -> None:
         """From now on records are of this model; those of the one before are all stored first."""
         await self.worker.flush()
-        self._model = model
+        self._tag_names = tuple(tag.name for tag in model.tags)
+        self._tag_kinds = tuple(tag.kind for tag in model.tags)
 
     async def connect(self, uplink: Uplink | None, supervisor: Supervisor) -> None:
         """Deliver to this uplink from now on, to none if None."""
@@ -159,8 +161,8 @@ class Way:
     def _encode(self, draft: RecordDraft) -> bytes:
         return encode(
             draft,
-            tuple(tag.name for tag in self._model.tags),
-            tuple(tag.kind for tag in self._model.tags),
+            self._tag_names,
+            self._tag_kinds,
             wall_offset_ns=self._clock.wall_offset_ns(),
             time_quality=TimeQuality(time_quality()),
         )
