@@ -16,7 +16,15 @@ from gateway.cli.common import examine_here, exit_with, print_warnings
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import MapError, build_map
 from gateway.settings.problems import ConfigurationError, Problem
-from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, Settings
+from gateway.settings.schema import (
+    BrokerAddress,
+    FileAddress,
+    Link,
+    ModbusTcpLink,
+    NatsAddress,
+    Settings,
+    UpstreamAddress,
+)
 from gateway.settings.units import show_duration, show_size
 
 PIPED_WIDTH = 200
@@ -95,7 +103,7 @@ def summary(settings: Settings) -> dict[str, object]:
         if settings.uplink is None
         else {
             "name": settings.uplink.name,
-            "address": _broker(settings.uplink.broker),
+            "address": _upstream(settings.uplink.address),
             "streams": list(settings.uplink.streams),
             "buffer": show_size(settings.uplink.buffer_bytes_max),
         },
@@ -119,6 +127,14 @@ def _count(names: Iterable[str]) -> dict[str, int]:
 
 def _address(link: Link) -> str:
     return f"{link.host}:{link.port}" if isinstance(link, ModbusTcpLink) else _broker(link.broker)
+
+
+def _upstream(address: UpstreamAddress) -> str:
+    if isinstance(address, FileAddress):
+        return str(address.path)
+    if isinstance(address, NatsAddress):
+        return f"{'tls' if address.tls else 'nats'}://{address.host}:{address.port}"
+    return _broker(address)
 
 
 def _broker(broker: BrokerAddress) -> str:
@@ -170,7 +186,10 @@ def _lines(settings: Settings) -> Iterable[tuple[str, str]]:
     if settings.uplink is not None:
         up = settings.uplink
         streams = ", ".join(up.streams)
-        yield "uplink", f"{up.name}: {streams} to {_broker(up.broker)}, up to {show_size(up.buffer_bytes_max)} waiting"
+        yield (
+            "uplink",
+            f"{up.name}: {streams} to {_upstream(up.address)}, up to {show_size(up.buffer_bytes_max)} waiting",
+        )
     if settings.scada is not None:
         writes = f"{len(settings.scada.writable)} writable" if settings.scada.writable else "writes off"
         shown = _plural(len(settings.scada.tags), "tag")

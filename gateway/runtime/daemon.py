@@ -8,7 +8,6 @@ within five seconds of SIGTERM.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import platform
@@ -16,8 +15,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import IO
 
 import msgspec
 import uvloop
@@ -31,6 +28,7 @@ from gateway.runtime.eventbook import EventBook
 from gateway.runtime.logs import log_event, set_up_logs
 from gateway.runtime.plant import Plant
 from gateway.runtime.reload import compare
+from gateway.runtime.statedir import StateInUse, hold_state_dir
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
@@ -43,8 +41,7 @@ from gateway.serving.scada.server import ListenError
 from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
-from gateway.spool.schema import StoreRefused
-from gateway.spool.store import StoreUnavailable
+from gateway.spool.records import StoreRefused, StoreUnavailable
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -329,23 +326,6 @@ class Daemon:
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
         self._book.emit(Event(self._clock(), severity, kind, "gateway", message))
-
-
-class StateInUse(Exception):
-    """Another gateway works in the same state_dir."""
-
-
-def hold_state_dir(state_dir: Path) -> IO[str]:
-    """Keep others out while the file that is returned is open. Raises StateInUse."""
-    held = (state_dir / "in-use").open("w", encoding="utf-8")
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        held.close()
-        raise StateInUse(
-            f"{state_dir}: another gateway is at work here; stop it, or give this one a state_dir of its own"
-        ) from error
-    return held
 
 
 async def _run(settings: Settings, environment: Mapping[str, str]) -> int:

@@ -99,7 +99,9 @@ class GivenOut:
         with closing(sqlite3.connect(f"file:{self._spool}?mode=ro", uri=True, timeout=5)) as connection:
             connection.execute("BEGIN")
             (records,) = connection.execute("SELECT sum(produced) FROM streams").fetchone()
-            waiting = connection.execute("SELECT stream, segment, sequence FROM records").fetchall()
+            waiting = connection.execute(
+                "SELECT stream, segment, sequence FROM records WHERE id NOT IN (SELECT record FROM acknowledged)"
+            ).fetchall()
         return Given(records=records, waiting=frozenset(waiting))
 
 
