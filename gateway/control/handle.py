@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from gateway.control import executive, libc, metrics, pid, plan, queue, shared
+from gateway.control import executive, libc, metrics, plan, queue, shared
 from gateway.control import layout as at
 from gateway.control.changes import Changes
 from gateway.control.connect import Connector
@@ -56,15 +56,16 @@ class ControlExecutive:
     ) -> None:
         made = plan.make(loops, tags, links, refresh_periods)
         self._loops = tuple(loops)
-        self._blocks = made.blocks
+        self._memory = made.memory
+        self._blocks = made.memory[0]
         self._now_ns = now_ns
         self._emit = emit
         self._real_time = real_time
         self._refusals: list[str] = []
         self._connectors = tuple(
-            Connector(link, made.blocks.link_words, index) for index, link in enumerate(made.links)
+            Connector(link, self._blocks.link_words, index) for index, link in enumerate(made.links)
         )
-        self._changes = Changes(self._loops, self._connectors, made.blocks.published.copy())
+        self._changes = Changes(self._loops, self._connectors, self._blocks.published.copy())
         self._commanding = threading.Lock()
         self._drained = np.zeros(DRAIN_SAMPLES, SAMPLE)
         self._running = threading.Event()
@@ -76,12 +77,12 @@ class ControlExecutive:
 
     def warm(self) -> None:
         """Compile everything, or load it from the cache; no loop runs and no descriptor is touched."""
-        empty = at.allocate(0, 0, 0, len(pid.FIELDS), samples=1)
-        empty.words[at.STOP] = at.STOP_FOR_GOOD
-        executive.run(empty)
-        one = at.allocate(1, 1, 1, len(pid.FIELDS), samples=1)
+        memory = at.allocate(loops=0, links=0, blocks=0)
+        one = memory[0]
+        one.words[at.STOP] = at.STOP_FOR_GOOD
+        executive.run(memory)
         shared.write_word(one.link_words, 0, shared.read_word(one.link_words, 0))
-        shared.write_command(one.commands, one.command_values, at.SETPOINT_VERSION, at.SETPOINT_VALUE, 0.0)
+        shared.write_command(one.commands, at.SETPOINT_VERSION, at.SETPOINT_VALUE, 0.0)
         shared.copy_loop(one.sequence, 0, one.published, one.counters, one.published.copy(), one.counters.copy())
         queue.take(one.ring, one.samples, self._drained[:1])
 
@@ -128,7 +129,7 @@ class ControlExecutive:
                     "grant CAP_SYS_NICE or set LimitRTPRIO=20 in the unit"
                 )
         self._running.set()
-        executive.run(self._blocks)
+        executive.run(self._memory)
 
     def _lock_memory(self) -> None:
         """Lock what is mapped now, as it is touched. Later mappings stay free: a limit must not make them fail."""
@@ -190,15 +191,13 @@ class ControlExecutive:
     def _command(self, loop: int, version: int, place: int, value: float) -> None:
         base = loop * at.COMMANDS
         with self._commanding:
-            shared.write_command(
-                self._blocks.commands, self._blocks.command_values, base + version, base + place, float(value)
-            )
+            shared.write_command(self._blocks.commands, base + version, base + place, float(value))
 
     def _look(self) -> tuple[Samples, Int64s]:
         """Copies of all loops' records and counters, each consistent in itself."""
         b = self._blocks
         records = np.zeros(len(self._loops), LOOP)
-        counters = np.zeros_like(b.counters)
+        counters = np.zeros((len(self._loops), at.COUNTERS), np.int64)
         for loop in range(len(self._loops)):
             while not shared.copy_loop(b.sequence, loop, b.published, b.counters, records, counters):
                 time.sleep(0)  # the writer was descheduled in the middle

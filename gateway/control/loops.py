@@ -101,7 +101,7 @@ def take_commands(b: Blocks, loop: int) -> None:
     version = load_acquire(b.commands, base + at.SETPOINT_VERSION)
     if version != state[at.SETPOINT_SEEN]:
         state[at.SETPOINT_SEEN] = version
-        b.pid[loop, pid.SETPOINT] = b.command_values[base + at.SETPOINT_VALUE]
+        b.pid[loop, pid.SETPOINT] = np.int64(b.commands[base + at.SETPOINT_VALUE]).view(np.float64)
     asked = load_acquire(b.commands, base + at.MODE_WANTED)
     if asked != state[at.MODE_ASKED]:
         state[at.MODE_ASKED] = asked
@@ -110,7 +110,7 @@ def take_commands(b: Blocks, loop: int) -> None:
     if version != state[at.OUTPUT_SEEN]:
         state[at.OUTPUT_SEEN] = version
         if asked == at.MANUAL:
-            b.reals[loop, at.MANUAL_OUTPUT] = b.command_values[base + at.OUTPUT_VALUE]
+            b.reals[loop, at.MANUAL_OUTPUT] = np.int64(b.commands[base + at.OUTPUT_VALUE]).view(np.float64)
 
 
 @inner

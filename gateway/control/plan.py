@@ -57,7 +57,7 @@ class Span:
 @dataclass(frozen=True)
 class Plan:
     links: tuple[ModbusTcpLink, ...]
-    blocks: at.Blocks
+    memory: at.Memory
 
 
 def merge(wanted: Sequence[Span]) -> list[Span]:
@@ -96,7 +96,8 @@ def make(
         for loop, ((_, tag, p), _) in zip(loops, points, strict=True)
     ]
     spans = merge(wanted)
-    b = at.allocate(len(loops), len(used), len(spans), len(pid.FIELDS))
+    memory = at.allocate(len(loops), len(used), len(spans))
+    b = memory[0]
     for index, link in enumerate(used.values()):
         b.links[index, at.IN_FLIGHT_MAX] = min(max(link.requests_in_flight, 1), at.IN_FLIGHT_CAP)
         b.links[index, at.RESPONSE_TIMEOUT_NS] = link.response_timeout_ns
@@ -110,7 +111,7 @@ def make(
         _fill_input(b, index, block, spans[block], source)
         _fill_output(b, index, number[links[sink[1].device].name], sink)
         _fill_loop(b, index, loop, refresh_periods)
-    return Plan(tuple(used.values()), b)
+    return Plan(tuple(used.values()), memory)
 
 
 Point = tuple[int, Tag, ModbusPoint]
