@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import signal
 import threading
 import time
@@ -21,6 +20,7 @@ from gateway.control import executive, libc, metrics, plan, queue, shared
 from gateway.control import layout as at
 from gateway.control.changes import Changes
 from gateway.control.connect import Connector
+from gateway.control.realtime import PRIORITY, become_real_time
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
 from gateway.core.ports import Clock
@@ -30,7 +30,6 @@ from gateway.core.view import LOOP, Mode
 from gateway.settings.schema import ModbusTcpLink, PidLoop, Tag
 
 REFRESH_PERIODS: Final = 50
-PRIORITY: Final = 20
 OFFSET_STEP_NS: Final = NS_PER_MS
 DRAIN_SAMPLES: Final = 8_192
 
@@ -119,15 +118,11 @@ class ControlExecutive:
     def _run(self) -> None:
         """The executive's thread: no signals, real-time priority if permitted, and then no more Python."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        if self._real_time:
-            ctypes.CDLL(None).prctl(libc.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-            try:
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-            except PermissionError:
-                self._refusals.append(
-                    "control runs without real-time priority, so other load can delay it; "
-                    "grant CAP_SYS_NICE or set LimitRTPRIO=20 in the unit"
-                )
+        if self._real_time and not become_real_time():
+            self._refusals.append(
+                "control runs without real-time priority, so other load can delay it; "
+                f"grant CAP_SYS_NICE or set LimitRTPRIO={PRIORITY} in the unit"
+            )
         self._running.set()
         executive.run(self._memory)
 
@@ -225,6 +220,11 @@ class ControlExecutive:
         records, counters = self._look()
         for event in self._changes.since_last(self._now_ns(), records, counters):
             self._emit(event)
+
+    def timing(self) -> tuple[Int64s, Int64s]:
+        """Histograms over all loops so far: lateness of wakes, input to output."""
+        counts = self._blocks.histograms[:, : len(self._loops)]
+        return counts[at.WAKE_LATENESS].sum(axis=0), counts[at.INPUT_TO_OUTPUT].sum(axis=0)
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         records, counters = self._look()
