@@ -16,7 +16,7 @@ from typing import Any, Final
 from numba import njit
 
 from gateway.control import layout as at
-from gateway.control import libc, transport
+from gateway.control import libc, tell, transport
 from gateway.control import loops as react
 from gateway.control.jit import inner, whole
 from gateway.control.layout import Blocks, Memory
@@ -51,7 +51,7 @@ def run(memory: Memory) -> None:
             transport.pump(b, link, now_ns)
         for loop in range(b.words[at.LOOPS]):
             if b.loops[loop, at.DIRTY]:
-                react.publish(b, loop)
+                tell.publish(b, loop)
         wait(b)
     farewell(b)
     store_release(b.words, at.STOPPED, 1)
@@ -116,7 +116,7 @@ def farewell(b: Blocks) -> None:
         transport.adopt(b, link)
         transport.break_link(b, link, now_ns, R_STOPPED)
     for loop in range(b.words[at.LOOPS]):
-        react.publish(b, loop)
+        tell.publish(b, loop)
 
 
 @inner

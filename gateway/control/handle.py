@@ -95,6 +95,10 @@ class ControlExecutive:
         self._running.wait()
         for refusal in self._refusals:
             self._emit(Event(self._now_ns(), Severity.NOTICE, "control.not_real_time", "control", refusal))
+        for loop in self._loops:
+            if loop.is_shadow:
+                message = f"loop {loop.name} is in shadow: it computes its output and writes nothing to {loop.output}"
+                self._emit(Event(self._now_ns(), Severity.NOTICE, "control.loop_shadow", loop.name, message))
         for connector in self._connectors:
             connector.start()
 
@@ -177,6 +181,8 @@ class ControlExecutive:
         of = self._loops[loop]
         if not (math.isfinite(value) and of.output_min <= value <= of.output_max):
             raise ValueError(f"{of.name}: output {value} is outside {of.output_min} to {of.output_max}")
+        if of.is_shadow:
+            raise ValueError(f"{of.name}: the loop is in shadow, so nothing is written to its output")
         if self._blocks.commands[loop * at.COMMANDS + at.MODE_WANTED] != Mode.MANUAL:
             raise ValueError(f"{of.name}: the output can be written in MANUAL only")
         if int(self.loops()["mode"][loop]) == Mode.INITIALISING:

@@ -74,7 +74,8 @@ BLOCK_LINK, BLOCK_REGISTERS, BLOCK_WANTED, BLOCK_OUTSTANDING, BLOCK_FIELDS = ran
     STALE_NS,
     REFRESH_PERIODS,
     HAS_FAILSAFE,
-) = range(17)
+    SHADOW,
+) = range(18)
 # loops, state
 (
     DUE_NS,
@@ -98,9 +99,9 @@ BLOCK_LINK, BLOCK_REGISTERS, BLOCK_WANTED, BLOCK_OUTSTANDING, BLOCK_FIELDS = ran
     SETPOINT_SEEN,
     OUTPUT_SEEN,
     DIRTY,
-) = range(17, 38)
+) = range(18, 39)
 # loops, counters: published together with the LOOP record
-COUNTERS_FROM = 38
+COUNTERS_FROM = 39
 (
     CYCLES,
     MISSES,

@@ -197,6 +197,7 @@ def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) ->
     state[at.STALE_NS] = loop.stale_after_ns
     state[at.REFRESH_PERIODS] = refresh_periods
     state[at.HAS_FAILSAFE] = loop.failsafe_output is not None
+    state[at.SHADOW] = loop.is_shadow
     state[at.QUALITY] = Quality.BAD_NOT_INITIALISED
     mode = at.AUTO if loop.starts_in_auto else at.MANUAL
     state[at.MODE_ASKED] = mode
@@ -212,5 +213,7 @@ def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) ->
     pid_state[pid.OUTPUT_MIN] = loop.output_min
     pid_state[pid.OUTPUT_MAX] = loop.output_max
     pid_state[pid.RATE_MAX] = math.inf if loop.output_rate_max is None else loop.output_rate_max
+    pid_state[pid.SETPOINT_WEIGHT] = loop.setpoint_weight
+    pid_state[pid.DERIVATIVE_FILTER] = loop.derivative_filter
     b.published[index]["setpoint"] = loop.setpoint
     b.published[index]["quality"] = Quality.BAD_NOT_INITIALISED
