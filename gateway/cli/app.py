@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "check": "Check a configuration and report every error in it.",
     "explain": "Explain any key of a configuration.",
     "registers": "Print the register map that SCADA reads.",
+    "spool": "Look into what waits for the upstream, verify it, export it.",
+    "reconcile": "Prove that what was produced arrived once, or name what did not.",
     "demo": "Show everything at work, with simulated devices and no set-up.",
     "bench": "Measure what this machine can do.",
     "version": "Print the version of fieldgate and of what it runs on.",

@@ -13,9 +13,11 @@ from gateway.settings.units import WrongValueError, show, text
 MODBUS_PORT = 502
 MQTT_PORT = 1883
 MQTTS_PORT = 8883
+NATS_PORT = 4222
 REGISTERS = 65_536
 """Addresses of each Modbus table."""
 TOPIC_BYTES_MAX = 65_535
+SUBJECT_BYTES_MAX = 200
 FIELD_DEPTH_MAX = 16
 
 WIDTHS = {
@@ -83,22 +85,32 @@ def _endpoint(word: str, port: int, example: str) -> Endpoint:
 
 def broker(value: object) -> Broker:
     """`"mqtt://host:1883"` or `"mqtts://host:8883"`; the port may be left out."""
-    word = text(value)
     example = '"mqtt://broker.example:1883" or "mqtts://broker.example:8883"'
+    return _server(text(value), ("mqtt", MQTT_PORT), ("mqtts", MQTTS_PORT), "a broker's address", example)
+
+
+def nats_server(value: object) -> Broker:
+    """`"nats://host:4222"`, or `"tls://host:4222"`; the port may be left out."""
+    example = '"nats://nats.example:4222" or "tls://nats.example:4222"'
+    return _server(text(value), ("nats", NATS_PORT), ("tls", NATS_PORT), "a NATS server's address", example)
+
+
+def _server(word: str, plain: tuple[str, int], secure: tuple[str, int], what: str, example: str) -> Broker:
+    """A URL of one of two schemes; each is given with its port."""
     try:
         scheme, authority, path, query, fragment = urlsplit(word)
     except ValueError:
-        raise WrongValueError(f"{show(word)} is not a broker's address; write {example}") from None
-    if scheme in ("ws", "wss", "tcp", "ssl", "tls"):
-        raise WrongValueError(f"{scheme}:// is not supported; write {example}")
-    if scheme not in ("mqtt", "mqtts"):
-        raise WrongValueError(f"{show(word)} is not a broker's address; write {example}")
+        raise WrongValueError(f"{show(word)} is not {what}; write {example}") from None
+    if scheme not in (plain[0], secure[0]):
+        if scheme in ("ws", "wss", "tcp", "ssl", "tls"):
+            raise WrongValueError(f"{scheme}:// is not supported; write {example}")
+        raise WrongValueError(f"{show(word)} is not {what}; write {example}")
     if "@" in authority:
         raise WrongValueError("has a user in its address; write username = and password_file = beside it")
     if path.strip("/") or query or fragment:
         raise WrongValueError(f"{show(word)} goes on after the port; write {example}")
-    tls = scheme == "mqtts"
-    return Broker(_endpoint(authority, MQTTS_PORT if tls else MQTT_PORT, example), tls)
+    tls = scheme == secure[0]
+    return Broker(_endpoint(authority, secure[1] if tls else plain[1], example), tls)
 
 
 def is_local(host: str) -> bool:
@@ -138,6 +150,14 @@ def topic(value: object) -> str:
         )
     if len(word.encode()) > TOPIC_BYTES_MAX:
         raise WrongValueError(f"{show(word)} is too long; write at most {TOPIC_BYTES_MAX} bytes")
+    return word
+
+
+def subject(value: object) -> str:
+    """A NATS subject that is published below: tokens without wildcards and spaces, joined by dots."""
+    word = text(value)
+    if not re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", word) or len(word.encode()) > SUBJECT_BYTES_MAX:
+        raise WrongValueError(f'{show(word)} is not a subject; write it like "fieldgate.{{gateway}}.{{stream}}"')
     return word
 
 

@@ -15,7 +15,7 @@ from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, 
 from gateway.settings.forms import form_of, says
 from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Table, Tag
 from gateway.settings.section import Section
-from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, positive, show_duration
+from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, score_limit, show_duration
 
 HOUR_NS = 3_600 * NS_PER_S
 STALE_AFTER_FLOOR_NS = 2 * NS_PER_S
@@ -195,7 +195,7 @@ def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> C
     alarm = section.table("alarm")
     if alarm is not None:
         alarm_low, alarm_high = read_bounds(alarm, "low", "high")
-        alarm_score = alarm.get("score", positive, None)
+        alarm_score = alarm.get("score", score_limit, None)
         alarm.finish()
     valid = section.table("valid")
     if valid is not None:

@@ -147,6 +147,13 @@ def positive(value: object) -> float:
     return found
 
 
+def score_limit(value: object) -> float:
+    found = number(value)
+    if not 0 < found <= 1:
+        raise WrongValueError(f"{show(value)} is not above 0 and at most 1, as scores are; write 0.9, say")
+    return found
+
+
 def _quantity_pattern(units: Iterable[str]) -> str:
     return f"[0-9]+(\\.[0-9]+)? ?({'|'.join(units)})"
 
