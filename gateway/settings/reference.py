@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.settings import addresses, control, devices, links, load, serving, tags, uplink
 from gateway.settings.forms import Form, form_of
-from gateway.settings.units import flag, label, name, number, positive, text
+from gateway.settings.units import flag, label, name, number, positive, score_limit, text
 
 ANY = frozenset({"NAME", "TAG"})
 """Parts of a path that stand for any name."""
@@ -64,6 +64,7 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
+    Key("gateway.inhibit_writes", flag, "false", "Puts every loop in shadow, so that nothing is written to the plant."),
     Key("defaults.every", tags.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
     Key(
@@ -75,17 +76,20 @@ GATEWAY = (
 )
 
 
-def broker_keys(at: str, client_id: str) -> tuple[Key, ...]:
+def broker_keys(at: str, client_id: str, instead: str) -> tuple[Key, ...]:
     """A session with an MQTT broker."""
     return (
-        Key(f"{at}.mqtt", addresses.broker, REQUIRED, "The broker's address. TLS with mqtts://."),
+        Key(
+            f"{at}.mqtt",
+            addresses.broker,
+            f"(this or {instead})",
+            "An MQTT broker, and where it is. TLS with mqtts://.",
+        ),
         Key(f"{at}.version", links.VERSION, "3.1.1", "Version of MQTT that is spoken."),
         Key(f"{at}.client_id", text, f"({client_id})", "Who the session is. Two sessions with one id end each other."),
         Key(f"{at}.username", text, NOTHING, "The user who logs in."),
         Key(f"{at}.password_file", text, NOTHING, "A file whose first line is the password. Needs `username`."),
-        Key(
-            f"{at}.ca_file", text, "(the system's)", "Certificates of the authorities that are trusted. Needs mqtts://."
-        ),
+        Key(f"{at}.ca_file", text, "(the system's)", "Certificates of the authorities that are trusted. Needs TLS."),
         Key(f"{at}.keep_alive", links.KEEP_ALIVE, "30s", "A session without a sign of life for longer is given up."),
     )
 
@@ -104,7 +108,7 @@ LINKS = (
         "Requests on the way at once. More than 1 only where the device can queue them.",
     ),
     Key("links.NAME.request_gap", links.GAP, "0s", "Rest between two requests, for slow serial converters."),
-    *broker_keys("links.NAME", "GATEWAY-NAME"),
+    *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
 )
 DEVICES = (
     Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
@@ -163,7 +167,12 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         ),
         Key(f"{at}.alarm.low", number, NOTHING, "Below it the tag is in alarm."),
         Key(f"{at}.alarm.high", number, NOTHING, "Above it the tag is in alarm."),
-        Key(f"{at}.alarm.score", positive, NOTHING, "Anomaly score above which it is in alarm, in deviations."),
+        Key(
+            f"{at}.alarm.score",
+            score_limit,
+            NOTHING,
+            "Anomaly score above which it is in alarm: 0 as ever, 1 as never.",
+        ),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 
@@ -171,12 +180,27 @@ def tag_keys(at: str) -> tuple[Key, ...]:
 CONTROL = (
     Key("control.NAME.each", EACH, NOTHING, "Makes one loop for each value; {n} is replaced in every text inside."),
     Key("control.NAME.mode", control.START_MODE, "auto", "How it starts; manual until somebody switches it over."),
+    Key(
+        "control.NAME.shadow", flag, "false", "Whether to compute and show the output, but write nothing to the device."
+    ),
     Key("control.NAME.pid.input", text, REQUIRED, "The tag that is held, as device.tag."),
     Key("control.NAME.pid.output", text, REQUIRED, "The tag that is driven, as device.tag. It needs write = true."),
     Key("control.NAME.pid.setpoint", number, REQUIRED, "The value to hold, in the input's unit."),
     Key("control.NAME.pid.kp", positive, REQUIRED, "Gain, in output units for each input unit."),
     Key("control.NAME.pid.ti", control.TIME_CONSTANT, "(no integral part)", "Integral time."),
     Key("control.NAME.pid.td", control.TIME_CONSTANT, "(no derivative part)", "Derivative time."),
+    Key(
+        "control.NAME.pid.setpoint_weight",
+        number,
+        "1.0",
+        "From 0 to 1: how much of a step of the setpoint the proportional part passes on at once.",
+    ),
+    Key(
+        "control.NAME.pid.derivative_filter",
+        number,
+        "8.0",
+        "From 1 to 100: the derivative is filtered with the time constant td / derivative_filter.",
+    ),
     Key("control.NAME.pid.every", control.EVERY, "100ms", "Period of the loop."),
     Key(
         "control.NAME.pid.action",
@@ -205,8 +229,17 @@ CONTROL = (
     ),
 )
 UPLINK = (
-    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME"),
-    Key("uplink.NAME.topic", addresses.topic, "(fieldgate/{gateway}/{stream})", "Topic of the records."),
+    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME", "`nats` or `file`"),
+    Key("uplink.NAME.topic", addresses.topic, "(fieldgate/{gateway}/{stream})", "MQTT topic of the records."),
+    Key(
+        "uplink.NAME.nats",
+        addresses.nats_server,
+        "(this, `mqtt` or `file`)",
+        "A NATS JetStream that takes the records.",
+    ),
+    Key("uplink.NAME.subject", addresses.subject, "(fieldgate.{gateway}.{stream})", "NATS subject of the records."),
+    Key("uplink.NAME.file", text, "(this, `mqtt` or `nats`)", "A file of JSON lines that takes the records."),
+    Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
     Key("uplink.NAME.streams", uplink.STREAMS, '["events", "aggregates"]', "What is sent. samples: every single one."),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
     Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),
@@ -215,6 +248,18 @@ UPLINK = (
         uplink.BUFFER,
         "2GB",
         "What may wait while the broker is away; then the oldest is dropped.",
+    ),
+    Key(
+        "uplink.NAME.grace",
+        uplink.GRACE,
+        "10min",
+        "Acknowledged records are kept so long, should the other end lose them.",
+    ),
+    Key(
+        "uplink.NAME.grace_buffer",
+        uplink.GRACE_BUFFER,
+        "64MB",
+        "How many bytes of acknowledged records are kept at most.",
     ),
     Key(
         "uplink.NAME.drain", uplink.DRAIN, "50/s", "Pace of the backlog after an outage, in records, beside live data."

@@ -58,13 +58,14 @@ class Service:
     def wait_for(self, word: str, within_s: float) -> float:
         """Seconds until the program notified this. Leaves when it does not."""
         began_s = time.monotonic()
-        while (left_s := began_s + within_s - time.monotonic()) > 0:
-            if select.select([self._socket], [], [], min(left_s, 0.5))[0]:
-                if word in self._socket.recv(4_096).decode().splitlines():
-                    return time.monotonic() - began_s
-            elif self.process.poll() is not None:
-                break
-        self.fail(f"no {word} within {within_s:.0f} s")
+        said: list[str] = []
+        while word not in said:
+            left_s = began_s + within_s - time.monotonic()
+            if select.select([self._socket], [], [], max(0.0, min(left_s, 0.5)))[0]:
+                said = self._socket.recv(4_096).decode().splitlines()
+            elif left_s <= 0 or self.process.poll() is not None:
+                self.fail(f"no {word} within {within_s:.0f} s")
+        return time.monotonic() - began_s
 
     def fail(self, message: str) -> NoReturn:
         self.process.kill()

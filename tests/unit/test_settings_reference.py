@@ -18,7 +18,7 @@ from gateway.settings.forms import Form
 from gateway.settings.load import examine
 from gateway.settings.reference import KEYS, NOTHING, REQUIRED, find, json_schema
 from gateway.settings.section import Section
-from tests.support.settings import EXAMPLE, HEAD, LOOP
+from tests.support.settings import EXAMPLE, HEAD, LOOP, examine_text
 
 SHARED_LISTS = """
 [tag_lists.full]
@@ -33,6 +33,7 @@ link = "floor"
 topic = "plant/{device}/{tag}"
 tag_list = "sensors"
 """
+OTHER_UPLINKS = ('nats = "nats://127.0.0.1"', 'file = "records.jsonl"')
 SERVING = '[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
 BY_PATH = {key.path: key for key in KEYS}
 GROUPS = {"links", "devices", "control", "uplink", "tag_lists"}
@@ -55,7 +56,7 @@ def pattern(place: str) -> str:
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Any, Any]]]:
-    """Path → parser and default, of everything that the loader asked for in two configurations."""
+    """Path → parser and default, of everything that the loader asked for in a few configurations."""
     found: dict[str, tuple[Any, Any]] = {}
     get = Section.get
 
@@ -64,12 +65,12 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
             found[pattern(section.place.child(key).key)] = (parse, default)
         return get(section, key, parse, default)
 
-    small = tmp_path_factory.mktemp("small") / "small.toml"
-    small.write_text(HEAD + LOOP + SHARED_LISTS + SERVING, encoding="utf-8")
+    texts = [HEAD + LOOP + SHARED_LISTS + SERVING, *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Section, "get", noting)
         examine(EXAMPLE)
-        examine(small)
+        for text in texts:
+            examine_text(tmp_path_factory.mktemp("small"), text)
     yield found
 
 
