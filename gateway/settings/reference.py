@@ -53,6 +53,7 @@ LINK_OF_DEVICE = Form(
 )
 
 GATEWAY = (
+    Key("gateway.inhibit_writes", flag, "false", "No loop writes anything: all run as shadows."),
     Key("gateway.id", name, REQUIRED, "Who this gateway is, in every record that goes upstream. Never change it."),
     Key(
         "gateway.state_dir",
@@ -64,7 +65,6 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
-    Key("gateway.inhibit_writes", flag, "false", "Puts every loop in shadow, so that nothing is written to the plant."),
     Key("defaults.every", tags.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
     Key(
@@ -168,10 +168,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(f"{at}.alarm.low", number, NOTHING, "Below it the tag is in alarm."),
         Key(f"{at}.alarm.high", number, NOTHING, "Above it the tag is in alarm."),
         Key(
-            f"{at}.alarm.score",
-            score_limit,
-            NOTHING,
-            "Anomaly score above which it is in alarm: 0 as ever, 1 as never.",
+            f"{at}.alarm.score", score_limit, NOTHING, "Anomaly score from which it is in alarm: 0 as ever, 1 as never."
         ),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
@@ -180,27 +177,15 @@ def tag_keys(at: str) -> tuple[Key, ...]:
 CONTROL = (
     Key("control.NAME.each", EACH, NOTHING, "Makes one loop for each value; {n} is replaced in every text inside."),
     Key("control.NAME.mode", control.START_MODE, "auto", "How it starts; manual until somebody switches it over."),
-    Key(
-        "control.NAME.shadow", flag, "false", "Whether to compute and show the output, but write nothing to the device."
-    ),
     Key("control.NAME.pid.input", text, REQUIRED, "The tag that is held, as device.tag."),
     Key("control.NAME.pid.output", text, REQUIRED, "The tag that is driven, as device.tag. It needs write = true."),
     Key("control.NAME.pid.setpoint", number, REQUIRED, "The value to hold, in the input's unit."),
     Key("control.NAME.pid.kp", positive, REQUIRED, "Gain, in output units for each input unit."),
     Key("control.NAME.pid.ti", control.TIME_CONSTANT, "(no integral part)", "Integral time."),
     Key("control.NAME.pid.td", control.TIME_CONSTANT, "(no derivative part)", "Derivative time."),
-    Key(
-        "control.NAME.pid.setpoint_weight",
-        number,
-        "1.0",
-        "From 0 to 1: how much of a step of the setpoint the proportional part passes on at once.",
-    ),
-    Key(
-        "control.NAME.pid.derivative_filter",
-        number,
-        "8.0",
-        "From 1 to 100: the derivative is filtered with the time constant td / derivative_filter.",
-    ),
+    Key("control.NAME.pid.setpoint_weight", number, "1", "Share of a setpoint's step that acts at once, from 0 to 1."),
+    Key("control.NAME.pid.derivative_filter", number, "8", "The derivative is smoothed with td divided by this."),
+    Key("control.NAME.shadow", flag, "false", "Computes and shows the output, and writes nothing."),
     Key("control.NAME.pid.every", control.EVERY, "100ms", "Period of the loop."),
     Key(
         "control.NAME.pid.action",
@@ -250,20 +235,15 @@ UPLINK = (
         "What may wait while the broker is away; then the oldest is dropped.",
     ),
     Key(
+        "uplink.NAME.drain", uplink.DRAIN, "50/s", "Pace of the backlog after an outage, in records, beside live data."
+    ),
+    Key(
         "uplink.NAME.grace",
         uplink.GRACE,
         "10min",
-        "Acknowledged records are kept so long, should the other end lose them.",
+        "How long acknowledged records are kept, should they get lost there.",
     ),
-    Key(
-        "uplink.NAME.grace_buffer",
-        uplink.GRACE_BUFFER,
-        "64MB",
-        "How many bytes of acknowledged records are kept at most.",
-    ),
-    Key(
-        "uplink.NAME.drain", uplink.DRAIN, "50/s", "Pace of the backlog after an outage, in records, beside live data."
-    ),
+    Key("uplink.NAME.grace_buffer", uplink.GRACE_BUFFER, "64MB", "How much of them is kept at the most."),
     Key("uplink.NAME.acknowledge_timeout", uplink.ACKNOWLEDGE_TIMEOUT, "10s", "A session without one is given up."),
 )
 SERVING = (
