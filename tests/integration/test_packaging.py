@@ -1,15 +1,19 @@
-"""The unit file and the scrape snippet, judged by the programs that will read them."""
+"""The unit file, the scrape snippet and the Debian package's parts, judged by the programs that will read them."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from gateway.settings.load import examine
+
 PACKAGING = Path(__file__).parents[2] / "packaging"
 UNIT = PACKAGING / "fieldgate.service"
+DEB = PACKAGING / "deb"
 
 
 def settings() -> dict[str, str]:
@@ -66,3 +70,66 @@ def test_promtool_accepts_the_scrape_snippet() -> None:
     checked = subprocess.run([tool, "check", "config", str(config)], capture_output=True, text=True, timeout=30)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "1 rule files found" in checked.stdout
+
+
+# --- the unit's hardening
+
+
+EXPOSURE_MAX = 2.0
+
+
+def test_the_unit_exposes_as_little_as_its_work_allows() -> None:
+    tool = shutil.which("systemd-analyze")
+    assert tool, "systemd-analyze is missing: apt-get install -y systemd"
+    judged = subprocess.run(
+        [tool, "security", "--offline=true", "--no-pager", str(UNIT)], capture_output=True, text=True, timeout=60
+    )
+    exposure = re.search(r"exposure level for fieldgate.service: ([0-9.]+)", judged.stdout)
+    assert exposure, judged.stdout + judged.stderr
+    assert float(exposure[1]) <= EXPOSURE_MAX
+
+
+def test_the_unit_lets_the_gateway_ask_whether_the_clock_is_synchronised() -> None:
+    text = UNIT.read_text()
+    assert "\nProtectClock=" not in text  # it forbids adjtimex(2) altogether, reading included
+    filters = re.findall(r"^SystemCallFilter=(.*)$", text, re.MULTILINE)
+    assert filters.index("~@privileged") < filters.index("clock_adjtime adjtimex")
+    assert "CAP_SYS_TIME" not in settings()["CapabilityBoundingSet"]
+
+
+# --- the Debian package; packaging/deb/try.sh tries it as a whole, in an empty system
+
+
+def test_the_configuration_that_the_package_brings_is_sound() -> None:
+    shipped = examine(DEB / "fieldgate.toml")
+    assert shipped.warnings == ()
+    assert str(shipped.settings.state_dir) == "/var/lib/fieldgate"
+    assert shipped.settings.http is not None
+    assert shipped.settings.http.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("script", ["build.sh", "try.sh", "postinst", "prerm", "postrm"])
+def test_scripts_are_posix_shell_and_stop_at_the_first_error(script: str) -> None:
+    text = (DEB / script).read_text()
+    assert text.startswith("#!/bin/sh\n")
+    assert re.search(r"^set -eu?$", text, re.MULTILINE)
+    checked = subprocess.run(["/bin/sh", "-n", str(DEB / script)], capture_output=True, text=True, timeout=10)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_package_brings_what_the_unit_names() -> None:
+    build = (DEB / "build.sh").read_text()
+    program, *arguments = settings()["ExecStart"].split()
+    assert program == "/opt/fieldgate/bin/fieldgate"
+    assert f'"$stage{program}"' in build
+    assert f'"$stage{arguments[-1]}"' in build
+    assert f"echo {arguments[-1]} >" in build  # a conffile: upgrades leave it as it is
+    assert (
+        f"--group --no-create-home --home /var/lib/fieldgate {settings()['User']}\n" in (DEB / "postinst").read_text()
+    )
+    assert "procps" in (DEB / "control").read_text()  # /bin/kill of ExecReload
+
+
+def test_every_blank_of_the_control_file_is_filled_in() -> None:
+    blanks = set(re.findall(r"@[A-Z]+@", (DEB / "control").read_text()))
+    assert blanks == set(re.findall(r"@[A-Z]+@", (DEB / "build.sh").read_text()))
