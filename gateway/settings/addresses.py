@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -113,6 +114,16 @@ def _server(word: str, plain: tuple[str, int], secure: tuple[str, int], what: st
     return Broker(_endpoint(authority, secure[1] if tls else plain[1], example), tls)
 
 
+def network(value: object) -> str:
+    """`"10.0.0.0/24"`, or one address."""
+    word = text(value)
+    try:
+        return str(ip_network(word))
+    except ValueError as error:
+        example = '"10.0.0.0/24" or "10.0.0.7"'
+        raise WrongValueError(f"{show(word)} is not a network ({error}); write it like {example}") from None
+
+
 def is_local(host: str) -> bool:
     """Whether nobody outside this machine is on the way."""
     return host in ("localhost", "::1") or host.startswith("127.")
@@ -189,6 +200,7 @@ says(
     'a NATS subject without wildcards, like "fieldgate.{gateway}.{stream}"',
     {"type": "string", "pattern": "^[^*>]+$"},
 )
+says(network, 'a network or an address, like "10.0.0.0/24"', matching("[0-9A-Fa-f.:]+(/[0-9]+)?"))
 says(topic, 'a topic without wildcards, like "plant/hall/{tag}"', {"type": "string", "pattern": "^[^+#]+$"})
 says(
     field_path,

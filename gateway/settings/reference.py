@@ -250,6 +250,10 @@ SERVING = (
     Key("scada.modbus_tcp", addresses.listen_endpoint, '"127.0.0.1:1502"', "Where the Modbus server listens."),
     Key("scada.tags", serving.TAG_GLOBS, '["*"]', "Which tags are shown."),
     Key("scada.units", UNITS, "(all on 1)", "Unit id by device. A name counts before a glob."),
+    Key("scada.clients", serving.NETWORKS, "[]", "Networks from which clients may connect. None: from everywhere."),
+    Key(
+        "scada.write_clients", serving.NETWORKS, "[]", "Networks from which they may write. None: all that may connect."
+    ),
     Key("scada.loops_unit", serving.UNIT, "1", "Unit id of the loops' registers."),
     Key("scada.write", serving.WRITE_GLOBS, "[]", "What may be written: control.NAME.setpoint, .mode, .output."),
     Key(

@@ -210,6 +210,10 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """Full names of the tags that are shown, in the file's order."""
     writable: tuple[str, ...]
     """Names of the points that a client may write, e.g. `control.boiler.setpoint`."""
+    clients: tuple[str, ...] = ()
+    """Networks from which clients may connect; everybody when empty."""
+    write_clients: tuple[str, ...] = ()
+    """Networks from which clients may write; all that may connect when empty."""
     lock_file: Path
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fnmatch import translate
 from pathlib import Path
 
-from gateway.settings.addresses import Endpoint, is_local, listen_endpoint
+from gateway.settings.addresses import Endpoint, is_local, listen_endpoint, network
 from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
@@ -21,6 +21,7 @@ UNIT = integer(1, 247)
 GLOBS_MAX = 1_000
 TAG_GLOBS = array_of(text, '["boiler.*"]', GLOBS_MAX)
 WRITE_GLOBS = array_of(text, '["control.boiler.setpoint"]', GLOBS_MAX)
+NETWORKS = array_of(network, '["10.0.0.0/24"]', 100)
 LOOP_POINTS = ("setpoint", "mode", "output")
 """What a client may write of a loop, where the configuration allows it."""
 
@@ -40,11 +41,17 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
         loops_unit=section.get("loops_unit", UNIT, 1),
         tags=_select(section, "tags", TAG_GLOBS, ("*",), shown, all_known=not devices.incomplete),
         writable=_select(section, "write", WRITE_GLOBS, (), points, all_known=True),
+        clients=section.get("clients", NETWORKS, ()),
+        write_clients=section.get("write_clients", NETWORKS, ()),
         lock_file=path.parent / lock_file,
     )
     section.finish()
-    if scada.writable and not is_local(scada.host):
-        section.warn("write", f"everybody who can reach {scada.host} may write; let a firewall choose who can")
+    if scada.write_clients and not scada.writable:
+        section.warn("write_clients", "has no use while nothing may be written; write write = [...] as well")
+    if scada.writable and not is_local(scada.host) and not (scada.clients or scada.write_clients):
+        section.warn(
+            "write", f'everybody who can reach {scada.host} may write; write write_clients = ["10.0.0.7"] to say who'
+        )
     return scada
 
 

@@ -40,7 +40,7 @@ mkdir -p "$stage/DEBIAN" "$site" "$stage/opt/fieldgate/bin" "$output"
 echo "Installing fieldgate and what it stands on"
 $python -m venv "$work/tools"
 "$work/tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: \
-    --constraint "$source/constraints.txt" --target "$site" "$source"
+    --constraint "$source/constraints.txt" --target "$site" "$source" nats-py
 # Programs of the libraries, and their own tests: nobody runs them here.
 rm -rf "$site/bin"
 find "$site" -type d -name tests -path '*/num[bp]*/*' -prune -exec rm -rf {} +

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import struct
 
 import msgspec
@@ -10,8 +12,9 @@ import pytest
 from gateway.core.types import NS_PER_S
 from gateway.core.view import Mode
 from gateway.protocol.modbus.server import Adu
+from gateway.serving.scada.access import Access
 from gateway.serving.scada.audit import EVENTS_PER_PERIOD_MAX
-from tests.support.scada import Bench, boiler_house
+from tests.support.scada import Bench, boiler_house, serving
 
 SETPOINT, OUTPUT, MODE, QUALITY, PROCESS_VALUE = 100, 102, 104, 105, 106
 
@@ -138,3 +141,56 @@ def test_a_flood_of_refused_writes_is_counted_and_not_told_one_by_one(bench: Ben
     assert len(bench.events) == EVENTS_PER_PERIOD_MAX + 1
     write(bench, SETPOINT, struct.pack(">f", 60))
     assert bench.events[-1].kind == "scada.write.accepted"
+
+
+# --- who may do what
+
+
+@pytest.mark.parametrize(
+    ("networks", "host", "may"),
+    [
+        ((), "192.0.2.1", True),
+        (("192.0.2.0/24",), "192.0.2.1", True),
+        (("192.0.2.1/32",), "192.0.2.2", False),
+        (("10.0.0.0/8", "192.0.2.0/24"), "192.0.2.9", True),
+        (("192.0.2.0/24",), "::ffff:192.0.2.1", True),
+        (("192.0.2.0/24",), "2001:db8::1", False),
+        (("fe80::/10",), "fe80::1%eth0", True),
+    ],
+)
+def test_a_client_is_known_by_its_network(networks: tuple[str, ...], host: str, may: bool) -> None:
+    access = Access(clients=networks, write_clients=networks)
+    assert (access.may_connect(host), access.may_write(host)) == (may, may)
+
+
+def with_access(**lists: tuple[str, ...]) -> Bench:
+    settings = boiler_house()
+    assert settings.scada is not None
+    return Bench(msgspec.structs.replace(settings, scada=msgspec.structs.replace(settings.scada, **lists)))
+
+
+def test_a_client_outside_the_write_clients_reads_and_writes_nothing() -> None:
+    bench = with_access(write_clients=("192.0.2.7/32",))
+    assert write(bench, SETPOINT, struct.pack(">f", 78.5)) == b"\x90\x01"
+    assert bench.control.state["setpoint"][0] == 50.0
+    assert read_float(bench, SETPOINT) == 50.0
+    assert bench.counted("writes_total", result="refused") == 1
+    (event,) = bench.events
+    assert event.kind == "scada.write.refused"
+    assert "write_clients in [scada]" in event.message
+
+
+def test_a_client_outside_the_clients_is_cut_off_unheard_and_told_once() -> None:
+    bench = with_access(clients=("192.0.2.0/24",))
+
+    async def knock() -> None:
+        async with serving(bench):
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", bench.server.port)
+                with contextlib.suppress(ConnectionResetError):
+                    assert await asyncio.wait_for(reader.read(1), 5) == b""
+                writer.close()
+
+    asyncio.run(knock())
+    assert bench.counted("forbidden_clients_total") == 3
+    assert [event.kind for event in bench.events] == ["scada.client.forbidden"]

@@ -382,6 +382,12 @@ CASES = [
         "2:11",
         "scada.units.e: is not a device; write the name of one, or a glob like pump-*",
     ),
+    (
+        '[scada]\nclients = ["10.0.0.1/24"]',
+        "2:1",
+        'scada.clients: "10.0.0.1/24" is not a network (10.0.0.1/24 has host',
+    ),
+    ('[scada]\nwrite_clients = "all"', "2:1", 'scada.write_clients: "all" is not an array; write ["10.0.0.0/24"]'),
     ("[scada]\nunits = { d = 300 }", "2:11", "scada.units.d: 300 is out of range; write a whole number from 1 to 247"),
     (
         '[scada]\nwrite = ["control.x.setpoint"]',

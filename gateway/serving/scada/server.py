@@ -40,6 +40,7 @@ from gateway.protocol.modbus.server import (
     read_response,
     write_response,
 )
+from gateway.serving.scada.access import Access
 from gateway.serving.scada.audit import Audit
 from gateway.serving.scada.image import Image
 from gateway.serving.scada.layout import Type
@@ -59,6 +60,7 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_scada_clients", "gauge", "Connections to the Modbus server."),
     ("fieldgate_scada_connections_total", "counter", "Connections ever accepted by the Modbus server."),
     ("fieldgate_scada_refused_clients_total", "counter", "Connections refused because all were in use."),
+    ("fieldgate_scada_forbidden_clients_total", "counter", "Connections refused because of where they came from."),
     ("fieldgate_scada_malformed_total", "counter", "Connections closed because what they sent was not Modbus TCP."),
     ("fieldgate_scada_slow_clients_total", "counter", "Connections cut off because they did not read their answers."),
     ("fieldgate_scada_writes_total", "counter", "Register writes from SCADA, by result (accepted, refused)."),
@@ -106,12 +108,14 @@ class ScadaServer:
             now_ns=now_ns,
             heartbeat=heartbeat,
         )
+        self._access = Access(clients=settings.clients, write_clients=settings.write_clients)
         self._server: asyncio.Server | None = None
         self._clients: set[_Client] = set()
         self._requests: dict[int | str, int] = {int(function): 0 for function in Function} | {_OTHER_FUNCTION: 0}
         self._exceptions: dict[ModbusException, int] = dict.fromkeys(ModbusException, 0)
         self._connections = 0
         self._refused_clients = 0
+        self._forbidden_clients = 0
         self._malformed = 0
         self._slow_clients = 0
         self._writes = {"accepted": 0, "refused": 0}
@@ -153,6 +157,7 @@ class ScadaServer:
         yield Reading("fieldgate_scada_clients", len(self._clients))
         yield Reading("fieldgate_scada_connections_total", self._connections)
         yield Reading("fieldgate_scada_refused_clients_total", self._refused_clients)
+        yield Reading("fieldgate_scada_forbidden_clients_total", self._forbidden_clients)
         yield Reading("fieldgate_scada_malformed_total", self._malformed)
         yield Reading("fieldgate_scada_slow_clients_total", self._slow_clients)
         for result, count in self._writes.items():
@@ -163,7 +168,11 @@ class ScadaServer:
     # What the connections call.
 
     def admit(self, client: _Client) -> bool:
-        """Whether there is room for one more."""
+        """Whether it may connect and there is room for one more."""
+        if not self._access.may_connect(client.host):
+            self._forbidden_clients += 1
+            self.audit.misbehaved(client.host, "forbidden", "it is in none of the networks under clients in [scada]")
+            return False
         if len(self._clients) >= SCADA_CLIENTS_MAX:
             self._refused_clients += 1
             self.audit.full(client.host, SCADA_CLIENTS_MAX)
@@ -210,6 +219,9 @@ class ScadaServer:
 
     def _write_audited(self, unit: int, request: WriteRegisters, client: _Client) -> None:
         try:
+            if not self._access.may_write(client.host):
+                why = "its address is in none of the networks under write_clients in [scada]"
+                raise RequestError(ModbusException.ILLEGAL_FUNCTION, why)
             point, old, new = self._write(unit, request)
         except RequestError as error:
             self._writes["refused"] += 1
