@@ -3,6 +3,7 @@
 #   make demo ARGS="--seconds 45"   everything at work on simulated devices
 #   make test                       lint, types and all tests that take minutes
 #   make bench                      what this machine can do
+#   make chaos ARGS="--rounds 500"  kill gateway and broker, cut and hold the link; then every record must have arrived once
 #   make setup | lint | wheel | clean
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test unit lint bench wheel clean
+.PHONY: help setup tools demo test unit lint bench chaos wheel clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,6 +56,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/fieldgate bench pipeline $(ARGS)
+
+chaos: $(STAMP)
+	@$(BIN)/python -m tests.support.chaos $(ARGS)
 
 wheel: $(STAMP)
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
