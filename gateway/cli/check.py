@@ -27,6 +27,7 @@ from gateway.settings.schema import (
 )
 from gateway.settings.units import show_duration, show_size
 
+PIPED_WIDTH = 200
 ROWS_MAX = 8
 """Links and loops that are printed one by one. More are counted."""
 
@@ -153,7 +154,8 @@ def _print_json(
 
 
 def _print_text(settings: Settings) -> None:
-    console = Console(highlight=False, markup=False)
+    # Piped, a line is a line: nobody's terminal decides where it ends.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
     console.print(f"{settings.path} is sound. It would run gateway {settings.gateway_id}:", soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)

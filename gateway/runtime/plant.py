@@ -142,8 +142,9 @@ class Plant:
         if not await asyncio.to_thread(self.thread.stop, ENGINE_STOP_S):
             raise TimeoutError(f"the engine did not end within {ENGINE_STOP_S:g} s")
 
-    async def replace_source(self, link: Link, supervisor: Supervisor) -> None:
-        """Restart one link's session with other settings; its lane and its rows stay."""
+    async def replace_source(self, link: Link, settings: Settings, supervisor: Supervisor) -> None:
+        """Restart one link's session as `settings`, which differ in links only, have it; its lane and rows stay."""
+        self.settings = settings
         old = self.sources[link.name]
         await supervisor.stop(f"link {link.name}")
         lane = next(lane for lane in self.inbox.lanes if lane.name == old.name)

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from gateway.settings.forms import matching, says
 from gateway.settings.schema import RegisterType, Table
 from gateway.settings.units import WrongValueError, show, text
 
@@ -166,3 +167,25 @@ def field_path(value: object) -> tuple[str, ...]:
     if not 1 <= len(parts) <= FIELD_DEPTH_MAX or not all(isinstance(part, str) and part for part in parts):
         raise WrongValueError(f'{show(value)} is not a path into a JSON object; write "value" or "motor.current"')
     return tuple(parts)
+
+
+_HOST_SCHEMA = r"[^:/ ]+|\[[0-9A-Fa-f:.]+\]"
+says(modbus_endpoint, 'a host and a port, like "10.0.0.5:502"', matching(f"({_HOST_SCHEMA})(:[0-9]+)?"))
+says(
+    listen_endpoint,
+    'an address of this machine and a port, like "127.0.0.1:1502"',
+    matching(f"({_HOST_SCHEMA}):[0-9]+"),
+)
+says(broker, 'like "mqtt://127.0.0.1:1883", or mqtts:// for TLS', matching("mqtts?://[^@/]+/?"))
+says(
+    register,
+    f'a table (coil, discrete, input, holding) and an address from 0 to {REGISTERS - 1}, like "holding 100"; '
+    'or Modicon notation, like "40101"',
+    {"type": ["string", "integer"]},
+)
+says(topic, 'a topic without wildcards, like "plant/hall/{tag}"', {"type": "string", "pattern": "^[^+#]+$"})
+says(
+    field_path,
+    'the way into a JSON object, like "motor.current", or an array of names',
+    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": FIELD_DEPTH_MAX}]},
+)

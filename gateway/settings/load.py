@@ -22,7 +22,7 @@ from gateway.settings.section import Section
 from gateway.settings.serving import read_http, read_scada
 from gateway.settings.taglist import TagLists
 from gateway.settings.tags import read_defaults
-from gateway.settings.units import choice, integer, name, text
+from gateway.settings.units import choice, flag, integer, name, text
 from gateway.settings.uplink import read_uplink
 
 NO_ENVIRONMENT: Mapping[str, str] = {}
@@ -74,7 +74,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     links = Links(root, gateway_id, directory)
     lists = TagLists(root, directory)
     devices = Devices(root, links, lists, defaults)
-    loops = read_loops(root, links, devices)
+    loops = read_loops(root, links, devices, are_inhibited=gateway.get("inhibit_writes", flag, False))
     scada = read_scada(root, devices, loops, path)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
     settings = Settings(

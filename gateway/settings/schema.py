@@ -142,6 +142,10 @@ class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
     kp: float
     ti_s: float | None = None
     td_s: float | None = None
+    setpoint_weight: float = 1.0
+    """How much of a setpoint step the proportional part passes on, 0 to 1."""
+    derivative_filter: float = 8.0
+    """The derivative's filter has the time constant td / derivative_filter."""
     reverse_acting: bool = True
     every_ns: int
     output_min: float
@@ -151,6 +155,8 @@ class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
     failsafe_output: float | None = None
     """None: hold the last output."""
     stale_after_ns: int
+    is_shadow: bool = False
+    """Computes its output and writes nothing."""
 
 
 class NatsAddress(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,7 +44,7 @@ class Consumer:
                     subscribed.set()
                     await self._take(client)
             except aiomqtt.MqttError:
-                await asyncio.sleep(0.5)
+                await again_in(0.5)
 
     def stored_twice(self) -> int:
         """Identities that stand in the receiver's table more than once."""
@@ -71,6 +71,14 @@ class Consumer:
             if loop.time() - committed_s > COMMIT_EVERY_S:
                 self.receiver.commit()
                 committed_s = loop.time()
+
+
+async def again_in(seconds: float) -> None:
+    """Pause before another attempt, or leave: a farewell that failed may stand in the place of a cancellation."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    await asyncio.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)

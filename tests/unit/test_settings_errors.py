@@ -199,7 +199,7 @@ CASES = [
     (
         DEVICE + 'tags.a = { register = "input 1", alarm = { score = 0 } }',
         "3:44",
-        "devices.x.tags.a.alarm.score: 0 is not above zero; write a number greater than 0",
+        "devices.x.tags.a.alarm.score: 0 is not above 0 and at most 1, as scores are; write 0.9, say",
     ),
     (
         DEVICE + 'tags.a = { register = "input 1", topic = "t" }',
@@ -301,6 +301,27 @@ CASES = [
         "5:1",
         "control.c.setpoint_limits: needs both ends; write { min = 0, max = 100",
     ),
+    (
+        LOOP.replace("kp = 2", "kp = 2, setpoint_weight = 0.5"),
+        "2:66",
+        "control.c.pid.setpoint_weight: needs an integral part, or the setpoint is never reached; write ti",
+    ),
+    (
+        LOOP.replace("kp = 2", 'kp = 2, ti = "1s", setpoint_weight = 2'),
+        "2:77",
+        "control.c.pid.setpoint_weight: 2 is out of range; write a number from 0 to 1",
+    ),
+    (
+        LOOP.replace("kp = 2", 'kp = 2, td = "1s", derivative_filter = 0.5'),
+        "2:77",
+        "control.c.pid.derivative_filter: 0.5 is out of range; write a number from 1 to 100",
+    ),
+    (
+        LOOP.replace("kp = 2", "kp = 2, derivative_filter = 5"),
+        "2:66",
+        "control.c.pid.derivative_filter: has no use without a derivative part; write td",
+    ),
+    (LOOP + "shadow = 1", "5:1", "control.c.shadow: 1 is neither true nor false"),
     (LOOP + "kp = 3", "5:1", "control.c.kp: belongs into pid; write pid ="),
     (
         LOOP + LOOP.replace("control.c", "control.e"),
