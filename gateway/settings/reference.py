@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.settings import addresses, control, devices, links, load, serving, tags, uplink
 from gateway.settings.forms import Form, form_of
-from gateway.settings.units import flag, label, name, number, positive, text
+from gateway.settings.units import flag, label, name, number, positive, score_limit, text
 
 ANY = frozenset({"NAME", "TAG"})
 """Parts of a path that stand for any name."""
@@ -53,6 +53,7 @@ LINK_OF_DEVICE = Form(
 )
 
 GATEWAY = (
+    Key("gateway.inhibit_writes", flag, "false", "No loop writes anything: all run as shadows."),
     Key("gateway.id", name, REQUIRED, "Who this gateway is, in every record that goes upstream. Never change it."),
     Key(
         "gateway.state_dir",
@@ -163,7 +164,9 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         ),
         Key(f"{at}.alarm.low", number, NOTHING, "Below it the tag is in alarm."),
         Key(f"{at}.alarm.high", number, NOTHING, "Above it the tag is in alarm."),
-        Key(f"{at}.alarm.score", positive, NOTHING, "Anomaly score above which it is in alarm, in deviations."),
+        Key(
+            f"{at}.alarm.score", score_limit, NOTHING, "Anomaly score from which it is in alarm: 0 as ever, 1 as never."
+        ),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 
@@ -177,6 +180,9 @@ CONTROL = (
     Key("control.NAME.pid.kp", positive, REQUIRED, "Gain, in output units for each input unit."),
     Key("control.NAME.pid.ti", control.TIME_CONSTANT, "(no integral part)", "Integral time."),
     Key("control.NAME.pid.td", control.TIME_CONSTANT, "(no derivative part)", "Derivative time."),
+    Key("control.NAME.pid.setpoint_weight", number, "1", "Share of a setpoint's step that acts at once, from 0 to 1."),
+    Key("control.NAME.pid.derivative_filter", number, "8", "The derivative is smoothed with td divided by this."),
+    Key("control.NAME.shadow", flag, "false", "Computes and shows the output, and writes nothing."),
     Key("control.NAME.pid.every", control.EVERY, "100ms", "Period of the loop."),
     Key(
         "control.NAME.pid.action",
@@ -219,6 +225,13 @@ UPLINK = (
     Key(
         "uplink.NAME.drain", uplink.DRAIN, "50/s", "Pace of the backlog after an outage, in records, beside live data."
     ),
+    Key(
+        "uplink.NAME.grace",
+        uplink.GRACE,
+        "10min",
+        "How long acknowledged records are kept, should they get lost there.",
+    ),
+    Key("uplink.NAME.grace_buffer", uplink.GRACE_BUFFER, "64MB", "How much of them is kept at the most."),
     Key("uplink.NAME.acknowledge_timeout", uplink.ACKNOWLEDGE_TIMEOUT, "10s", "A session without one is given up."),
 )
 SERVING = (

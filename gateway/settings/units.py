@@ -252,3 +252,4 @@ says(name, f"at most {NAME_MAX} letters, digits, _ and -", matching(f"[A-Za-z0-9
 says(flag, "true or false", {"type": "boolean"})
 says(number, "a number", _ANY_NUMBER)
 says(positive, "a number greater than 0", {**_ANY_NUMBER, "exclusiveMinimum": 0})
+says(score_limit, "a number above 0 and at most 1", {"type": "number", "exclusiveMinimum": 0, "maximum": 1})
