@@ -69,7 +69,7 @@ bench: $(STAMP)
 	@$(BIN)/fieldgate bench pipeline $(ARGS)
 
 chaos: $(STAMP)
-	@$(BIN)/python -m tests.support.chaos $(ARGS)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 wheel: $(STAMP)
 	@packaging/with-progress.sh "Building the wheel" $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .

@@ -183,6 +183,12 @@ says(
     'or Modicon notation, like "40101"',
     {"type": ["string", "integer"]},
 )
+says(nats_server, 'like "nats://127.0.0.1:4222", or tls:// for TLS', matching("(nats|tls)://[^@/]+/?"))
+says(
+    subject,
+    'a subject without wildcards, like "plant.{stream}"',
+    {"type": "string", "pattern": r"^[^\s.*>]+(\.[^\s.*>]+)*$"},
+)
 says(topic, 'a topic without wildcards, like "plant/hall/{tag}"', {"type": "string", "pattern": "^[^+#]+$"})
 says(
     field_path,

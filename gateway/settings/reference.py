@@ -76,10 +76,10 @@ GATEWAY = (
 )
 
 
-def broker_keys(at: str, client_id: str) -> tuple[Key, ...]:
-    """A session with an MQTT broker."""
+def broker_keys(at: str, client_id: str, others: str) -> tuple[Key, ...]:
+    """A session with an MQTT broker. `others` are the keys that may stand in its place."""
     return (
-        Key(f"{at}.mqtt", addresses.broker, REQUIRED, "The broker's address. TLS with mqtts://."),
+        Key(f"{at}.mqtt", addresses.broker, f"(this or {others})", "The broker's address. TLS with mqtts://."),
         Key(f"{at}.version", links.VERSION, "3.1.1", "Version of MQTT that is spoken."),
         Key(f"{at}.client_id", text, f"({client_id})", "Who the session is. Two sessions with one id end each other."),
         Key(f"{at}.username", text, NOTHING, "The user who logs in."),
@@ -105,7 +105,7 @@ LINKS = (
         "Requests on the way at once. More than 1 only where the device can queue them.",
     ),
     Key("links.NAME.request_gap", links.GAP, "0s", "Rest between two requests, for slow serial converters."),
-    *broker_keys("links.NAME", "GATEWAY-NAME"),
+    *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
 )
 DEVICES = (
     Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
@@ -211,8 +211,22 @@ CONTROL = (
     ),
 )
 UPLINK = (
-    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME"),
-    Key("uplink.NAME.topic", addresses.topic, "(fieldgate/{gateway}/{stream})", "Topic of the records."),
+    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME", "`nats` or `file`"),
+    Key("uplink.NAME.topic", addresses.topic, "(fieldgate/{gateway}/{stream})", "Topic of the records, by MQTT."),
+    Key(
+        "uplink.NAME.nats",
+        addresses.nats_server,
+        "(this, `mqtt` or `file`)",
+        "A NATS server with JetStream, instead of a broker. TLS with tls://.",
+    ),
+    Key(
+        "uplink.NAME.subject",
+        addresses.subject,
+        "(fieldgate.{gateway}.{stream})",
+        "Records go to SUBJECT.SEGMENT.SEQUENCE; a stream in files must take them.",
+    ),
+    Key("uplink.NAME.file", text, "(this, `mqtt` or `nats`)", "A file of JSON lines, instead. Relative to this file."),
+    Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "The file is renamed when it is longer, and a new one begun."),
     Key("uplink.NAME.streams", uplink.STREAMS, '["events", "aggregates"]', "What is sent. samples: every single one."),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
     Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),

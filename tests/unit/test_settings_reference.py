@@ -34,6 +34,10 @@ topic = "plant/{device}/{tag}"
 tag_list = "sensors"
 """
 SERVING = '[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
+FAR_ENDS = {
+    "nats": '[uplink.u]\nnats = "tls://nats.example"\nsubject = "plant.{stream}"\n',
+    "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
+}
 BY_PATH = {key.path: key for key in KEYS}
 GROUPS = {"links", "devices", "control", "uplink", "tag_lists"}
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
@@ -55,7 +59,7 @@ def pattern(place: str) -> str:
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Any, Any]]]:
-    """Path → parser and default, of everything that the loader asked for in two configurations."""
+    """Path → parser and default, of everything that the loader asked for in a few configurations."""
     found: dict[str, tuple[Any, Any]] = {}
     get = Section.get
 
@@ -70,6 +74,9 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
         patch.setattr(Section, "get", noting)
         examine(EXAMPLE)
         examine(small)
+        for text in FAR_ENDS.values():
+            small.write_text(HEAD + text, encoding="utf-8")
+            examine(small)
     yield found
 
 
@@ -145,7 +152,13 @@ def faults(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> Iterator
 
 
 @pytest.mark.parametrize(
-    "text", [EXAMPLE.read_text(encoding="utf-8"), HEAD + LOOP + SHARED_LISTS + SERVING], ids=["example", "small"]
+    "text",
+    [
+        EXAMPLE.read_text(encoding="utf-8"),
+        HEAD + LOOP + SHARED_LISTS + SERVING,
+        *(HEAD + text for text in FAR_ENDS.values()),
+    ],
+    ids=["example", "small", *FAR_ENDS],
 )
 def test_configurations_that_load_fit_the_schema(text: str) -> None:
     schema = json_schema()
