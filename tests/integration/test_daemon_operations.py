@@ -417,15 +417,14 @@ def test_a_state_folder_that_cannot_be_used_is_named_and_ends_the_start(
         assert [named in line and "cannot start" in line for line in said.splitlines()] == [True], said
 
 
-def test_a_ruined_spool_is_put_aside_and_the_gateway_runs(tmp_path: Path, world: World) -> None:
-    folder = tmp_path / "state"
-    folder.mkdir()
-    (folder / "spool.db").write_bytes(b"no database" * 1_000)
+def test_a_ruined_spool_is_put_aside_and_told_and_the_plant_runs(tmp_path: Path, world: World) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "spool.db").write_bytes(b"no database" * 1_000)
     with Gateway(tmp_path, world.text(HTTP)) as gateway:
         gateway.start()
-        (said,) = gateway.lines("spool.salvaged")
-        assert "spool.db.damaged-1" in said.message
-        assert gateway.terminate() == 0
+        (told,) = gateway.lines("spool.salvaged")
+        assert "spool.db.damaged-1" in told.message
+        assert (tmp_path / "state" / "spool.db.damaged-1").read_bytes().startswith(b"no database")
 
 
 def test_a_second_daemon_in_the_same_state_folder_does_not_start(tmp_path: Path, world: World) -> None:
