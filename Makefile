@@ -3,6 +3,7 @@
 #   make demo ARGS="--seconds 45"   everything at work on simulated devices
 #   make test                       lint, types and all tests that take minutes
 #   make bench                      what this machine can do
+#   make chaos ARGS="--rounds 500"  kill gateway and broker, spoil the link; every record must arrive once
 #   make test-browser               the live page in Chromium
 #   make wheel                      the package, in dist/
 #   make setup | lint | constraints | clean
@@ -25,7 +26,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-browser unit lint bench wheel constraints clean
+.PHONY: help setup tools demo test test-browser unit lint bench chaos wheel constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -66,6 +67,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/fieldgate bench pipeline $(ARGS)
+
+chaos: $(STAMP)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 wheel: $(STAMP)
 	@packaging/with-progress.sh "Building the wheel" $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .

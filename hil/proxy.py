@@ -1,7 +1,9 @@
 """A TCP proxy that can be cut: how tests and the demo take a link down without touching either end.
 
-`cut` closes every connection through it and refuses new ones until `mend`. A connection's two directions are pumped
-by two tasks with bounded buffers, so a slow reader holds the writer up, as on a real line.
+`cut` closes every connection through it and refuses new ones until `mend`. `hold` makes a black hole of it: sockets
+stay open and new ones are accepted, and nothing comes through until `release`, as when a router drops packets and TCP
+sends them again. `delay_s` holds every piece back. A connection's two directions are pumped by two tasks with bounded
+buffers, so a slow reader holds the writer up, as on a real line.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self._port = 0
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.delay_s = 0.0
 
     @property
     def port(self) -> int:
@@ -42,11 +47,19 @@ class Proxy:
     async def mend(self) -> None:
         await self.start()
 
+    def hold(self) -> None:
+        """Let nothing through, and say so to nobody."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        self._flowing.set()
+
     async def stop(self) -> None:
         if self._server is not None:
             await self.cut()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._flowing.wait()
         try:
             far_reader, far_writer = await asyncio.open_connection(self._host, self._target_port)
         except OSError:
@@ -61,6 +74,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             try:
                 while chunk := await reader.read(CHUNK_BYTES):
+                    await asyncio.sleep(self.delay_s)
+                    await self._flowing.wait()
                     writer.write(chunk)
                     await writer.drain()
             finally:

@@ -34,6 +34,20 @@ def pipeline(seconds: float, tags: int, json_only: bool) -> None:
 
 
 @command.command()
+@click.option("--seconds", type=click.FloatRange(2, 600), default=30.0, show_default=True, help="About how long.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def spool(seconds: float, json_only: bool) -> None:
+    """Write, drain and recovery of the spool, beside rows and litequeue (pip install 'fieldgate[dev]')."""
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.runtime.benches.spool import run
+
+    result = run(seconds=seconds, progress=lambda line: click.echo(line, err=True))
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+
+
+@command.command()
 @click.option("--seconds", type=click.FloatRange(5, 600), default=36.0, show_default=True, help="About how long.")
 @click.option("--loops", type=click.IntRange(1, LOOPS_MAX), default=None, help="One case only: so many loops.")
 @click.option("--period-ms", type=click.FloatRange(1, 1000), default=20.0, show_default=True, help="Their period.")

@@ -55,6 +55,9 @@ SCADA_CLIENTS_MAX: Final = 32
 SEGMENTS_MAX: Final = 64
 """Segments of one stream that wait to be drained. At the limit an outage goes on in the segment it has."""
 
+SPOOL_KEPT_RECORDS_MAX: Final = 10_000
+"""Acknowledged records in their grace, which a search for waiting ones passes by. Overflow: the oldest deleted."""
+
 SEGMENTS_DONE_MAX: Final = 10_000
 """Segments whose lengths are kept after all their records arrived. Overflow: oldest forgotten, reconcile says so."""
 

@@ -197,8 +197,8 @@ says(
 says(nats_server, 'like "nats://127.0.0.1:4222", or tls:// for TLS', matching("(nats|tls)://[^@/]+/?"))
 says(
     subject,
-    'a NATS subject without wildcards, like "fieldgate.{gateway}.{stream}"',
-    {"type": "string", "pattern": "^[^*>]+$"},
+    'a subject without wildcards, like "plant.{stream}"',
+    {"type": "string", "pattern": r"^[^\s.*>]+(\.[^\s.*>]+)*$"},
 )
 says(network, 'a network or an address, like "10.0.0.0/24"', matching("[0-9A-Fa-f.:]+(/[0-9]+)?"))
 says(topic, 'a topic without wildcards, like "plant/hall/{tag}"', {"type": "string", "pattern": "^[^+#]+$"})

@@ -1,8 +1,8 @@
 """Acknowledged records in their grace: an upstream may acknowledge and lose all the same.
 
 An acknowledged record stays where it is, and a line in `acknowledged` says since when; so keeping it writes no body a
-second time. It goes when its grace is over, when the kept ones are more than their bytes, or when room is needed
-for what waits, the longest acknowledged first: none of that is a loss.
+second time. It goes when its grace is over, when the kept ones are more than their bytes or SPOOL_KEPT_RECORDS_MAX,
+or when room is needed for what waits, the longest acknowledged first: none of that is a loss.
 
 `resends` holds what somebody asked to be sent again (`fieldgate reconcile --repair` writes there, beside the
 running daemon). A line goes when the record was acknowledged again.
@@ -11,9 +11,10 @@ running daemon). A line goes when the record was acknowledged again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from gateway.core.limits import SEGMENTS_DONE_MAX, SPOOL_KEPT_RECORDS_MAX
 from gateway.spool.records import Grace, Key, Totals
 
 DELETED_AT_ONCE: Final = 256
@@ -40,19 +41,26 @@ def expire(connection: sqlite3.Connection, totals: Totals, grace: Grace, now_ns:
     ).fetchall()
     _forget(connection, totals, old)
     make_room(connection, totals, totals.kept_bytes - grace.bytes_max)
+    excess = totals.kept_records - SPOOL_KEPT_RECORDS_MAX
+    if excess > 0:
+        _forget(connection, totals, _longest_kept(connection, excess))
 
 
 def make_room(connection: sqlite3.Connection, totals: Totals, excess_bytes: int) -> None:
     """Delete kept records, the longest acknowledged first, until so many bytes are free or none is left."""
     while excess_bytes > 0 and totals.kept_records:
-        oldest = connection.execute(
-            "SELECT record, bytes FROM acknowledged ORDER BY acknowledged_ns, record LIMIT ?", (DELETED_AT_ONCE,)
-        ).fetchall()
+        oldest = _longest_kept(connection, DELETED_AT_ONCE)
         wanted = 0
         while excess_bytes > 0 and wanted < len(oldest):
             excess_bytes -= oldest[wanted][1]
             wanted += 1
         _forget(connection, totals, oldest[:wanted])
+
+
+def _longest_kept(connection: sqlite3.Connection, limit: int) -> list[tuple[int, int]]:
+    return connection.execute(
+        "SELECT record, bytes FROM acknowledged ORDER BY acknowledged_ns, record LIMIT ?", (limit,)
+    ).fetchall()
 
 
 def _forget(connection: sqlite3.Connection, totals: Totals, kept: Sequence[tuple[int, int]]) -> None:
@@ -94,3 +102,21 @@ def answered(connection: sqlite3.Connection, key: Key) -> bool:
     """It was acknowledged again, or refused; False when nobody had asked."""
     deleted = connection.execute("DELETE FROM resends WHERE stream = ? AND segment = ? AND sequence = ?", key)
     return deleted.rowcount > 0
+
+
+def note_done(connection: sqlite3.Connection, places: Iterable[tuple[str, int]]) -> None:
+    """Segments that are closed and all acknowledged are done. Their lengths are kept for `fieldgate reconcile`."""
+    done = 0
+    for place in sorted(set(places)):
+        here = "stream = ? AND segment = ?"
+        # From the end, which waits the longest: in front there may be many that are kept.
+        waiting = f"SELECT 1 FROM records WHERE {here} AND {WAITS} ORDER BY sequence DESC LIMIT 1"
+        closed = connection.execute(f"SELECT 1 FROM segments WHERE {here} AND state = 'closed'", place).fetchone()
+        if closed and not connection.execute(waiting, place).fetchone():
+            done += connection.execute(f"UPDATE segments SET state = 'done' WHERE {here}", place).rowcount
+    if done:
+        connection.execute(
+            "DELETE FROM segments WHERE state = 'done' AND (stream, segment) NOT IN (SELECT stream, segment"
+            " FROM segments WHERE state = 'done' ORDER BY segment DESC LIMIT ?)",
+            (SEGMENTS_DONE_MAX,),
+        )

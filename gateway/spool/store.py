@@ -28,7 +28,7 @@ from typing import Final
 import zstandard
 from sqlite_utils import Database
 
-from gateway.core.limits import DEAD_LETTERS_MAX, SEGMENTS_DONE_MAX, SEGMENTS_MAX
+from gateway.core.limits import DEAD_LETTERS_MAX, SEGMENTS_MAX
 from gateway.core.record import PRIORITIES, Stream
 from gateway.core.segments import Loss, LossReport, SegmentEnd, encode_body
 from gateway.spool import grace as kept
@@ -68,6 +68,7 @@ class Store:
         self.segments_max = segments_max
         self.counts: Counter[tuple[str, ...]] = Counter()
         self._damaged: set[Key] = set()
+        self._oldest_id = 0
         with translated(path):
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
@@ -195,20 +196,6 @@ class Store:
         )
         return True
 
-    def _note_done(self, segments: Iterable[tuple[str, int]]) -> None:
-        """Their lengths are kept, as far as `SEGMENTS_DONE_MAX` permits: `fieldgate reconcile` counts with them."""
-        done = self._connection.executemany(
-            "UPDATE segments SET state = 'done' WHERE stream = ?1 AND segment = ?2 AND state = 'closed'"
-            f" AND NOT EXISTS (SELECT 1 FROM records WHERE stream = ?1 AND segment = ?2 AND {kept.WAITS})",
-            sorted(set(segments)),
-        )
-        if done.rowcount > 0:
-            self._connection.execute(
-                "DELETE FROM segments WHERE state = 'done' AND (stream, segment) NOT IN (SELECT stream, segment"
-                " FROM segments WHERE state = 'done' ORDER BY segment DESC LIMIT ?)",
-                (SEGMENTS_DONE_MAX,),
-            )
-
     # -- sending ------------------------------------------------------------------------------------------------
 
     def next_records(self, lane: Lane, after: dict[str, tuple[int, int]], limit: int) -> list[Stored]:
@@ -268,7 +255,7 @@ class Store:
                 self.counts["acknowledged_records", key.stream] += 1
                 if key.stream == Stream.EVENTS:
                     ledger.report_arrived(self._connection, key.segment, key.sequence)
-            self._note_done((key.stream, key.segment) for key in gone)
+            kept.note_done(self._connection, [(key.stream, key.segment) for key in gone])
             self.expire(now_ns)
 
     def expire(self, now_ns: int) -> None:
@@ -351,7 +338,7 @@ class Store:
                     to_sequence=sequence,
                 )
             )
-        self._note_done((row[0], row[1]) for row in rows)
+        kept.note_done(self._connection, [(row[0], row[1]) for row in rows])
 
     def record_loss(self, loss: Loss) -> None:
         """Write down what was dropped, here or before it came here."""
@@ -380,11 +367,16 @@ class Store:
 
     def oldest_ns(self) -> tuple[int, ...]:
         """Engine time of the oldest record that waits; empty when none does."""
+        if not self.totals.records:
+            return ()
+        query = f"SELECT id, last_ns FROM records WHERE id >= ? AND priority >= 0 AND {kept.WAITS} ORDER BY id LIMIT 1"
         with translated(self.path):
-            rows = self._connection.execute(
-                f"SELECT last_ns FROM records WHERE priority >= 0 AND {kept.WAITS} ORDER BY id LIMIT 1"
-            )
-            return tuple(last_ns for (last_ns,) in rows)
+            # What waited once and is acknowledged never waits again, so the search goes on where it ended.
+            rows = self._connection.execute(query, (self._oldest_id,)).fetchall()
+            if not rows:
+                rows = self._connection.execute(query, (0,)).fetchall()
+        self._oldest_id = rows[0][0] if rows else 0
+        return tuple(last_ns for _, last_ns in rows)
 
     def read_meta(self, key: str, default: str) -> str:
         with translated(self.path):

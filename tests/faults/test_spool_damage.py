@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.events import Event, Severity
 from gateway.core.record import Stream
 from gateway.core.segments import SEGMENTS_PER_EPOCH
+from gateway.runtime.clock import resume_clock
+from gateway.runtime.eventbook import EventBook
+from gateway.runtime.statedir import SPOOL_FILE
+from gateway.runtime.uplink import Way, open_store
 from gateway.spool.records import Encoded, Grace, Key, Lane
 from gateway.spool.salvage import damage, salvage
 from gateway.spool.store import Store
@@ -89,6 +94,22 @@ def test_a_ruined_header_costs_no_start(tmp_path: Path) -> None:
     assert salvaged.put_aside.stat().st_size > 60 * 6_000
 
 
+def test_a_start_over_a_damaged_file_goes_on_and_says_what_it_salvaged(tmp_path: Path) -> None:
+    filled(tmp_path / SPOOL_FILE)
+    overwrite(tmp_path / SPOOL_FILE, 0, random.Random(SEED))
+    events: list[Event] = []
+    clock = resume_clock(0)
+    store = open_store(tmp_path, None)
+    Way(store, gateway_id="plant", clock=clock, book=EventBook(events.append))
+    (event,) = events
+    assert (event.kind, event.severity) == ("spool.salvaged", Severity.ERROR)
+    assert f"{SPOOL_FILE}.damaged-1" in event.message
+    store.close()
+    again = open_store(tmp_path, None)
+    assert again.salvaged == ""
+    again.close()
+
+
 def test_what_the_gateway_remembers_and_what_is_kept_come_along(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     store = Store(path, bytes_max=PLENTY, grace=Grace(10**9, PLENTY))
@@ -116,15 +137,15 @@ def test_a_body_that_changed_on_the_disk_is_ledgered_and_told_and_never_sent(tmp
         changed = bytearray(body)
         changed[len(changed) // 2] ^= 1
         connection.execute("UPDATE records SET body = ? WHERE sequence = 2", (bytes(changed),))
-    events: list[object] = []
+    events: list[Event] = []
 
     async def fetch() -> list[Key]:
         return [record.key for record in await spool.next_records(Lane.BACKLOG, {}, 10)]
 
-    with running_spool(path, events) as spool:  # type: ignore[arg-type]
+    with running_spool(path, events) as spool:
         sent = asyncio.run(fetch())
         assert sent == [keys[0], keys[2], Key("samples", keys[0].segment, 4)]
-    assert [event.kind for event in events] == ["spool.damaged"]  # type: ignore[attr-defined]
+    assert [event.kind for event in events] == ["spool.damaged"]
     store = Store(path, bytes_max=PLENTY)
     (loss,) = store.losses()
     assert (loss.reason, loss.from_sequence, loss.to_sequence) == ("damaged on the disk", 2, 2)

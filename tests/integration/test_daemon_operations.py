@@ -390,7 +390,7 @@ def test_a_taken_port_is_named_and_ends_the_start(tmp_path: Path, world: World, 
             assert "Traceback" not in gateway.text()
 
 
-@pytest.mark.parametrize("state", ["a file in its place", "cannot be made", "a folder in place of the spool"])
+@pytest.mark.parametrize("state", ["a file in its place", "cannot be made", "a folder in place of the spool", "newer"])
 def test_a_state_folder_that_cannot_be_used_is_named_and_ends_the_start(
     tmp_path: Path, world: World, state: str
 ) -> None:
@@ -405,6 +405,10 @@ def test_a_state_folder_that_cannot_be_used_is_named_and_ends_the_start(
             text = text.replace('state_dir = "state"', f'state_dir = "{named}"')
         case "a folder in place of the spool":
             (folder / "spool.db").mkdir(parents=True)
+        case "newer":
+            folder.mkdir()
+            with closing(sqlite3.connect(folder / "spool.db")) as spool:
+                spool.execute("PRAGMA user_version = 99")
     with Gateway(tmp_path, text) as gateway:
         gateway.launch()
         assert gateway.wait_exit(30) == 1

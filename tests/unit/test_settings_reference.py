@@ -35,6 +35,10 @@ tag_list = "sensors"
 """
 OTHER_UPLINKS = ('nats = "nats://127.0.0.1"', 'file = "records.jsonl"')
 SERVING = '[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
+FAR_ENDS = {
+    "nats": '[uplink.u]\nnats = "tls://nats.example"\nsubject = "plant.{stream}"\n',
+    "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
+}
 BY_PATH = {key.path: key for key in KEYS}
 GROUPS = {"links", "devices", "control", "uplink", "tag_lists"}
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
@@ -146,7 +150,13 @@ def faults(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> Iterator
 
 
 @pytest.mark.parametrize(
-    "text", [EXAMPLE.read_text(encoding="utf-8"), HEAD + LOOP + SHARED_LISTS + SERVING], ids=["example", "small"]
+    "text",
+    [
+        EXAMPLE.read_text(encoding="utf-8"),
+        HEAD + LOOP + SHARED_LISTS + SERVING,
+        *(HEAD + text for text in FAR_ENDS.values()),
+    ],
+    ids=["example", "small", *FAR_ENDS],
 )
 def test_configurations_that_load_fit_the_schema(text: str) -> None:
     schema = json_schema()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+from sqlite_utils import Database
+
 from gateway.core.segments import SEGMENTS_PER_EPOCH
-from gateway.spool.records import Grace, Key, Lane
+from gateway.spool import schema
+from gateway.spool.records import Grace, Key, Lane, compress
 from gateway.spool.store import Store
 from gateway.spool.view import State, ask_again, view
 from tests.support.spool import encoded
@@ -101,3 +108,60 @@ def test_the_length_of_a_segment_that_is_done_is_remembered(tmp_path: Path) -> N
         ((stream, segment, state, given),) = seen.segments()
     assert (stream, segment, state, given) == ("samples", FIRST, "done", 3)
     store.close()
+
+
+def test_kept_records_have_a_limit_in_number_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.spool.grace.SPOOL_KEPT_RECORDS_MAX", 3)
+    store = opened(tmp_path / "spool.db", grace=Grace(ns=10**9, bytes_max=1 << 20))
+    for number, key in enumerate(store.append([encoded(n) for n in range(6)], 0)):
+        store.acknowledge([key], now_ns=number)
+    assert kept(store.path) == [4, 5, 6]
+    assert store.totals.kept_records == 3
+    store.close()
+
+
+def test_the_oldest_that_waits_is_found_behind_what_is_kept_and_after_everything_arrived(tmp_path: Path) -> None:
+    store = opened(tmp_path / "spool.db", grace=Grace(ns=10**9, bytes_max=1 << 20))
+    assert store.oldest_ns() == ()
+    keys = store.append([encoded(n) for n in range(5, 9)], 0)
+    assert store.oldest_ns() == (6,)
+    store.acknowledge([keys[1]], now_ns=1)
+    assert store.oldest_ns() == (6,)
+    store.acknowledge([keys[0]], now_ns=2)
+    assert store.oldest_ns() == (8,)
+    store.acknowledge(keys[2:], now_ns=3)
+    assert store.oldest_ns() == ()
+    store.append([encoded(20)], 4)
+    assert store.oldest_ns() == (21,)
+    store.close()
+
+
+def test_a_file_of_the_first_schema_opens_with_all_that_waits_and_grows_the_new_tables(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    with monkeypatched_migrations(1):
+        old = sqlite3.connect(path, isolation_level=None)
+        schema.migrate(Database(old), path, lambda: EPOCH)
+        body = compress(b'{"n":1}')
+        old.execute("INSERT INTO segments VALUES ('samples', ?, 'open', 3, NULL)", (FIRST,))
+        for sequence in (1, 2):
+            old.execute(
+                "INSERT INTO records (stream, segment, sequence, priority, first_ns, last_ns, samples, bytes, body)"
+                " VALUES ('samples', ?, ?, 2, 1, 2, 10, ?, ?)",
+                (FIRST, sequence, len(body), body),
+            )
+        old.close()
+    store = opened(path, grace=Grace(ns=10**9, bytes_max=1 << 20))
+    backlog = store.next_records(Lane.BACKLOG, {}, 9)
+    assert [record.key.sequence for record in backlog] == [1, 2, 3]
+    assert backlog[0].body == b'{"n":1}'
+    store.acknowledge([record.key for record in backlog], now_ns=1)
+    assert kept(path) == [1, 2, 3]
+    store.close()
+
+
+@contextmanager
+def monkeypatched_migrations(count: int) -> Iterator[None]:
+    """An older fieldgate."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:count])
+        yield
