@@ -14,6 +14,7 @@ from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.settings.addresses import WIDTHS
 from gateway.settings.devices import Devices
+from gateway.settings.forms import says
 from gateway.settings.instances import instances
 from gateway.settings.links import Links
 from gateway.settings.problems import did_you_mean
@@ -309,3 +310,6 @@ def _failsafe_output(value: object) -> float | None:
         return number(value)
     except WrongValueError:
         raise WrongValueError(f'{show(value)} is neither a number nor "hold"; {FAILSAFE_KEYS}') from None
+
+
+says(_failsafe_output, 'a number in the output\'s unit, or "hold"', {"type": ["number", "string"]})

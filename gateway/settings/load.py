@@ -17,7 +17,7 @@ from gateway.settings.devices import Devices
 from gateway.settings.document import read_document
 from gateway.settings.links import Links
 from gateway.settings.problems import ConfigurationError, Problem, Report
-from gateway.settings.schema import MqttLink, MqttPoint, Settings
+from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, Settings
 from gateway.settings.section import Section
 from gateway.settings.serving import read_http, read_scada
 from gateway.settings.taglist import TagLists
@@ -110,8 +110,8 @@ def _state_dir(gateway: Section, directory: Path, environment: Mapping[str, str]
 def _check_sessions(root: Section, settings: Settings) -> None:
     """A broker ends a session when another one comes with the same client id."""
     brokers = [(f"links.{link.name}", link.broker) for link in settings.links if isinstance(link, MqttLink)]
-    if settings.uplink is not None:
-        brokers.append((f"uplink.{settings.uplink.name}", settings.uplink.broker))
+    if settings.uplink is not None and isinstance(settings.uplink.address, BrokerAddress):
+        brokers.append((f"uplink.{settings.uplink.name}", settings.uplink.address))
     seen: dict[tuple[str, int, str], str] = {}
     for owner, broker in brokers:
         other = seen.setdefault((broker.host, broker.port, broker.client_id), owner)
