@@ -38,7 +38,7 @@ def svg(title: str, points: Sequence[Point], marks: Sequence[tuple[float, str]])
     ]
     for at_s, text in marks:
         parts.append(f'<path d="M{x(at_s):.1f} {TOP}V{floor}" stroke="#bbb" stroke-dasharray="3 3"/>')
-        parts.append(f'<text x="{x(at_s) + 3:.1f}" y="{TOP + 10}" fill="#666">{escape(text)}</text>')
+        parts.append(f'<text x="{x(at_s) + 3:.1f}" y="{TOP + UPPER + 13}" fill="#666">{escape(text)}</text>')
     for label, y in (
         (f"{high:.4g}", TOP + 8),
         (f"{low:.4g}", TOP + UPPER),
