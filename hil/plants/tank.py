@@ -38,6 +38,10 @@ class Tank:
             level_m = min(max(level_m, 0.0), self.height_m)
         return replace(self, level_m=level_m)
 
+    @property
+    def measured(self) -> float:
+        return self.level_m
+
     def balance(self, level_m: float) -> float:
         """The valve opening that keeps a level."""
         return self.outlet_m2 * math.sqrt(2.0 * GRAVITY_M_S2 * level_m) / self.inflow_max_m3_s

@@ -1,0 +1,169 @@
+"""What a scenario runs against: the executive in this process, or the whole daemon as a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final, Protocol
+
+from gateway.control.handle import ControlExecutive
+from gateway.core.types import NS_PER_MS, Kind
+from gateway.settings.schema import ModbusPoint, ModbusTcpLink, PidLoop, RegisterType, Table, Tag
+from hil.devices.plc import VALVE
+from hil.scenario import LoopTable
+
+ANY: Final = 1e6
+DOWN_WITHIN_S: Final = 20.0
+
+CONFIGURATION: Final = """\
+[gateway]
+id = "hil"
+log_level = "warning"
+
+[links.plc]
+modbus_tcp = "127.0.0.1:{port}"
+response_timeout = "100ms"
+
+[devices.plant]
+link = "plc"
+tags.value = {{ register = "holding 0", type = "float32" }}
+tags.actuator = {{ register = "holding {valve}", scale = 0.1, write = true, valid = {{ low = 0, high = 100 }} }}
+
+[control.loop]
+pid.input = "plant.value"
+pid.output = "plant.actuator"
+pid.setpoint = {setpoint}
+pid.kp = {kp}
+pid.ti = "{ti_ms}ms"
+pid.every = "{every_ms}ms"
+failsafe = {{ output = {failsafe}, when_older_than = "{stale_after_ms}ms" }}
+"""
+
+
+class Driver(Protocol):
+    def start(self) -> None: ...
+
+    def set_setpoint(self, value: float) -> None: ...
+
+    def fault(self, fault: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Executive:
+    """The executive alone."""
+
+    def __init__(self, port: int, loop: LoopTable) -> None:
+        def tag(name: str, row: int, point: ModbusPoint) -> tuple[int, Tag]:
+            return row, Tag(
+                name=name, device="plant", point=point, kind=Kind.F64, windows_ns=(), stale_after_ns=NS_PER_MS
+            )
+
+        value = ModbusPoint(unit=1, table=Table.HOLDING, address=0, type=RegisterType.FLOAT32, every_ns=1)
+        actuator = ModbusPoint(
+            unit=1,
+            table=Table.HOLDING,
+            address=VALVE,
+            type=RegisterType.UINT16,
+            every_ns=1,
+            scale=0.1,
+            writable=True,
+        )
+        self._control = ControlExecutive(
+            loops=[
+                PidLoop(
+                    name="loop",
+                    input="plant.value",
+                    output="plant.actuator",
+                    setpoint=loop.setpoint,
+                    setpoint_min=-ANY,
+                    setpoint_max=ANY,
+                    kp=loop.kp,
+                    ti_s=loop.ti_s,
+                    td_s=loop.td_s,
+                    setpoint_weight=loop.setpoint_weight,
+                    every_ns=loop.every_ms * NS_PER_MS,
+                    output_min=0.0,
+                    output_max=100.0,
+                    failsafe_output=loop.failsafe,
+                    stale_after_ns=loop.stale_after_ms * NS_PER_MS,
+                )
+            ],
+            tags={"plant.value": tag("plant.value", 0, value), "plant.actuator": tag("plant.actuator", 1, actuator)},
+            links={
+                "plant": ModbusTcpLink(
+                    name="plc",
+                    host="127.0.0.1",
+                    port=port,
+                    connect_timeout_ns=500 * NS_PER_MS,
+                    response_timeout_ns=100 * NS_PER_MS,
+                )
+            },
+            now_ns=time.monotonic_ns,
+            emit=lambda event: None,
+            real_time=False,
+        )
+
+    def start(self) -> None:
+        self._control.start()
+
+    def set_setpoint(self, value: float) -> None:
+        self._control.write_setpoint(0, value)
+
+    def fault(self, fault: str) -> None:
+        raise NotImplementedError(fault)
+
+    def stop(self) -> None:
+        self._control.stop(5.0)
+
+
+class Daemon:
+    """The whole gateway; its files are gone afterwards."""
+
+    def __init__(self, port: int, loop: LoopTable) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="fieldgate-hil-")
+        self._file = Path(self._folder.name, "gateway.toml")
+        self._file.write_text(
+            CONFIGURATION.format(
+                port=port,
+                valve=VALVE,
+                setpoint=loop.setpoint,
+                kp=loop.kp,
+                ti_ms=round(1000 * loop.ti_s),
+                every_ms=loop.every_ms,
+                failsafe='"hold"' if loop.failsafe is None else loop.failsafe,
+                stale_after_ms=loop.stale_after_ms,
+            ),
+            encoding="utf-8",
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen([sys.executable, "-m", "gateway", "run", "--config", str(self._file)])
+
+    def set_setpoint(self, value: float) -> None:
+        raise NotImplementedError(value)
+
+    def fault(self, fault: str) -> None:
+        if fault == "start":
+            self.start()
+        elif self._process is not None:
+            wanted = {"pause": signal.SIGSTOP, "resume": signal.SIGCONT, "kill": signal.SIGKILL}
+            self._process.send_signal(wanted[fault])
+            if fault == "kill":
+                self._process.wait()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+            try:
+                self._process.wait(DOWN_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._folder.cleanup()
