@@ -13,6 +13,7 @@ Phases spread the blocks of one period evenly over it: a link is never asked for
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from gateway.core.types import Kind, Samples
 from gateway.protocol.modbus.codes import READ_BITS_MAX, READ_REGISTERS_MAX, Function
 from gateway.protocol.modbus.decode import POINT, WORDS, WireType
 from gateway.protocol.modbus.frames import Request, read_request
+from gateway.protocol.modbus.report import RULE
 
 GAP_REGISTERS_MAX: Final = 8
 GAP_BITS_MAX: Final = 128
@@ -35,6 +37,16 @@ TABLES: Final[dict[Function, str]] = {
     Function.READ_HOLDING_REGISTERS: "holding",
     Function.READ_INPUT_REGISTERS: "input",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadband:
+    """When a reading of a tag is news (`gateway.protocol.modbus.report`)."""
+
+    change: float = math.inf
+    fraction: float = math.inf
+    hold_ns: int = 0
+    heartbeat_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +66,16 @@ class Point:
     big_bytes: bool = True
     scale: float = 1.0
     offset: float = 0.0
+    first_bit: int = 0
+    bits: int = 0
+    """Width of a bit field that begins at `first_bit`; 0: the whole value."""
+    absent: tuple[int, ...] = ()
+    """Patterns that mean "not available"."""
+    low: float = -math.inf
+    high: float = math.inf
+    """What the value is clamped to."""
+    deadband: Deadband | None = None
+    """None: every reading is passed on."""
 
     @property
     def is_bit(self) -> bool:
@@ -76,6 +98,8 @@ class Block:
     request: Request
     table: Samples
     """The decode table (`gateway.protocol.modbus.decode.POINT`), one record a tag."""
+    rules: Samples | None = None
+    """What is news (`gateway.protocol.modbus.report.RULE`), one record a tag; None: every reading."""
 
     @property
     def unit(self) -> int:
@@ -147,8 +171,30 @@ def _block(run: Sequence[Point], phase_ns: int) -> Block:
         record["big_bytes"] = point.big_bytes
         record["scale"] = point.scale
         record["offset"] = point.offset
+        record["first_bit"] = point.first_bit
+        record["bits"] = point.bits
+        record["absents"] = len(point.absent)
+        record["absent"][: len(point.absent)] = point.absent
+        record["is_clamped"] = (point.low, point.high) != (-math.inf, math.inf)
+        record["low"] = point.low
+        record["high"] = point.high
     request = read_request(first.unit, first.function, start, count)
-    return Block(first.device, first.period_ns, phase_ns, tuple(run), request, table)
+    return Block(first.device, first.period_ns, phase_ns, tuple(run), request, table, _rules(run))
+
+
+def _rules(run: Sequence[Point]) -> Samples | None:
+    if all(point.deadband is None for point in run):
+        return None
+    rules = np.zeros(len(run), RULE)
+    for record, point in zip(rules, run, strict=True):
+        record["kind"] = point.kind
+        if point.deadband is not None:
+            record["is_ruled"] = True
+            record["change"] = point.deadband.change
+            record["fraction"] = point.deadband.fraction
+            record["hold_ns"] = point.deadband.hold_ns
+            record["heartbeat_ns"] = point.deadband.heartbeat_ns
+    return rules
 
 
 def halved(block: Block) -> tuple[Block, Block]:

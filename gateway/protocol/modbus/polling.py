@@ -27,6 +27,7 @@ from gateway.core.backoff import Backoff
 from gateway.core.breaker import Breaker
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality
 from gateway.protocol.modbus.plan import Block, halved
+from gateway.protocol.modbus.report import MEMORY
 
 OWED_MAX: Final = 3
 PROBES: Final = Backoff(base_ns=500 * NS_PER_MS, cap_ns=10 * NS_PER_S)
@@ -78,7 +79,19 @@ class Unit:
 class Poll:
     """A block in the schedule. `quality` is what was last told of its rows; `out` takes its decoded samples."""
 
-    __slots__ = ("block", "breaker", "due_ns", "exception", "good_ns", "grid_ns", "out", "quality", "unit", "waits")
+    __slots__ = (
+        "block",
+        "breaker",
+        "due_ns",
+        "exception",
+        "good_ns",
+        "grid_ns",
+        "memory",
+        "out",
+        "quality",
+        "unit",
+        "waits",
+    )
 
     def __init__(self, block: Block, unit: Unit) -> None:
         self.block = block
@@ -93,6 +106,8 @@ class Poll:
         self.exception = 0
         self.quality = int(Quality.BAD_NOT_INITIALISED)
         self.out = np.zeros(len(block.points), SAMPLE)
+        self.memory = np.zeros(len(block.points), MEMORY)
+        """What was passed on last, for blocks with rules."""
 
 
 class Transaction:
