@@ -13,6 +13,8 @@ from rich.table import Table
 
 from gateway.cli.app import EXIT_WRONG_INPUT
 from gateway.cli.common import examine_here, exit_with, print_warnings
+from gateway.serving.scada import lock
+from gateway.serving.scada.map import MapError, build_map
 from gateway.settings.problems import ConfigurationError, Problem
 from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, Settings
 from gateway.settings.units import show_duration, show_size
@@ -32,11 +34,31 @@ def command(file: Path, as_json: bool) -> None:
             exit_with(error)
         _print_json(ok=False, problems=error.problems, warnings=error.warnings, runs=None)
         sys.exit(EXIT_WRONG_INPUT)
+    refusal = _register_refusal(examined.settings)
+    if refusal is not None:
+        if as_json:
+            _print_json(ok=False, problems=(refusal,), warnings=examined.warnings, runs=None)
+        else:
+            click.echo(str(refusal), err=True)
+        sys.exit(EXIT_WRONG_INPUT)
     if as_json:
         _print_json(ok=True, problems=(), warnings=examined.warnings, runs=summary(examined.settings))
         return
     print_warnings(examined.warnings)
     _print_text(examined.settings)
+
+
+def _register_refusal(settings: Settings) -> Problem | None:
+    """Why the Modbus server could not start: more registers than there are, or a lock file that contradicts itself."""
+    if settings.scada is None:
+        return None
+    try:
+        build_map(settings, settings.scada, lock.load(settings.scada.lock_file))
+    except (lock.LockError, MapError) as error:
+        lines = settings.path.read_text(encoding="utf-8").splitlines()
+        line = next((number for number, text in enumerate(lines, 1) if text.strip().startswith("[scada]")), 1)
+        return Problem(settings.path, line, 1, "scada", str(error).removeprefix("scada: "))
+    return None
 
 
 def summary(settings: Settings) -> dict[str, object]:

@@ -93,15 +93,23 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            # Nothing acquires or controls yet, and a compilation cannot be called off: leave it behind.
+            self._say(Severity.INFO, "gateway.stopping", "stopped before it was ready")
+            await self._way.stop(self._supervisor)
+            os._exit(EXIT_OK)
         try:
-            plant = await self._start()
+            plant = await starting
         except START_FAILURES as error:
             self._say(Severity.ERROR, "gateway.failed", f"cannot start: {error}")
             await self._end(None)
             return EXIT_FAILED
         self._supervisor.start("watchdog", lambda: self._keep_watch())
         self._supervisor.start("reload", lambda: self._keep_reloading())
-        await self._stop.wait()
+        await stopping
         await self._supervisor.stop("watchdog", "reload")
         await self._end(self._progress.plant or plant)
         return EXIT_FAILED if self._failed else EXIT_OK
@@ -163,7 +171,7 @@ class Daemon:
             count = len(error.problems)
             self._say(Severity.ERROR, "configuration.refused", f"{count} errors; the running configuration is kept")
         except START_FAILURES as error:
-            self._say(Severity.ERROR, "configuration.failed", f"{error}; mend it and reload again")
+            self._say(Severity.ERROR, "configuration.refused", f"{error}; the running configuration is kept")
 
     async def _apply(self, new: Settings) -> None:
         changes = compare(self._settings, new)
@@ -175,23 +183,44 @@ class Daemon:
             return
         old = self._progress.plant
         assert old is not None
+        if changes.http:
+            await self._move_http(new)
         if changes.plant:
-            plant = await asyncio.to_thread(self._build_plant, new)
-            await old.stop(self._supervisor, is_reload=True)
-            await self._way.use(plant.model)
-            await plant.start(self._supervisor)
-            self._progress.plant = plant
+            await self._swap_plant(old, new)
         for link in new.links:
             if link.name in changes.links and link.name in old.sources:
-                await old.replace_source(link, self._supervisor)
+                await old.replace_source(link, new, self._supervisor)
         if changes.uplink:
             await self._way.connect(new.uplink, self._supervisor)
         self._settings = new
-        if changes.http:
-            if self._http is not None:
-                await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
-            self._http = self._start_http(new)
         self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
+
+    async def _swap_plant(self, old: Plant, new: Settings) -> None:
+        """The new plant in the old one's place; when it cannot start, one like the old is put there again."""
+        plant = await asyncio.to_thread(self._build_plant, new)
+        await old.stop(self._supervisor, is_reload=True)
+        try:
+            await self._way.use(plant.model)
+            await plant.start(self._supervisor)
+        except START_FAILURES:
+            plant = await asyncio.to_thread(self._build_plant, old.settings)
+            await self._way.use(plant.model)
+            await plant.start(self._supervisor)
+            raise
+        finally:
+            self._progress.plant = plant
+
+    async def _move_http(self, new: Settings) -> None:
+        """Listen where `new` says; when that cannot be, where it was."""
+        # Taken away first: else the watch would find it dead and start it again.
+        server, self._http = self._http, None
+        if server is not None:
+            await asyncio.to_thread(server.stop, HTTP_STOP_S)
+        try:
+            self._http = self._start_http(new)
+        except HttpServerFailed:
+            self._http = self._start_http(self._settings)
+            raise
 
     def _build_plant(self, settings: Settings) -> Plant:
         plant = Plant(settings, clock=self._clock, book=self._book, put=self._way.put, died=self._engine_died)
