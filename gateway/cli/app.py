@@ -19,6 +19,7 @@ EXIT_WRONG_INPUT = 2
 COMMANDS: dict[str, str] = {
     "run": "Run the gateway.",
     "check": "Check a configuration and report every error in it.",
+    "plan": "Show what each Modbus link is asked for, and how busy that makes it.",
     "registers": "Print the register map that SCADA reads.",
     "demo": "Show everything at work, with simulated devices and no set-up.",
     "bench": "Measure what this machine can do.",

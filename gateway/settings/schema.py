@@ -57,6 +57,8 @@ class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
     response_timeout_ns: int
     requests_in_flight: int = 1
     request_gap_ns: int = 0
+    baud: int | None = None
+    """Of the serial bus behind this connection, if there is one: for the estimate of its load."""
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):

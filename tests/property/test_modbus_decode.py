@@ -15,8 +15,9 @@ from pymodbus.client import AsyncModbusTcpClient
 
 from gateway.core.types import SAMPLE, Kind, Quality
 from gateway.protocol.modbus.codes import Function
-from gateway.protocol.modbus.decode import POINT, WORDS, WireType, decode_block, encode_value
+from gateway.protocol.modbus.decode import decode_block, encode_value
 from gateway.protocol.modbus.plan import Point, plan
+from gateway.protocol.modbus.points import POINT, WORDS, WireType
 from tests.reference.modbus import FORMATS, decode_point, wire_bytes
 
 REGISTER_TYPES = list(FORMATS)

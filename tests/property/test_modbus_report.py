@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.core.types import SAMPLE, Kind, Quality
 from gateway.protocol.modbus.codes import Function
-from gateway.protocol.modbus.decode import WireType
 from gateway.protocol.modbus.plan import Deadband, Point, plan
-from gateway.protocol.modbus.report import MEMORY, keep_news
+from gateway.protocol.modbus.points import MEMORY, WireType
+from gateway.protocol.modbus.report import keep_news
 from tests.reference.modbus import is_news
 
 BANDS = st.builds(

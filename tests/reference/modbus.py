@@ -6,8 +6,8 @@ import math
 import struct
 
 from gateway.core.types import Kind, Quality
-from gateway.protocol.modbus.decode import WORDS, WireType
 from gateway.protocol.modbus.plan import Deadband, Point
+from gateway.protocol.modbus.points import WORDS, WireType
 
 FORMATS = {
     WireType.INT16: "h",

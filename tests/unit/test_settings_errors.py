@@ -62,6 +62,7 @@ CASES = [
         "links.x.requests_in_flight: 99 is out of range; write",
     ),
     ('[links.x]\nmodbus_tcp = "h"\nresponse_timeout = 3', "3:1", 'links.x.response_timeout: 3 has no unit; write "3s"'),
+    ('[links.x]\nmodbus_tcp = "h"\nbaud = 9', "3:1", "links.x.baud: 9 is out of range; write a whole number from 300"),
     ('[links."a.b"]\nmodbus_tcp = "h"', "1:8", 'links."a.b": "a.b" is not a name; write at most 64 letters'),
     (
         '[links.x]\nmqtt = "mqtt://127.0.0.1"\nclient_id = "g-floor"',

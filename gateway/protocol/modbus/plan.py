@@ -23,9 +23,8 @@ import numpy as np
 
 from gateway.core.types import Kind, Samples
 from gateway.protocol.modbus.codes import READ_BITS_MAX, READ_REGISTERS_MAX, Function
-from gateway.protocol.modbus.decode import POINT, WORDS, WireType
 from gateway.protocol.modbus.frames import Request, read_request
-from gateway.protocol.modbus.report import RULE
+from gateway.protocol.modbus.points import POINT, RULE, WORDS, WireType
 
 GAP_REGISTERS_MAX: Final = 8
 GAP_BITS_MAX: Final = 128
@@ -123,6 +122,18 @@ def plan(
     points: Iterable[Point], *, gap_registers_max: int = GAP_REGISTERS_MAX, gap_bits_max: int = GAP_BITS_MAX
 ) -> tuple[Block, ...]:
     """Blocks that cover every point exactly once, phases spread over each period."""
+    runs = runs_of(points, gap_registers_max=gap_registers_max, gap_bits_max=gap_bits_max)
+    return tuple(
+        _block(run, period_ns * index // len(of_period))
+        for period_ns, of_period in runs.items()
+        for index, run in enumerate(of_period)
+    )
+
+
+def runs_of(
+    points: Iterable[Point], *, gap_registers_max: int = GAP_REGISTERS_MAX, gap_bits_max: int = GAP_BITS_MAX
+) -> dict[int, list[list[Point]]]:
+    """By period: the tags that are read together, in address order."""
     groups: dict[tuple[str, int, Function, int], list[Point]] = defaultdict(list)
     for point in points:
         groups[point.device, point.unit, point.function, point.period_ns].append(point)
@@ -132,11 +143,7 @@ def plan(
         is_bit = group[0].is_bit
         gap_max, size_max = (gap_bits_max, READ_BITS_MAX) if is_bit else (gap_registers_max, READ_REGISTERS_MAX)
         runs[period_ns].extend(_runs(group, gap_max, size_max))
-    return tuple(
-        _block(run, period_ns * index // len(of_period))
-        for period_ns, of_period in runs.items()
-        for index, run in enumerate(of_period)
-    )
+    return runs
 
 
 def _runs(group: Sequence[Point], gap_max: int, size_max: int) -> list[list[Point]]:

@@ -4,7 +4,7 @@ A reading is news when nothing was passed on before it, when its quality changed
 the last one, or when it differs by more than one of its deadbands allows, `hold_ns` after the last one or later. The
 difference is taken from the last reading that was passed on, never from the last one read: a slow drift is not lost.
 
-`RULE` is one record a tag, made by the planner; `MEMORY` what was passed on last, kept with the schedule.
+A block's rules have one RULE a tag, made by the planner; what was passed on last is MEMORY, kept with the schedule.
 """
 
 from __future__ import annotations
@@ -15,28 +15,6 @@ import numpy as np
 from numba import njit
 
 from gateway.core.types import Kind, Samples
-
-RULE = np.dtype(
-    [
-        ("change", "<f8"),
-        ("fraction", "<f8"),
-        ("hold_ns", "<i8"),
-        ("heartbeat_ns", "<i8"),
-        ("kind", "i1"),
-        ("is_ruled", "i1"),
-    ],
-    align=True,
-)
-"""`change` and `fraction` (of the last value) are infinite where they do not count."""
-
-MEMORY = np.dtype(
-    {
-        "names": ["value", "bits", "sent_ns", "quality", "is_known"],
-        "formats": ["<f8", "<i8", "<i8", "<u4", "i1"],
-        "offsets": [0, 0, 8, 16, 20],
-        "itemsize": 24,
-    }
-)
 
 _F64 = int(Kind.F64)
 _U64 = int(Kind.U64)

@@ -14,7 +14,6 @@ Who is told what:
 from __future__ import annotations
 
 import asyncio
-import math
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,8 +29,8 @@ from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
-from gateway.protocol.modbus.codes import Function, ModbusException
-from gateway.protocol.modbus.decode import POINT, Bytes, WireType, decode_block
+from gateway.protocol.modbus.codes import ModbusException
+from gateway.protocol.modbus.decode import Bytes, decode_block
 from gateway.protocol.modbus.frames import (
     DeviceRefusedError,
     Reply,
@@ -39,22 +38,17 @@ from gateway.protocol.modbus.frames import (
     check_read,
     exception_name,
 )
-from gateway.protocol.modbus.plan import Deadband, Point, plan
+from gateway.protocol.modbus.plan import plan
+from gateway.protocol.modbus.points import MEMORY, POINT, RULE
 from gateway.protocol.modbus.polling import Poll, Poller, Transaction, Unit
-from gateway.protocol.modbus.report import MEMORY, RULE, keep_news
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, Report, Table, Tag
+from gateway.protocol.modbus.report import keep_news
+from gateway.settings.planning import point_of
+from gateway.settings.schema import ModbusTcpLink, Tag
 from gateway.sources.modbus.session import LinkSilentError, Session
 
 LINK_SILENCE_NS: Final = 60 * NS_PER_S
 """Without a single reply for so long, a connection is given up: a router on the way may have forgotten it."""
 RECONNECT: Final = Backoff(base_ns=500 * NS_PER_MS, cap_ns=30 * NS_PER_S)
-
-READ_FUNCTIONS: Final[dict[Table, Function]] = {
-    Table.COIL: Function.READ_COILS,
-    Table.DISCRETE: Function.READ_DISCRETE_INPUTS,
-    Table.INPUT: Function.READ_INPUT_REGISTERS,
-    Table.HOLDING: Function.READ_HOLDING_REGISTERS,
-}
 
 UNREACHABLE: Final = (
     ModbusException.GATEWAY_PATH_UNAVAILABLE,
@@ -86,44 +80,6 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_modbus_device_up", "gauge", "1 while the link is connected and the device's unit answers."),
     ("fieldgate_modbus_round_trip_seconds", "histogram", "From request sent to reply complete."),
 )
-
-
-def point_of(row: int, tag: Tag) -> Point:
-    """A tag of the settings as the planner takes it."""
-    at = tag.point
-    assert isinstance(at, ModbusPoint)
-    return Point(
-        row=row,
-        name=tag.name,
-        device=tag.device,
-        unit=at.unit,
-        function=READ_FUNCTIONS[at.table],
-        address=at.address,
-        wire=WireType[at.type.name],
-        kind=tag.kind,
-        period_ns=at.every_ns,
-        big_words=at.big_endian_words,
-        big_bytes=at.big_endian_bytes,
-        scale=at.scale,
-        offset=at.offset,
-        first_bit=at.first_bit,
-        bits=at.bits,
-        absent=at.not_available,
-        low=-math.inf if at.clamp_low is None else at.clamp_low,
-        high=math.inf if at.clamp_high is None else at.clamp_high,
-        deadband=None if at.report is None else deadband_of(at.report),
-    )
-
-
-def deadband_of(report: Report) -> Deadband:
-    """Without a deadband any difference counts."""
-    is_any = report.change is None and report.percent is None
-    return Deadband(
-        change=(0.0 if is_any else math.inf) if report.change is None else report.change,
-        fraction=math.inf if report.percent is None else report.percent / 100.0,
-        hold_ns=report.hold_ns,
-        heartbeat_ns=report.heartbeat_ns,
-    )
 
 
 def load_kernels() -> None:
