@@ -183,6 +183,8 @@ class ModbusTcpSource:
     # Requests and replies
 
     def next_request(self, now_ns: int) -> Transaction | None:
+        if not self.poller.is_due(now_ns):
+            return None
         transaction = self.poller.next_request(now_ns, is_held_back=self._lane.is_past_mark)
         if transaction is not None:
             self.requests += 1
