@@ -12,10 +12,11 @@ from typing import NamedTuple
 from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
-from gateway.settings.forms import FLOATS, SIGNED, Form, read_form, read_report, register_type
+from gateway.settings.forms import form_of, says
 from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Report, Table, Tag
 from gateway.settings.section import Section
-from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, positive, show_duration
+from gateway.settings.shapes import FLOATS, SIGNED, Shape, read_report, read_shape, register_type
+from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, score_limit, show_duration
 
 HOUR_NS = 3_600 * NS_PER_S
 STALE_AFTER_FLOOR_NS = 2 * NS_PER_S
@@ -87,7 +88,7 @@ class ModbusSpec(NamedTuple):
     table: Table
     address: int
     type: RegisterType
-    form: Form
+    shape: Shape
     big_endian_words: bool | None
     big_endian_bytes: bool | None
     scale: float
@@ -129,10 +130,10 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
     scale, offset = _read_scaling(section)
     every_ns = section.get("every", EVERY, defaults.every_ns)
     writable = section.get("write", flag, False)
-    form = read_form(section, place.table, wire)
+    shape = read_shape(section, place.table, wire)
     if section.is_sound("register", "type"):
-        _check_register(section, place.table, wire, form, writable)
-    is_whole = wire not in FLOATS and scale == 1.0 and offset == 0.0 and not form.is_clamped
+        _check_register(section, place.table, wire, shape, writable)
+    is_whole = wire not in FLOATS and scale == 1.0 and offset == 0.0 and not shape.is_clamped
     stale_default_ns = max(STALE_AFTER_PERIODS * every_ns, defaults.stale_after_ns or STALE_AFTER_FLOOR_NS)
     common = _read_common(section, defaults, stale_default_ns)
     if common.stale_after_ns <= every_ns and section.is_sound("every", "stale_after"):
@@ -149,7 +150,7 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
         table=place.table,
         address=place.address,
         type=wire,
-        form=form,
+        shape=shape,
         big_endian_words=read_order(section, "word_order", None),
         big_endian_bytes=read_order(section, "byte_order", None),
         scale=scale,
@@ -162,12 +163,12 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
     return spec
 
 
-def _check_register(section: Section, table: Table, wire: RegisterType, form: Form, writable: bool) -> None:
+def _check_register(section: Section, table: Table, wire: RegisterType, shape: Shape, writable: bool) -> None:
     if table in BIT_TABLES and wire is not RegisterType.BOOL:
         section.wrong("type", f'a {table} is one bit; write type = "bool", or leave it out')
     if writable and table not in WRITABLE_TABLES:
         section.wrong("write", f'Modbus cannot write to {table}; write a "holding" or "coil" register, or take it out')
-    elif writable and form.bits.width:
+    elif writable and shape.bits.width:
         section.wrong("write", "would overwrite the register's other bits; write to a tag of the whole register")
 
 
@@ -196,6 +197,9 @@ def _is_big(value: object) -> bool:
     return ORDER(value) is Order.BIG
 
 
+says(_is_big, form_of(ORDER).words, form_of(ORDER).schema)
+
+
 def _read_scaling(section: Section) -> tuple[float, float]:
     scale = section.get("scale", number, 1.0)
     if scale == 0.0:
@@ -209,7 +213,7 @@ def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> C
     alarm = section.table("alarm")
     if alarm is not None:
         alarm_low, alarm_high = read_bounds(alarm, "low", "high")
-        alarm_score = alarm.get("score", positive, None)
+        alarm_score = alarm.get("score", score_limit, None)
         alarm.finish()
     valid = section.table("valid")
     if valid is not None:
@@ -257,11 +261,11 @@ def bind_modbus(
         big_endian_bytes=big_bytes if octets is None else octets,
         scale=spec.scale,
         offset=spec.offset,
-        first_bit=spec.form.bits.first,
-        bits=spec.form.bits.width,
-        not_available=spec.form.not_available,
-        clamp_low=spec.form.clamp_low,
-        clamp_high=spec.form.clamp_high,
+        first_bit=spec.shape.bits.first,
+        bits=spec.shape.bits.width,
+        not_available=spec.shape.not_available,
+        clamp_low=spec.shape.clamp_low,
+        clamp_high=spec.shape.clamp_high,
         every_ns=spec.every_ns,
         writable=spec.writable,
         report=spec.report,

@@ -17,6 +17,7 @@ import uvloop
 
 from gateway.upstreams.mqtt import Client
 from hil import recordings
+from hil.demo.consumer import again_in
 from hil.devices.instruments import MeterUnit, RotorUnit, TankUnit
 from hil.devices.modbus import Endpoint, Unit
 
@@ -42,7 +43,7 @@ async def publish(broker_port: int, name: str) -> None:
                     due_s += 1.0 / MESSAGES_PER_S
                     await asyncio.sleep(max(0.0, due_s - loop.time()))
         except aiomqtt.MqttError:
-            await asyncio.sleep(0.5)
+            await again_in(0.5)
 
 
 async def main(broker_port: int) -> None:

@@ -39,6 +39,8 @@ samples_every = "100ms"
 listen = "127.0.0.1:<http>"
 """
 MESSAGES = 300
+SPOKEN = {"3.1.1": "p2", "5": "p5"}
+"""How Mosquitto's log names the versions."""
 
 
 async def send(port: int, version: str) -> None:
@@ -69,6 +71,8 @@ def test_every_message_through_mosquitto_arrives_upstream(tmp_path: Path, versio
         summary = far_end.expect_everything()
         assert numbers(far_end) == list(range(MESSAGES))
         assert summary.duplicates == 0, "nothing went wrong, so nothing is sent twice"
+        for client in ("plant-floor", "plant-uplink-cloud"):
+            assert f"as {client} ({SPOKEN[version]}," in broker.log.read_text(), "the version that was asked for"
 
 
 def numbers(far_end: FarEnd) -> list[float]:

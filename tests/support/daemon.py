@@ -35,8 +35,9 @@ import aiomqtt
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.receiver import Summary
+from gateway.upstreams.mqtt import Client
 from hil.broker import free_port
-from hil.demo.consumer import Consumer, Given, GivenOut, missing
+from hil.demo.consumer import Consumer, Given, GivenOut, again_in, missing
 from hil.proxy import CHUNK_BYTES, Proxy
 
 ROOT = Path(__file__).parents[2]
@@ -347,11 +348,11 @@ async def publish(port: int, topic: str, payload: Callable[[int], bytes], *, eve
     number = 0
     while True:
         with suppress(aiomqtt.MqttError):
-            async with aiomqtt.Client("127.0.0.1", port) as client:
+            async with Client("127.0.0.1", port) as client:
                 due_s = loop.time()
                 while True:
                     await client.publish(topic, payload(number))
                     number += 1
                     due_s += every_s
                     await asyncio.sleep(max(0.0, due_s - loop.time()))
-        await asyncio.sleep(0.2)
+        await again_in(0.2)
