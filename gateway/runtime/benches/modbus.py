@@ -30,7 +30,7 @@ import numpy as np
 import uvloop
 
 from gateway.core.inbox import Lane
-from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Samples
+from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality, Samples
 from gateway.runtime.benches.environment import environment
 from gateway.settings.schema import ModbusPoint, ModbusTcpLink, RegisterType, Table, Tag
 from gateway.sources.modbus import ModbusTcpSource
@@ -262,7 +262,7 @@ async def with_dead_units(port: int) -> tuple[float, float]:
         await asyncio.sleep(UNITS_SECONDS)
         samples = out[: lane.take_into(out)]
     await theirs_runs
-    good = int((samples["row"] < len(live)).sum())
+    good = int(((samples["row"] < len(live)) & (samples["quality"] == Quality.GOOD)).sum())
     due = UNITS_SECONDS * len(live)
     return min(1.0, good / due), min(1.0, answered[0] / due)
 
