@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "tail": "Print the values of tags as they come.",
     "events": "List the latest events of a running gateway.",
     "check": "Check a configuration and report every error in it.",
+    "plan": "Show what each Modbus link is asked for, and how busy that makes it.",
     "explain": "Explain any key of a configuration.",
     "registers": "Print the register map that SCADA reads.",
     "spool": "Look into what waits for the upstream, verify it, export it.",

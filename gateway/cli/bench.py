@@ -74,3 +74,20 @@ def control(seconds: float, loops: int | None, period_ms: float, load: int, json
         cases = [Case(loops, int(period_ms * NS_PER_MS))]
     result = run(cases=cases, rate=load, seconds=seconds, progress=progress)
     click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+
+
+@command.command()
+@click.option("--seconds", type=click.FloatRange(40, 600), default=48.0, show_default=True, help="About how long.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def modbus(seconds: float, json_only: bool) -> None:
+    """Modbus TCP reads of 100 registers over 50 connections, beside pymodbus's asynchronous client."""
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.runtime.benches.modbus import run
+
+    def progress(line: str) -> None:
+        click.echo(line, err=True)
+
+    result = run(seconds=seconds, progress=progress)
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))

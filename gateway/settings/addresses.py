@@ -20,6 +20,9 @@ REGISTERS = 65_536
 TOPIC_BYTES_MAX = 65_535
 SUBJECT_BYTES_MAX = 200
 FIELD_DEPTH_MAX = 16
+BITS_MAX = 64
+PATTERNS_MAX = 4
+"""Values of one tag that mean "not available"."""
 
 WIDTHS = {
     RegisterType.BOOL: 1,
@@ -31,12 +34,19 @@ WIDTHS = {
     RegisterType.INT64: 4,
     RegisterType.UINT64: 4,
     RegisterType.FLOAT64: 4,
+    RegisterType.BCD16: 1,
+    RegisterType.BCD32: 2,
+    RegisterType.BCD64: 4,
+    RegisterType.SIGNMAG16: 1,
+    RegisterType.SIGNMAG32: 2,
 }
 """Addresses that a value takes."""
 
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
 _ENDPOINT = re.compile(_HOST + r"(?::(?P<port>[0-9]{1,5}))?")
 _REGISTER = re.compile(r"(coil|discrete|input|holding) +([0-9]{1,6}|0[xX][0-9A-Fa-f]{1,5})")
+_BITS = re.compile(r"([0-9]{1,2})(?:\.\.([0-9]{1,2}))?")
+_PATTERN = re.compile(r"-?[1-9][0-9]{0,19}|0|0[xX][0-9A-Fa-f]{1,16}")
 _MODICON = re.compile(r"([0134])([0-9]{4,5})")
 _MODICON_TABLES = {"0": Table.COIL, "1": Table.DISCRETE, "3": Table.INPUT, "4": Table.HOLDING}
 
@@ -152,6 +162,40 @@ def register(value: object) -> Register:
     return Register(_MODICON_TABLES[modicon[1]], number - 1)
 
 
+class Bits(NamedTuple):
+    """A bit field: its lowest bit, counted from 0, and its width; width 0: the whole value."""
+
+    first: int
+    width: int
+
+
+def bits(value: object) -> Bits:
+    """`3`, or `"4..7"`: bits of a register or of a longer value, the lowest being 0."""
+    match = _BITS.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if match is None:
+        raise WrongValueError(f'{show(value)} is no bit field; write one bit, like 3, or a range, like "4..7"')
+    first, last = int(match[1]), int(match[2] or match[1])
+    if not first <= last < BITS_MAX:
+        raise WrongValueError(f'{show(value)} is no bit field; count up, from 0 to at most {BITS_MAX - 1}, like "4..7"')
+    return Bits(first, last - first + 1)
+
+
+def patterns(value: object) -> tuple[int, ...]:
+    """`0x8000`, `"0x8000"`, or an array of such."""
+    listed = value if isinstance(value, list) else [value]
+    if not 1 <= len(listed) <= PATTERNS_MAX:
+        raise WrongValueError(f"has {len(listed)} elements; write 1 to {PATTERNS_MAX} of them, like [0x7FFF, 0x8000]")
+    return tuple(_pattern(element) for element in listed)
+
+
+def _pattern(value: object) -> int:
+    if isinstance(value, str) and _PATTERN.fullmatch(value):
+        value = int(value, 0)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise WrongValueError(f"{show(value)} is not a register's content; write it like 0x8000 or -1")
+    return value
+
+
 def topic(value: object) -> str:
     """A topic that is published to: no wildcards."""
     word = text(value)
@@ -201,6 +245,16 @@ says(
     {"type": "string", "pattern": r"^[^\s.*>]+(\.[^\s.*>]+)*$"},
 )
 says(network, 'a network or an address, like "10.0.0.0/24"', matching("[0-9A-Fa-f.:]+(/[0-9]+)?"))
+says(
+    bits,
+    'one bit, like 3, or a range, like "4..7"',
+    {"anyOf": [{"type": "integer", "minimum": 0, "maximum": BITS_MAX - 1}, matching(_BITS.pattern)]},
+)
+says(
+    patterns,
+    f"one to {PATTERNS_MAX} contents of the value, like 0x8000 or [0x7FFF, 0x8000]",
+    {"type": ["integer", "string", "array"], "maxItems": PATTERNS_MAX},
+)
 says(topic, 'a topic without wildcards, like "plant/hall/{tag}"', {"type": "string", "pattern": "^[^+#]+$"})
 says(
     field_path,

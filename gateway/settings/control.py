@@ -42,6 +42,12 @@ OUTPUT_RANGES: dict[RegisterType, tuple[float, float]] = {
     RegisterType.FLOAT32: (-FLOAT32_MAX, FLOAT32_MAX),
 }
 """What the registers that a loop may drive can hold."""
+LOOP_TYPES = (*OUTPUT_RANGES, RegisterType.INT64, RegisterType.UINT64, RegisterType.FLOAT64)
+"""What the executive reads by itself."""
+_NOT_PLAIN = (
+    "is not a plain number in its registers, as loops need it; write a tag of int, uint or float type "
+    "without bits, not_available and clamp"
+)
 
 PID_KEYS = 'write pid = { input = "device.tag", output = "device.tag", setpoint = 50.0, kp = 1.0, ti = "40s" }'
 FAILSAFE_KEYS = 'write failsafe = { output = 0, when_older_than = "500ms" }, or output = "hold"'
@@ -221,6 +227,8 @@ def _check_input(pid: Section, tag: Tag) -> None:
         pid.wrong("input", f"{tag.name} comes by MQTT; write a tag of a modbus_tcp link")
     elif point.table not in WORD_TABLES:
         pid.wrong("input", f"{tag.name} is a {point.table}; write a tag in holding or input registers")
+    elif point.type not in LOOP_TYPES or not point.is_whole_and_plain:
+        pid.wrong("input", f"{tag.name} {_NOT_PLAIN}")
 
 
 def _check_output(pid: Section, tag: Tag) -> Range:
@@ -235,6 +243,8 @@ def _check_output(pid: Section, tag: Tag) -> Range:
     if point.type not in OUTPUT_RANGES:
         pid.wrong("output", f"{tag.name} is {point.type}; write a tag of {', '.join(OUTPUT_RANGES)}")
         return ANY_OUTPUT
+    if not point.is_whole_and_plain:
+        pid.wrong("output", f"{tag.name} {_NOT_PLAIN}")
     if not point.writable:
         pid.wrong("output", f"{tag.name} is read only; write write = true in that tag")
     ends = [end * point.scale + point.offset for end in OUTPUT_RANGES[point.type]]

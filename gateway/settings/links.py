@@ -7,12 +7,15 @@ so that its devices do not complain as well.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.protocol.modbus.load import BusLoad
 from gateway.settings.addresses import Broker, Endpoint, broker, is_local, modbus_endpoint, nats_server
 from gateway.settings.instances import instances
+from gateway.settings.planning import LOAD_WARNED
 from gateway.settings.problems import did_you_mean
 from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, MqttLink, MqttVersion, NatsAddress
 from gateway.settings.section import Section
@@ -25,6 +28,7 @@ NOWHERE = Endpoint("nowhere", 1)
 TIMEOUT = duration(NS_PER_MS, MINUTE_NS)
 GAP = duration(0, NS_PER_S)
 IN_FLIGHT = integer(1, 16)
+BAUD = integer(300, 4_000_000)
 KEEP_ALIVE = duration(NS_PER_S, 18 * 60 * MINUTE_NS)
 """MQTT counts it in whole seconds of 16 bits."""
 VERSION = choice(MqttVersion)
@@ -48,6 +52,7 @@ class Links:
         self._links: dict[str, Link | None] = {}
         self._used: set[str] = set()
         self._sections: dict[str, Section] = {}
+        self._inline_sections: dict[str, Section] = {}
         for instance in instances(root, "links", limits.DEVICES_MAX):
             self._links[instance.name] = self._read(instance.section, instance.name)
             self._sections[instance.name] = instance.section
@@ -76,6 +81,7 @@ class Links:
         if section is None or link is None or not section.is_sound("modbus_tcp", "mqtt"):
             return link
         known = self._links.setdefault(link.name, link)
+        self._inline_sections.setdefault(link.name, device)
         if known != link:
             device.wrong(
                 "link", f"differs from another link to {link.name}; write it once as [links.NAME] and use its name"
@@ -102,6 +108,7 @@ class Links:
                 response_timeout_ns=section.get("response_timeout", TIMEOUT, NS_PER_S),
                 requests_in_flight=section.get("requests_in_flight", IN_FLIGHT, 1),
                 request_gap_ns=section.get("request_gap", GAP, 0),
+                baud=section.get("baud", BAUD, None),
             )
         else:
             address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
@@ -110,6 +117,22 @@ class Links:
             link = MqttLink(name=own_name, broker=read_broker(section, client, self._directory))
         section.finish(LINK_ELSEWHERE)
         return link
+
+    def warn_of_load(self, found: Mapping[str, BusLoad]) -> None:
+        """Tell of links that are asked for more than they can well do; refuses nothing."""
+        for link_name, load in found.items():
+            if load.share <= LOAD_WARNED:
+                continue
+            message = (
+                f"is {100 * load.share:.0f} % loaded, by {load.requests_per_s:.1f} reads a second: values may become "
+                f"{load.worst_age_ns / NS_PER_S:.1f} s old; read less often, or see what costs time: fieldgate plan"
+            )
+            section = self._sections.get(link_name)
+            if section is not None:
+                section.report.warn(section.place, message)
+            elif link_name in self._inline_sections:
+                device = self._inline_sections[link_name]
+                device.warn("link", message)
 
     def warn_of_oddities(self) -> None:
         for link_name, section in self._sections.items():

@@ -16,6 +16,7 @@ from gateway.settings.control import check_setpoints, read_loops
 from gateway.settings.devices import Devices
 from gateway.settings.document import read_document
 from gateway.settings.links import Links
+from gateway.settings.planning import loads
 from gateway.settings.problems import ConfigurationError, Problem, Report
 from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, Settings
 from gateway.settings.section import Section
@@ -96,6 +97,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     _check_sessions(root, settings)
     if not len(root.report):
         links.warn_of_oddities()
+        links.warn_of_load(loads(settings))
         lists.warn_of_unused()
         _warn_of_shared_topics(settings, devices)
     return settings

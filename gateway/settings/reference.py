@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.settings import addresses, control, devices, links, load, serving, tags, uplink
+from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, uplink
 from gateway.settings.forms import Form, form_of
 from gateway.settings.units import flag, label, name, number, positive, score_limit, text
 
@@ -108,6 +108,12 @@ LINKS = (
         "Requests on the way at once. More than 1 only where the device can queue them.",
     ),
     Key("links.NAME.request_gap", links.GAP, "0s", "Rest between two requests, for slow serial converters."),
+    Key(
+        "links.NAME.baud",
+        links.BAUD,
+        NOTHING,
+        "Of the serial bus behind a converter, for the estimate of its load by fieldgate plan and check.",
+    ),
     *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
 )
 DEVICES = (
@@ -140,10 +146,23 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(f"{at}.register", addresses.register, "(needed by Modbus)", "Where it lies. Addresses count from 0."),
         Key(
             f"{at}.type",
-            tags.REGISTER_TYPE,
+            shapes.register_type,
             "(uint16; bool in coils and discrete inputs)",
             "How the registers are read.",
         ),
+        Key(f"{at}.bits", addresses.bits, "(the whole value)", "The part of it that is the value, 0 the lowest bit."),
+        Key(
+            f"{at}.not_available",
+            addresses.patterns,
+            NOTHING,
+            "Contents that mean that the device has no value: quality sensor fault.",
+        ),
+        Key(f"{at}.clamp.low", number, NOTHING, "What is below is set to it, with good quality."),
+        Key(f"{at}.clamp.high", number, NOTHING, "What is above is set to it, with good quality."),
+        Key(f"{at}.report.change", positive, "(any change)", "Readings that differ by no more are not passed on."),
+        Key(f"{at}.report.percent", positive, NOTHING, "The same, in percent of the last value passed on."),
+        Key(f"{at}.report.hold", shapes.HOLD, "0s", "Nothing is passed on sooner after the last one."),
+        Key(f"{at}.report.heartbeat", shapes.HEARTBEAT, "(half of `stale_after`)", "Passed on then, changed or not."),
         Key(f"{at}.every", tags.EVERY, "(as in [defaults])", "How often it is read."),
         Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
         Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),

@@ -35,6 +35,11 @@ class RegisterType(StrEnum):
     UINT64 = "uint64"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
+    BCD16 = "bcd16"
+    BCD32 = "bcd32"
+    BCD64 = "bcd64"
+    SIGNMAG16 = "signmag16"
+    SIGNMAG32 = "signmag32"
 
 
 class MqttVersion(StrEnum):
@@ -52,6 +57,8 @@ class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
     response_timeout_ns: int
     requests_in_flight: int = 1
     request_gap_ns: int = 0
+    baud: int | None = None
+    """Of the serial bus behind this connection, if there is one: for the estimate of its load."""
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +85,17 @@ class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
 Link: TypeAlias = ModbusTcpLink | MqttLink
 
 
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Report by exception: a reading is passed on when it differs from the last one passed on, at the latest after
+    `heartbeat_ns`, and at the soonest after `hold_ns`. Without `change` and `percent`, any difference counts."""
+
+    change: float | None = None
+    percent: float | None = None
+    """Of the last value passed on."""
+    hold_ns: int = 0
+    heartbeat_ns: int
+
+
 class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a tag lies in a Modbus unit. `address` is the protocol's, counted from 0."""
 
@@ -89,8 +107,21 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     big_endian_bytes: bool = True
     scale: float = 1.0
     offset: float = 0.0
+    first_bit: int = 0
+    bits: int = 0
+    """Width of a bit field that begins at `first_bit` (0 is the lowest); 0: the whole value."""
+    not_available: tuple[int, ...] = ()
+    """Patterns, of the field where there is one, by which the device says that it has no value."""
+    clamp_low: float | None = None
+    clamp_high: float | None = None
     every_ns: int
     writable: bool = False
+    report: Report | None = None
+
+    @property
+    def is_whole_and_plain(self) -> bool:
+        """Whether the registers are the value, with nothing but order, scale and offset between them."""
+        return not (self.bits or self.not_available) and self.clamp_low is None and self.clamp_high is None
 
 
 class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):

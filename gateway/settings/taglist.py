@@ -1,9 +1,9 @@
 """Tag lists: tags written once, as a table `[tag_lists.NAME]` or as a CSV file, and used by many devices.
 
 A CSV has a header, one tag a line, and a column for each setting of a tag, named as in TOML (`alarm.low` for a setting
-inside a table); `name` is the tag's name. Empty cells take the default, several windows are parted by spaces, lines
-that begin with # are comments, cells may stand in double quotes. The separator is the comma, or the semicolon where
-the header has one.
+inside a table); `name` is the tag's name. Empty cells take the default, several windows or patterns are parted by
+spaces, lines that begin with # are comments, cells may stand in double quotes. The separator is the comma, or the
+semicolon where the header has one.
 """
 
 from __future__ import annotations
@@ -34,6 +34,14 @@ COLUMNS = (
     "scada",
     "word_order",
     "byte_order",
+    "bits",
+    "not_available",
+    "clamp.low",
+    "clamp.high",
+    "report.change",
+    "report.percent",
+    "report.hold",
+    "report.heartbeat",
     "alarm.low",
     "alarm.high",
     "alarm.score",
@@ -227,7 +235,7 @@ def _content(cells: dict[str, _Cell]) -> dict[str, object]:
         if title == "name" or not cell.value:
             continue
         value: object = cell.value
-        if title == "windows":
+        if title in ("windows", "not_available"):
             value = cell.value.split()
         elif title in ("write", "scada"):
             value = _FLAGS.get(cell.value.lower(), cell.value)

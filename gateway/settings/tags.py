@@ -13,8 +13,9 @@ from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
 from gateway.settings.forms import form_of, says
-from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Table, Tag
+from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Report, Table, Tag
 from gateway.settings.section import Section
+from gateway.settings.shapes import FLOATS, SIGNED, Shape, read_report, read_shape, register_type
 from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, score_limit, show_duration
 
 HOUR_NS = 3_600 * NS_PER_S
@@ -26,17 +27,28 @@ EVERY = duration(NS_PER_MS, 24 * HOUR_NS)
 WINDOWS = array_of(duration(NS_PER_S, 24 * HOUR_NS), '["10s", "5min"]', limits.WINDOWS_PER_TAG_MAX)
 STALE_AFTER = duration(10 * NS_PER_MS, 7 * 24 * HOUR_NS)
 QOS = integer(0, 2)
-REGISTER_TYPE = choice(RegisterType)
 
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
 WRITABLE_TABLES = (Table.COIL, Table.HOLDING)
-FLOATS = (RegisterType.FLOAT32, RegisterType.FLOAT64)
-SIGNED = (RegisterType.INT16, RegisterType.INT32, RegisterType.INT64)
 
 _MODBUS_ONLY = "belongs to tags of modbus_tcp links, and this device's link is mqtt; take it out"
 _MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is modbus_tcp; take it out"
 MODBUS_ELSEWHERE = dict.fromkeys(("topic", "field", "time_field", "qos"), _MQTT_ONLY)
-MQTT_ELSEWHERE = dict.fromkeys(("register", "type", "every", "write", "word_order", "byte_order"), _MODBUS_ONLY)
+MQTT_ELSEWHERE = dict.fromkeys(
+    (
+        "register",
+        "type",
+        "every",
+        "write",
+        "word_order",
+        "byte_order",
+        "bits",
+        "not_available",
+        "clamp",
+        "report",
+    ),
+    _MODBUS_ONLY,
+)
 
 
 class Order(StrEnum):
@@ -76,12 +88,14 @@ class ModbusSpec(NamedTuple):
     table: Table
     address: int
     type: RegisterType
+    shape: Shape
     big_endian_words: bool | None
     big_endian_bytes: bool | None
     scale: float
     offset: float
     every_ns: int
     writable: bool
+    report: Report | None
 
 
 class MqttSpec(NamedTuple):
@@ -112,13 +126,14 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
     remedy = 'write register = "holding 100" (table and address from 0) or "40101"'
     place = section.require("register", register, Register(Table.HOLDING, 0), remedy)
     is_bit = place.table in BIT_TABLES
-    register_type = section.get("type", REGISTER_TYPE, RegisterType.BOOL if is_bit else RegisterType.UINT16)
+    wire = section.get("type", register_type, RegisterType.BOOL if is_bit else RegisterType.UINT16)
     scale, offset = _read_scaling(section)
     every_ns = section.get("every", EVERY, defaults.every_ns)
     writable = section.get("write", flag, False)
+    shape = read_shape(section, place.table, wire)
     if section.is_sound("register", "type"):
-        _check_register(section, place.table, register_type, writable)
-    is_whole = register_type not in FLOATS and scale == 1.0 and offset == 0.0
+        _check_register(section, place.table, wire, shape, writable)
+    is_whole = wire not in FLOATS and scale == 1.0 and offset == 0.0 and not shape.is_clamped
     stale_default_ns = max(STALE_AFTER_PERIODS * every_ns, defaults.stale_after_ns or STALE_AFTER_FLOOR_NS)
     common = _read_common(section, defaults, stale_default_ns)
     if common.stale_after_ns <= every_ns and section.is_sound("every", "stale_after"):
@@ -127,31 +142,34 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
             f"would make the value stale before it is read again, every {show_duration(every_ns)}; "
             f'write "{show_duration(STALE_AFTER_PERIODS * every_ns)}"',
         )
+    report = read_report(section, every_ns, common.stale_after_ns)
     spec = ModbusSpec(
         section=section,
         common=common,
-        kind=(Kind.I64 if register_type in SIGNED else Kind.U64) if is_whole else Kind.F64,
+        kind=(Kind.I64 if wire in SIGNED else Kind.U64) if is_whole else Kind.F64,
         table=place.table,
         address=place.address,
-        type=register_type,
+        type=wire,
+        shape=shape,
         big_endian_words=read_order(section, "word_order", None),
         big_endian_bytes=read_order(section, "byte_order", None),
         scale=scale,
         offset=offset,
         every_ns=every_ns,
         writable=writable,
+        report=report,
     )
     section.finish(MODBUS_ELSEWHERE)
     return spec
 
 
-def _check_register(section: Section, table: Table, register_type: RegisterType, writable: bool) -> None:
-    if table in BIT_TABLES and register_type is not RegisterType.BOOL:
+def _check_register(section: Section, table: Table, wire: RegisterType, shape: Shape, writable: bool) -> None:
+    if table in BIT_TABLES and wire is not RegisterType.BOOL:
         section.wrong("type", f'a {table} is one bit; write type = "bool", or leave it out')
-    if table not in BIT_TABLES and register_type is RegisterType.BOOL:
-        section.wrong("type", 'single bits of registers cannot be read yet; write type = "uint16"')
     if writable and table not in WRITABLE_TABLES:
         section.wrong("write", f'Modbus cannot write to {table}; write a "holding" or "coil" register, or take it out')
+    elif writable and shape.bits.width:
+        section.wrong("write", "would overwrite the register's other bits; write to a tag of the whole register")
 
 
 def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
@@ -243,8 +261,14 @@ def bind_modbus(
         big_endian_bytes=big_bytes if octets is None else octets,
         scale=spec.scale,
         offset=spec.offset,
+        first_bit=spec.shape.bits.first,
+        bits=spec.shape.bits.width,
+        not_available=spec.shape.not_available,
+        clamp_low=spec.shape.clamp_low,
+        clamp_high=spec.shape.clamp_high,
         every_ns=spec.every_ns,
         writable=spec.writable,
+        report=spec.report,
     )
     return _tag(device, tag, point, spec.kind, spec.common)
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from gateway.core.types import Kind, Quality
-from gateway.settings.schema import RegisterType, Table
-from tests.support.modbus import Rig, pymodbus_server, running, scripted, tag, until
+from gateway.core.types import NS_PER_S, Kind, Quality
+from gateway.settings.schema import RegisterType, Report, Table
+from tests.support.modbus import Asked, Rig, ScriptedServer, pymodbus_server, running, scripted, tag, until
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 on_both_loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -69,6 +69,38 @@ def test_values_of_all_four_tables_arrive_as_a_pymodbus_server_holds_them(run: R
                 assert rig.reading("responses_total") > 10
 
     run(body())
+
+
+def test_only_news_is_passed_on_and_the_rest_is_counted() -> None:
+    async def counting(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        registers = (server.asked[1], 7, 0x8000)
+        writer.write(asked.reply(data=struct.pack(">3H", *registers)))
+
+    async def body() -> None:
+        hour = Report(heartbeat_ns=3_600 * NS_PER_S)
+        tags = [
+            tag("count", 0, report=Report(change=9.5, heartbeat_ns=3_600 * NS_PER_S)),
+            tag("constant", 1, report=hour),
+            tag("missing", 2, not_available=(0x8000,), report=hour),
+        ]
+        async with running(Rig(tags, server.port)) as rig:
+            await until(lambda: len(rig.of(0)) >= 3, "the count was reported three times")
+            assert [value - rig.of(0)["value"][0] for value in rig.of(0)["value"][:3]] == [0, 10, 20]
+            assert list(rig.of(1)["value"]) == [7]
+            assert list(rig.of(2)["quality"]) == [Quality.BAD_SENSOR_FAILURE]
+            assert rig.reading("unchanged_samples_total") == 3 * rig.reading("responses_total") - len(rig.samples)
+            for writer in list(server.writers):
+                writer.transport.abort()
+            await until(lambda: len(rig.of(1)) == 3, "a value is reported again after a lost connection")
+            assert rig.qualities(1) == [Quality.GOOD, Quality.BAD_NOT_CONNECTED, Quality.GOOD]
+
+    async def served() -> None:
+        nonlocal server
+        async with scripted({1: counting}) as server:
+            await body()
+
+    server: ScriptedServer
+    asyncio.run(served())
 
 
 @on_both_loops

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.core.types import Kind
 from gateway.protocol.modbus.codes import READ_BITS_MAX, READ_REGISTERS_MAX, Function
-from gateway.protocol.modbus.decode import WireType
 from gateway.protocol.modbus.plan import GAP_BITS_MAX, GAP_REGISTERS_MAX, TABLES, Block, Point, halved, plan
+from gateway.protocol.modbus.points import WireType
 
 
 def point(row: int, address: int, wire: WireType, function: Function, device: str, period_ns: int) -> Point:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.protocol.modbus.codes import Function
-from gateway.protocol.modbus.decode import WireType
 from gateway.protocol.modbus.plan import Block, Point, plan
+from gateway.protocol.modbus.points import WireType
 from gateway.protocol.modbus.polling import PROBE_SHARE, Poller, Transaction
 
 MS = NS_PER_MS

@@ -62,6 +62,7 @@ CASES = [
         "links.x.requests_in_flight: 99 is out of range; write",
     ),
     ('[links.x]\nmodbus_tcp = "h"\nresponse_timeout = 3', "3:1", 'links.x.response_timeout: 3 has no unit; write "3s"'),
+    ('[links.x]\nmodbus_tcp = "h"\nbaud = 9', "3:1", "links.x.baud: 9 is out of range; write a whole number from 300"),
     ('[links."a.b"]\nmodbus_tcp = "h"', "1:8", 'links."a.b": "a.b" is not a name; write at most 64 letters'),
     (
         '[links.x]\nmqtt = "mqtt://127.0.0.1"\nclient_id = "g-floor"',
@@ -157,9 +158,89 @@ CASES = [
         "devices.x.tags.a.register: reaches address 65536 in device x; the last one is 65535, write a lower one",
     ),
     (
-        DEVICE + 'tags.a = { register = "holding 1", type = "bool" }',
+        DEVICE + 'tags.a = { register = "holding 1", type = "string" }',
         "3:36",
-        'devices.x.tags.a.type: single bits of registers cannot be read yet; write type = "uint16"',
+        'devices.x.tags.a.type: "string" is text, and a tag is a number; leave text out, or read',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", bits = "7..4" }',
+        "3:36",
+        'devices.x.tags.a.bits: "7..4" is no bit field; count up, from 0 to at most 63, like "4..7"',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", bits = true }',
+        "3:36",
+        "devices.x.tags.a.bits: true is no bit field; write one bit, like 3, or a range,",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", bits = 16 }',
+        "3:36",
+        "devices.x.tags.a.bits: bit 16 is not in uint16; write at most 15, or a longer type",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", type = "float32", bits = 3 }',
+        "3:54",
+        'devices.x.tags.a.bits: cannot be a part of float32; write type = "uint16" or another whole number',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", type = "bool", bits = "3..4" }',
+        "3:51",
+        'devices.x.tags.a.bits: a bool is one bit; write one, like 3, or type = "uint16"',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", bits = 3, write = true }',
+        "3:46",
+        "devices.x.tags.a.write: would overwrite the register's other bits; write to a tag of the whole register",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", not_available = 0x10000 }',
+        "3:36",
+        "devices.x.tags.a.not_available: 0x10000 does not fit 16 bits; write a pattern that can be read",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", not_available = "n/a" }',
+        "3:36",
+        'devices.x.tags.a.not_available: "n/a" is not a register\'s content; write it like 0x8000 or -1',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", not_available = [1, 2, 3, 4, 5] }',
+        "3:36",
+        "devices.x.tags.a.not_available: has 5 elements; write 1 to 4 of them, like [0x7FFF, 0x8000]",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", clamp = {} }',
+        "3:36",
+        "devices.x.tags.a.clamp: has no end; write clamp = { low = 0 }, or high, or both",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", clamp = { low = 5, high = 5 } }',
+        "3:46",
+        "devices.x.tags.a.clamp.low: 5 is not below high = 5; write the smaller number as low",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", report = { change = 0 } }',
+        "3:47",
+        "devices.x.tags.a.report.change: 0 is not above zero; write a number greater than 0",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", stale_after = "10s", report = { heartbeat = "1min" } }',
+        "3:68",
+        'devices.x.tags.a.report.heartbeat: would let an unchanged value become stale, after 10s; write "5s"',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", stale_after = "10s", report = { hold = "6s" } }',
+        "3:68",
+        "devices.x.tags.a.report.hold: is longer than the heartbeat, 5s; write a shorter one",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "coil 1", bits = 1 }',
+        "3:33",
+        "devices.x.tags.a.bits: has no use here, a coil is one bit; take it out",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "coil 1", not_available = 1 }',
+        "3:33",
+        "devices.x.tags.a.not_available: has no use here, a coil is one bit; take it out",
     ),
     (
         DEVICE + 'tags.a = { register = "coil 1", type = "int16" }',
@@ -224,6 +305,11 @@ CASES = [
         'devices.x.tags.a.field: "a..b" is not a path into a JSON',
     ),
     (
+        SENSOR + 'tags.a = { topic = "t", report = { change = 1 } }',
+        "3:25",
+        "devices.x.tags.a.report: belongs to tags of modbus",
+    ),
+    (
         SENSOR + 'tags.a = { topic = "t", register = "coil 1" }',
         "3:25",
         "devices.x.tags.a.register: belongs to tags of modbus",
@@ -236,6 +322,12 @@ CASES = [
         LOOP.replace("d.pv", "d.bit"),
         "2:9",
         "control.c.pid.input: d.bit is a coil; write a tag in holding or input registers",
+    ),
+    (
+        LOOP.replace("d.pv", "e.pv")
+        + '[devices.e]\nlink = "plc"\ntags.pv = { register = "holding 3", bits = "0..3" }\n',
+        "2:9",
+        "control.c.pid.input: e.pv is not a plain number in its registers, as loops need it; write a tag of int",
     ),
     (LOOP.replace("d.out", "d.bit"), "2:25", "control.c.pid.output: d.bit is a coil; write a tag in holding registers"),
     (LOOP.replace("d.out", "d.pv"), "2:25", "control.c.pid.output: d.pv is read only; write write = true in that tag"),

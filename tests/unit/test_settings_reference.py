@@ -23,6 +23,7 @@ from tests.support.settings import EXAMPLE, HEAD, LOOP, examine_text
 SHARED_LISTS = """
 [tag_lists.full]
 pressure = { register = "holding 20", valid = { low = 0 }, alarm = { high = 9 } }
+flow = { register = "holding 21", clamp = { low = 0 }, report = { change = 1 } }
 [tag_lists.sensors]
 light = {}
 [devices.e]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.schema import ModbusPoint, Table, Tag
+from gateway.core.types import NS_PER_S
+from gateway.settings.schema import ModbusPoint, Report, Table, Tag
 from tests.support.settings import HEAD, examine_text, problems_of
 
 DEVICE = '[devices.x]\nlink = "plc"\ntag_list = "list.csv"\n'
@@ -43,6 +44,19 @@ def test_a_csv_from_a_spreadsheet_has_semicolons_a_mark_and_other_line_ends(tmp_
     write(tmp_path, "name;register;unit\r\na;holding 0;°C\r\n", "utf-8-sig")
     (a,) = tags_of(tmp_path)
     assert a.unit == "°C"
+
+
+def test_a_csv_says_which_bits_which_patterns_and_what_is_news(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "name,register,type,bits,not_available,clamp.low,report.change,report.heartbeat\n"
+        "a,holding 0,int16,4..7,0xF 7,,,\nb,holding 1,bcd32,,,0,0.5,1s\n",
+    )
+    a, b = (tag.point for tag in tags_of(tmp_path))
+    assert isinstance(a, ModbusPoint)
+    assert isinstance(b, ModbusPoint)
+    assert (a.first_bit, a.bits, a.not_available, a.report) == (4, 4, (15, 7), None)
+    assert (b.type, b.clamp_low, b.report) == ("bcd32", 0.0, Report(change=0.5, heartbeat_ns=NS_PER_S))
 
 
 def test_a_list_is_filled_in_for_each_device(tmp_path: Path) -> None:

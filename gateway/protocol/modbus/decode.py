@@ -2,17 +2,17 @@
 
 A block's decode table has one record a tag (`POINT`); `decode_block` walks it and writes one SAMPLE each, straight
 from the receive buffer. A value's bytes are gathered most significant first through its word and byte order, so that
-all types share one path; a float is then the same bits under another name.
+all types share one path; a float is then the same bits under another name, and a bit field a part of them.
 
-Integer kinds keep all 64 bits in `bits`. A float that is NaN or infinite, before or after scaling, is how devices say
-"sensor broken" and would poison every window it entered: BAD_SENSOR_FAILURE.
+Integer kinds keep all 64 bits in `bits`. Devices say "sensor broken" or "not available" by a NaN or an infinity, by a
+value of their own (0x8000), or by BCD with a digit above 9; each would poison every window it entered:
+BAD_SENSOR_FAILURE.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from enum import IntEnum
 from typing import Final
 
 import numpy as np
@@ -20,50 +20,7 @@ import numpy.typing as npt
 from numba import njit
 
 from gateway.core.types import Kind, Quality, Samples
-
-
-class WireType(IntEnum):
-    """What lies in the registers. The order is the decoder's: bool, signed, unsigned, floats."""
-
-    BOOL = 0
-    INT16 = 1
-    INT32 = 2
-    INT64 = 3
-    UINT16 = 4
-    UINT32 = 5
-    UINT64 = 6
-    FLOAT32 = 7
-    FLOAT64 = 8
-
-
-WORDS: Final[dict[WireType, int]] = {
-    WireType.BOOL: 1,
-    WireType.INT16: 1,
-    WireType.INT32: 2,
-    WireType.INT64: 4,
-    WireType.UINT16: 1,
-    WireType.UINT32: 2,
-    WireType.UINT64: 4,
-    WireType.FLOAT32: 2,
-    WireType.FLOAT64: 4,
-}
-
-POINT = np.dtype(
-    [
-        ("row", "<i4"),
-        ("at", "<i4"),
-        ("type", "i1"),
-        ("kind", "i1"),
-        ("words", "i1"),
-        ("is_bit", "i1"),
-        ("big_words", "i1"),
-        ("big_bytes", "i1"),
-        ("scale", "<f8"),
-        ("offset", "<f8"),
-    ],
-    align=True,
-)
-"""Where in the reply a tag lies: `at` counts registers from the block's first, or bits where `is_bit`."""
+from gateway.protocol.modbus.points import WORDS, WireType
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -74,6 +31,8 @@ _BOOL = int(WireType.BOOL)
 _INT64 = int(WireType.INT64)
 _UINT64 = int(WireType.UINT64)
 _FLOAT32 = int(WireType.FLOAT32)
+_FLOAT64 = int(WireType.FLOAT64)
+_SIGNMAG16 = int(WireType.SIGNMAG16)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -88,24 +47,60 @@ def _gather(data: Bytes, start: int, words: int, big_words: int, big_bytes: int)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _as_integer(raw: np.uint64, wire: int, words: int) -> np.int64:
-    """The bits as int64: sign-extended from the type's width if it is signed."""
-    spare = 64 - 16 * np.int64(words) if _BOOL < wire <= _INT64 else 0
+def _as_integer(raw: np.uint64, wire: int, width: int) -> np.int64:
+    """The bits as int64: sign-extended from their width if the type is signed."""
+    spare = 64 - np.int64(width) if _BOOL < wire <= _INT64 else 0
     moved = np.uint64(raw << np.uint64(spare))
     return moved.view(np.int64) >> np.int64(spare)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _computed(raw: np.uint64, wire: int, width: int) -> tuple[np.int64, bool]:
+    """The integer of a BCD or sign-and-magnitude value, and whether it is one."""
+    if wire >= _SIGNMAG16:
+        sign = np.uint64(1) << np.uint64(width - 1)
+        magnitude = np.int64(raw & (sign - np.uint64(1)))
+        return (-magnitude if raw & sign else magnitude), True
+    value = np.int64(0)
+    for nibble in range((width + 3) // 4 - 1, -1, -1):
+        digit = np.int64((raw >> np.uint64(4 * nibble)) & np.uint64(15))
+        if digit > 9:
+            return np.int64(0), False
+        value = value * 10 + digit
+    return value, True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _as_float(raw: np.uint64, wire: int, integer: np.int64) -> np.float64:
     if wire == _UINT64:
         return np.float64(raw)
-    if wire < _FLOAT32:
+    if wire < _FLOAT32 or wire > _FLOAT64:
         return np.float64(integer)
     if wire == _FLOAT32:
         half = np.uint32(raw)
         return np.float64(half.view(np.float32))
     whole = np.uint64(raw)
     return np.float64(whole.view(np.float64))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_absent(point: Samples, raw: np.uint64) -> bool:
+    found = False
+    for k in range(point["absents"]):
+        found |= point["absent"][k] == raw
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _raw_of(point: Samples, data: Bytes, start: int) -> np.uint64:
+    """A point's bits, right-aligned."""
+    if point["is_bit"]:
+        at = point["at"]
+        return np.uint64((data[start + (at >> 3)] >> (at & 7)) & 1)
+    raw = _gather(data, start + 2 * point["at"], point["words"], point["big_words"], point["big_bytes"])
+    if point["bits"]:
+        raw = (raw >> np.uint64(point["first_bit"])) & ((np.uint64(1) << np.uint64(point["bits"])) - np.uint64(1))
+    return raw
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -116,26 +111,30 @@ def decode_block(out: Samples, points: Samples, data: Bytes, start: int, arrival
         point = points[i]
         sample = out[i]
         wire = point["type"]
-        if point["is_bit"]:
-            at = point["at"]
-            raw = np.uint64((data[start + (at >> 3)] >> (at & 7)) & 1)
-        else:
-            raw = _gather(data, start + 2 * point["at"], point["words"], point["big_words"], point["big_bytes"])
-            if wire == _BOOL:
-                raw = np.uint64(raw != np.uint64(0))
+        raw = _raw_of(point, data, start)
         sample["row"] = point["row"]
-        sample["quality"] = _GOOD
         sample["source_ns"] = arrival_ns
         sample["arrival_ns"] = arrival_ns
-        integer = _as_integer(raw, wire, point["words"])
+        width = point["bits"] or 16 * np.int64(point["words"])
+        is_sound = not (point["absents"] and _is_absent(point, raw))
+        if wire == _BOOL:
+            raw = np.uint64(raw != np.uint64(0))
+        if wire > _FLOAT64:
+            integer, is_number = _computed(raw, wire, width)
+            is_sound = is_sound and is_number
+        else:
+            integer = _as_integer(raw, wire, width)
         if point["kind"] != _F64:
             sample["bits"] = integer
-            continue
-        value = _as_float(raw, wire, integer) * point["scale"] + point["offset"]
-        sample["value"] = value
-        if not math.isfinite(value):
-            sample["quality"] = _SENSOR_FAILURE
-            bad += 1
+        else:
+            value = _as_float(raw, wire, integer) * point["scale"] + point["offset"]
+            if not math.isfinite(value):
+                is_sound = False
+            elif point["is_clamped"]:
+                value = min(max(value, point["low"]), point["high"])
+            sample["value"] = value
+        sample["quality"] = _GOOD if is_sound else _SENSOR_FAILURE
+        bad += not is_sound
     return bad
 
 
@@ -146,7 +145,13 @@ _INTEGER_BOUNDS: Final[dict[WireType, tuple[int, int]]] = {
     WireType.UINT16: (0, (1 << 16) - 1),
     WireType.UINT32: (0, (1 << 32) - 1),
     WireType.UINT64: (0, (1 << 64) - 1),
+    WireType.BCD16: (0, 10**4 - 1),
+    WireType.BCD32: (0, 10**8 - 1),
+    WireType.BCD64: (0, 10**16 - 1),
+    WireType.SIGNMAG16: (-(1 << 15) + 1, (1 << 15) - 1),
+    WireType.SIGNMAG32: (-(1 << 31) + 1, (1 << 31) - 1),
 }
+"""What a type can hold."""
 
 
 def encode_value(
@@ -174,7 +179,11 @@ def encode_value(
         whole = round(raw)
         if not low <= whole <= high:
             raise ValueError(f"{value} does not fit {wire.name.lower()} with scale {scale} and offset {offset}")
-        big = whole.to_bytes(2 * WORDS[wire], "big", signed=low < 0)
+        if wire >= WireType.SIGNMAG16:
+            whole = abs(whole) | (whole < 0) << (16 * WORDS[wire] - 1)
+        elif wire >= WireType.BCD16:
+            whole = int(str(whole), 16)
+        big = whole.to_bytes(2 * WORDS[wire], "big", signed=whole < 0)
     words = [big[i : i + 2] for i in range(0, len(big), 2)]
     if not big_words:
         words.reverse()

@@ -13,6 +13,7 @@ Phases spread the blocks of one period evenly over it: a link is never asked for
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ import numpy as np
 
 from gateway.core.types import Kind, Samples
 from gateway.protocol.modbus.codes import READ_BITS_MAX, READ_REGISTERS_MAX, Function
-from gateway.protocol.modbus.decode import POINT, WORDS, WireType
 from gateway.protocol.modbus.frames import Request, read_request
+from gateway.protocol.modbus.points import POINT, RULE, WORDS, WireType
 
 GAP_REGISTERS_MAX: Final = 8
 GAP_BITS_MAX: Final = 128
@@ -35,6 +36,16 @@ TABLES: Final[dict[Function, str]] = {
     Function.READ_HOLDING_REGISTERS: "holding",
     Function.READ_INPUT_REGISTERS: "input",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadband:
+    """When a reading of a tag is news (`gateway.protocol.modbus.report`)."""
+
+    change: float = math.inf
+    fraction: float = math.inf
+    hold_ns: int = 0
+    heartbeat_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +65,16 @@ class Point:
     big_bytes: bool = True
     scale: float = 1.0
     offset: float = 0.0
+    first_bit: int = 0
+    bits: int = 0
+    """Width of a bit field that begins at `first_bit`; 0: the whole value."""
+    absent: tuple[int, ...] = ()
+    """Patterns that mean "not available"."""
+    low: float = -math.inf
+    high: float = math.inf
+    """What the value is clamped to."""
+    deadband: Deadband | None = None
+    """None: every reading is passed on."""
 
     @property
     def is_bit(self) -> bool:
@@ -76,6 +97,8 @@ class Block:
     request: Request
     table: Samples
     """The decode table (`gateway.protocol.modbus.decode.POINT`), one record a tag."""
+    rules: Samples | None = None
+    """What is news (`gateway.protocol.modbus.report.RULE`), one record a tag; None: every reading."""
 
     @property
     def unit(self) -> int:
@@ -99,6 +122,18 @@ def plan(
     points: Iterable[Point], *, gap_registers_max: int = GAP_REGISTERS_MAX, gap_bits_max: int = GAP_BITS_MAX
 ) -> tuple[Block, ...]:
     """Blocks that cover every point exactly once, phases spread over each period."""
+    runs = runs_of(points, gap_registers_max=gap_registers_max, gap_bits_max=gap_bits_max)
+    return tuple(
+        _block(run, period_ns * index // len(of_period))
+        for period_ns, of_period in runs.items()
+        for index, run in enumerate(of_period)
+    )
+
+
+def runs_of(
+    points: Iterable[Point], *, gap_registers_max: int = GAP_REGISTERS_MAX, gap_bits_max: int = GAP_BITS_MAX
+) -> dict[int, list[list[Point]]]:
+    """By period: the tags that are read together, in address order."""
     groups: dict[tuple[str, int, Function, int], list[Point]] = defaultdict(list)
     for point in points:
         groups[point.device, point.unit, point.function, point.period_ns].append(point)
@@ -108,11 +143,7 @@ def plan(
         is_bit = group[0].is_bit
         gap_max, size_max = (gap_bits_max, READ_BITS_MAX) if is_bit else (gap_registers_max, READ_REGISTERS_MAX)
         runs[period_ns].extend(_runs(group, gap_max, size_max))
-    return tuple(
-        _block(run, period_ns * index // len(of_period))
-        for period_ns, of_period in runs.items()
-        for index, run in enumerate(of_period)
-    )
+    return runs
 
 
 def _runs(group: Sequence[Point], gap_max: int, size_max: int) -> list[list[Point]]:
@@ -147,8 +178,30 @@ def _block(run: Sequence[Point], phase_ns: int) -> Block:
         record["big_bytes"] = point.big_bytes
         record["scale"] = point.scale
         record["offset"] = point.offset
+        record["first_bit"] = point.first_bit
+        record["bits"] = point.bits
+        record["absents"] = len(point.absent)
+        record["absent"][: len(point.absent)] = point.absent
+        record["is_clamped"] = (point.low, point.high) != (-math.inf, math.inf)
+        record["low"] = point.low
+        record["high"] = point.high
     request = read_request(first.unit, first.function, start, count)
-    return Block(first.device, first.period_ns, phase_ns, tuple(run), request, table)
+    return Block(first.device, first.period_ns, phase_ns, tuple(run), request, table, _rules(run))
+
+
+def _rules(run: Sequence[Point]) -> Samples | None:
+    if all(point.deadband is None for point in run):
+        return None
+    rules = np.zeros(len(run), RULE)
+    for record, point in zip(rules, run, strict=True):
+        record["kind"] = point.kind
+        if point.deadband is not None:
+            record["is_ruled"] = True
+            record["change"] = point.deadband.change
+            record["fraction"] = point.deadband.fraction
+            record["hold_ns"] = point.deadband.hold_ns
+            record["heartbeat_ns"] = point.deadband.heartbeat_ns
+    return rules
 
 
 def halved(block: Block) -> tuple[Block, Block]:

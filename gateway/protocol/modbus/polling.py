@@ -27,6 +27,7 @@ from gateway.core.backoff import Backoff
 from gateway.core.breaker import Breaker
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality
 from gateway.protocol.modbus.plan import Block, halved
+from gateway.protocol.modbus.points import MEMORY
 
 OWED_MAX: Final = 3
 PROBES: Final = Backoff(base_ns=500 * NS_PER_MS, cap_ns=10 * NS_PER_S)
@@ -78,7 +79,19 @@ class Unit:
 class Poll:
     """A block in the schedule. `quality` is what was last told of its rows; `out` takes its decoded samples."""
 
-    __slots__ = ("block", "breaker", "due_ns", "exception", "good_ns", "grid_ns", "out", "quality", "unit", "waits")
+    __slots__ = (
+        "block",
+        "breaker",
+        "due_ns",
+        "exception",
+        "good_ns",
+        "grid_ns",
+        "memory",
+        "out",
+        "quality",
+        "unit",
+        "waits",
+    )
 
     def __init__(self, block: Block, unit: Unit) -> None:
         self.block = block
@@ -93,6 +106,8 @@ class Poll:
         self.exception = 0
         self.quality = int(Quality.BAD_NOT_INITIALISED)
         self.out = np.zeros(len(block.points), SAMPLE)
+        self.memory = np.zeros(len(block.points), MEMORY)
+        """What was passed on last, for blocks with rules."""
 
 
 class Transaction:
@@ -179,6 +194,16 @@ class Poller:
         return skipped
 
     # Asking
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether `next_request` has anything to look at: cheaper than to ask it."""
+        queue = self._queue
+        return (
+            bool(queue)
+            and queue[0][0] <= now_ns
+            and now_ns >= self._free_ns
+            and len(self._holding) < self._requests_in_flight
+        )
 
     def next_request(self, now_ns: int, *, is_held_back: bool = False) -> Transaction | None:
         """The request to send now, or None. While `is_held_back`, what falls due is skipped instead."""
@@ -339,13 +364,21 @@ class Poller:
         return True
 
     def wake_ns(self, now_ns: int) -> int:
-        """When there is something to do next, if nothing comes in before."""
+        """When there is something to do next, if nothing comes in before.
+
+        What falls due later counts even while no slot is free: the reply will most likely come before, and finds the
+        timer set already.
+        """
         wake_ns = now_ns + NS_PER_S
-        if self._queue and len(self._holding) < self._requests_in_flight:
-            wake_ns = min(wake_ns, max(self._queue[0][0], self._free_ns))
+        if self._queue:
+            due_ns = self._queue[0][0]
+            if due_ns < self._free_ns:
+                due_ns = self._free_ns
+            if due_ns < wake_ns and (due_ns > now_ns or len(self._holding) < self._requests_in_flight):
+                wake_ns = due_ns
         for transaction in self._holding:
-            wake_ns = min(wake_ns, transaction.gives_up_ns)
+            if transaction.gives_up_ns < wake_ns:
+                wake_ns = transaction.gives_up_ns
         for transaction in self._outstanding.values():
-            wake_ns = min(wake_ns, transaction.sent_ns + self._response_timeout_ns)
-            break
+            return min(wake_ns, transaction.sent_ns + self._response_timeout_ns)
         return wake_ns

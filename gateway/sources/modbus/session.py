@@ -79,8 +79,9 @@ class Session(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is not registered as one
         with self._report:
-            self._conversation.connected(self._now_ns())
-            self._turn()
+            now_ns = self._now_ns()
+            self._conversation.connected(now_ns)
+            self._turn(now_ns)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._framer.free()
@@ -96,7 +97,7 @@ class Session(asyncio.BufferedProtocol):
                 self._conversation.protocol_errors += 1
                 self._close(f"sends what is not Modbus TCP ({error}): check host, port and the device's protocol")
                 return
-            self._turn()
+            self._turn(now_ns)
 
     def connection_lost(self, exc: Exception | None) -> None:
         reason = "closed the connection" if exc is None else f"connection lost ({exc})"
@@ -110,18 +111,18 @@ class Session(asyncio.BufferedProtocol):
     def _on_timer(self) -> None:
         self._timer = None
         with self._report:
+            now_ns = self._now_ns()
             try:
-                self._conversation.expire(self._now_ns())
+                self._conversation.expire(now_ns)
             except LinkSilentError as error:
                 self._close(f"{error}: check the path to the device, and whether it still knows this connection")
-            self._turn()
+            self._turn(now_ns)
 
-    def _turn(self) -> None:
+    def _turn(self, now_ns: int) -> None:
         """Send all that may go now, and set the timer for what comes next."""
         transport = self._transport
         if transport is None:
             return
-        now_ns = self._now_ns()
         while (transaction := self._conversation.next_request(now_ns)) is not None:
             transport.write(transaction.poll.block.request.stamped(transaction.id))
         wake_ns = self._conversation.wake_ns(now_ns)

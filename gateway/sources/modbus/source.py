@@ -28,9 +28,9 @@ from gateway.core.inbox import Lane
 from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
-from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality
-from gateway.protocol.modbus.codes import Function, ModbusException
-from gateway.protocol.modbus.decode import Bytes, WireType, decode_block
+from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
+from gateway.protocol.modbus.codes import ModbusException
+from gateway.protocol.modbus.decode import Bytes, decode_block
 from gateway.protocol.modbus.frames import (
     DeviceRefusedError,
     Reply,
@@ -38,21 +38,17 @@ from gateway.protocol.modbus.frames import (
     check_read,
     exception_name,
 )
-from gateway.protocol.modbus.plan import Point, plan
+from gateway.protocol.modbus.plan import plan
+from gateway.protocol.modbus.points import MEMORY, POINT, RULE
 from gateway.protocol.modbus.polling import Poll, Poller, Transaction, Unit
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, Table, Tag
+from gateway.protocol.modbus.report import keep_news
+from gateway.settings.planning import point_of
+from gateway.settings.schema import ModbusTcpLink, Tag
 from gateway.sources.modbus.session import LinkSilentError, Session
 
 LINK_SILENCE_NS: Final = 60 * NS_PER_S
 """Without a single reply for so long, a connection is given up: a router on the way may have forgotten it."""
 RECONNECT: Final = Backoff(base_ns=500 * NS_PER_MS, cap_ns=30 * NS_PER_S)
-
-READ_FUNCTIONS: Final[dict[Table, Function]] = {
-    Table.COIL: Function.READ_COILS,
-    Table.DISCRETE: Function.READ_DISCRETE_INPUTS,
-    Table.INPUT: Function.READ_INPUT_REGISTERS,
-    Table.HOLDING: Function.READ_HOLDING_REGISTERS,
-}
 
 UNREACHABLE: Final = (
     ModbusException.GATEWAY_PATH_UNAVAILABLE,
@@ -76,6 +72,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_modbus_protocol_errors_total", "counter", "Connections closed because the bytes were not Modbus TCP."),
     ("fieldgate_modbus_late_polls_total", "counter", "Polls left out because the link was busy."),
     ("fieldgate_modbus_skipped_polls_total", "counter", "Polls left out, by reason: inbox full, or block failing."),
+    ("fieldgate_modbus_unchanged_samples_total", "counter", "Readings not passed on: report by exception."),
     ("fieldgate_modbus_connects_total", "counter", "Connections made."),
     ("fieldgate_modbus_failed_connects_total", "counter", "Connections not made, or lost."),
     ("fieldgate_modbus_connected", "gauge", "1 while connected."),
@@ -85,25 +82,12 @@ METRICS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def point_of(row: int, tag: Tag) -> Point:
-    """A tag of the settings as the planner takes it."""
-    at = tag.point
-    assert isinstance(at, ModbusPoint)
-    return Point(
-        row=row,
-        name=tag.name,
-        device=tag.device,
-        unit=at.unit,
-        function=READ_FUNCTIONS[at.table],
-        address=at.address,
-        wire=WireType[at.type.name],
-        kind=tag.kind,
-        period_ns=at.every_ns,
-        big_words=at.big_endian_words,
-        big_bytes=at.big_endian_bytes,
-        scale=at.scale,
-        offset=at.offset,
-    )
+def load_kernels() -> None:
+    """Load or compile what the first reply would otherwise wait for."""
+    nothing = np.zeros(0, SAMPLE)
+    decode_block(nothing, np.zeros(0, POINT), np.zeros(1, np.uint8), 0, 0)
+    keep_news(nothing, np.zeros(0, RULE), np.zeros(0, MEMORY))
+    observe(np.zeros(SIZE, np.int64), 1)
 
 
 class ModbusTcpSource:
@@ -112,6 +96,7 @@ class ModbusTcpSource:
     def __init__(
         self, *, link: ModbusTcpLink, tags: Sequence[tuple[int, Tag]], lane: Lane, now_ns: Clock, emit: Emit
     ) -> None:
+        load_kernels()
         self.name = link.name
         self.now_ns = now_ns
         self._link = link
@@ -137,6 +122,7 @@ class ModbusTcpSource:
         self.protocol_errors = 0
         self.connects = 0
         self.failed_connects = 0
+        self.unchanged = 0
         self._exceptions: Counter[int] = Counter()
         self._round_trips = np.zeros(SIZE, np.int64)
 
@@ -197,6 +183,8 @@ class ModbusTcpSource:
     # Requests and replies
 
     def next_request(self, now_ns: int) -> Transaction | None:
+        if not self.poller.is_due(now_ns):
+            return None
         transaction = self.poller.next_request(now_ns, is_held_back=self._lane.is_past_mark)
         if transaction is not None:
             self.requests += 1
@@ -226,9 +214,18 @@ class ModbusTcpSource:
         if not self.poller.read(transaction, now_ns):
             return
         decode_block(poll.out, poll.block.table, data, start, now_ns)
-        self._lane.append(poll.out)
+        if poll.block.rules is None:
+            self._lane.append(poll.out)
+        else:
+            self._append_news(poll, poll.block.rules)
         if poll.quality != Quality.GOOD or poll.unit.is_babbling:
             self._recovered(poll, now_ns)
+
+    def _append_news(self, poll: Poll, rules: Samples) -> None:
+        news = keep_news(poll.out, rules, poll.memory)
+        self.unchanged += len(poll.out) - news
+        if self._lane.append(poll.out[:news]) < news:
+            poll.memory["is_known"] = 0  # what did not fit was not passed on
 
     def wake_ns(self, now_ns: int) -> int:
         return self.poller.wake_ns(now_ns)
@@ -316,6 +313,7 @@ class ModbusTcpSource:
         samples["quality"] = quality
         samples["source_ns"] = now_ns
         samples["arrival_ns"] = now_ns
+        poll.memory["is_known"] = 0  # the next good reading is news
         if self._lane.append(samples) == len(samples):
             poll.quality = int(quality)
 
@@ -342,6 +340,7 @@ class ModbusTcpSource:
         yield Reading("fieldgate_modbus_late_polls_total", poller.late, labels)
         for reason, count in (("inbox full", poller.skipped_held_back), ("failing", poller.skipped_failing)):
             yield Reading("fieldgate_modbus_skipped_polls_total", count, (link, ("reason", reason)))
+        yield Reading("fieldgate_modbus_unchanged_samples_total", self.unchanged, labels)
         yield Reading("fieldgate_modbus_connects_total", self.connects, labels)
         yield Reading("fieldgate_modbus_failed_connects_total", self.failed_connects, labels)
         yield Reading("fieldgate_modbus_connected", self._is_connected, labels)

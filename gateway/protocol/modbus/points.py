@@ -1,0 +1,102 @@
+"""What the kernels know of a tag: its type, where it lies in a reply, and when a reading is news. No Numba here.
+
+Commands that only plan must not pay for loading a compiler.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+
+
+class WireType(IntEnum):
+    """What lies in the registers. The order is the decoder's: bool, signed, unsigned, floats, what is computed."""
+
+    BOOL = 0
+    INT16 = 1
+    INT32 = 2
+    INT64 = 3
+    UINT16 = 4
+    UINT32 = 5
+    UINT64 = 6
+    FLOAT32 = 7
+    FLOAT64 = 8
+    BCD16 = 9
+    BCD32 = 10
+    BCD64 = 11
+    SIGNMAG16 = 12
+    SIGNMAG32 = 13
+    """Sign and magnitude: the top bit is the sign, the others the magnitude."""
+
+
+WORDS: Final[dict[WireType, int]] = {
+    WireType.BOOL: 1,
+    WireType.INT16: 1,
+    WireType.INT32: 2,
+    WireType.INT64: 4,
+    WireType.UINT16: 1,
+    WireType.UINT32: 2,
+    WireType.UINT64: 4,
+    WireType.FLOAT32: 2,
+    WireType.FLOAT64: 4,
+    WireType.BCD16: 1,
+    WireType.BCD32: 2,
+    WireType.BCD64: 4,
+    WireType.SIGNMAG16: 1,
+    WireType.SIGNMAG32: 2,
+}
+
+ABSENT_MAX: Final = 4
+"""Values that mean "not available", of one tag."""
+
+POINT = np.dtype(
+    [
+        ("row", "<i4"),
+        ("at", "<i4"),
+        ("type", "i1"),
+        ("kind", "i1"),
+        ("words", "i1"),
+        ("is_bit", "i1"),
+        ("big_words", "i1"),
+        ("big_bytes", "i1"),
+        ("first_bit", "i1"),
+        ("bits", "i1"),
+        ("absents", "i1"),
+        ("is_clamped", "i1"),
+        ("scale", "<f8"),
+        ("offset", "<f8"),
+        ("low", "<f8"),
+        ("high", "<f8"),
+        ("absent", "<u8", (ABSENT_MAX,)),
+    ],
+    align=True,
+)
+"""Where in the reply a tag lies: `at` counts registers from the block's first, or bits where `is_bit`.
+
+`bits` is the width of a bit field that begins at `first_bit` (0 is the lowest), or 0 for the whole value. The first
+`absents` of `absent` are the patterns, of the field where there is one, that mean "not available".
+"""
+
+RULE = np.dtype(
+    [
+        ("change", "<f8"),
+        ("fraction", "<f8"),
+        ("hold_ns", "<i8"),
+        ("heartbeat_ns", "<i8"),
+        ("kind", "i1"),
+        ("is_ruled", "i1"),
+    ],
+    align=True,
+)
+"""`change` and `fraction` (of the last value) are infinite where they do not count."""
+
+MEMORY = np.dtype(
+    {
+        "names": ["value", "bits", "sent_ns", "quality", "is_known"],
+        "formats": ["<f8", "<i8", "<i8", "<u4", "i1"],
+        "offsets": [0, 0, 8, 16, 20],
+        "itemsize": 24,
+    }
+)

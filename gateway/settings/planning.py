@@ -1,0 +1,91 @@
+"""From settings to the Modbus planner: tags as its points, and how loaded each link will be."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from gateway.core.types import NS_PER_MS
+from gateway.protocol.modbus.codes import Function
+from gateway.protocol.modbus.load import BusLoad, Timing, bus_load
+from gateway.protocol.modbus.plan import Deadband, Point
+from gateway.protocol.modbus.points import WireType
+from gateway.settings.schema import ModbusPoint, ModbusTcpLink, Report, Settings, Table, Tag
+
+ROUND_TRIP_ASSUMED_NS: Final = 10 * NS_PER_MS
+"""What a device behind TCP, or a turnaround on a serial bus, takes unless somebody has measured it."""
+LOAD_WARNED: Final = 0.8
+
+READ_FUNCTIONS: Final[dict[Table, Function]] = {
+    Table.COIL: Function.READ_COILS,
+    Table.DISCRETE: Function.READ_DISCRETE_INPUTS,
+    Table.INPUT: Function.READ_INPUT_REGISTERS,
+    Table.HOLDING: Function.READ_HOLDING_REGISTERS,
+}
+
+
+def point_of(row: int, tag: Tag) -> Point:
+    """A tag of the settings as the planner takes it."""
+    at = tag.point
+    assert isinstance(at, ModbusPoint)
+    return Point(
+        row=row,
+        name=tag.name,
+        device=tag.device,
+        unit=at.unit,
+        function=READ_FUNCTIONS[at.table],
+        address=at.address,
+        wire=WireType[at.type.name],
+        kind=tag.kind,
+        period_ns=at.every_ns,
+        big_words=at.big_endian_words,
+        big_bytes=at.big_endian_bytes,
+        scale=at.scale,
+        offset=at.offset,
+        first_bit=at.first_bit,
+        bits=at.bits,
+        absent=at.not_available,
+        low=-math.inf if at.clamp_low is None else at.clamp_low,
+        high=math.inf if at.clamp_high is None else at.clamp_high,
+        deadband=None if at.report is None else deadband_of(at.report),
+    )
+
+
+def deadband_of(report: Report) -> Deadband:
+    """Without a deadband any difference counts."""
+    is_any = report.change is None and report.percent is None
+    return Deadband(
+        change=(0.0 if is_any else math.inf) if report.change is None else report.change,
+        fraction=math.inf if report.percent is None else report.percent / 100.0,
+        hold_ns=report.hold_ns,
+        heartbeat_ns=report.heartbeat_ns,
+    )
+
+
+def timing_of(link: ModbusTcpLink, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> Timing:
+    return Timing(
+        round_trip_ns=round_trip_ns,
+        request_gap_ns=link.request_gap_ns,
+        requests_in_flight=link.requests_in_flight,
+        baud=link.baud,
+    )
+
+
+def loads(settings: Settings, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> dict[str, BusLoad]:
+    """How busy each Modbus link will be, by the link's name."""
+    link_of = {device.name: device.link for device in settings.devices}
+    tags: dict[str, list[Tag]] = defaultdict(list)
+    for tag in settings.tags:
+        if isinstance(tag.point, ModbusPoint):
+            tags[link_of[tag.device]].append(tag)
+    return {
+        link.name: bus_load(points_of(tags[link.name]), timing_of(link, round_trip_ns))
+        for link in settings.links
+        if isinstance(link, ModbusTcpLink)
+    }
+
+
+def points_of(tags: Iterable[Tag]) -> list[Point]:
+    return [point_of(row, tag) for row, tag in enumerate(tags)]
