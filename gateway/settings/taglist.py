@@ -37,6 +37,7 @@ COLUMNS = (
     "alarm.low",
     "alarm.high",
     "alarm.score",
+    "alarm.persistent",
     "valid.low",
     "valid.high",
     "topic",
