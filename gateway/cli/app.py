@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "check": "Check a configuration and report every error in it.",
     "registers": "Print the register map that SCADA reads.",
     "demo": "Show everything at work, with simulated devices and no set-up.",
+    "score": "Try the anomaly scores on a recorded history.",
     "bench": "Measure what this machine can do.",
     "version": "Print the version of fieldgate and of what it runs on.",
 }

@@ -8,13 +8,13 @@ because a batch comes in no order and each line of a row costs one miss.
     cells    tag               64   the live cell: quality, value, times, score, alarm bits
     limits   tag               64   what the fold must know of the tag; never written after construction
     clears   tag               24   where a raised alarm clears (its deadband)
-    novelty  tag              280   what both anomaly scores remember
+    novelty  tag              288   what both anomaly scores remember
     hours    tag               96   the tag's mean at each hour of the day
     windows  window            64   pane clock, last sample, EWMA
     totals   window       2 × 64   the current pane, then all closed panes of the ring together
     ring     window       P × 64   the panes, one arena for all windows
 
-A tag with one window of P = 30 panes takes 2,650 bytes. Every page is touched at construction: a page first touched
+A tag with one window of P = 30 panes takes 2,660 bytes. Every page is touched at construction: a page first touched
 by a sample would cost it up to 5 µs.
 
 Windows are panes in the tag's own source time. The P panes of a window include the current, partial one, so a window
@@ -121,10 +121,12 @@ NOVELTY = np.dtype(
         ("still_ns", "<f8"),
         ("still_ns_max", "<f8"),
         ("persistent", "<f8"),
+        ("told", "<f8"),
     ],
     align=True,
 )
-"""What both scores remember (`gateway.core.kernels.novelty`, `.persistence`). `age_ns` is the time that counted."""
+"""What both scores remember (`gateway.core.kernels.novelty`, `.persistence`). `age_ns` is the time that counted,
+`told` the event score of the latest sample itself."""
 
 WINDOW = np.dtype(
     [

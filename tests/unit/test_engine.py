@@ -218,7 +218,7 @@ def test_a_step_in_a_quiet_signal_scores_high_and_a_tag_that_warms_up_scores_not
         (REASON_FROZEN, 300, lambda x, i: np.full_like(x, 50.0)),
         (REASON_NOISE, 300, lambda x, i: 50.0 + 4.0 * (x - 50.0)),
         (REASON_NOISE, 300, lambda x, i: 50.0 + 0.1 * (x - 50.0)),
-        (REASON_DRIFT, 4000, lambda x, i: x + i / 4000),
+        (REASON_DRIFT, 4000, lambda x, i: x + 2.0 * i / 4000),
     ],
 )
 def test_a_fault_that_persists_raises_the_persistent_alarm_and_says_why(

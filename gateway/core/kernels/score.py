@@ -21,7 +21,7 @@ from gateway.core.kernels.novelty import (
     shift_of,
 )
 from gateway.core.kernels.persistence import persist, stillness_of
-from gateway.core.types import Float32s, Samples
+from gateway.core.types import Float32s, Float64s, Int64s, Samples
 from gateway.core.view import REASON_SPIKE
 
 SPIKE_AT = 0.5
@@ -39,6 +39,7 @@ def score_value(
     """
     memory = novelty[row]
     if memory["begun"] == 0:
+        memory["told"] = math.nan
         first_of(novelty, hours, row, value, time_ns)
         return math.nan, math.nan, 0
     if time_ns > memory["last_ns"]:
@@ -53,6 +54,7 @@ def score_value(
         persist(novelty, row, residual, error, frozen, u, scale_ns, floor)
         shift = shift_of(novelty, row, residual, u, scale_ns, floor)
         event = event_of(novelty, row, x, shift, u, scale_ns)
+        memory["told"] = event
         held = held / (1.0 + u)
         if not held > event:
             held = event
@@ -60,3 +62,26 @@ def score_value(
     if held >= SPIKE_AT:
         reasons |= REASON_SPIKE
     return held, float(memory["persistent"]), reasons
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def score_rows(
+    novelty: Samples, hours: Float32s, values: Float64s, time_ns: int, scale_ns: float, scores: Float64s
+) -> None:
+    """One value of each row, all of the same time; `scores` holds the event scores."""
+    for row in range(len(values)):
+        scores[row] = score_value(novelty, hours, row, values[row], time_ns, scale_ns, scores[row])[0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def score_series(
+    novelty: Samples, hours: Float32s, values: Float64s, times_ns: Int64s, scale_ns: float, out: Samples
+) -> None:
+    """A whole series of row 0 into SCORED records: `event` is held as in the live cell, `told` the sample's own."""
+    held = math.nan
+    for i in range(len(values)):
+        held, persistent, reasons = score_value(novelty, hours, 0, values[i], times_ns[i], scale_ns, held)
+        out[i]["told"] = novelty[0]["told"]
+        out[i]["event"] = held
+        out[i]["persistent"] = persistent
+        out[i]["reasons"] = reasons
