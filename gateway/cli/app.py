@@ -15,11 +15,20 @@ from gateway import __version__
 
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
+EXIT_INTERRUPTED = 130
 
 COMMANDS: dict[str, str] = {
     "run": "Run the gateway.",
+    "status": "Say how a running gateway is.",
+    "top": "Watch a running gateway, refreshed every second.",
+    "tags": "List tags of a running gateway with value, quality and age.",
+    "tail": "Print the values of tags as they come.",
+    "events": "List the latest events of a running gateway.",
     "check": "Check a configuration and report every error in it.",
+    "explain": "Explain any key of a configuration.",
     "registers": "Print the register map that SCADA reads.",
+    "spool": "Look into what waits for the upstream, verify it, export it.",
+    "reconcile": "Prove that what was produced arrived once, or name what did not.",
     "demo": "Show everything at work, with simulated devices and no set-up.",
     "score": "Try the anomaly scores on a recorded history.",
     "bench": "Measure what this machine can do.",

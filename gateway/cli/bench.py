@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from gateway.cli.app import EXIT_FAILED
-from gateway.core.limits import TAGS_MAX
+from gateway.core.limits import LOOPS_MAX, TAGS_MAX
+from gateway.core.types import NS_PER_MS
 
 
 @click.group()
@@ -32,6 +33,35 @@ def pipeline(seconds: float, tags: int, json_only: bool) -> None:
         click.echo(line, err=True)
 
     result = run(tags=tags, seconds=seconds, progress=progress)
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+
+
+@command.command()
+@click.option("--seconds", type=click.FloatRange(5, 600), default=36.0, show_default=True, help="About how long.")
+@click.option("--loops", type=click.IntRange(1, LOOPS_MAX), default=None, help="One case only: so many loops.")
+@click.option("--period-ms", type=click.FloatRange(1, 1000), default=20.0, show_default=True, help="Their period.")
+@click.option(
+    "--load", type=click.IntRange(0), default=250_000, show_default=True, help="Samples/s beside it; 0: none."
+)
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def control(seconds: float, loops: int | None, period_ms: float, load: int, json_only: bool) -> None:
+    """Control loops beside a bare periodic thread and beside asyncio, with and without load.
+
+    By default 32 loops at 20 ms, then one at 2 ms.
+    """
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.runtime.benches.control import run
+    from gateway.runtime.benches.control_plant import Case
+
+    def progress(line: str) -> None:
+        click.echo(line, err=True)
+
+    cases = [Case(32, 20 * NS_PER_MS), Case(1, 2 * NS_PER_MS)]
+    if loops is not None:
+        cases = [Case(loops, int(period_ms * NS_PER_MS))]
+    result = run(cases=cases, rate=load, seconds=seconds, progress=progress)
     click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
 
 

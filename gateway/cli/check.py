@@ -13,10 +13,21 @@ from rich.table import Table
 
 from gateway.cli.app import EXIT_WRONG_INPUT
 from gateway.cli.common import examine_here, exit_with, print_warnings
+from gateway.serving.scada import lock
+from gateway.serving.scada.map import MapError, build_map
 from gateway.settings.problems import ConfigurationError, Problem
-from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, Settings
+from gateway.settings.schema import (
+    BrokerAddress,
+    FileAddress,
+    Link,
+    ModbusTcpLink,
+    NatsAddress,
+    Settings,
+    UpstreamAddress,
+)
 from gateway.settings.units import show_duration, show_size
 
+PIPED_WIDTH = 200
 ROWS_MAX = 8
 """Links and loops that are printed one by one. More are counted."""
 
@@ -32,11 +43,31 @@ def command(file: Path, as_json: bool) -> None:
             exit_with(error)
         _print_json(ok=False, problems=error.problems, warnings=error.warnings, runs=None)
         sys.exit(EXIT_WRONG_INPUT)
+    refusal = _register_refusal(examined.settings)
+    if refusal is not None:
+        if as_json:
+            _print_json(ok=False, problems=(refusal,), warnings=examined.warnings, runs=None)
+        else:
+            click.echo(str(refusal), err=True)
+        sys.exit(EXIT_WRONG_INPUT)
     if as_json:
         _print_json(ok=True, problems=(), warnings=examined.warnings, runs=summary(examined.settings))
         return
     print_warnings(examined.warnings)
     _print_text(examined.settings)
+
+
+def _register_refusal(settings: Settings) -> Problem | None:
+    """Why the Modbus server could not start: more registers than there are, or a lock file that contradicts itself."""
+    if settings.scada is None:
+        return None
+    try:
+        build_map(settings, settings.scada, lock.load(settings.scada.lock_file))
+    except (lock.LockError, MapError) as error:
+        lines = settings.path.read_text(encoding="utf-8").splitlines()
+        line = next((number for number, text in enumerate(lines, 1) if text.strip().startswith("[scada]")), 1)
+        return Problem(settings.path, line, 1, "scada", str(error).removeprefix("scada: "))
+    return None
 
 
 def summary(settings: Settings) -> dict[str, object]:
@@ -72,7 +103,7 @@ def summary(settings: Settings) -> dict[str, object]:
         if settings.uplink is None
         else {
             "name": settings.uplink.name,
-            "address": _broker(settings.uplink.broker),
+            "address": _upstream(settings.uplink.address),
             "streams": list(settings.uplink.streams),
             "buffer": show_size(settings.uplink.buffer_bytes_max),
         },
@@ -98,6 +129,14 @@ def _address(link: Link) -> str:
     return f"{link.host}:{link.port}" if isinstance(link, ModbusTcpLink) else _broker(link.broker)
 
 
+def _upstream(address: UpstreamAddress) -> str:
+    if isinstance(address, FileAddress):
+        return str(address.path)
+    if isinstance(address, NatsAddress):
+        return f"{'tls' if address.tls else 'nats'}://{address.host}:{address.port}"
+    return _broker(address)
+
+
 def _broker(broker: BrokerAddress) -> str:
     return f"{'mqtts' if broker.tls else 'mqtt'}://{broker.host}:{broker.port} ({broker.version})"
 
@@ -115,7 +154,8 @@ def _print_json(
 
 
 def _print_text(settings: Settings) -> None:
-    console = Console(highlight=False, markup=False)
+    # Piped, a line is a line: nobody's terminal decides where it ends.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
     console.print(f"{settings.path} is sound. It would run gateway {settings.gateway_id}:", soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
@@ -146,7 +186,10 @@ def _lines(settings: Settings) -> Iterable[tuple[str, str]]:
     if settings.uplink is not None:
         up = settings.uplink
         streams = ", ".join(up.streams)
-        yield "uplink", f"{up.name}: {streams} to {_broker(up.broker)}, up to {show_size(up.buffer_bytes_max)} waiting"
+        yield (
+            "uplink",
+            f"{up.name}: {streams} to {_upstream(up.address)}, up to {show_size(up.buffer_bytes_max)} waiting",
+        )
     if settings.scada is not None:
         writes = f"{len(settings.scada.writable)} writable" if settings.scada.writable else "writes off"
         shown = _plural(len(settings.scada.tags), "tag")

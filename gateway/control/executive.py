@@ -16,10 +16,10 @@ from typing import Any, Final
 from numba import njit
 
 from gateway.control import layout as at
-from gateway.control import libc, transport
+from gateway.control import libc, tell, transport
 from gateway.control import loops as react
 from gateway.control.jit import inner, whole
-from gateway.control.layout import Blocks
+from gateway.control.layout import Blocks, Memory
 from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import load_acquire, store_release
 from gateway.core.types import NS_PER_MS
@@ -30,47 +30,42 @@ R_STOPPED = whole(Reason.STOPPED)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def run(b: Blocks) -> None:
-    """Until the stop flag is set."""
+def run(memory: Memory) -> None:
+    """Until the stop flag is set: replies first, then deadlines, then what both want sent."""
+    b = memory[0]
     now_ns = libc.monotonic_ns(b.timespec)
-    for loop in range(len(b.loops)):
+    for loop in range(b.words[at.LOOPS]):
         b.loops[loop, at.DUE_NS] = now_ns + b.loops[loop, at.PERIOD_NS]
         b.loops[loop, at.INPUT_NS] = now_ns
     while load_acquire(b.words, at.STOP) == 0:
         now_ns = libc.monotonic_ns(b.timespec)
         store_release(b.words, at.HEARTBEAT, now_ns)
         b.words[at.WAKES] += 1
-        turn(b, now_ns)
+        for link in range(b.words[at.LINKS]):
+            transport.adopt(b, link)
+        serve_links(b, now_ns)
+        for loop in range(b.words[at.LOOPS]):
+            if now_ns >= b.loops[loop, at.DUE_NS]:
+                react.begin_cycle(b, loop, now_ns)
+        for link in range(b.words[at.LINKS]):
+            transport.pump(b, link, now_ns)
+        for loop in range(b.words[at.LOOPS]):
+            if b.loops[loop, at.DIRTY]:
+                tell.publish(b, loop)
         wait(b)
     farewell(b)
     store_release(b.words, at.STOPPED, 1)
 
 
 @inner
-def turn(b: Blocks, now_ns: int) -> None:
-    """Everything that is to be done now: replies first, then deadlines, then what both want sent."""
-    for link in range(len(b.links)):
-        transport.adopt(b, link)
-    serve_links(b, now_ns)
-    for loop in range(len(b.loops)):
-        if now_ns >= b.loops[loop, at.DUE_NS]:
-            react.begin_cycle(b, loop, now_ns)
-    for link in range(len(b.links)):
-        transport.pump(b, link, now_ns)
-    for loop in range(len(b.loops)):
-        if b.loops[loop, at.DIRTY]:
-            react.publish(b, loop)
-
-
-@inner
 def serve_links(b: Blocks, now_ns: int) -> None:
     """Receive from the links that have something, and give up what is overdue."""
-    if libc.poll_for(b.descriptors, len(b.links), b.timespec, 0) > 0:
-        for link in range(len(b.links)):
+    if libc.poll_for(b.descriptors, b.words[at.LINKS], b.timespec, react.NONE_NS) > 0:
+        for link in range(b.words[at.LINKS]):
             if b.descriptors[link, 1] >> 16 and b.links[link, at.FD] >= 0:
                 transport.receive(b, link)
                 transport.pump(b, link, libc.monotonic_ns(b.timespec))
-    for link in range(len(b.links)):
+    for link in range(b.words[at.LINKS]):
         if b.links[link, at.IN_FLIGHT] > 0:
             transport.expire(b, link, now_ns)
 
@@ -81,10 +76,10 @@ def wait(b: Blocks) -> None:
     now_ns = libc.monotonic_ns(b.timespec)
     until_ns = now_ns + SLEEP_MAX_NS
     awaited = False
-    for loop in range(len(b.loops)):
+    for loop in range(b.words[at.LOOPS]):
         until_ns = min(until_ns, b.loops[loop, at.DUE_NS])
         awaited |= b.loops[loop, at.CYCLE] != at.DONE or b.loops[loop, at.WRITE_WANTED] != at.NOTHING
-    for link in range(len(b.links)):
+    for link in range(b.words[at.LINKS]):
         if b.links[link, at.IN_FLIGHT] > 0:
             for slot in range(at.SLOTS):
                 if b.slots[link, slot, at.SLOT_KIND] != at.FREE:
@@ -92,7 +87,7 @@ def wait(b: Blocks) -> None:
         if b.links[link, at.NOT_BEFORE_NS] > now_ns:
             until_ns = min(until_ns, b.links[link, at.NOT_BEFORE_NS])
     if awaited:
-        libc.poll_for(b.descriptors, len(b.links), b.timespec, until_ns - libc.monotonic_ns(b.timespec))
+        libc.poll_for(b.descriptors, b.words[at.LINKS], b.timespec, until_ns - libc.monotonic_ns(b.timespec))
     else:
         libc.sleep_until(b.timespec, until_ns)
 
@@ -103,31 +98,31 @@ def farewell(b: Blocks) -> None:
     now_ns = libc.monotonic_ns(b.timespec)
     end_ns = now_ns + FAREWELL_NS
     is_handover = load_acquire(b.words, at.STOP) == at.STOP_FOR_HANDOVER
-    for block in range(len(b.blocks)):
+    for block in range(b.words[at.BLOCKS]):
         b.blocks[block, at.BLOCK_WANTED] = 0
-    for loop in range(len(b.loops)):
+    for loop in range(b.words[at.LOOPS]):
         b.loops[loop, at.WRITE_WANTED] = at.NOTHING
         b.loops[loop, at.INIT_WANTED] = 0
         if b.loops[loop, at.OUTPUT_KNOWN] and b.loops[loop, at.HAS_FAILSAFE] and not is_handover:
             react.hold_failsafe(b, loop)
         b.loops[loop, at.OUTPUT_KNOWN] = 0  # an input that is still under way must not be followed any more
     while has_writes(b) and now_ns < end_ns:
-        for link in range(len(b.links)):
+        for link in range(b.words[at.LINKS]):
             transport.pump(b, link, now_ns)
-        libc.poll_for(b.descriptors, len(b.links), b.timespec, end_ns - now_ns)
+        libc.poll_for(b.descriptors, b.words[at.LINKS], b.timespec, end_ns - now_ns)
         now_ns = libc.monotonic_ns(b.timespec)
         serve_links(b, now_ns)
-    for link in range(len(b.links)):
+    for link in range(b.words[at.LINKS]):
         transport.adopt(b, link)
         transport.break_link(b, link, now_ns, R_STOPPED)
-    for loop in range(len(b.loops)):
-        react.publish(b, loop)
+    for loop in range(b.words[at.LOOPS]):
+        tell.publish(b, loop)
 
 
 @inner
 def has_writes(b: Blocks) -> Any:
     """Whether any output is to be sent or not acknowledged yet."""
-    for loop in range(len(b.loops)):
+    for loop in range(b.words[at.LOOPS]):
         if b.loops[loop, at.WRITE_WANTED] != at.NOTHING or b.loops[loop, at.WRITE_OUTSTANDING] > 0:
             return True
     return False

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numba import njit
 
+from gateway.control.jit import whole
 from gateway.core.types import Kind
 from gateway.protocol.modbus.codes import EXCEPTION_BIT, MBAP_BYTES, Function
 from gateway.settings.schema import RegisterType
@@ -49,6 +50,10 @@ KIND_F64: Final = int(Kind.F64)
 KIND_U64: Final = int(Kind.U64)
 FLOAT32_MAX: Final = 3.4028234663852886e38
 
+# Places in a frame and other constants that go into calls, as int64: see `jit.whole`.
+LENGTH_AT, ADDRESS_AT, COUNT_AT = whole(4), whole(8), whole(10)
+ONE, UNUSED_BY_16, UNUSED_BY_32 = whole(1), whole(48), whole(32)
+
 # What the checks and `frame_bytes` say.
 MATCHES, REFUSED, MISMATCH = range(3)
 INCOMPLETE, NOT_MODBUS = 0, -1
@@ -77,7 +82,7 @@ def frame_bytes(data: Bytes, at: Whole, end: Whole) -> Whole:
     """Length of the frame that starts at `at`; INCOMPLETE if it needs more, NOT_MODBUS if it can never be one."""
     if end - at < MBAP_BYTES:
         return INCOMPLETE
-    length = word(data, at + 4)
+    length = word(data, at + LENGTH_AT)
     if word(data, at + 2) != 0 or length < 3 or length > LENGTH_MAX:
         return NOT_MODBUS
     if end - at < 6 + length:
@@ -91,7 +96,7 @@ def check_head(data: Bytes, at: Whole, request: Bytes) -> Whole:
     if data[at + 6] != request[6]:
         return MISMATCH
     if data[at + 7] == np.int64(request[7]) | EXCEPTION_BIT:
-        return REFUSED if word(data, at + 4) == 3 else MISMATCH
+        return REFUSED if word(data, at + LENGTH_AT) == 3 else MISMATCH
     return MATCHES if data[at + 7] == request[7] else MISMATCH
 
 
@@ -99,8 +104,8 @@ def check_head(data: Bytes, at: Whole, request: Bytes) -> Whole:
 def check_read(data: Bytes, at: Whole, request: Bytes) -> Whole:
     """Whether the whole frame at `at` answers the read `request`, transaction ids aside."""
     verdict = check_head(data, at, request)
-    size = 2 * word(request, 10)
-    if verdict == MATCHES and (word(data, at + 4) != 3 + size or np.int64(data[at + 8]) != size):
+    size = 2 * word(request, COUNT_AT)
+    if verdict == MATCHES and (word(data, at + LENGTH_AT) != 3 + size or np.int64(data[at + 8]) != size):
         return MISMATCH
     return verdict
 
@@ -114,11 +119,11 @@ def check_write(data: Bytes, at: Whole, request: Bytes, order: Whole, bits: Whol
     verdict = check_head(data, at, request)
     if verdict != MATCHES:
         return verdict
-    if word(data, at + 4) != 6 or word(data, at + 8) != word(request, 8):
+    if word(data, at + LENGTH_AT) != 6 or word(data, at + ADDRESS_AT) != word(request, ADDRESS_AT):
         return MISMATCH
     if request[7] == WRITE_SINGLE:
-        return MATCHES if load_bits(data, at + 10, 1, order) == bits else MISMATCH
-    return MATCHES if word(data, at + 10) == word(request, 10) else MISMATCH
+        return MATCHES if load_bits(data, at + COUNT_AT, ONE, order) == bits else MISMATCH
+    return MATCHES if word(data, at + COUNT_AT) == word(request, COUNT_AT) else MISMATCH
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -160,9 +165,9 @@ def signed(bits: Whole, unused: Whole) -> Whole:
 def number_of(bits: Whole, kind: Whole) -> Real:
     """The register type's own number, before scale and offset."""
     if kind == INT16:
-        return np.float64(signed(bits, 48))
+        return np.float64(signed(bits, UNUSED_BY_16))
     if kind == INT32:
-        return np.float64(signed(bits, 32))
+        return np.float64(signed(bits, UNUSED_BY_32))
     if kind == UINT64:
         return np.float64(np.int64(bits).view(np.uint64))
     if kind == FLOAT32:
@@ -205,8 +210,8 @@ def cell_of(value: Real, bits: Whole, register_type: Whole, scale: Real, offset:
         return np.int64(np.float64(value).view(np.int64))
     if scale == 1.0 and offset == 0.0 and register_type < FLOAT32:
         if register_type == INT16:
-            return signed(bits, 48)
+            return signed(bits, UNUSED_BY_16)
         if register_type == INT32:
-            return signed(bits, 32)
+            return signed(bits, UNUSED_BY_32)
         return np.int64(bits)
     return bits_of(value, UINT64 if kind == KIND_U64 else INT64)

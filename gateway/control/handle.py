@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import signal
 import threading
 import time
@@ -17,10 +16,11 @@ from typing import Final
 
 import numpy as np
 
-from gateway.control import executive, libc, metrics, pid, plan, queue, shared
+from gateway.control import executive, libc, metrics, plan, queue, shared
 from gateway.control import layout as at
 from gateway.control.changes import Changes
 from gateway.control.connect import Connector
+from gateway.control.realtime import PRIORITY, become_real_time
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
 from gateway.core.ports import Clock
@@ -30,7 +30,6 @@ from gateway.core.view import LOOP, Mode
 from gateway.settings.schema import ModbusTcpLink, PidLoop, Tag
 
 REFRESH_PERIODS: Final = 50
-PRIORITY: Final = 20
 OFFSET_STEP_NS: Final = NS_PER_MS
 DRAIN_SAMPLES: Final = 8_192
 
@@ -56,15 +55,16 @@ class ControlExecutive:
     ) -> None:
         made = plan.make(loops, tags, links, refresh_periods)
         self._loops = tuple(loops)
-        self._blocks = made.blocks
+        self._memory = made.memory
+        self._blocks = made.memory[0]
         self._now_ns = now_ns
         self._emit = emit
         self._real_time = real_time
         self._refusals: list[str] = []
         self._connectors = tuple(
-            Connector(link, made.blocks.link_words, index) for index, link in enumerate(made.links)
+            Connector(link, self._blocks.link_words, index) for index, link in enumerate(made.links)
         )
-        self._changes = Changes(self._loops, self._connectors, made.blocks.published.copy())
+        self._changes = Changes(self._loops, self._connectors, self._blocks.published.copy())
         self._commanding = threading.Lock()
         self._drained = np.zeros(DRAIN_SAMPLES, SAMPLE)
         self._running = threading.Event()
@@ -76,12 +76,12 @@ class ControlExecutive:
 
     def warm(self) -> None:
         """Compile everything, or load it from the cache; no loop runs and no descriptor is touched."""
-        empty = at.allocate(0, 0, 0, len(pid.FIELDS), samples=1)
-        empty.words[at.STOP] = at.STOP_FOR_GOOD
-        executive.run(empty)
-        one = at.allocate(1, 1, 1, len(pid.FIELDS), samples=1)
+        memory = at.allocate(loops=0, links=0, blocks=0)
+        one = memory[0]
+        one.words[at.STOP] = at.STOP_FOR_GOOD
+        executive.run(memory)
         shared.write_word(one.link_words, 0, shared.read_word(one.link_words, 0))
-        shared.write_command(one.commands, one.command_values, at.SETPOINT_VERSION, at.SETPOINT_VALUE, 0.0)
+        shared.write_command(one.commands, at.SETPOINT_VERSION, at.SETPOINT_VALUE, 0.0)
         shared.copy_loop(one.sequence, 0, one.published, one.counters, one.published.copy(), one.counters.copy())
         queue.take(one.ring, one.samples, self._drained[:1])
 
@@ -95,6 +95,10 @@ class ControlExecutive:
         self._running.wait()
         for refusal in self._refusals:
             self._emit(Event(self._now_ns(), Severity.NOTICE, "control.not_real_time", "control", refusal))
+        for loop in self._loops:
+            if loop.is_shadow:
+                message = f"loop {loop.name} is in shadow: it computes its output and writes nothing to {loop.output}"
+                self._emit(Event(self._now_ns(), Severity.NOTICE, "control.loop_shadow", loop.name, message))
         for connector in self._connectors:
             connector.start()
 
@@ -118,17 +122,13 @@ class ControlExecutive:
     def _run(self) -> None:
         """The executive's thread: no signals, real-time priority if permitted, and then no more Python."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        if self._real_time:
-            ctypes.CDLL(None).prctl(libc.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-            try:
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-            except PermissionError:
-                self._refusals.append(
-                    "control runs without real-time priority, so other load can delay it; "
-                    "grant CAP_SYS_NICE or set LimitRTPRIO=20 in the unit"
-                )
+        if self._real_time and not become_real_time():
+            self._refusals.append(
+                "control runs without real-time priority, so other load can delay it; "
+                f"grant CAP_SYS_NICE or set LimitRTPRIO={PRIORITY} in the unit"
+            )
         self._running.set()
-        executive.run(self._blocks)
+        executive.run(self._memory)
 
     def _lock_memory(self) -> None:
         """Lock what is mapped now, as it is touched. Later mappings stay free: a limit must not make them fail."""
@@ -181,6 +181,8 @@ class ControlExecutive:
         of = self._loops[loop]
         if not (math.isfinite(value) and of.output_min <= value <= of.output_max):
             raise ValueError(f"{of.name}: output {value} is outside {of.output_min} to {of.output_max}")
+        if of.is_shadow:
+            raise ValueError(f"{of.name}: the loop is in shadow, so nothing is written to its output")
         if self._blocks.commands[loop * at.COMMANDS + at.MODE_WANTED] != Mode.MANUAL:
             raise ValueError(f"{of.name}: the output can be written in MANUAL only")
         if int(self.loops()["mode"][loop]) == Mode.INITIALISING:
@@ -190,15 +192,13 @@ class ControlExecutive:
     def _command(self, loop: int, version: int, place: int, value: float) -> None:
         base = loop * at.COMMANDS
         with self._commanding:
-            shared.write_command(
-                self._blocks.commands, self._blocks.command_values, base + version, base + place, float(value)
-            )
+            shared.write_command(self._blocks.commands, base + version, base + place, float(value))
 
     def _look(self) -> tuple[Samples, Int64s]:
         """Copies of all loops' records and counters, each consistent in itself."""
         b = self._blocks
         records = np.zeros(len(self._loops), LOOP)
-        counters = np.zeros_like(b.counters)
+        counters = np.zeros((len(self._loops), at.COUNTERS), np.int64)
         for loop in range(len(self._loops)):
             while not shared.copy_loop(b.sequence, loop, b.published, b.counters, records, counters):
                 time.sleep(0)  # the writer was descheduled in the middle
@@ -226,6 +226,11 @@ class ControlExecutive:
         records, counters = self._look()
         for event in self._changes.since_last(self._now_ns(), records, counters):
             self._emit(event)
+
+    def timing(self) -> tuple[Int64s, Int64s]:
+        """Histograms over all loops so far: lateness of wakes, input to output."""
+        counts = self._blocks.histograms[:, : len(self._loops)]
+        return counts[at.WAKE_LATENESS].sum(axis=0), counts[at.INPUT_TO_OUTPUT].sum(axis=0)
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         records, counters = self._look()

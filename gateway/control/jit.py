@@ -1,7 +1,8 @@
 """How the executive's functions are compiled, so that all of it takes seconds.
 
-Called from Python they would each need wrappers that take some twenty arrays apart; `inner` leaves those out. And a
-constant argument that Numba knows as a literal compiles its callee anew for every value; `whole` makes it an int64.
+Called from Python they would each need wrappers; `inner` leaves those out. Nor are they cached one by one: the cached
+`executive.run` holds all of them. And a constant argument that Numba knows as a literal compiles its callee anew for
+every value; `whole` makes it an int64.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numba import config, njit
 inner: Any = (
     (lambda function: function)
     if config.DISABLE_JIT
-    else njit(cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    else njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 )
 """Decorator of functions that only jitted functions call."""
 

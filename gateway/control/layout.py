@@ -1,27 +1,30 @@
 """The memory that the executive and Python share: which array holds what, and who may write it.
 
-Every array is allocated once and touched before the start. A block is `[row, field]`; its fields are numbered here and
-nowhere else. "Config" fields are written before the start only, "state" fields by the executive only; the few words
+It is one record with room for the most loops and links there may be, allocated once and touched before the start. So
+its type is the same for every plant, and jitted functions hand each other one pointer; twenty arrays as arguments took
+twice as long to compile and were copied at every call. Most arrays are `[row, field]`; their fields are numbered here
+and nowhere else. "Config" fields are written before the start only, "state" fields by the executive only; the few words
 that cross threads while it runs live in `words`, `commands`, `link_words` and `ring` and go through acquire and
 release (`gateway.core.kernels.atomics`).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from gateway.control import pid
 from gateway.core import histogram
-from gateway.core.types import SAMPLE, Float64s, Int64s, Samples
+from gateway.core.limits import FAST_LINKS_MAX, LOOPS_MAX
+from gateway.core.types import SAMPLE
 from gateway.core.view import LOOP, Mode
 
 Bytes = npt.NDArray[np.uint8]
-Int32s = npt.NDArray[np.int32]
 
-# words: the executive as a whole. STOP and OFFSET are Python's, the others the executive's.
-STOP, ENGINE_OFFSET, HEARTBEAT, STOPPED, WAKES, WORDS = range(6)
+# words: the executive as a whole. STOP and OFFSET are Python's, the counts are config, the others the executive's.
+STOP, ENGINE_OFFSET, HEARTBEAT, STOPPED, WAKES, LOOPS, LINKS, BLOCKS, WORDS = range(9)
 """ENGINE_OFFSET: engine time less monotonic time, ns. HEARTBEAT: monotonic ns of the last wake."""
 # values of STOP
 GO, STOP_FOR_GOOD, STOP_FOR_HANDOVER = range(3)
@@ -71,7 +74,8 @@ BLOCK_LINK, BLOCK_REGISTERS, BLOCK_WANTED, BLOCK_OUTSTANDING, BLOCK_FIELDS = ran
     STALE_NS,
     REFRESH_PERIODS,
     HAS_FAILSAFE,
-) = range(17)
+    SHADOW,
+) = range(18)
 # loops, state
 (
     DUE_NS,
@@ -95,9 +99,9 @@ BLOCK_LINK, BLOCK_REGISTERS, BLOCK_WANTED, BLOCK_OUTSTANDING, BLOCK_FIELDS = ran
     SETPOINT_SEEN,
     OUTPUT_SEEN,
     DIRTY,
-) = range(17, 38)
+) = range(18, 39)
 # loops, counters: published together with the LOOP record
-COUNTERS_FROM = 38
+COUNTERS_FROM = 39
 (
     CYCLES,
     MISSES,
@@ -142,73 +146,60 @@ WAKE_LATENESS, INPUT_TO_OUTPUT, FULL_CYCLE, HISTOGRAMS = range(4)
 MANUAL, AUTO, FAILSAFE, INITIALISING = (int(m) for m in (Mode.MANUAL, Mode.AUTO, Mode.FAILSAFE, Mode.INITIALISING))
 
 # frames
-READ_FRAME_BYTES = 12
-WRITE_FRAME_BYTES = 24
+FRAME_BYTES = 24
+"""The longest request: a write of four registers has 21."""
 RECEIVE_BYTES = 2048
 SAMPLES = 32_768
 """Samples between the executive and the engine: a second of 64 loops at 2 ms. Overflow: newest dropped, counted."""
 
 
-class Blocks(NamedTuple):
-    """All arrays of one executive; one argument to every jitted function."""
+MEMORY: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("words", np.int64, (WORDS,)),
+            ("commands", np.int64, (LOOPS_MAX * COMMANDS,)),
+            ("link_words", np.int64, (FAST_LINKS_MAX * LINK_WORDS,)),
+            ("links", np.int64, (FAST_LINKS_MAX, LINK_FIELDS)),
+            ("slots", np.int64, (FAST_LINKS_MAX, SLOTS, SLOT_FIELDS)),
+            ("received", np.uint8, (FAST_LINKS_MAX, RECEIVE_BYTES)),
+            # `struct pollfd` a link: the descriptor, then events in the low, revents in the high half (little-endian)
+            ("descriptors", np.int32, (FAST_LINKS_MAX, 2)),
+            ("blocks", np.int64, (LOOPS_MAX, BLOCK_FIELDS)),
+            ("read_frames", np.uint8, (LOOPS_MAX, FRAME_BYTES)),
+            ("init_frames", np.uint8, (LOOPS_MAX, FRAME_BYTES)),
+            ("write_frames", np.uint8, (LOOPS_MAX, FRAME_BYTES)),
+            ("loops", np.int64, (LOOPS_MAX, LOOP_FIELDS)),
+            ("reals", np.float64, (LOOPS_MAX, REAL_FIELDS)),
+            ("pid", np.float64, (LOOPS_MAX, len(pid.FIELDS))),
+            ("histograms", np.int64, (HISTOGRAMS, LOOPS_MAX, histogram.SIZE)),
+            ("ring", np.int64, (RING_WORDS,)),
+            ("samples", SAMPLE, (SAMPLES,)),
+            ("sequence", np.int64, (LOOPS_MAX,)),
+            ("published", LOOP, (LOOPS_MAX,)),
+            ("counters", np.int64, (LOOPS_MAX, COUNTERS)),
+            ("timespec", np.int64, (2,)),
+        ],
+    ),
+    align=True,
+)
+"""All that the executive works on, in one piece with fixed places: jitted functions pass it on as one pointer."""
 
-    words: Int64s
-    commands: Int64s
-    command_values: Float64s
-    """The same memory as `commands`."""
-    link_words: Int64s
-    links: Int64s
-    slots: Int64s
-    received: Bytes
-    descriptors: Int32s
-    """`struct pollfd` a link: the descriptor, then events in the low and revents in the high half (little-endian)."""
-    blocks: Int64s
-    read_frames: Bytes
-    init_frames: Bytes
-    write_frames: Bytes
-    loops: Int64s
-    reals: Float64s
-    pid: Float64s
-    histograms: Int64s
-    ring: Int64s
-    samples: Samples
-    sequence: Int64s
-    published: Samples
-    counters: Int64s
-    timespec: Int64s
+Memory: TypeAlias = Any
+"""An array of one MEMORY."""
+Blocks: TypeAlias = Any
+"""Its only record: every field is a view."""
 
 
-def allocate(loops: int, links: int, blocks: int, pid_fields: int, samples: int = SAMPLES) -> Blocks:
-    """Zeroed arrays, every page touched; descriptors are closed (-1) and modes INITIALISING."""
-    commands = np.zeros(max(loops, 1) * COMMANDS, np.int64)
-    made = Blocks(
-        words=np.zeros(WORDS, np.int64),
-        commands=commands,
-        command_values=commands.view(np.float64),
-        link_words=np.zeros(max(links, 1) * LINK_WORDS, np.int64),
-        links=np.zeros((links, LINK_FIELDS), np.int64),
-        slots=np.zeros((links, SLOTS, SLOT_FIELDS), np.int64),
-        received=np.zeros((links, RECEIVE_BYTES), np.uint8),
-        descriptors=np.zeros((links, 2), np.int32),
-        blocks=np.zeros((blocks, BLOCK_FIELDS), np.int64),
-        read_frames=np.zeros((blocks, READ_FRAME_BYTES), np.uint8),
-        init_frames=np.zeros((loops, READ_FRAME_BYTES), np.uint8),
-        write_frames=np.zeros((loops, WRITE_FRAME_BYTES), np.uint8),
-        loops=np.zeros((loops, LOOP_FIELDS), np.int64),
-        reals=np.zeros((loops, REAL_FIELDS), np.float64),
-        pid=np.zeros((loops, pid_fields), np.float64),
-        histograms=np.zeros((HISTOGRAMS, loops, histogram.SIZE), np.int64),
-        ring=np.zeros(RING_WORDS, np.int64),
-        samples=np.zeros(samples, SAMPLE),
-        sequence=np.zeros(max(loops, 1), np.int64),
-        published=np.zeros(loops, LOOP),
-        counters=np.zeros((loops, COUNTERS), np.int64),
-        timespec=np.zeros(2, np.int64),
-    )
-    for array in made:
-        array[...] = array.copy()  # a page of zeros is only there once it was written
-    made.links[:, FD] = -1
-    made.descriptors[:, 0] = -1
-    made.loops[:, MODE] = INITIALISING
-    made.published["mode"] = INITIALISING
-    return made
+def allocate(loops: int, links: int, blocks: int) -> Memory:
+    """Zeroed memory, every page touched; descriptors are closed (-1) and modes INITIALISING."""
+    memory = np.recarray(1, MEMORY)
+    octets = memory.view(np.uint8)
+    octets[...] = 0  # writes every page: one of zeros is only there once it was written
+    b = memory[0]
+    b.words[LOOPS], b.words[LINKS], b.words[BLOCKS] = loops, links, blocks
+    b.links[:, FD] = -1
+    b.descriptors[:, 0] = -1
+    b.loops[:, MODE] = INITIALISING
+    b.published["mode"] = INITIALISING
+    return memory

@@ -9,6 +9,9 @@ AUTO is entered only with a good input and from the output that the device holds
 itself. FAILSAFE is entered at once on an exception, a value that is not finite or outside its valid range, and when
 no good input came for `stale_after`; the next good input ends it. MANUAL needs no input and ignores its quality.
 
+A loop in *shadow* does all that and writes nothing, in no mode and at no stop; what somebody else has the device hold
+is read again in place of each refresh, for the tag's sake.
+
 A *miss*, at most one a cycle: the output was handed to the socket more than 10 ms after its input was complete, or
 the cycle was not done (input in, output handed over if it changed) when the next one was due. Each period that an
 overrun skipped is a miss too.
@@ -22,12 +25,12 @@ import math
 
 import numpy as np
 
-from gateway.control import frames, pid, queue
+from gateway.control import frames, pid, tell
 from gateway.control import layout as at
 from gateway.control.jit import inner, whole
 from gateway.control.layout import Blocks
 from gateway.control.reasons import Reason
-from gateway.core.kernels.atomics import begin_write, end_write, load_acquire
+from gateway.core.kernels.atomics import load_acquire
 from gateway.core.kernels.histogram import observe
 from gateway.core.types import NS_PER_MS, Quality
 
@@ -50,9 +53,6 @@ R_NOT_CONNECTED = whole(Reason.NOT_CONNECTED)
 R_TOO_OLD = whole(Reason.TOO_OLD)
 R_OVER_BUDGET = whole(Reason.OVER_BUDGET)
 R_OVER_PERIOD = whole(Reason.OVER_PERIOD)
-
-_NAN_BITS = np.float64("nan").view(np.int64)
-_ZERO_BITS = whole(0)
 
 
 @inner
@@ -78,7 +78,8 @@ def begin_cycle(b: Blocks, loop: int, now_ns: int) -> None:
     state[at.DIRTY] = 1
 
     take_commands(b, loop)
-    if b.links[state[at.OUT_LINK], at.FD] >= 0 and not state[at.OUTPUT_KNOWN] and not state[at.INIT_OUTSTANDING]:
+    is_asked = not state[at.OUTPUT_KNOWN] or (state[at.SHADOW] and state[at.WRITE_AGE] >= state[at.REFRESH_PERIODS])
+    if b.links[state[at.OUT_LINK], at.FD] >= 0 and is_asked and not state[at.INIT_OUTSTANDING]:
         state[at.INIT_WANTED] = 1
     block = b.blocks[state[at.BLOCK]]
     if b.links[block[at.BLOCK_LINK], at.FD] < 0:
@@ -101,7 +102,7 @@ def take_commands(b: Blocks, loop: int) -> None:
     version = load_acquire(b.commands, base + at.SETPOINT_VERSION)
     if version != state[at.SETPOINT_SEEN]:
         state[at.SETPOINT_SEEN] = version
-        b.pid[loop, pid.SETPOINT] = b.command_values[base + at.SETPOINT_VALUE]
+        b.pid[loop, pid.SETPOINT] = np.int64(b.commands[base + at.SETPOINT_VALUE]).view(np.float64)
     asked = load_acquire(b.commands, base + at.MODE_WANTED)
     if asked != state[at.MODE_ASKED]:
         state[at.MODE_ASKED] = asked
@@ -110,7 +111,7 @@ def take_commands(b: Blocks, loop: int) -> None:
     if version != state[at.OUTPUT_SEEN]:
         state[at.OUTPUT_SEEN] = version
         if asked == at.MANUAL:
-            b.reals[loop, at.MANUAL_OUTPUT] = b.command_values[base + at.OUTPUT_VALUE]
+            b.reals[loop, at.MANUAL_OUTPUT] = np.int64(b.commands[base + at.OUTPUT_VALUE]).view(np.float64)
 
 
 @inner
@@ -156,9 +157,14 @@ def hold_failsafe(b: Blocks, loop: int) -> None:
 
 @inner
 def want_output(b: Blocks, loop: int, output: float, how: int) -> None:
-    """Have `output` written if it differs from what the device holds, or if that was written too long ago."""
+    """Have `output` written if it differs from what the device holds, or if that was written too long ago.
+
+    This is the only way to a write; a loop in shadow ends here.
+    """
     state = b.loops[loop]
     b.pid[loop, pid.OUTPUT] = output
+    if state[at.SHADOW]:
+        return
     number = (output - b.reals[loop, at.OUT_OFFSET]) / b.reals[loop, at.OUT_SCALE]
     raw = frames.bits_of(number, state[at.OUT_TYPE])
     unchanged = state[at.RAW_VALID] and raw == state[at.RAW]
@@ -186,11 +192,11 @@ def input_arrived(b: Blocks, loop: int, data: at.Bytes, start: int, reply_ns: in
         cell = frames.cell_of(value, bits, kind, scale, offset, state[at.IN_KIND])
         b.reals[loop, at.PROCESS_VALUE] = value
         if value < b.reals[loop, at.VALID_LOW] or value > b.reals[loop, at.VALID_HIGH]:
-            put_sample(b, state[at.IN_ROW], RANGE_EXCEEDED, reply_ns, cell)
+            tell.put_sample(b, state[at.IN_ROW], RANGE_EXCEEDED, reply_ns, cell)
             count_failure(b, loop, RANGE_EXCEEDED, R_OUT_OF_RANGE)
             fail_safe(b, loop, R_OUT_OF_RANGE)
         else:
-            put_sample(b, state[at.IN_ROW], GOOD, reply_ns, cell)
+            tell.put_sample(b, state[at.IN_ROW], GOOD, reply_ns, cell)
             state[at.QUALITY] = GOOD
             state[at.INPUT_NS] = reply_ns
             state[at.INPUT_REASON] = R_NONE
@@ -224,7 +230,7 @@ def run_auto(b: Blocks, loop: int, value: float, now_ns: int) -> None:
 def input_failed(b: Blocks, loop: int, now_ns: int, quality: int, reason: int) -> None:
     """No value came. One bad sample tells the engine of each change of quality."""
     if quality != b.loops[loop, at.QUALITY]:
-        put_nothing(b, b.loops[loop, at.IN_ROW], quality, now_ns, b.loops[loop, at.IN_KIND])
+        tell.put_nothing(b, b.loops[loop, at.IN_ROW], quality, now_ns, b.loops[loop, at.IN_KIND])
     count_failure(b, loop, quality, reason)
 
 
@@ -251,6 +257,11 @@ def output_known(b: Blocks, loop: int, data: at.Bytes, start: int, reply_ns: int
     if not math.isfinite(value):
         write_failed(b, loop, reply_ns, DEVICE_FAILURE, R_NOT_A_NUMBER)
         return
+    if state[at.SHADOW] and state[at.OUTPUT_KNOWN]:
+        state[at.WRITE_AGE] = 0
+        state[at.WRITE_REASON] = R_NONE
+        tell.put_output(b, loop, bits, reply_ns)
+        return
     b.pid[loop, pid.OUTPUT] = value
     b.reals[loop, at.MANUAL_OUTPUT] = value
     state[at.OUTPUT_KNOWN] = 1
@@ -259,7 +270,7 @@ def output_known(b: Blocks, loop: int, data: at.Bytes, start: int, reply_ns: int
     state[at.WRITE_AGE] = 0
     state[at.WRITE_REASON] = R_NONE
     state[at.DIRTY] = 1
-    put_output(b, loop, bits, reply_ns)
+    tell.put_output(b, loop, bits, reply_ns)
     judge_age(b, loop, reply_ns)
 
 
@@ -268,7 +279,7 @@ def output_lost(b: Blocks, loop: int, now_ns: int) -> None:
     """The way to the device is gone: what its output does from now on is not known."""
     state = b.loops[loop]
     if state[at.OUTPUT_KNOWN]:
-        put_nothing(b, state[at.OUT_ROW], NOT_CONNECTED, now_ns, state[at.OUT_KIND])
+        tell.put_nothing(b, state[at.OUT_ROW], NOT_CONNECTED, now_ns, state[at.OUT_KIND])
     state[at.OUTPUT_KNOWN] = 0
     state[at.RAW_VALID] = 0
     state[at.WRITE_WANTED] = at.NOTHING
@@ -299,7 +310,7 @@ def write_sent(b: Blocks, loop: int, now_ns: int) -> None:
 def write_done(b: Blocks, loop: int, reply_ns: int, bits: int) -> None:
     """The device acknowledged `bits`."""
     b.loops[loop, at.WRITE_REASON] = R_NONE
-    put_output(b, loop, bits, reply_ns)
+    tell.put_output(b, loop, bits, reply_ns)
 
 
 @inner
@@ -309,7 +320,7 @@ def write_failed(b: Blocks, loop: int, now_ns: int, quality: int, reason: int) -
     state[at.RAW_VALID] = 0
     state[at.WRITE_ERRORS] += 1
     if state[at.WRITE_REASON] == R_NONE:
-        put_nothing(b, state[at.OUT_ROW], quality, now_ns, state[at.OUT_KIND])
+        tell.put_nothing(b, state[at.OUT_ROW], quality, now_ns, state[at.OUT_KIND])
     state[at.WRITE_REASON] = reason
     state[at.DIRTY] = 1
 
@@ -340,48 +351,3 @@ def count_miss(b: Blocks, loop: int, reason: int) -> None:
 @inner
 def reason_or(reason: int, otherwise: int) -> int:
     return otherwise if reason == R_NONE else reason
-
-
-@inner
-def put_output(b: Blocks, loop: int, bits: int, time_ns: int) -> None:
-    state = b.loops[loop]
-    kind = state[at.OUT_TYPE]
-    scale = b.reals[loop, at.OUT_SCALE]
-    offset = b.reals[loop, at.OUT_OFFSET]
-    value = frames.number_of(bits, kind) * scale + offset
-    put_sample(
-        b, state[at.OUT_ROW], GOOD, time_ns, frames.cell_of(value, bits, kind, scale, offset, state[at.OUT_KIND])
-    )
-
-
-@inner
-def put_sample(b: Blocks, row: int, quality: int, monotonic_ns: int, bits: int) -> None:
-    queue.put(b.ring, b.samples, row, quality, monotonic_ns + load_acquire(b.words, at.ENGINE_OFFSET), bits)
-
-
-@inner
-def put_nothing(b: Blocks, row: int, quality: int, monotonic_ns: int, kind: int) -> None:
-    """A sample that says only that there is no value, and why."""
-    put_sample(b, row, quality, monotonic_ns, _NAN_BITS if kind == frames.KIND_F64 else _ZERO_BITS)
-
-
-@inner
-def publish(b: Blocks, loop: int) -> None:
-    """The loop as others see it, under its sequence lock."""
-    state = b.loops[loop]
-    state[at.DIRTY] = 0
-    begin_write(b.sequence, loop)
-    record = b.published[loop]
-    record["setpoint"] = b.pid[loop, pid.SETPOINT]
-    record["process_value"] = b.reals[loop, at.PROCESS_VALUE]
-    record["output"] = b.pid[loop, pid.OUTPUT]
-    record["mode"] = state[at.MODE]
-    record["quality"] = state[at.QUALITY]
-    offset_ns = load_acquire(b.words, at.ENGINE_OFFSET)
-    record["input_ns"] = state[at.INPUT_NS] + offset_ns if state[at.INPUTS] > 0 else 0
-    record["cycles"] = state[at.CYCLES]
-    record["misses"] = state[at.MISSES]
-    record["overruns"] = state[at.OVERRUNS]
-    for i in range(at.COUNTERS):
-        b.counters[loop, i] = state[at.COUNTERS_FROM + i]
-    end_write(b.sequence, loop)

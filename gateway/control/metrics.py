@@ -35,6 +35,7 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_control_writes_total", "counter", "Outputs handed to the socket."),
     ("fieldgate_control_write_errors_total", "counter", "Outputs refused or not acknowledged by the device."),
     ("fieldgate_control_mode", "gauge", "Mode of the loop: 0 manual, 1 auto, 2 fail-safe, 3 initialising."),
+    ("fieldgate_control_shadow", "gauge", "Whether the loop only computes its output and writes nothing."),
     ("fieldgate_control_setpoint", "gauge", "Setpoint in the input's unit."),
     ("fieldgate_control_process_value", "gauge", "Last input in its unit."),
     ("fieldgate_control_output", "gauge", "Last output in its unit."),
@@ -96,6 +97,7 @@ def loop_readings(
         yield histogram_reading(name, b.histograms[which, loop], labels)
     for name, field in LOOP_RECORD:
         yield Reading(name, float(record[field]), labels)
+    yield Reading("fieldgate_control_shadow", int(b.loops[loop, at.SHADOW]), labels)
     for name, field_index in LOOP_COUNTERS:
         yield Reading(name, int(counters[field_index - at.COUNTERS_FROM]), labels)
 

@@ -1,7 +1,9 @@
-"""The PID step, apart from all plumbing: ISA form, u = kp · (e + ∫e dt / ti − td · d(pv)/dt).
+"""The PID step, apart from all plumbing: ISA form, u = kp · (b · sp − pv + ∫e dt / ti − td · d(pv)/dt), e = sp − pv.
 
 - The derivative acts on the measurement, so that a setpoint step gives no spike, behind a first-order filter with the
-  time constant td / 8.
+  time constant td / N (`DERIVATIVE_FILTER`, 8 unless set).
+- The setpoint weight b, 1 unless set, is how much of a setpoint step the proportional part passes on at once; with
+  less there is less overshoot, and disturbances are answered as before.
 - Limits: the output moves at most `rate_max · dt` in a step and stays within [output_min, output_max].
 - Anti-windup by conditional integration: when either limit holds the output back and the integral would push it
   further the same way, that step's contribution to the integral is dropped.
@@ -32,6 +34,8 @@ FIELDS: Final = (
     "output_min",
     "output_max",
     "rate_max",
+    "setpoint_weight",
+    "derivative_filter",
     "integral",
     "derivative",
     "measured",
@@ -51,21 +55,22 @@ State: `integral` and `derivative` in units of the output, `measured` the last m
     OUTPUT_MIN,
     OUTPUT_MAX,
     RATE_MAX,
+    SETPOINT_WEIGHT,
+    DERIVATIVE_FILTER,
     INTEGRAL,
     DERIVATIVE,
     MEASURED,
     OUTPUT,
 ) = range(len(FIELDS))
 
-DERIVATIVE_FILTER: Final = 8.0
 BIAS_FADE_S: Final = 10.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def track(state: Float64s, loop: int, measured: float, output: float) -> None:
     """Make the controller's next step start from `output` at this measurement."""
-    error = state[loop, ACTION] * (state[loop, SETPOINT] - measured)
-    state[loop, INTEGRAL] = output - state[loop, KP] * error
+    weighted = state[loop, ACTION] * (state[loop, SETPOINT_WEIGHT] * state[loop, SETPOINT] - measured)
+    state[loop, INTEGRAL] = output - state[loop, KP] * weighted
     state[loop, DERIVATIVE] = 0.0
     state[loop, MEASURED] = measured
     state[loop, OUTPUT] = output
@@ -79,11 +84,12 @@ def step(state: Float64s, loop: int, measured: float, dt_s: float) -> Any:
     action = state[loop, ACTION]
     kp = state[loop, KP]
     error = action * (state[loop, SETPOINT] - measured)
+    weighted = action * (state[loop, SETPOINT_WEIGHT] * state[loop, SETPOINT] - measured)
 
     td_s = state[loop, TD_S]
     derivative = 0.0
     if td_s > 0.0:
-        filter_s = td_s / DERIVATIVE_FILTER
+        filter_s = td_s / state[loop, DERIVATIVE_FILTER]
         rise = action * (measured - state[loop, MEASURED])
         derivative = (filter_s * state[loop, DERIVATIVE] - kp * td_s * rise) / (filter_s + dt_s)
 
@@ -93,7 +99,7 @@ def step(state: Float64s, loop: int, measured: float, dt_s: float) -> Any:
     else:
         growth = kp * error * dt_s / state[loop, TI_S]
 
-    wanted = kp * error + integral + growth + derivative
+    wanted = kp * weighted + integral + growth + derivative
     output = limited(state, loop, wanted, dt_s)
     held_back = wanted - output
     if held_back * growth > 0.0:

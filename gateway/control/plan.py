@@ -57,7 +57,7 @@ class Span:
 @dataclass(frozen=True)
 class Plan:
     links: tuple[ModbusTcpLink, ...]
-    blocks: at.Blocks
+    memory: at.Memory
 
 
 def merge(wanted: Sequence[Span]) -> list[Span]:
@@ -96,7 +96,8 @@ def make(
         for loop, ((_, tag, p), _) in zip(loops, points, strict=True)
     ]
     spans = merge(wanted)
-    b = at.allocate(len(loops), len(used), len(spans), len(pid.FIELDS))
+    memory = at.allocate(len(loops), len(used), len(spans))
+    b = memory[0]
     for index, link in enumerate(used.values()):
         b.links[index, at.IN_FLIGHT_MAX] = min(max(link.requests_in_flight, 1), at.IN_FLIGHT_CAP)
         b.links[index, at.RESPONSE_TIMEOUT_NS] = link.response_timeout_ns
@@ -110,7 +111,7 @@ def make(
         _fill_input(b, index, block, spans[block], source)
         _fill_output(b, index, number[links[sink[1].device].name], sink)
         _fill_loop(b, index, loop, refresh_periods)
-    return Plan(tuple(used.values()), b)
+    return Plan(tuple(used.values()), memory)
 
 
 Point = tuple[int, Tag, ModbusPoint]
@@ -196,6 +197,7 @@ def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) ->
     state[at.STALE_NS] = loop.stale_after_ns
     state[at.REFRESH_PERIODS] = refresh_periods
     state[at.HAS_FAILSAFE] = loop.failsafe_output is not None
+    state[at.SHADOW] = loop.is_shadow
     state[at.QUALITY] = Quality.BAD_NOT_INITIALISED
     mode = at.AUTO if loop.starts_in_auto else at.MANUAL
     state[at.MODE_ASKED] = mode
@@ -211,5 +213,7 @@ def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) ->
     pid_state[pid.OUTPUT_MIN] = loop.output_min
     pid_state[pid.OUTPUT_MAX] = loop.output_max
     pid_state[pid.RATE_MAX] = math.inf if loop.output_rate_max is None else loop.output_rate_max
+    pid_state[pid.SETPOINT_WEIGHT] = loop.setpoint_weight
+    pid_state[pid.DERIVATIVE_FILTER] = loop.derivative_filter
     b.published[index]["setpoint"] = loop.setpoint
     b.published[index]["quality"] = Quality.BAD_NOT_INITIALISED

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 from numba import njit
 
 from gateway.core.kernels.atomics import fence_acquire, load_acquire, store_release
-from gateway.core.types import Float64s, Int64s, Samples
+from gateway.core.types import Int64s, Samples
 
 TRIES: Final = 1000
 
@@ -23,9 +24,9 @@ def write_word(words: Int64s, index: int, value: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def write_command(words: Int64s, values: Float64s, version: int, place: int, value: float) -> None:
+def write_command(words: Int64s, version: int, place: int, value: float) -> None:
     """The value first, then its next version. One writer at a time."""
-    values[place] = value
+    words[place] = np.float64(value).view(np.int64)
     store_release(words, version, words[version] + 1)
 
 

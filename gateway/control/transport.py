@@ -52,7 +52,7 @@ def adopt(b: Blocks, link: int) -> None:
     state[at.FAULTS_IN_ROW] = 0
     b.descriptors[link, 0] = state[at.FD]
     b.descriptors[link, 1] = POLL_EVENTS
-    for loop in range(len(b.loops)):
+    for loop in range(b.words[at.LOOPS]):
         if b.loops[loop, at.OUT_LINK] == link:
             b.loops[loop, at.INIT_WANTED] = 1
     store_release(b.link_words, base + at.TAKEN_GENERATION, generation)
@@ -71,12 +71,12 @@ def break_link(b: Blocks, link: int, now_ns: int, reason: int) -> None:
     b.descriptors[link, 0] = -1
     for slot in range(at.SLOTS):
         b.slots[link, slot, at.SLOT_KIND] = at.FREE
-    for block in range(len(b.blocks)):
+    for block in range(b.words[at.BLOCKS]):
         if b.blocks[block, at.BLOCK_LINK] == link:
             b.blocks[block, at.BLOCK_WANTED] = 0
             b.blocks[block, at.BLOCK_OUTSTANDING] = 0
             block_failed(b, block, now_ns, react.NOT_CONNECTED, react.R_NOT_CONNECTED)
-    for loop in range(len(b.loops)):
+    for loop in range(b.words[at.LOOPS]):
         if b.loops[loop, at.OUT_LINK] == link:
             react.output_lost(b, loop, now_ns)
     base = link * at.LINK_WORDS
@@ -86,7 +86,7 @@ def break_link(b: Blocks, link: int, now_ns: int, reason: int) -> None:
 
 @inner
 def block_failed(b: Blocks, block: int, now_ns: int, quality: int, reason: int) -> None:
-    for loop in range(len(b.loops)):
+    for loop in range(b.words[at.LOOPS]):
         if b.loops[loop, at.BLOCK] == block:
             react.input_failed(b, loop, now_ns, quality, reason)
             if reason == react.R_EXCEPTION:
@@ -100,16 +100,16 @@ def pump(b: Blocks, link: int, now_ns: int) -> None:
     if state[at.FD] < 0:
         return
     limit = state[at.IN_FLIGHT_MAX]
-    for loop in range(len(b.loops)):
+    for loop in range(b.words[at.LOOPS]):
         if b.loops[loop, at.OUT_LINK] == link and b.loops[loop, at.WRITE_WANTED] == at.URGENT:
             send_write(b, link, loop, now_ns)
-    for loop in range(len(b.loops)):
+    for loop in range(b.words[at.LOOPS]):
         if state[at.IN_FLIGHT] >= limit or now_ns < state[at.NOT_BEFORE_NS]:
             return
         wanted = b.loops[loop, at.WRITE_WANTED] == at.ORDINARY and b.loops[loop, at.WRITE_OUTSTANDING] == 0
         if b.loops[loop, at.OUT_LINK] == link and wanted:
             send_write(b, link, loop, now_ns)
-    for loop in range(len(b.loops)):
+    for loop in range(b.words[at.LOOPS]):
         if state[at.IN_FLIGHT] >= limit or now_ns < state[at.NOT_BEFORE_NS]:
             return
         wanted = b.loops[loop, at.INIT_WANTED] == 1 and b.loops[loop, at.INIT_OUTSTANDING] == 0
@@ -117,7 +117,7 @@ def pump(b: Blocks, link: int, now_ns: int) -> None:
             b.loops[loop, at.INIT_WANTED] = 0
             b.loops[loop, at.INIT_OUTSTANDING] = 1
             send(b, link, b.init_frames[loop], at.READ_OUTPUT, loop, now_ns)
-    for block in range(len(b.blocks)):
+    for block in range(b.words[at.BLOCKS]):
         if state[at.IN_FLIGHT] >= limit or now_ns < state[at.NOT_BEFORE_NS]:
             return
         if b.blocks[block, at.BLOCK_LINK] == link and b.blocks[block, at.BLOCK_WANTED] == 1:
@@ -152,7 +152,7 @@ def send(b: Blocks, link: int, frame: at.Bytes, kind: int, index: int, now_ns: i
     state[at.TRANSACTION] = transaction
     frame[0] = transaction >> 8
     frame[1] = transaction & 0xFF
-    size = 6 + frames.word(frame, 4)
+    size = 6 + frames.word(frame, frames.LENGTH_AT)
     sent = libc.libc_send(state[at.FD], frame.ctypes, size, SEND_FLAGS)
     if sent != size:
         break_link(b, link, now_ns, R_SEND_REFUSED)
@@ -240,7 +240,7 @@ def take_frame(b: Blocks, link: int, start: int, now_ns: int) -> None:
 def answered(b: Blocks, kind: int, index: int, buffer: at.Bytes, data: int, now_ns: int, sent_bits: int) -> None:
     release(b, kind, index)
     if kind == at.READ_BLOCK:
-        for loop in range(len(b.loops)):
+        for loop in range(b.words[at.LOOPS]):
             if b.loops[loop, at.BLOCK] == index:
                 react.input_arrived(b, loop, buffer, data, now_ns)
     elif kind == at.READ_OUTPUT:

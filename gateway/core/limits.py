@@ -55,6 +55,9 @@ SCADA_CLIENTS_MAX: Final = 32
 SEGMENTS_MAX: Final = 64
 """Segments of one stream that wait to be drained. At the limit an outage goes on in the segment it has."""
 
+SEGMENTS_DONE_MAX: Final = 10_000
+"""Segments whose lengths are kept after all their records arrived. Overflow: oldest forgotten, reconcile says so."""
+
 DEAD_LETTERS_MAX: Final = 1_000
 """Rejected records kept for a look at them. Overflow: oldest deleted, counted."""
 

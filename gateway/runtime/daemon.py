@@ -8,7 +8,6 @@ within five seconds of SIGTERM.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import platform
@@ -16,9 +15,8 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import IO
 
+import msgspec
 import uvloop
 
 from gateway import __version__
@@ -30,6 +28,7 @@ from gateway.runtime.eventbook import EventBook
 from gateway.runtime.logs import log_event, set_up_logs
 from gateway.runtime.plant import Plant
 from gateway.runtime.reload import compare
+from gateway.runtime.statedir import StateInUse, hold_state_dir
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
@@ -42,8 +41,7 @@ from gateway.serving.scada.server import ListenError
 from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
-from gateway.spool.schema import StoreRefused
-from gateway.spool.store import StoreUnavailable
+from gateway.spool.records import StoreRefused, StoreUnavailable
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -93,20 +91,28 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._progress.kernels_warm and not starting.done():
+            # Nothing acquires or controls yet, and a compilation cannot be called off: leave it behind.
+            self._say(Severity.INFO, "gateway.stopping", "stopped before it was ready")
+            await self._way.stop(self._supervisor)
+            os._exit(EXIT_OK)
         try:
-            plant = await self._start()
+            await starting
         except START_FAILURES as error:
             self._say(Severity.ERROR, "gateway.failed", f"cannot start: {error}")
             await self._end(None)
             return EXIT_FAILED
         self._supervisor.start("watchdog", lambda: self._keep_watch())
         self._supervisor.start("reload", lambda: self._keep_reloading())
-        await self._stop.wait()
+        await stopping
         await self._supervisor.stop("watchdog", "reload")
-        await self._end(self._progress.plant or plant)
+        await self._end(self._progress.plant)
         return EXIT_FAILED if self._failed else EXIT_OK
 
-    async def _start(self) -> Plant:
+    async def _start(self) -> None:
         settings = self._settings
         self._way.start(self._supervisor)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
@@ -122,7 +128,6 @@ class Daemon:
         self._tell(self._summary())
         self._notifier.ready(self._summary())
         self._say(Severity.INFO, "gateway.ready", self._summary())
-        return plant
 
     async def _end(self, plant: Plant | None) -> None:
         self._progress.phase = Phase.STOPPING
@@ -140,7 +145,7 @@ class Daemon:
                     self._say(Severity.ERROR, "gateway.hung", f"{error}; it is left behind")
         if self._http is not None:
             await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
-        await self._supervisor.stop()
+        await self._supervisor.stop_all()
         self._notifier.close()
 
     async def _keep_reloading(self) -> None:
@@ -163,7 +168,7 @@ class Daemon:
             count = len(error.problems)
             self._say(Severity.ERROR, "configuration.refused", f"{count} errors; the running configuration is kept")
         except START_FAILURES as error:
-            self._say(Severity.ERROR, "configuration.failed", f"{error}; mend it and reload again")
+            self._say(Severity.ERROR, "configuration.refused", f"{error}; the running configuration is kept")
 
     async def _apply(self, new: Settings) -> None:
         changes = compare(self._settings, new)
@@ -175,23 +180,56 @@ class Daemon:
             return
         old = self._progress.plant
         assert old is not None
+        if changes.http:
+            await self._move_http(new)
+            self._settings = msgspec.structs.replace(self._settings, http=new.http)
         if changes.plant:
-            plant = await asyncio.to_thread(self._build_plant, new)
-            await old.stop(self._supervisor, is_reload=True)
-            await self._way.use(plant.model)
-            await plant.start(self._supervisor)
-            self._progress.plant = plant
+            await self._swap_plant(old, new)
         for link in new.links:
             if link.name in changes.links and link.name in old.sources:
-                await old.replace_source(link, self._supervisor)
+                await old.replace_source(link, new, self._supervisor)
         if changes.uplink:
             await self._way.connect(new.uplink, self._supervisor)
         self._settings = new
-        if changes.http:
-            if self._http is not None:
-                await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
-            self._http = self._start_http(new)
         self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
+
+    async def _swap_plant(self, old: Plant, new: Settings) -> None:
+        """The new plant in the old one's place; when it cannot start, one like the old is put there again."""
+        plant = await asyncio.to_thread(self._build_plant, new)
+        await old.stop(self._supervisor, is_reload=True)
+        try:
+            await self._way.use(plant.model)
+            await plant.start(self._supervisor)
+        except START_FAILURES:
+            await self._put_back(old.settings)
+            raise
+        self._progress.plant = plant
+
+    async def _put_back(self, settings: Settings) -> None:
+        """A plant like the old one; should even that not start, the daemon ends and the service manager begins anew."""
+        self._progress.plant = None
+        plant = await asyncio.to_thread(self._build_plant, settings)
+        try:
+            await self._way.use(plant.model)
+            await plant.start(self._supervisor)
+        except START_FAILURES as error:
+            self._say(Severity.ERROR, "gateway.failed", f"the running configuration does not start again: {error}")
+            self._failed = True
+            self._stop.set()
+            raise
+        self._progress.plant = plant
+
+    async def _move_http(self, new: Settings) -> None:
+        """Listen where `new` says; when that cannot be, where it was."""
+        # Taken away first: else the watch would find it dead and start it again.
+        server, self._http = self._http, None
+        if server is not None:
+            await asyncio.to_thread(server.stop, HTTP_STOP_S)
+        try:
+            self._http = self._start_http(new)
+        except HttpServerFailed:
+            self._http = self._start_http(self._settings)
+            raise
 
     def _build_plant(self, settings: Settings) -> Plant:
         plant = Plant(settings, clock=self._clock, book=self._book, put=self._way.put, died=self._engine_died)
@@ -234,8 +272,7 @@ class Daemon:
         stuck: tuple[str, ...] = ()
         while True:
             plant = self._progress.plant
-            assert plant is not None
-            self._watchdog.poll(self._clock(), plant.heartbeats())
+            self._watchdog.poll(self._clock(), plant.heartbeats() if plant else {})
             stuck = self._note_stuck(stuck)
             if self._http is not None and not self._http.is_alive:
                 await self._replace_http()
@@ -289,23 +326,6 @@ class Daemon:
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
         self._book.emit(Event(self._clock(), severity, kind, "gateway", message))
-
-
-class StateInUse(Exception):
-    """Another gateway works in the same state_dir."""
-
-
-def hold_state_dir(state_dir: Path) -> IO[str]:
-    """Keep others out while the file that is returned is open. Raises StateInUse."""
-    held = (state_dir / "in-use").open("w", encoding="utf-8")
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        held.close()
-        raise StateInUse(
-            f"{state_dir}: another gateway is at work here; stop it, or give this one a state_dir of its own"
-        ) from error
-    return held
 
 
 async def _run(settings: Settings, environment: Mapping[str, str]) -> int:

@@ -2,7 +2,8 @@
 
 Two pumps share a session. The live pump sends the records of open segments as they are stored; the drain pump sends
 those of closed segments, in order, at `drain_records_per_s`, so that a backlog never holds up what happens now.
-Each has a window of sends under way, and keeps the order within a segment; a record is deleted when acknowledged.
+Each has a window of sends under way, and keeps the order within a segment. Behind the backlog, the drain pump sends
+what somebody asked for again (`fieldgate reconcile --repair`), under the identity it has.
 
 When segments are closed: at the moment a session is established, each stream's open segment that has unacknowledged
 records. So one outage makes one closed segment a stream, with what was under way when the link went and all that was
@@ -29,7 +30,7 @@ from gateway.core.ports import Clock, LinkDown, Upstream, Verdict
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.record import Identity, Stream
 from gateway.core.types import NS_PER_S
-from gateway.spool.store import Lane, Stored, StoreUnavailable
+from gateway.spool.records import Lane, Stored, StoreUnavailable
 from gateway.spool.worker import SpoolWorker
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Upstream]]
@@ -156,16 +157,19 @@ class Delivery:
     async def _pump_backlog(self, upstream: Upstream, tasks: asyncio.TaskGroup) -> None:
         window = asyncio.Semaphore(UPLINK_DRAIN_IN_FLIGHT)
         after: dict[str, tuple[int, int]] = {}
+        again: dict[str, tuple[int, int]] = {}
         clock = asyncio.get_running_loop().time
         due_s = clock()
         while True:
-            records = await self._fetch(Lane.BACKLOG, after)
+            records = await self._fetch(Lane.BACKLOG, after) or await self._fetch(Lane.AGAIN, again)
             for record in records:
                 due_s = max(due_s, clock() - PACE_SLACK_S) + 1 / self._drain_records_per_s
                 await asyncio.sleep(max(0.0, due_s - clock()))
                 await window.acquire()
                 tasks.create_task(self._send(upstream, record, window))
             if not records:
+                # Asking for records starts a new list, whose beginning may lie before the end of the last one.
+                again.clear()
                 await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _fetch(self, lane: Lane, after: dict[str, tuple[int, int]]) -> list[Stored]:

@@ -90,6 +90,10 @@ class Plant:
             streams=frozenset(Stream(name) for name in uplink.streams) if uplink else frozenset(),
         )
         self.executive = self._build_executive() if settings.loops else None
+        self._of_loops = {name for loop in settings.loops for name in (loop.input, loop.output)}
+        loop_devices = {tag.device for tag in settings.tags if tag.name in self._of_loops}
+        self.fast_links = frozenset(device.link for device in settings.devices if device.name in loop_devices)
+        """Links to which the executive has a connection of its own."""
         self.sources: dict[str, Source] = {}
         lanes = []
         for link in settings.links:
@@ -139,8 +143,9 @@ class Plant:
         if not await asyncio.to_thread(self.thread.stop, ENGINE_STOP_S):
             raise TimeoutError(f"the engine did not end within {ENGINE_STOP_S:g} s")
 
-    async def replace_source(self, link: Link, supervisor: Supervisor) -> None:
-        """Restart one link's session with other settings; its lane and its rows stay."""
+    async def replace_source(self, link: Link, settings: Settings, supervisor: Supervisor) -> None:
+        """Restart one link's session as `settings`, which differ in links only, have it; its lane and rows stay."""
+        self.settings = settings
         old = self.sources[link.name]
         await supervisor.stop(f"link {link.name}")
         lane = next(lane for lane in self.inbox.lanes if lane.name == old.name)
@@ -167,12 +172,11 @@ class Plant:
 
     def _tags_of(self, link: Link) -> Sequence[tuple[int, Tag]]:
         """The tags that this link's session acquires: the executive reads and writes those of loops by itself."""
-        of_loops = {name for loop in self.settings.loops for name in (loop.input, loop.output)}
         on_link = {device.name for device in self.settings.devices if device.link == link.name}
         return [
             (row, tag)
             for row, tag in enumerate(self.settings.tags)
-            if tag.device in on_link and tag.name not in of_loops
+            if tag.device in on_link and tag.name not in self._of_loops
         ]
 
     def _build_source(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:

@@ -63,9 +63,11 @@ def _record_settings(settings: Settings) -> object:
         msgspec.structs.replace(
             uplink,
             name="",
-            broker=None,
+            address=None,
             topic="",
             buffer_bytes_max=0,
+            grace_ns=0,
+            grace_bytes_max=0,
             drain_records_per_s=0,
             acknowledge_timeout_ns=0,
         )

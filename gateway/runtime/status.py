@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -61,28 +62,39 @@ class Progress:
 
 
 class LinkStates:
-    """The last `link.up` or `link.down` of each link."""
+    """The last word of each session on each link: the source's, and the executive's own connection beside it."""
+
+    KINDS: Final = {
+        "link.up": ("source", True),
+        "link.down": ("source", False),
+        "control.link_up": ("control", True),
+        "control.link_down": ("control", False),
+    }
 
     def __init__(self) -> None:
-        self._last: dict[str, Event] = {}
+        self._last: dict[tuple[str, str], Event] = {}
 
     def note(self, event: Event) -> None:
-        if event.kind in ("link.up", "link.down"):
-            self._last[event.subject] = event
+        if event.kind in self.KINDS:
+            self._last[self.KINDS[event.kind][0], event.subject] = event
 
     def of(self, plant: Plant, started_ns: int) -> Sequence[http.LinkState]:
         states = []
         for link in plant.settings.links:
-            if link.name not in plant.sources and plant.executive is None:
+            sessions = ["source"] if link.name in plant.sources else []
+            sessions += ["control"] if link.name in plant.fast_links else []
+            if not sessions:
                 continue
-            event = self._last.get(link.name)
+            events = [self._last.get((session, link.name)) for session in sessions]
+            down = [event for event in events if event is None or not self.KINDS[event.kind][1]]
+            told = down[0] if down else events[0]
             states.append(
                 http.LinkState(
                     name=link.name,
                     kind="Modbus TCP" if isinstance(link, ModbusTcpLink) else "MQTT",
-                    is_up=event is not None and event.kind == "link.up",
-                    since_ns=event.time_ns if event else started_ns,
-                    detail=event.message if event else "connecting",
+                    is_up=not down,
+                    since_ns=told.time_ns if told else started_ns,
+                    detail=told.message if told else "connecting",
                 )
             )
         return states

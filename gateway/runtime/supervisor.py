@@ -37,9 +37,12 @@ class Supervisor:
         self._restarts.setdefault(name, 0)
         self._tasks[name] = asyncio.create_task(self._keep(name, run), name=name)
 
+    async def stop_all(self) -> None:
+        await self.stop(*self._tasks)
+
     async def stop(self, *names: str) -> None:
-        """Cancel the named tasks, all when none is named, and wait until they are gone."""
-        gone = [self._tasks.pop(name) for name in names or tuple(self._tasks)]
+        """Cancel the named tasks, and wait until they are gone."""
+        gone = [self._tasks.pop(name) for name in names]
         for task in gone:
             task.cancel()
         await asyncio.gather(*gone, return_exceptions=True)

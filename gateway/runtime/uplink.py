@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from pathlib import Path
 
 from gateway.core.backoff import Backoff
 from gateway.core.encode import TimeQuality, encode, envelope
+from gateway.core.events import Event, Severity
 from gateway.core.model import Model
+from gateway.core.ports import Upstream
 from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft
-from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.runtime.clock import EngineClock, time_quality
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
-from gateway.settings.schema import Uplink
-from gateway.spool.store import Store, StoreUnavailable
+from gateway.settings.schema import FileAddress, NatsAddress, Uplink
+from gateway.spool.records import Grace, StoreUnavailable
+from gateway.spool.salvage import damage, salvage
+from gateway.spool.store import Store
 from gateway.spool.worker import SpoolWorker
-from gateway.upstreams import mqtt
+from gateway.upstreams import file, mqtt, nats
 
 RETRY = Backoff(base_ns=500 * NS_PER_MS, cap_ns=15 * NS_PER_S)
 LEASE_KEY = "engine_time_ns"
@@ -38,8 +44,26 @@ LOOK_EVERY_S = 0.02
 
 
 def open_store(state_dir: Path, uplink: Uplink | None) -> Store:
-    """Raises StoreUnavailable when the file cannot be used, StoreNewer when a newer fieldgate wrote it."""
-    return Store(state_dir / "spool.db", bytes_max=uplink.buffer_bytes_max if uplink else UNUSED_BYTES_MAX)
+    """Raises StoreUnavailable when the file cannot be used, StoreRefused when a newer fieldgate wrote it."""
+    path = state_dir / SPOOL_FILE
+    reason = damage(path)
+    salvaged = str(salvage(path, reason)) if reason else ""
+    bytes_max = uplink.buffer_bytes_max if uplink else UNUSED_BYTES_MAX
+    return Store(path, bytes_max=bytes_max, grace=_grace(uplink) if uplink else Grace(), salvaged=salvaged)
+
+
+def _grace(uplink: Uplink) -> Grace:
+    return Grace(uplink.grace_ns, uplink.grace_bytes_max)
+
+
+def _session(uplink: Uplink) -> AbstractAsyncContextManager[Upstream]:
+    """One session with the other end, of whatever kind it is."""
+    address, timeout_ns = uplink.address, uplink.acknowledge_timeout_ns
+    if isinstance(address, FileAddress):
+        return file.connect(address)
+    if isinstance(address, NatsAddress):
+        return nats.connect(address, subject=uplink.topic, acknowledge_timeout_ns=timeout_ns)
+    return mqtt.connect(address, topic=uplink.topic, acknowledge_timeout_ns=timeout_ns)
 
 
 class Way:
@@ -49,10 +73,13 @@ class Way:
         self._gateway_id = gateway_id
         self._clock = clock
         self._book = book
-        self._model = Model(devices=(), tags=())
+        self._tag_names: tuple[str, ...] = ()
+        self._tag_kinds: tuple[Kind, ...] = ()
         self.worker = SpoolWorker(store=store, encode=self._encode, now_ns=clock, emit=book.emit)
         self.delivery: Delivery | None = None
         self._settings: Uplink | None = None
+        if store.salvaged:
+            book.emit(Event(clock(), Severity.ERROR, "spool.salvaged", "spool", store.salvaged))
 
     def start(self, supervisor: Supervisor) -> None:
         self.worker.start()
@@ -61,7 +88,8 @@ class Way:
     async def use(self, model: Model) -> None:
         """From now on records are of this model; those of the one before are all stored first."""
         await self.worker.flush()
-        self._model = model
+        self._tag_names = tuple(tag.name for tag in model.tags)
+        self._tag_kinds = tuple(tag.kind for tag in model.tags)
 
     async def connect(self, uplink: Uplink | None, supervisor: Supervisor) -> None:
         """Deliver to this uplink from now on, to none if None."""
@@ -71,14 +99,12 @@ class Way:
         self._settings = uplink
         if uplink is None:
             return
-        self.worker.limit(uplink.buffer_bytes_max)
+        self.worker.limit(uplink.buffer_bytes_max, _grace(uplink))
         self.delivery = Delivery(
             gateway_id=self._gateway_id,
             name=uplink.name,
             spool=self.worker,
-            connect=lambda: mqtt.connect(
-                uplink.broker, topic=uplink.topic, acknowledge_timeout_ns=uplink.acknowledge_timeout_ns
-            ),
+            connect=partial(_session, uplink),
             envelope=envelope,
             retry_after_ns=RETRY.delay_ns,
             drain_records_per_s=uplink.drain_records_per_s,
@@ -135,8 +161,8 @@ class Way:
     def _encode(self, draft: RecordDraft) -> bytes:
         return encode(
             draft,
-            tuple(tag.name for tag in self._model.tags),
-            tuple(tag.kind for tag in self._model.tags),
+            self._tag_names,
+            self._tag_kinds,
             wall_offset_ns=self._clock.wall_offset_ns(),
             time_quality=TimeQuality(time_quality()),
         )

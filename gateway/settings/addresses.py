@@ -6,15 +6,18 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from gateway.settings.forms import matching, says
 from gateway.settings.schema import RegisterType, Table
 from gateway.settings.units import WrongValueError, show, text
 
 MODBUS_PORT = 502
 MQTT_PORT = 1883
 MQTTS_PORT = 8883
+NATS_PORT = 4222
 REGISTERS = 65_536
 """Addresses of each Modbus table."""
 TOPIC_BYTES_MAX = 65_535
+SUBJECT_BYTES_MAX = 200
 FIELD_DEPTH_MAX = 16
 
 WIDTHS = {
@@ -82,22 +85,32 @@ def _endpoint(word: str, port: int, example: str) -> Endpoint:
 
 def broker(value: object) -> Broker:
     """`"mqtt://host:1883"` or `"mqtts://host:8883"`; the port may be left out."""
-    word = text(value)
     example = '"mqtt://broker.example:1883" or "mqtts://broker.example:8883"'
+    return _server(text(value), ("mqtt", MQTT_PORT), ("mqtts", MQTTS_PORT), "a broker's address", example)
+
+
+def nats_server(value: object) -> Broker:
+    """`"nats://host:4222"`, or `"tls://host:4222"`; the port may be left out."""
+    example = '"nats://nats.example:4222" or "tls://nats.example:4222"'
+    return _server(text(value), ("nats", NATS_PORT), ("tls", NATS_PORT), "a NATS server's address", example)
+
+
+def _server(word: str, plain: tuple[str, int], secure: tuple[str, int], what: str, example: str) -> Broker:
+    """A URL of one of two schemes; each is given with its port."""
     try:
         scheme, authority, path, query, fragment = urlsplit(word)
     except ValueError:
-        raise WrongValueError(f"{show(word)} is not a broker's address; write {example}") from None
-    if scheme in ("ws", "wss", "tcp", "ssl", "tls"):
-        raise WrongValueError(f"{scheme}:// is not supported; write {example}")
-    if scheme not in ("mqtt", "mqtts"):
-        raise WrongValueError(f"{show(word)} is not a broker's address; write {example}")
+        raise WrongValueError(f"{show(word)} is not {what}; write {example}") from None
+    if scheme not in (plain[0], secure[0]):
+        if scheme in ("ws", "wss", "tcp", "ssl", "tls"):
+            raise WrongValueError(f"{scheme}:// is not supported; write {example}")
+        raise WrongValueError(f"{show(word)} is not {what}; write {example}")
     if "@" in authority:
         raise WrongValueError("has a user in its address; write username = and password_file = beside it")
     if path.strip("/") or query or fragment:
         raise WrongValueError(f"{show(word)} goes on after the port; write {example}")
-    tls = scheme == "mqtts"
-    return Broker(_endpoint(authority, MQTTS_PORT if tls else MQTT_PORT, example), tls)
+    tls = scheme == secure[0]
+    return Broker(_endpoint(authority, secure[1] if tls else plain[1], example), tls)
 
 
 def is_local(host: str) -> bool:
@@ -140,9 +153,39 @@ def topic(value: object) -> str:
     return word
 
 
+def subject(value: object) -> str:
+    """A NATS subject that is published below: tokens without wildcards and spaces, joined by dots."""
+    word = text(value)
+    if not re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", word) or len(word.encode()) > SUBJECT_BYTES_MAX:
+        raise WrongValueError(f'{show(word)} is not a subject; write it like "fieldgate.{{gateway}}.{{stream}}"')
+    return word
+
+
 def field_path(value: object) -> tuple[str, ...]:
     """`"a.b"`, or `["a.b", "c"]` where a name has dots: the way to a value in a JSON object."""
     parts = value if isinstance(value, list) else text(value).split(".")
     if not 1 <= len(parts) <= FIELD_DEPTH_MAX or not all(isinstance(part, str) and part for part in parts):
         raise WrongValueError(f'{show(value)} is not a path into a JSON object; write "value" or "motor.current"')
     return tuple(parts)
+
+
+_HOST_SCHEMA = r"[^:/ ]+|\[[0-9A-Fa-f:.]+\]"
+says(modbus_endpoint, 'a host and a port, like "10.0.0.5:502"', matching(f"({_HOST_SCHEMA})(:[0-9]+)?"))
+says(
+    listen_endpoint,
+    'an address of this machine and a port, like "127.0.0.1:1502"',
+    matching(f"({_HOST_SCHEMA}):[0-9]+"),
+)
+says(broker, 'like "mqtt://127.0.0.1:1883", or mqtts:// for TLS', matching("mqtts?://[^@/]+/?"))
+says(
+    register,
+    f'a table (coil, discrete, input, holding) and an address from 0 to {REGISTERS - 1}, like "holding 100"; '
+    'or Modicon notation, like "40101"',
+    {"type": ["string", "integer"]},
+)
+says(topic, 'a topic without wildcards, like "plant/hall/{tag}"', {"type": "string", "pattern": "^[^+#]+$"})
+says(
+    field_path,
+    'the way into a JSON object, like "motor.current", or an array of names',
+    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": FIELD_DEPTH_MAX}]},
+)

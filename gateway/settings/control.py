@@ -14,19 +14,22 @@ from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.settings.addresses import WIDTHS
 from gateway.settings.devices import Devices
+from gateway.settings.forms import says
 from gateway.settings.instances import instances
 from gateway.settings.links import Links
 from gateway.settings.problems import did_you_mean
 from gateway.settings.schema import ModbusPoint, ModbusTcpLink, PidLoop, RegisterType, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.tags import read_bounds
-from gateway.settings.units import WrongValueError, choice, duration, number, positive, show, show_duration, text
+from gateway.settings.units import WrongValueError, choice, duration, flag, number, positive, show, show_duration, text
 
 EVERY = duration(NS_PER_MS, 60 * NS_PER_S)
 TIME_CONSTANT = duration(NS_PER_MS, 24 * 3_600 * NS_PER_S)
 WHEN_OLDER_THAN = duration(2 * NS_PER_MS, 3_600 * NS_PER_S)
 EVERY_DEFAULT_NS = 100 * NS_PER_MS
 STALE_PERIODS = 10
+DERIVATIVE_FILTER_DEFAULT = 8.0
+DERIVATIVE_FILTER_MIN, DERIVATIVE_FILTER_MAX = 1.0, 100.0
 STALE_FLOOR_NS = 500 * NS_PER_MS
 
 WORD_TABLES = (Table.HOLDING, Table.INPUT)
@@ -81,7 +84,8 @@ class Loops(NamedTuple):
     names: list[str]
 
 
-def read_loops(root: Section, links: Links, devices: Devices) -> Loops:
+def read_loops(root: Section, links: Links, devices: Devices, *, are_inhibited: bool) -> Loops:
+    """`are_inhibited`: no loop may write, whatever its own table says."""
     loops = Loops([], [])
     driven: dict[tuple[str, int, int], str] = {}
     used: set[str] = set()
@@ -90,7 +94,7 @@ def read_loops(root: Section, links: Links, devices: Devices) -> Loops:
     for instance in instances(root, "control", limits.LOOPS_MAX):
         section = instance.section
         loops.names.append(instance.name)
-        loop = _read_loop(section, instance.name, devices)
+        loop = _read_loop(section, instance.name, devices, are_inhibited=are_inhibited)
         if loop is None:
             continue
         output = devices.tags[loop.output]
@@ -123,7 +127,7 @@ def check_setpoints(loops: Loops, writable: frozenset[str]) -> None:
             )
 
 
-def _read_loop(section: Section, name: str, devices: Devices) -> PidLoop | None:
+def _read_loop(section: Section, name: str, devices: Devices, *, are_inhibited: bool) -> PidLoop | None:
     """None when the tags are not known: every range depends on them."""
     pid = section.table("pid")
     if pid is None:
@@ -141,6 +145,7 @@ def _read_loop(section: Section, name: str, devices: Devices) -> PidLoop | None:
     td_ns = pid.get("td", TIME_CONSTANT, None)
     every_ns = pid.get("every", EVERY, EVERY_DEFAULT_NS)
     action = pid.get("action", ACTION, Action.REVERSE)
+    setpoint_weight, derivative_filter = _read_shape(pid, ti_ns, td_ns)
     pid.finish()
     bounds, rate = _read_limits(section, target, carried)
     setpoints = _read_setpoint_limits(section, source, setpoint)
@@ -148,6 +153,7 @@ def _read_loop(section: Section, name: str, devices: Devices) -> PidLoop | None:
         pid.wrong("setpoint", f"{setpoint:g} is outside the setpoint's limits; write one from {setpoints}")
     failsafe_output, stale_after_ns = _read_failsafe(section, bounds, every_ns)
     mode = section.get("mode", START_MODE, StartMode.AUTO)
+    is_shadow = section.get("shadow", flag, False) or are_inhibited
     section.finish(dict.fromkeys(pid.content, f"belongs into pid; {PID_KEYS}"))
     if source is None or target is None:
         return None
@@ -161,6 +167,8 @@ def _read_loop(section: Section, name: str, devices: Devices) -> PidLoop | None:
         kp=kp,
         ti_s=None if ti_ns is None else ti_ns / NS_PER_S,
         td_s=None if td_ns is None else td_ns / NS_PER_S,
+        setpoint_weight=setpoint_weight,
+        derivative_filter=derivative_filter,
         reverse_acting=action is Action.REVERSE,
         every_ns=every_ns,
         output_min=bounds.low,
@@ -169,7 +177,26 @@ def _read_loop(section: Section, name: str, devices: Devices) -> PidLoop | None:
         starts_in_auto=mode is StartMode.AUTO,
         failsafe_output=failsafe_output,
         stale_after_ns=stale_after_ns,
+        is_shadow=is_shadow,
     )
+
+
+def _read_shape(pid: Section, ti_ns: int | None, td_ns: int | None) -> tuple[float, float]:
+    """Setpoint weight and derivative filter."""
+    weight = pid.get("setpoint_weight", number, 1.0)
+    if not 0.0 <= weight <= 1.0:
+        pid.wrong("setpoint_weight", f"{weight:g} is out of range; write a number from 0 to 1")
+    elif weight != 1.0 and ti_ns is None:
+        pid.wrong(
+            "setpoint_weight", "needs an integral part, or the setpoint is never reached; write ti, or take it out"
+        )
+    filtered = pid.get("derivative_filter", number, DERIVATIVE_FILTER_DEFAULT)
+    if not DERIVATIVE_FILTER_MIN <= filtered <= DERIVATIVE_FILTER_MAX:
+        within = f"{DERIVATIVE_FILTER_MIN:g} to {DERIVATIVE_FILTER_MAX:g}"
+        pid.wrong("derivative_filter", f"{filtered:g} is out of range; write a number from {within}")
+    elif pid.has("derivative_filter") and td_ns is None:
+        pid.wrong("derivative_filter", "has no use without a derivative part; write td, or take it out")
+    return weight, filtered
 
 
 def _tag(pid: Section, key: str, devices: Devices) -> Tag | None:
@@ -283,3 +310,6 @@ def _failsafe_output(value: object) -> float | None:
         return number(value)
     except WrongValueError:
         raise WrongValueError(f'{show(value)} is neither a number nor "hold"; {FAILSAFE_KEYS}') from None
+
+
+says(_failsafe_output, 'a number in the output\'s unit, or "hold"', {"type": ["number", "string"]})

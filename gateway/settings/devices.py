@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gateway.core import limits
 from gateway.settings.addresses import REGISTERS, topic
+from gateway.settings.forms import form_of, says
 from gateway.settings.instances import Instance, instances
 from gateway.settings.links import Links
 from gateway.settings.schema import Device, ModbusTcpLink, Tag
@@ -171,3 +172,10 @@ def _tag_lists(value: object) -> tuple[str, ...]:
     raise WrongValueError(
         f'{show(value)} is not a tag list; write "energy_meter", "registers/pump.csv" or an array of such'
     )
+
+
+says(
+    _tag_lists,
+    "the name of a [tag_lists.NAME], the path of a CSV file, or an array of such",
+    {"anyOf": [form_of(text).schema, form_of(TAG_LISTS).schema]},
+)

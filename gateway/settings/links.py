@@ -11,10 +11,10 @@ from pathlib import Path
 
 from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S
-from gateway.settings.addresses import Broker, Endpoint, broker, is_local, modbus_endpoint
+from gateway.settings.addresses import Broker, Endpoint, broker, is_local, modbus_endpoint, nats_server
 from gateway.settings.instances import instances
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, MqttLink, MqttVersion
+from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, MqttLink, MqttVersion, NatsAddress
 from gateway.settings.section import Section
 from gateway.settings.units import choice, duration, integer, show, text
 
@@ -133,15 +133,7 @@ class Links:
 def read_broker(section: Section, default_client_id: str, directory: Path) -> BrokerAddress:
     """The broker's address under `mqtt`, and the log-in beside it."""
     address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
-    username = section.get("username", text, None)
-    password_file = _file(section, "password_file", directory)
-    ca_file = _file(section, "ca_file", directory)
-    if password_file is not None and username is None and section.is_sound("username"):
-        section.wrong("password_file", "needs a user; write username = as well")
-    if ca_file is not None and not address.tls and section.is_sound("mqtt"):
-        section.wrong("ca_file", "has no use without TLS; write mqtts:// in the address, or take it out")
-    if password_file is not None and not address.tls and not is_local(address.endpoint.host):
-        section.warn("password_file", "the password crosses the network in clear; use mqtts://")
+    username, password_file, ca_file = _log_in(section, address, "mqtt", "mqtts://", directory)
     client_id = section.get("client_id", text, default_client_id)
     if len(client_id.encode()) > CLIENT_ID_MAX:
         section.wrong("client_id", f"is too long; write at most {CLIENT_ID_MAX} bytes")
@@ -156,6 +148,37 @@ def read_broker(section: Section, default_client_id: str, directory: Path) -> Br
         password_file=password_file,
         keep_alive_s=section.get("keep_alive", KEEP_ALIVE, 30 * NS_PER_S) // NS_PER_S,
     )
+
+
+def read_nats(section: Section, client_name: str, directory: Path) -> NatsAddress:
+    """The server's address under `nats`, and the log-in beside it."""
+    address = section.get("nats", nats_server, Broker(NOWHERE, tls=False))
+    username, password_file, ca_file = _log_in(section, address, "nats", "tls://", directory)
+    return NatsAddress(
+        host=address.endpoint.host,
+        port=address.endpoint.port,
+        tls=address.tls,
+        ca_file=ca_file,
+        client_name=client_name,
+        username=username,
+        password_file=password_file,
+    )
+
+
+def _log_in(
+    section: Section, address: Broker, key: str, secure: str, directory: Path
+) -> tuple[str | None, Path | None, Path | None]:
+    """User, password file and CA file; `secure` is the scheme that has TLS."""
+    username = section.get("username", text, None)
+    password_file = _file(section, "password_file", directory)
+    ca_file = _file(section, "ca_file", directory)
+    if password_file is not None and username is None and section.is_sound("username"):
+        section.wrong("password_file", "needs a user; write username = as well")
+    if ca_file is not None and not address.tls and section.is_sound(key):
+        section.wrong("ca_file", f"has no use without TLS; write {secure} in the address, or take it out")
+    if password_file is not None and not address.tls and not is_local(address.endpoint.host):
+        section.warn("password_file", f"the password crosses the network in clear; use {secure}")
+    return username, password_file, ca_file
 
 
 def _file(section: Section, key: str, directory: Path) -> Path | None:

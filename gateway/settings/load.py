@@ -17,12 +17,12 @@ from gateway.settings.devices import Devices
 from gateway.settings.document import read_document
 from gateway.settings.links import Links
 from gateway.settings.problems import ConfigurationError, Problem, Report
-from gateway.settings.schema import MqttLink, MqttPoint, Settings
+from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, Settings
 from gateway.settings.section import Section
 from gateway.settings.serving import read_http, read_scada
 from gateway.settings.taglist import TagLists
 from gateway.settings.tags import read_defaults
-from gateway.settings.units import choice, integer, name, text
+from gateway.settings.units import choice, flag, integer, name, text
 from gateway.settings.uplink import read_uplink
 
 NO_ENVIRONMENT: Mapping[str, str] = {}
@@ -74,7 +74,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     links = Links(root, gateway_id, directory)
     lists = TagLists(root, directory)
     devices = Devices(root, links, lists, defaults)
-    loops = read_loops(root, links, devices)
+    loops = read_loops(root, links, devices, are_inhibited=gateway.get("inhibit_writes", flag, False))
     scada = read_scada(root, devices, loops, path)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
     settings = Settings(
@@ -110,8 +110,8 @@ def _state_dir(gateway: Section, directory: Path, environment: Mapping[str, str]
 def _check_sessions(root: Section, settings: Settings) -> None:
     """A broker ends a session when another one comes with the same client id."""
     brokers = [(f"links.{link.name}", link.broker) for link in settings.links if isinstance(link, MqttLink)]
-    if settings.uplink is not None:
-        brokers.append((f"uplink.{settings.uplink.name}", settings.uplink.broker))
+    if settings.uplink is not None and isinstance(settings.uplink.address, BrokerAddress):
+        brokers.append((f"uplink.{settings.uplink.name}", settings.uplink.address))
     seen: dict[tuple[str, int, str], str] = {}
     for owner, broker in brokers:
         other = seen.setdefault((broker.host, broker.port, broker.client_id), owner)

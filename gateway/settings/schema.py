@@ -143,6 +143,10 @@ class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
     kp: float
     ti_s: float | None = None
     td_s: float | None = None
+    setpoint_weight: float = 1.0
+    """How much of a setpoint step the proportional part passes on, 0 to 1."""
+    derivative_filter: float = 8.0
+    """The derivative's filter has the time constant td / derivative_filter."""
     reverse_acting: bool = True
     every_ns: int
     output_min: float
@@ -152,19 +156,46 @@ class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
     failsafe_output: float | None = None
     """None: hold the last output."""
     stale_after_ns: int
+    is_shadow: bool = False
+    """Computes its output and writes nothing."""
+
+
+class NatsAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a NATS server with JetStream is and how to log in. Secrets are read when the session starts."""
+
+    host: str
+    port: int
+    tls: bool = False
+    ca_file: Path | None = None
+    client_name: str
+    username: str | None = None
+    password_file: Path | None = None
+
+
+class FileAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of JSON lines; at `rotate_bytes` it is renamed and a new one begun."""
+
+    path: Path
+    rotate_bytes: int
+
+
+UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | FileAddress
 
 
 class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     """Where records go, which, and how much may wait."""
 
     name: str
-    broker: BrokerAddress
+    address: UpstreamAddress
     topic: str
-    """`{stream}` in it stands for the stream's name; the rest is filled in."""
+    """MQTT topic or NATS subject, empty for a file. `{stream}` stands for the stream's name; the rest is filled in."""
     streams: tuple[str, ...]
     aggregates_every_ns: int
     samples_every_ns: int
     buffer_bytes_max: int
+    grace_ns: int
+    """How long acknowledged records are kept, should the other end lose them all the same."""
+    grace_bytes_max: int
     drain_records_per_s: int
     acknowledge_timeout_ns: int
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
+from gateway.settings.forms import form_of, says
 from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Table, Tag
 from gateway.settings.section import Section
-from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, positive, show_duration
+from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, score_limit, show_duration
 
 HOUR_NS = 3_600 * NS_PER_S
 STALE_AFTER_FLOOR_NS = 2 * NS_PER_S
@@ -179,6 +180,9 @@ def _is_big(value: object) -> bool:
     return ORDER(value) is Order.BIG
 
 
+says(_is_big, form_of(ORDER).words, form_of(ORDER).schema)
+
+
 def _read_scaling(section: Section) -> tuple[float, float]:
     scale = section.get("scale", number, 1.0)
     if scale == 0.0:
@@ -192,8 +196,8 @@ def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> C
     alarm = section.table("alarm")
     if alarm is not None:
         alarm_low, alarm_high = read_bounds(alarm, "low", "high")
-        alarm_score = alarm.get("score", positive, None)
-        alarm_persistent = alarm.get("persistent", positive, None)
+        alarm_score = alarm.get("score", score_limit, None)
+        alarm_persistent = alarm.get("persistent", score_limit, None)
         alarm.finish()
     valid = section.table("valid")
     if valid is not None:

@@ -14,6 +14,8 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import TypeAlias, TypeVar
 
+from gateway.settings.forms import form_of, matching, says, words_of
+
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 Parser: TypeAlias = Callable[[object], T]
@@ -103,7 +105,7 @@ def choice(kind: type[E]) -> Parser[E]:
             return kind(value)
         raise WrongValueError(f"{show(value)} is not known here; write {one_of(words)}")
 
-    return parse
+    return says(parse, one_of(words), words_of(words))
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -121,7 +123,8 @@ def integer(low: int, high: int) -> Parser[int]:
             raise WrongValueError(f"{show(value)} is out of range; write a whole number from {low} to {high}")
         return value
 
-    return parse
+    schema = {"type": ["integer", "string"], "minimum": low, "maximum": high}
+    return says(parse, f"a whole number from {low} to {high}", schema)
 
 
 def number(value: object) -> float:
@@ -142,6 +145,17 @@ def positive(value: object) -> float:
     if found <= 0:
         raise WrongValueError(f"{show(value)} is not above zero; write a number greater than 0")
     return found
+
+
+def score_limit(value: object) -> float:
+    found = number(value)
+    if not 0 < found <= 1:
+        raise WrongValueError(f"{show(value)} is not above 0 and at most 1, as scores are; write 0.9, say")
+    return found
+
+
+def _quantity_pattern(units: Iterable[str]) -> str:
+    return f"[0-9]+(\\.[0-9]+)? ?({'|'.join(units)})"
 
 
 def _quantity(value: object, units: dict[str, int], what: str, example: str, bare: str) -> Fraction:
@@ -166,7 +180,8 @@ def duration(low_ns: int, high_ns: int) -> Parser[int]:
             raise WrongValueError(f'{show(value)} is too long; write at most "{show_duration(high_ns)}"')
         return found_ns
 
-    return parse
+    words = f'a duration from "{show_duration(low_ns)}" to "{show_duration(high_ns)}", in {", ".join(NS_BY_UNIT)}'
+    return says(parse, words, matching(_quantity_pattern(NS_BY_UNIT)))
 
 
 def show_duration(ns: int) -> str:
@@ -186,7 +201,8 @@ def size(low: int, high: int) -> Parser[int]:
             raise WrongValueError(f'{show(value)} is out of range; write "{show_size(low)}" to "{show_size(high)}"')
         return found
 
-    return parse
+    words = f'a size from "{show_size(low)}" to "{show_size(high)}", in {", ".join(BYTES_BY_UNIT)}'
+    return says(parse, words, matching(_quantity_pattern(BYTES_BY_UNIT)))
 
 
 def show_size(number_of_bytes: int) -> str:
@@ -205,7 +221,7 @@ def per_second(low: int, high: int) -> Parser[int]:
             raise WrongValueError(f'{show(value)} is out of range; write a whole rate from "{low}/s" to "{high}/s"')
         return int(found)
 
-    return parse
+    return says(parse, f'a whole rate from "{low}/s" to "{high}/s"', matching("[0-9]+ ?/s"))
 
 
 def array_of(parse: Parser[T], example: str, count_max: int, *, count_min: int = 0) -> Parser[tuple[T, ...]]:
@@ -224,4 +240,16 @@ def array_of(parse: Parser[T], example: str, count_max: int, *, count_min: int =
                 raise WrongValueError(f"{show(value[index])} stands there twice; write it once")
         return found
 
-    return parse_all
+    item = form_of(parse)
+    schema = {"type": "array", "items": item.schema, "minItems": count_min, "maxItems": count_max, "uniqueItems": True}
+    return says(parse_all, f"an array, like {example}: each {item.words}", schema)
+
+
+_ANY_NUMBER = {"type": ["number", "string"]}
+says(text, "text", {"type": "string", "minLength": 1, "maxLength": TEXT_MAX})
+says(label, "text, or nothing", {"type": "string", "maxLength": TEXT_MAX})
+says(name, f"at most {NAME_MAX} letters, digits, _ and -", matching(f"[A-Za-z0-9_-]{{1,{NAME_MAX}}}"))
+says(flag, "true or false", {"type": "boolean"})
+says(number, "a number", _ANY_NUMBER)
+says(positive, "a number greater than 0", {**_ANY_NUMBER, "exclusiveMinimum": 0})
+says(score_limit, "a number above 0 and at most 1", {"type": "number", "exclusiveMinimum": 0, "maximum": 1})

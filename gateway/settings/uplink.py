@@ -7,20 +7,25 @@ from pathlib import Path
 from gateway.core import limits
 from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S
-from gateway.settings.addresses import topic
+from gateway.settings.addresses import subject, topic
 from gateway.settings.instances import has_name
-from gateway.settings.links import LINK_ELSEWHERE, read_broker
-from gateway.settings.schema import Uplink
+from gateway.settings.links import LINK_ELSEWHERE, read_broker, read_nats
+from gateway.settings.schema import FileAddress, Uplink, UpstreamAddress
 from gateway.settings.section import Section
-from gateway.settings.units import array_of, choice, duration, per_second, show_duration, size
+from gateway.settings.units import array_of, choice, duration, per_second, show_duration, size, text
 
 PERIOD = duration(limits.GRID_NS, 24 * 3_600 * NS_PER_S)
 STREAMS = array_of(choice(Stream), '["events", "aggregates"]', len(Stream), count_min=1)
 BUFFER = size(10**6, 10**12)
+GRACE = duration(0, 7 * 24 * 3_600 * NS_PER_S)
+GRACE_BUFFER = size(0, 10**12)
 DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 
 DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES)
+KINDS = ("mqtt", "nats", "file")
+ROTATE = size(16 * 10**6, 10**11)
+DEFAULT_SUBJECT = "fieldgate.{gateway}.{stream}"
 DEFAULT_TOPIC = "fieldgate/{gateway}/{stream}"
 
 
@@ -36,21 +41,42 @@ def read_uplink(root: Section, gateway_id: str, directory: Path) -> Uplink | Non
 
 
 def _read(section: Section, name: str, gateway_id: str, directory: Path) -> Uplink:
-    if not section.has("mqtt"):
-        section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883"')
+    address, where = _read_address(section, name, gateway_id, directory)
     uplink = Uplink(
         name=name,
-        broker=read_broker(section, f"{gateway_id}-uplink-{name}", directory),
-        topic=section.get("topic", topic, DEFAULT_TOPIC.replace("{gateway}", gateway_id)),
+        address=address,
+        topic=where,
         streams=tuple(section.get("streams", STREAMS, DEFAULT_STREAMS)),
         aggregates_every_ns=_period(section, "aggregates_every", 10 * NS_PER_S),
         samples_every_ns=_period(section, "samples_every", NS_PER_S),
         buffer_bytes_max=section.get("buffer", BUFFER, 2 * 10**9),
+        grace_ns=section.get("grace", GRACE, 10 * 60 * NS_PER_S),
+        grace_bytes_max=section.get("grace_buffer", GRACE_BUFFER, 64 * 10**6),
         drain_records_per_s=section.get("drain", DRAIN, 50),
         acknowledge_timeout_ns=section.get("acknowledge_timeout", ACKNOWLEDGE_TIMEOUT, 10 * NS_PER_S),
     )
     section.finish(LINK_ELSEWHERE)
     return uplink
+
+
+def _read_address(section: Section, name: str, gateway_id: str, directory: Path) -> tuple[UpstreamAddress, str]:
+    """Where records go, and the topic or subject there."""
+    kinds = [kind for kind in KINDS if section.has(kind)]
+    if len(kinds) > 1:
+        section.wrong_here(f"is both {' and '.join(kinds)}; write one of them")
+    client = f"{gateway_id}-uplink-{name}"
+    if "nats" in kinds:
+        where = section.get("subject", subject, DEFAULT_SUBJECT.replace("{gateway}", gateway_id))
+        return read_nats(section, client, directory), where
+    if "file" in kinds:
+        path = directory / section.get("file", text, "")
+        if section.is_sound("file") and not path.suffix:
+            section.wrong("file", f'"{path.name}" names no file of JSON lines; write "records.jsonl", for example')
+        return FileAddress(path=path, rotate_bytes=section.get("rotate", ROTATE, 256 * 10**6)), ""
+    if not kinds:
+        section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats or file =')
+    where = section.get("topic", topic, DEFAULT_TOPIC.replace("{gateway}", gateway_id))
+    return read_broker(section, client, directory), where
 
 
 def _period(section: Section, key: str, default_ns: int) -> int:

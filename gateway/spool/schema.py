@@ -5,8 +5,10 @@ file from a newer fieldgate is refused, never guessed at.
 
     meta          key/value: engine time, boot id and what else must survive
     streams       next_segment: segments are numbered without a hole; produced: records ever given an identity
-    segments      state open or closed; next_sequence; length once closed
-    records       what waits: identity, priority, times, body (zstd). `id` is the order of storing
+    segments      state open, closed, or done: closed and all acknowledged; next_sequence; length once closed
+    records       what waits or is kept: identity, priority, times, body (zstd). `id` is the order of storing
+    acknowledged  which of the records upstream has acknowledged, and when (engine time); they are kept for a grace
+    resends       identities that somebody asked to be sent again
     ledger        what was dropped; announced_* name the loss report that carries a line, null until there is one
     dead_letters  what the other end refused for ever, bounded
 """
@@ -22,13 +24,10 @@ from sqlite_utils import Database
 
 from gateway.core.record import Stream
 from gateway.core.segments import EPOCHS_MAX, first_segment
+from gateway.spool.records import StoreRefused
 
 Epoch: TypeAlias = Callable[[], int]
 Migration: TypeAlias = Callable[[Any, Epoch], None]
-
-
-class StoreRefused(Exception):
-    """The file cannot be used as it is; somebody must look at it."""
 
 
 def draw_epoch() -> int:
@@ -84,7 +83,17 @@ def _create(db: Any, epoch: Epoch) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create,)
+def _keep_acknowledged(db: Any, epoch: Epoch) -> None:
+    """Second schema: acknowledged records are kept for a grace, and the lengths of segments that are done."""
+    db["acknowledged"].create(
+        {"record": int, "acknowledged_ns": int, "bytes": int}, pk="record", not_null={"acknowledged_ns", "bytes"}
+    )
+    db["acknowledged"].create_index(["acknowledged_ns"])
+    db["resends"].create({"stream": str, "segment": int, "sequence": int}, pk=("stream", "segment", "sequence"))
+    db["segments"].create_index(["state"])
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged)
 
 
 def migrate(db: Database, path: Path, epoch: Epoch) -> None:

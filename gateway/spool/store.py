@@ -5,12 +5,14 @@ power cut, what it did not return never had an identity. Nothing about identitie
 file cannot disagree.
 
 A segment is open from its first record until it is closed. A closed one ends with a record that states its length
-and is given up when its last record is acknowledged. Opening a store closes what an earlier run left open: its
+and is done when its last record is acknowledged. Opening a store closes what an earlier run left open: its
 outputs are not replayed, so a new run speaks in new segments. With `segments_max` segments of a stream waiting,
 a segment stays open instead.
 
-Over `bytes_max` the oldest records of the lowest priority present are dropped and written into the loss ledger in the
-same transaction. Segment ends are never dropped: they are small and few, and say how long what was dropped had been.
+Acknowledged records are kept for a grace (`gateway.spool.grace`) and make room first. Over `bytes_max` the oldest
+waiting records of the lowest priority present are dropped and written into the loss ledger in the same transaction;
+so are records whose bodies were damaged on the disk, which is found when they are read. Segment ends are never
+dropped for room: they are small and few, and say how long what was dropped had been.
 """
 
 from __future__ import annotations
@@ -19,131 +21,74 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import astuple
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import zstandard
 from sqlite_utils import Database
 
-from gateway.core.limits import DEAD_LETTERS_MAX, SEGMENTS_MAX
+from gateway.core.limits import DEAD_LETTERS_MAX, SEGMENTS_DONE_MAX, SEGMENTS_MAX
 from gateway.core.record import PRIORITIES, Stream
 from gateway.core.segments import Loss, LossReport, SegmentEnd, encode_body
+from gateway.spool import grace as kept
 from gateway.spool import ledger
-from gateway.spool.schema import StoreRefused, draw_epoch, migrate
+from gateway.spool.records import Encoded, Grace, Key, Lane, Stored, Totals, compress, damage_mark, translated
+from gateway.spool.schema import draw_epoch, migrate
 
 RECORD_OVERHEAD_BYTES: Final = 128
 """What a record costs in the file beside its body: row, two indexes, its share of the page."""
 PRIORITY_SEGMENT_END: Final = -1
-ZSTD_LEVEL: Final = 3
 BUSY_TIMEOUT_MS: Final = 2_000
 WAL_BYTES_KEPT: Final = 16 * 1024 * 1024
 DROPPED_AT_ONCE: Final = 64
 SEGMENT_AFTER_ALL: Final = 2**62
 
-_UNAVAILABLE: Final[dict[int, tuple[str, str]]] = {
-    sqlite3.SQLITE_FULL: ("the disk is full", "free some space or lower the uplink's buffer"),
-    sqlite3.SQLITE_IOERR: ("the disk does not read or write", "look into the kernel's log"),
-    sqlite3.SQLITE_CANTOPEN: ("the file cannot be opened", "check that the state directory exists and is ours"),
-    sqlite3.SQLITE_READONLY: ("the file is read-only", "check the mount and the owner of the state directory"),
-    sqlite3.SQLITE_BUSY: ("another process holds the file", "stop the other process"),
-    sqlite3.SQLITE_NOMEM: ("out of memory", "give the service more memory"),
-}
-_RUINED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-class StoreUnavailable(Exception):
-    """The transaction did not happen, and may be tried again."""
-
-
-class Key(NamedTuple):
-    """A record's identity within this gateway."""
-
-    stream: str
-    segment: int
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A record that has no identity yet; `body` is compressed."""
-
-    stream: Stream
-    first_ns: int
-    last_ns: int
-    samples: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A record as it waits; `body` is what was encoded, byte for byte."""
-
-    key: Key
-    body: bytes
-
-
-class Lane(Enum):
-    """Which records: those of open segments, or those of closed ones."""
-
-    LIVE = "live"
-    BACKLOG = "backlog"
-
-
-@dataclass(slots=True)
-class Totals:
-    """What is in the file now."""
-
-    records: int
-    bytes: int
-
-
-def compress(body: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        code = error.sqlite_errorcode & 0xFF
-        if code in _RUINED:
-            raise StoreRefused(f"{path}: {error}; move the file away to start with an empty spool") from error
-        if code not in _UNAVAILABLE:
-            raise
-        reason, remedy = _UNAVAILABLE[code]
-        raise StoreUnavailable(f"{path}: {reason} ({error}); {remedy}") from error
-
 
 class Store:
-    """`counts` has what happened since the start, by (what, stream) and, for drops, (what, stream, reason)."""
+    """`counts` has what happened since the start, by (what, stream) and, for drops, (what, stream, reason).
+
+    `salvaged` says what was saved from a damaged file before this one was opened, for whoever can tell it.
+    """
 
     def __init__(
-        self, path: Path, *, bytes_max: int, segments_max: int = SEGMENTS_MAX, epoch: Callable[[], int] = draw_epoch
+        self,
+        path: Path,
+        *,
+        bytes_max: int,
+        grace: Grace = Grace(),  # noqa: B008 - immutable
+        segments_max: int = SEGMENTS_MAX,
+        epoch: Callable[[], int] = draw_epoch,
+        salvaged: str = "",
     ):
         self.path = path
         self.bytes_max = bytes_max
+        self.grace = grace
+        self.salvaged = salvaged
         self.segments_max = segments_max
         self.counts: Counter[tuple[str, ...]] = Counter()
-        with _translated(path):
+        self._damaged: set[Key] = set()
+        with translated(path):
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
             migrate(Database(self._connection), path, epoch)
-            held, held_bytes = self._connection.execute(
-                "SELECT count(*), coalesce(sum(bytes), 0) FROM records"
-            ).fetchone()
-        self.totals = Totals(held, held_bytes)
+            size = "SELECT count(*), coalesce(sum(bytes), 0) FROM"
+            waiting = self._connection.execute(f"{size} records WHERE {kept.WAITS}").fetchone()
+            acknowledged = self._connection.execute(f"{size} acknowledged").fetchone()
+        self.totals = Totals(*waiting, *acknowledged)
         with self.transaction():
             for stream in self._open_segments():
                 self._close_segment(stream)
 
+    def mark_damaged(self) -> None:
+        """Have the next start salvage this file, whatever it sees of the damage itself."""
+        damage_mark(self.path).touch()
+
     def close(self) -> None:
-        with _translated(self.path):
+        with translated(self.path):
             self._connection.close()
 
     @contextmanager
@@ -152,8 +97,8 @@ class Store:
         if self._connection.in_transaction:
             yield
             return
-        totals, counts = (self.totals.records, self.totals.bytes), self.counts.copy()
-        with _translated(self.path):
+        totals, counts = astuple(self.totals), self.counts.copy()
+        with translated(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             committed = False
             try:
@@ -212,7 +157,7 @@ class Store:
 
     def segments(self) -> tuple[int, int]:
         """How many are open, how many closed and waiting."""
-        with _translated(self.path):
+        with translated(self.path):
             states = dict(self._connection.execute("SELECT state, count(*) FROM segments GROUP BY state"))
         return states.get("open", 0), states.get("closed", 0)
 
@@ -222,7 +167,8 @@ class Store:
         with self.transaction():
             for stream, segment in self._open_segments().items():
                 waits = self._connection.execute(
-                    "SELECT 1 FROM records WHERE stream = ? AND segment = ? LIMIT 1", (stream, segment)
+                    f"SELECT 1 FROM records WHERE stream = ? AND segment = ? AND {kept.WAITS} LIMIT 1",
+                    (stream, segment),
                 ).fetchone()
                 if waits:
                     closed += self._close_segment(stream)
@@ -249,45 +195,86 @@ class Store:
         )
         return True
 
-    def _forget_empty(self, segments: Iterable[tuple[str, int]]) -> None:
-        self._connection.executemany(
-            "DELETE FROM segments WHERE stream = ?1 AND segment = ?2 AND state = 'closed'"
-            " AND NOT EXISTS (SELECT 1 FROM records WHERE stream = ?1 AND segment = ?2)",
+    def _note_done(self, segments: Iterable[tuple[str, int]]) -> None:
+        """Their lengths are kept, as far as `SEGMENTS_DONE_MAX` permits: `fieldgate reconcile` counts with them."""
+        done = self._connection.executemany(
+            "UPDATE segments SET state = 'done' WHERE stream = ?1 AND segment = ?2 AND state = 'closed'"
+            f" AND NOT EXISTS (SELECT 1 FROM records WHERE stream = ?1 AND segment = ?2 AND {kept.WAITS})",
             sorted(set(segments)),
         )
+        if done.rowcount > 0:
+            self._connection.execute(
+                "DELETE FROM segments WHERE state = 'done' AND (stream, segment) NOT IN (SELECT stream, segment"
+                " FROM segments WHERE state = 'done' ORDER BY segment DESC LIMIT ?)",
+                (SEGMENTS_DONE_MAX,),
+            )
 
     # -- sending ------------------------------------------------------------------------------------------------
 
     def next_records(self, lane: Lane, after: dict[str, tuple[int, int]], limit: int) -> list[Stored]:
         """The next to send behind `after`, which has (segment, sequence) by stream; urgent streams first."""
         found: list[Stored] = []
-        decompressor = zstandard.ZstdDecompressor()
-        with _translated(self.path):
+        with translated(self.path):
             open_segments = self._open_segments()
             for stream in sorted(PRIORITIES, key=PRIORITIES.__getitem__):
+                position = after.get(stream, (0, 0))
                 present = open_segments.get(stream, SEGMENT_AFTER_ALL)
-                if lane is Lane.LIVE:
-                    lower = max(after.get(stream, (0, 0)), (present, 0))
-                    upper = present + 1
+                if lane is Lane.AGAIN:
+                    rows = kept.asked(self._connection, stream, position, limit - len(found))
                 else:
-                    lower, upper = after.get(stream, (0, 0)), present
-                rows = self._connection.execute(
-                    "SELECT segment, sequence, body FROM records WHERE stream = ? AND (segment, sequence) > (?, ?)"
-                    " AND segment < ? ORDER BY segment, sequence LIMIT ?",
-                    (stream, *lower, upper, limit - len(found)),
-                )
-                found += [Stored(Key(stream, row[0], row[1]), decompressor.decompress(row[2])) for row in rows]
+                    live = lane is Lane.LIVE
+                    lower = max(position, (present, 0)) if live else position
+                    rows = self._connection.execute(
+                        "SELECT segment, sequence, body FROM records WHERE stream = ? AND (segment, sequence) > (?, ?)"
+                        f" AND segment < ? AND {kept.WAITS} ORDER BY segment, sequence LIMIT ?",
+                        (stream, *lower, present + live, limit - len(found)),
+                    ).fetchall()
+                found += self._sound(stream, rows)
         return found
 
-    def acknowledge(self, keys: Iterable[Key]) -> None:
-        """They arrived: delete them, and forget segments that are closed and empty."""
+    def _sound(self, stream: str, rows: Iterable[tuple[int, int, bytes]]) -> Iterator[Stored]:
+        """Those that are as they were stored; the others are noted for `drop_damaged`."""
+        decompressor = zstandard.ZstdDecompressor()
+        for segment, sequence, body in rows:
+            key = Key(stream, segment, sequence)
+            try:
+                yield Stored(key, decompressor.decompress(body))
+            except zstandard.ZstdError:
+                self._damaged.add(key)
+
+    def drop_damaged(self, now_ns: int) -> list[Key]:
+        """Ledger the records whose bodies were found damaged since the last call; returns which."""
+        damaged = sorted(self._damaged)
+        if damaged:
+            with self.transaction():
+                for key in damaged:
+                    self._drop(self._row(key), "damaged on the disk", now_ns)
+        self._damaged.clear()
+        return damaged
+
+    def acknowledge(self, keys: Iterable[Key], now_ns: int) -> None:
+        """They arrived: keep them for their grace, and be done with segments that are closed and all acknowledged."""
         with self.transaction():
-            gone = [key for key in keys if self._delete(key)]
+            gone = []
+            for key in keys:
+                kept.answered(self._connection, key)
+                for size in kept.keep(self._connection, key, now_ns):
+                    gone.append(key)
+                    self.totals.records -= 1
+                    self.totals.bytes -= size
+                    self.totals.kept_records += 1
+                    self.totals.kept_bytes += size
             for key in gone:
                 self.counts["acknowledged_records", key.stream] += 1
                 if key.stream == Stream.EVENTS:
                     ledger.report_arrived(self._connection, key.segment, key.sequence)
-            self._forget_empty((key.stream, key.segment) for key in gone)
+            self._note_done((key.stream, key.segment) for key in gone)
+            self.expire(now_ns)
+
+    def expire(self, now_ns: int) -> None:
+        """Let go of acknowledged records whose grace is over."""
+        with self.transaction():
+            kept.expire(self._connection, self.totals, self.grace, now_ns)
 
     def reject(self, key: Key, reason: str, now_ns: int) -> None:
         """The other end will never take it: to the dead letters, and into the ledger, for the receiver sees a gap."""
@@ -302,26 +289,34 @@ class Store:
                 "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?", (DEAD_LETTERS_MAX,)
             )
             self.counts["dead_letters_deleted", key.stream] += deleted.rowcount
-            rows = self._connection.execute(
-                "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
-                " WHERE stream = ? AND segment = ? AND sequence = ?",
-                key,
-            ).fetchall()
+            rows = self._row(key)
             self.counts["rejected_records", key.stream] += len(rows)
             self._drop(rows, "rejected", now_ns)
 
-    def _delete(self, key: Key) -> bool:
-        deleted = self._connection.execute(
-            "DELETE FROM records WHERE stream = ? AND segment = ? AND sequence = ? RETURNING bytes", key
+    def _row(self, key: Key) -> list[tuple[str, int, int, int, int, int, int]]:
+        return self._connection.execute(
+            "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
+            " WHERE stream = ? AND segment = ? AND sequence = ?",
+            key,
         ).fetchall()
-        for (size,) in deleted:
-            self.totals.records -= 1
-            self.totals.bytes -= size
-        return bool(deleted)
+
+    def _delete(self, key: Key) -> None:
+        kept.answered(self._connection, key)
+        deleted = self._connection.execute(
+            "DELETE FROM records WHERE stream = ? AND segment = ? AND sequence = ? RETURNING id, bytes", key
+        ).fetchall()
+        for record, size in deleted:
+            was_kept = self._connection.execute("DELETE FROM acknowledged WHERE record = ?", (record,)).rowcount
+            self.totals.kept_records -= was_kept
+            self.totals.kept_bytes -= size * was_kept
+            self.totals.records -= 1 - was_kept
+            self.totals.bytes -= size * (1 - was_kept)
 
     # -- losing, never silently ---------------------------------------------------------------------------------
 
     def _make_room(self, now_ns: int) -> None:
+        kept.make_room(self._connection, self.totals, self.totals.bytes + self.totals.kept_bytes - self.bytes_max)
+        # What is left now waits, all of it.
         while self.totals.bytes > self.bytes_max:
             victims = self._connection.execute(
                 "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
@@ -356,7 +351,7 @@ class Store:
                     to_sequence=sequence,
                 )
             )
-        self._forget_empty((row[0], row[1]) for row in rows)
+        self._note_done((row[0], row[1]) for row in rows)
 
     def record_loss(self, loss: Loss) -> None:
         """Write down what was dropped, here or before it came here."""
@@ -367,7 +362,7 @@ class Store:
 
     def losses(self) -> list[Loss]:
         """The ledger: what was dropped and is not yet known upstream."""
-        with _translated(self.path):
+        with translated(self.path):
             return ledger.lines(self._connection)
 
     def report_losses(self, now_ns: int) -> int:
@@ -385,12 +380,14 @@ class Store:
 
     def oldest_ns(self) -> tuple[int, ...]:
         """Engine time of the oldest record that waits; empty when none does."""
-        with _translated(self.path):
-            rows = self._connection.execute("SELECT last_ns FROM records WHERE priority >= 0 ORDER BY id LIMIT 1")
+        with translated(self.path):
+            rows = self._connection.execute(
+                f"SELECT last_ns FROM records WHERE priority >= 0 AND {kept.WAITS} ORDER BY id LIMIT 1"
+            )
             return tuple(last_ns for (last_ns,) in rows)
 
     def read_meta(self, key: str, default: str) -> str:
-        with _translated(self.path):
+        with translated(self.path):
             row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return str(row[0]) if row else default
 

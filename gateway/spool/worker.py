@@ -19,11 +19,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
-import zstandard
 
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.histogram import BUCKETS, SIZE
@@ -33,36 +32,21 @@ from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.record import RecordDraft
 from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.spool.metrics import METRICS, Snapshot
 from gateway.spool.queue import DraftQueue
-from gateway.spool.store import ZSTD_LEVEL, Encoded, Key, Lane, Store, Stored, StoreUnavailable
+from gateway.spool.records import Encoded, Grace, Key, Lane, Stored, StoreDamaged, StoreUnavailable, compressor
+from gateway.spool.store import Store
 
 Encode: TypeAlias = Callable[[RecordDraft], bytes]
 T = TypeVar("T")
+
+__all__ = ["METRICS", "SpoolStopped", "SpoolWorker"]
 
 LINGER_NS: Final = 5 * NS_PER_MS
 COMMIT_EVERY_NS: Final = 100 * NS_PER_MS
 RETRY_NS: Final = NS_PER_S
 REPORT_LOSSES_EVERY_NS: Final = NS_PER_S
 IDLE_NS: Final = NS_PER_S
-
-METRICS: tuple[tuple[str, str, str], ...] = (
-    ("fieldgate_spool_produced_records_total", "counter", "Records that were given an identity."),
-    ("fieldgate_spool_acknowledged_records_total", "counter", "Records that arrived upstream and were deleted."),
-    ("fieldgate_spool_rejected_records_total", "counter", "Records that upstream refused for ever."),
-    ("fieldgate_spool_dropped_records_total", "counter", "Records dropped and written into the loss ledger."),
-    ("fieldgate_spool_dropped_samples_total", "counter", "Samples in the records dropped."),
-    ("fieldgate_spool_dead_letters_deleted_total", "counter", "Dead letters deleted to keep within their limit."),
-    ("fieldgate_spool_segments_kept_open_total", "counter", "Outages that went on in a segment: too many waiting."),
-    ("fieldgate_spool_unavailable_total", "counter", "Transactions that failed: disk full, or input/output error."),
-    ("fieldgate_spool_available", "gauge", "1 while the store takes records."),
-    ("fieldgate_spool_bytes", "gauge", "Bytes of the records that wait."),
-    ("fieldgate_spool_limit_bytes", "gauge", "Bytes at which the oldest records are dropped."),
-    ("fieldgate_spool_records", "gauge", "Records that wait to be acknowledged."),
-    ("fieldgate_spool_queue_drafts", "gauge", "Drafts that wait to be stored."),
-    ("fieldgate_spool_segments", "gauge", "Segments by state."),
-    ("fieldgate_spool_oldest_age_seconds", "gauge", "Age of the oldest record that is not acknowledged."),
-    ("fieldgate_spool_commit_seconds", "histogram", "Time that a transaction took to reach the disk."),
-)
 
 
 class SpoolStopped(Exception):
@@ -73,18 +57,6 @@ class SpoolStopped(Exception):
 class _Request:
     serve: Callable[[], None]
     refuse: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The store as it stood after the last transaction, for other threads."""
-
-    records: int = 0
-    bytes: int = 0
-    segments_open: int = 0
-    segments_closed: int = 0
-    oldest_ns: tuple[int, ...] = ()
-    counts: dict[tuple[str, ...], int] = field(default_factory=dict)
 
 
 class SpoolWorker:
@@ -105,7 +77,7 @@ class SpoolWorker:
         self._now_ns = now_ns
         self._emit = emit
         self._stopwatch_ns = stopwatch_ns
-        self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        self._compressor = compressor()
         self._thread = threading.Thread(target=self.run, name="spool", daemon=True)
         # Shared between threads, under the condition.
         self._changed = threading.Condition()
@@ -174,7 +146,7 @@ class SpoolWorker:
 
     async def next_records(self, lane: Lane, after: dict[str, tuple[int, int]], limit: int) -> list[Stored]:
         """See `Store.next_records`. Raises StoreUnavailable or SpoolStopped."""
-        return await self._ask(lambda: self._store.next_records(lane, after, limit))
+        return await self._ask(lambda: self._next_records(lane, after, limit))
 
     async def flush(self) -> None:
         """Returns when everything put before is stored or dropped. Raises StoreUnavailable or SpoolStopped."""
@@ -187,23 +159,17 @@ class SpoolWorker:
     def snapshot(self) -> Snapshot:
         return self._snapshot
 
-    def limit(self, bytes_max: int) -> None:
-        """From the next commit on, drop the oldest records beyond this many bytes."""
+    def limit(self, bytes_max: int, grace: Grace) -> None:
+        """From the next commit on, drop the oldest records beyond this many bytes, and keep acknowledged ones so."""
         self._store.bytes_max = bytes_max
+        self._store.grace = grace
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
-        seen = self._snapshot
-        for what, count in seen.counts.items():
-            labels = tuple(zip(("stream", "reason"), what[1:], strict=False))
-            yield Reading(f"fieldgate_spool_{what[0]}_total", count, labels)
+        yield from self._snapshot.readings()
         yield Reading("fieldgate_spool_unavailable_total", self._failures)
         yield Reading("fieldgate_spool_available", float(self._available))
-        yield Reading("fieldgate_spool_bytes", seen.bytes)
         yield Reading("fieldgate_spool_limit_bytes", self._store.bytes_max)
-        yield Reading("fieldgate_spool_records", seen.records)
         yield Reading("fieldgate_spool_queue_drafts", len(self._queue))
-        yield Reading("fieldgate_spool_segments", seen.segments_open, (("state", "open"),))
-        yield Reading("fieldgate_spool_segments", seen.segments_closed, (("state", "closed"),))
         yield Reading("fieldgate_spool_oldest_age_seconds", self.oldest_age_s())
         counts = self._commit_counts.copy()
         yield HistogramReading("fieldgate_spool_commit_seconds", counts, int(counts[BUCKETS]))
@@ -247,6 +213,9 @@ class SpoolWorker:
         try:
             while self._turn():
                 pass
+        except StoreDamaged:
+            self._store.mark_damaged()
+            raise
         finally:
             with self._changed:
                 self._ended = True
@@ -316,15 +285,16 @@ class SpoolWorker:
         try:
             if not self._available:
                 # Deleting makes room, and must not depend on whether the group fits.
-                self._store.acknowledge(acknowledged)
+                self._store.acknowledge(acknowledged, self._now_ns())
                 acknowledged = []
             with self._store.transaction():
-                self._store.acknowledge(acknowledged)
+                self._store.acknowledge(acknowledged, self._now_ns())
                 for loss in losses:
                     self._store.record_loss(loss)
                 for key, value in meta.items():
                     self._store.write_meta(key, value)
                 self._store.append(self._group, self._now_ns())
+                self._store.expire(self._now_ns())
                 reported = self._report_losses(started_ns)
         except StoreUnavailable:
             with self._changed:
@@ -346,6 +316,19 @@ class SpoolWorker:
         body = self._compressor.compress(self._encode(draft))
         return Encoded(draft.stream, draft.first_ns, draft.last_ns, len(draft), body)
 
+    def _next_records(self, lane: Lane, after: dict[str, tuple[int, int]], limit: int) -> list[Stored]:
+        records = self._store.next_records(lane, after, limit)
+        damaged = self._store.drop_damaged(self._now_ns())
+        if damaged:
+            first = damaged[0]
+            self._say(
+                Severity.ERROR,
+                "spool.damaged",
+                f"{len(damaged)} records were damaged on the disk, first {first.stream} {first.segment}/"
+                f"{first.sequence}; they are in the loss ledger, look at the disk",
+            )
+        return records
+
     def _report_losses(self, now_ns: int) -> int:
         """While the link is down lines are drawn together; one report a second when it is up."""
         if not self._link_up or now_ns - self._last_report_ns < REPORT_LOSSES_EVERY_NS:
@@ -364,7 +347,8 @@ class SpoolWorker:
     def _look(self) -> Snapshot:
         totals = self._store.totals
         opened, closed = self._store.segments()
-        return Snapshot(totals.records, totals.bytes, opened, closed, self._store.oldest_ns(), dict(self._store.counts))
+        oldest_ns, counts = self._store.oldest_ns(), dict(self._store.counts)
+        return Snapshot(totals.records, totals.bytes, totals.kept_bytes, opened, closed, oldest_ns, counts)
 
     def _tell_lost(self) -> None:
         lost = len(self._group) + len(self._queue)

@@ -37,6 +37,7 @@ from gateway.core.types import NS_PER_S
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
+UNSPECIFIED_ERROR: Final = 0x80
 REASONS_ABOUT_THE_RECORD: Final = frozenset({0x95, 0x99})
 IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
 READS_AT_ONCE: Final = 64
@@ -88,6 +89,20 @@ class Client(aiomqtt.Client):
                     self._loop.add_writer(sock.fileno(), self._write, sock)
 
         self._loop.call_soon_threadsafe(register)
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        """The base class passes over an end before the CONNACK, and waits for its time-out."""
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("the connection was closed before the broker answered"))
+            self._connected.exception()  # After a time-out nobody waits for it any more.
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def _is_open(self, sock: Any) -> bool:
         """In the loop's thread, where connected sockets are closed: what holds here holds for the next call too."""
@@ -219,9 +234,14 @@ class MqttUpstream:
             async for _ in self._session.messages:
                 pass
         except aiomqtt.MqttError as error:
-            cause = error.__cause__ or error
+            cause = str(error.__cause__ or ("closed by the other side" if _is_unspecified(error) else error))
             self._lost = LinkDown(f"{self._name}: connection lost ({cause})", "it is tried again by itself")
             self._session.fail_all(self._lost)
+
+
+def _is_unspecified(error: aiomqtt.MqttError) -> bool:
+    """paho's word for an end of file."""
+    return isinstance(error, aiomqtt.MqttCodeError) and error.rc == UNSPECIFIED_ERROR
 
 
 @asynccontextmanager
@@ -295,5 +315,5 @@ def _refused(name: str, error: aiomqtt.MqttError) -> LinkDown:
     cause = error.__context__ or error
     for kind, remedy in _REMEDIES:
         if isinstance(cause, kind):
-            return LinkDown(f"{name}: {cause}", remedy)
+            return LinkDown(f"{name}: {str(cause) or error}", remedy)
     return LinkDown(f"{name}: {error}", "check the route to the broker and its log")

@@ -44,7 +44,7 @@ class Consumer:
                     subscribed.set()
                     await self._take(client)
             except aiomqtt.MqttError:
-                await asyncio.sleep(0.5)
+                await again_in(0.5)
 
     def stored_twice(self) -> int:
         """Identities that stand in the receiver's table more than once."""
@@ -73,6 +73,14 @@ class Consumer:
                 committed_s = loop.time()
 
 
+async def again_in(seconds: float) -> None:
+    """Pause before another attempt, or leave: a farewell that failed may stand in the place of a cancellation."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    await asyncio.sleep(seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What the gateway's spool says it gave out, and the identities of what waits still."""
@@ -91,7 +99,9 @@ class GivenOut:
         with closing(sqlite3.connect(f"file:{self._spool}?mode=ro", uri=True, timeout=5)) as connection:
             connection.execute("BEGIN")
             (records,) = connection.execute("SELECT sum(produced) FROM streams").fetchone()
-            waiting = connection.execute("SELECT stream, segment, sequence FROM records").fetchall()
+            waiting = connection.execute(
+                "SELECT stream, segment, sequence FROM records WHERE id NOT IN (SELECT record FROM acknowledged)"
+            ).fetchall()
         return Given(records=records, waiting=frozenset(waiting))
 
 

@@ -1,7 +1,7 @@
 """The demo's field side, in a process of its own: Modbus devices, and MQTT sensors that replay recordings.
 
-Prints one JSON line with its ports when everything listens, then serves until its standard input closes: when the
-demo dies, whatever the reason, its world goes with it.
+Prints one JSON line with its ports when everything listens. The replay begins with the first line on standard input;
+all of it ends when standard input closes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import uvloop
 
 from gateway.upstreams.mqtt import Client
 from hil import recordings
+from hil.demo.consumer import again_in
 from hil.devices.instruments import MeterUnit, RotorUnit, TankUnit
 from hil.devices.modbus import Endpoint, Unit
 
 METERS = 10
 MESSAGES_PER_S = 100
-FIRST_SAMPLE = {"machine_temperature": 14_500, "ambient_temperature": 3_000}
-"""Where the replay begins, so that labelled anomalies pass by within a minute."""
+FIRST_SAMPLE = {"machine_temperature": 2_300, "ambient_temperature": 2_500}
+"""Where the replay begins, so that a labelled anomaly of each passes by after the score's warm-up, within 45 s."""
 
 
 async def publish(broker_port: int, name: str) -> None:
@@ -42,7 +43,7 @@ async def publish(broker_port: int, name: str) -> None:
                     due_s += 1.0 / MESSAGES_PER_S
                     await asyncio.sleep(max(0.0, due_s - loop.time()))
         except aiomqtt.MqttError:
-            await asyncio.sleep(0.5)
+            await again_in(0.5)
 
 
 async def main(broker_port: int) -> None:
@@ -54,8 +55,10 @@ async def main(broker_port: int) -> None:
     for endpoint in (plc, meters, fan):
         await endpoint.start()
     print(json.dumps({"plc": plc.port, "meters": meters.port, "fan": fan.port}), flush=True)
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, sys.stdin.readline)
     sensors = [asyncio.create_task(publish(broker_port, name)) for name in recordings.NAMES]
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await loop.run_in_executor(None, sys.stdin.read)
     for sensor in sensors:
         sensor.cancel()
     await asyncio.gather(*sensors, return_exceptions=True)

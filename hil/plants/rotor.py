@@ -24,7 +24,7 @@ def step(rotor: Rotor, dt_s: float, speed_demand_rpm: float, wear: float, noise:
     """The rotor after `dt_s` seconds. `wear` is 0 for new; `noise` is one draw of a standard normal variable."""
     speed = rotor.speed_rpm + (speed_demand_rpm - rotor.speed_rpm) * min(1.0, dt_s / TIME_CONSTANT_S)
     ratio = speed / NOMINAL_RPM
-    velocity = NOMINAL_MM_S * ratio**3 * (1.0 + wear) + abs(0.05 + 0.4 * wear) * noise
+    velocity = NOMINAL_MM_S * ratio**3 * (1.0 + wear) + (0.05 + 0.1 * wear) * noise
     warm = 24.0 + 30.0 * ratio**2 + 20.0 * wear
     temperature = rotor.temperature_c + (warm - rotor.temperature_c) * min(1.0, dt_s / 60.0)
     return Rotor(speed, max(0.0, velocity), temperature)

@@ -12,7 +12,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from gateway.core.record import Stream
-from gateway.spool.store import Key, Store
+from gateway.spool.records import Key
+from gateway.spool.store import Store
 from tests.support.spool import encoded
 
 ROUNDS = 15

@@ -78,3 +78,16 @@ def test_the_version_is_told_without_loading_numba() -> None:
     code = "import sys; from gateway.cli.version import versions; versions(); print('numba' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert loaded.stdout.strip() == "False"
+
+
+def test_registers_that_do_not_fit_are_found_before_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    tags = "\n".join(f't{number} = {{ register = "holding {number}" }}' for number in range(40))
+    path.write_text(
+        '[gateway]\nid = "big"\n[links.plc]\nmodbus_tcp = "127.0.0.1:502"\n[devices."d-{n}"]\neach = { n = "1..100" }\n'
+        f'link = "plc"\nunit = 1\ntag_list = "many"\n[tag_lists.many]\n{tags}\n[scada]\n',
+        encoding="utf-8",
+    )
+    done = fieldgate("check", str(path))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{path}:51:1: scada: unit 1 has no room for")

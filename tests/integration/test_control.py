@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from gateway.control.loops import GOOD
@@ -131,6 +132,7 @@ def test_what_is_read_and_written_comes_out_as_samples_with_the_times_of_the_rep
     with plc(level_m=0.25, valve=300) as device, bench(device.port) as b:
         wait_for(lambda: device.valve == 1000, "full inflow")
         samples = b.samples()
+        samples = samples[int(np.argmax(samples["quality"] == GOOD)) :]  # a cycle may have begun before the link was up
         level = samples[samples["row"] == IN_ROW]
         valve = samples[samples["row"] == OUT_ROW]
         assert set(level["value"]) == {0.25}
@@ -167,22 +169,26 @@ def test_the_executive_keeps_its_periods_while_python_holds_the_gil() -> None:
                     sum(range(3_000_000))
 
             threads = [threading.Thread(target=hog) for _ in range(2)]
-            before = b.now
             inputs_before = b.reading("fieldgate_control_inputs_total")
-            started = time.monotonic()
+            started_first = time.monotonic()
+            before = b.now
+            started_last = time.monotonic()
             for thread in threads:
                 thread.start()
             time.sleep(1.0)  # what is measured is how much gets done meanwhile
+            # Between any two lines the other threads may hold the GIL: both looks are bracketed by the clock.
+            ended_first = time.monotonic()
             after = b.now
-            elapsed_s = time.monotonic() - started
+            ended_last = time.monotonic()
             inputs = b.reading("fieldgate_control_inputs_total") - inputs_before
             stop.set()
             for thread in threads:
                 thread.join()
-            periods = elapsed_s / 0.01
+            fewest = (ended_first - started_last) / 0.01
+            most = (ended_last - started_first) / 0.01
             done = int(after["cycles"] - before["cycles"] + after["overruns"] - before["overruns"])
-            assert done == pytest.approx(periods, rel=0.1)
-            assert inputs > 0.5 * periods
+            assert 0.9 * fewest <= done <= 1.1 * most
+            assert inputs > 0.5 * fewest
         device.communicate("")
 
 

@@ -485,3 +485,20 @@ def test_the_page_lies_in_the_package() -> None:
 
     folder = Path(app.__file__).parent / "page"
     assert {name for name, _ in app.PAGE_FILES.values()} == {path.name for path in folder.iterdir()}
+
+
+def test_the_plant_is_told_by_quality_and_not_by_tag(running: Running) -> None:
+    qualities = {
+        level: running.metric("fieldgate_plant_devices", quality=level) for level in ("good", "uncertain", "bad")
+    }
+    assert qualities == {"good": 26, "uncertain": 2, "bad": 1}
+    assert running.metric("fieldgate_plant_tags", good="yes") + running.metric("fieldgate_plant_tags", good="no") == 232
+    assert running.metric("fieldgate_plant_alarms") == 2
+    running.source.the_plant = None
+    assert "fieldgate_plant_devices{" not in running.client.get("/metrics").text
+
+
+def test_a_clock_that_cannot_be_believed_is_told(running: Running) -> None:
+    assert running.metric("fieldgate_clock_synchronised") == 1
+    running.source.wall_is_synchronised = False
+    assert running.metric("fieldgate_clock_synchronised") == 0

@@ -12,7 +12,7 @@ from gateway.settings.schema import RegisterType
 
 @dataclass
 class Pid:
-    """u = kp · (e + ∫e dt / ti − td · d(pv)/dt) with limits, rate limit, conditional integration."""
+    """u = kp · (b · sp − pv + ∫e dt / ti − td · d(pv)/dt) with limits, rate limit, conditional integration."""
 
     action: float
     setpoint: float
@@ -22,13 +22,15 @@ class Pid:
     output_min: float
     output_max: float
     rate_max: float
+    setpoint_weight: float = 1.0
+    derivative_filter: float = 8.0
     integral: float = 0.0
     derivative: float = 0.0
     measured: float = 0.0
     output: float = 0.0
 
     def track(self, measured: float, output: float) -> None:
-        self.integral = output - self.kp * (self.action * (self.setpoint - measured))
+        self.integral = output - self.kp * (self.action * (self.setpoint_weight * self.setpoint - measured))
         self.derivative = 0.0
         self.measured = measured
         self.output = output
@@ -39,14 +41,15 @@ class Pid:
         error = self.action * (self.setpoint - measured)
         derivative = 0.0
         if self.td_s > 0.0:
-            lag_s = self.td_s / 8.0
+            lag_s = self.td_s / self.derivative_filter
             rise = self.action * (measured - self.measured)
             derivative = (lag_s * self.derivative - self.kp * self.td_s * rise) / (lag_s + dt_s)
         if math.isinf(self.ti_s):
             growth = -self.integral * dt_s / (10.0 + dt_s)
         else:
             growth = self.kp * error * dt_s / self.ti_s
-        wanted = self.kp * error + self.integral + growth + derivative
+        weighted = self.action * (self.setpoint_weight * self.setpoint - measured)
+        wanted = self.kp * weighted + self.integral + growth + derivative
         travel = self.rate_max * dt_s
         near = min(max(wanted, self.output - travel), self.output + travel)
         output = min(max(near, self.output_min), self.output_max)

@@ -248,6 +248,7 @@ class FakeSource:
         self.engine_silent_ns = 0
         self.first_cycle_done = True
         self.wall_offset_ns = wall_offset_ns
+        self.wall_is_synchronised = True
         self.the_events = [
             Event(START_NS, Severity.NOTICE, "gateway.ready", "boiler-house", "232 tags of 29 devices, 3 loops"),
             Event(START_NS + NS_PER_S, Severity.NOTICE, "link.up", "plc-1", "connected to 10.0.0.5:502"),
@@ -272,7 +273,7 @@ class FakeSource:
             first_cycle_done=self.first_cycle_done,
             heartbeats=beats,
             wall_offset_ns=self.wall_offset_ns,
-            wall_is_synchronised=True,
+            wall_is_synchronised=self.wall_is_synchronised,
         )
 
     def plant(self) -> Plant | None:

@@ -14,8 +14,11 @@ import numpy as np
 from gateway.core.events import Event
 from gateway.core.record import Identity, RecordDraft, Stream
 from gateway.core.types import SAMPLE
-from gateway.spool.store import Encoded, Store, compress
+from gateway.spool.records import Encoded, Grace, compress
+from gateway.spool.store import Store
 from gateway.spool.worker import SpoolWorker
+
+NO_GRACE = Grace()
 
 
 def draft(number: int, *, samples: int = 3, stream: Stream = Stream.SAMPLES) -> RecordDraft:
@@ -59,9 +62,15 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
 
 @contextmanager
 def running_spool(
-    path: Path, events: list[Event], *, bytes_max: int = 1 << 30, queue_max: int = 1024, segments_max: int = 64
+    path: Path,
+    events: list[Event],
+    *,
+    bytes_max: int = 1 << 30,
+    queue_max: int = 1024,
+    segments_max: int = 64,
+    grace: Grace = NO_GRACE,
 ) -> Iterator[SpoolWorker]:
-    store = Store(path, bytes_max=bytes_max, segments_max=segments_max)
+    store = Store(path, bytes_max=bytes_max, segments_max=segments_max, grace=grace)
     spool = SpoolWorker(store=store, encode=encode, now_ns=time.time_ns, emit=events.append, queue_max=queue_max)
     spool.start()
     try:

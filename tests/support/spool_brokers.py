@@ -69,6 +69,11 @@ jetstream {{ store_dir: "{folder / "jetstream"}", sync_interval: always }}
 mqtt {{ host: "127.0.0.1", port: {port}, ack_wait: "1s" }}
 """
     )
+    return nats_server(configuration, port)
+
+
+def nats_server(configuration: Path, port: int) -> Broker:
+    """The server of a configuration file; `port` is where it answers when it is ready."""
     return Broker([str(Path(sys.executable).with_name("nats-server")), "-c", str(configuration)], port)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.core.events import Event
 from gateway.receiver import Offer, Receiver
-from gateway.runtime.delivery import Delivery
+from gateway.runtime.delivery import Connect, Delivery
 from gateway.settings.schema import BrokerAddress, MqttVersion
 from gateway.spool.worker import SpoolWorker
 from gateway.upstreams.mqtt import Client, connect
@@ -37,11 +37,19 @@ def delivery_to(
     drain_records_per_s: int = 2_000,
     acknowledge_timeout_ns: int = 2_000_000_000,
 ) -> Delivery:
+    connection = partial(connect, broker, topic=TOPIC, acknowledge_timeout_ns=acknowledge_timeout_ns)
+    return delivery_by(connection, spool, events, drain_records_per_s=drain_records_per_s)
+
+
+def delivery_by(
+    connection: Connect, spool: SpoolWorker, events: list[Event], *, drain_records_per_s: int = 2_000
+) -> Delivery:
+    """By whatever makes sessions."""
     return Delivery(
         gateway_id="plant",
         name="cloud",
         spool=spool,
-        connect=partial(connect, broker, topic=TOPIC, acknowledge_timeout_ns=acknowledge_timeout_ns),
+        connect=connection,
         envelope=envelope,
         retry_after_ns=lambda failures: RETRY_NS,
         drain_records_per_s=drain_records_per_s,

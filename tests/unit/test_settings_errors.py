@@ -199,7 +199,7 @@ CASES = [
     (
         DEVICE + 'tags.a = { register = "input 1", alarm = { score = 0 } }',
         "3:44",
-        "devices.x.tags.a.alarm.score: 0 is not above zero; write a number greater than 0",
+        "devices.x.tags.a.alarm.score: 0 is not above 0 and at most 1, as scores are; write 0.9, say",
     ),
     (
         DEVICE + 'tags.a = { register = "input 1", topic = "t" }',
@@ -301,6 +301,27 @@ CASES = [
         "5:1",
         "control.c.setpoint_limits: needs both ends; write { min = 0, max = 100",
     ),
+    (
+        LOOP.replace("kp = 2", "kp = 2, setpoint_weight = 0.5"),
+        "2:66",
+        "control.c.pid.setpoint_weight: needs an integral part, or the setpoint is never reached; write ti",
+    ),
+    (
+        LOOP.replace("kp = 2", 'kp = 2, ti = "1s", setpoint_weight = 2'),
+        "2:77",
+        "control.c.pid.setpoint_weight: 2 is out of range; write a number from 0 to 1",
+    ),
+    (
+        LOOP.replace("kp = 2", 'kp = 2, td = "1s", derivative_filter = 0.5'),
+        "2:77",
+        "control.c.pid.derivative_filter: 0.5 is out of range; write a number from 1 to 100",
+    ),
+    (
+        LOOP.replace("kp = 2", "kp = 2, derivative_filter = 5"),
+        "2:66",
+        "control.c.pid.derivative_filter: has no use without a derivative part; write td",
+    ),
+    (LOOP + "shadow = 1", "5:1", "control.c.shadow: 1 is neither true nor false"),
     (LOOP + "kp = 3", "5:1", "control.c.kp: belongs into pid; write pid ="),
     (
         LOOP + LOOP.replace("control.c", "control.e"),
@@ -320,6 +341,19 @@ CASES = [
         "3:1",
         'uplink.u.buffer: "2 gigs" is not a size; write a number with',
     ),
+    ('[uplink.u]\nnats = "mqtt://b"', "2:1", 'uplink.u.nats: "mqtt://b" is not a NATS server'),
+    ('[uplink.u]\nnats = "nats://b"\nmqtt = "mqtt://b"', "1:9", "uplink.u: is both mqtt and nats; write one"),
+    ('[uplink.u]\nnats = "nats://b"\nsubject = "a.*"', "3:1", 'uplink.u.subject: "a.*" is not a subject; write it'),
+    ('[uplink.u]\nnats = "nats://b"\nca_file = "p"', "3:1", "uplink.u.ca_file: has no use without TLS; write tls://"),
+    ('[uplink.u]\nfile = "out"', "2:1", 'uplink.u.file: "out" names no file of JSON lines; write "records.jsonl"'),
+    ('[uplink.u]\nfile = "o.jsonl"\nrotate = "1MB"', "3:1", 'uplink.u.rotate: "1MB" is out of range; write "16MB"'),
+    ('[uplink.u]\nmqtt = "mqtt://b"\ngrace = 600', "3:1", 'uplink.u.grace: 600 has no unit; write "600s"'),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\ngrace = "30d"',
+        "3:1",
+        'uplink.u.grace: "30d" is too long; write at most "7d"',
+    ),
+    ('[uplink.u]\nmqtt = "mqtt://b"\ngrace_buffer = "all"', "3:1", 'uplink.u.grace_buffer: "all" is not a size; write'),
     ('[uplink.u]\nmqtt = "mqtt://b"\ndrain = 50', "3:1", 'uplink.u.drain: 50 has no unit; write "50/s"'),
     (
         '[uplink.u]\nmqtt = "mqtt://b"\nstreams = ["event"]',

@@ -14,7 +14,17 @@ from gateway.core.types import Kind
 from gateway.settings.document import TomlPlace
 from gateway.settings.load import examine, load
 from gateway.settings.positions import KeyPath
-from gateway.settings.schema import ModbusPoint, MqttPoint, MqttVersion, RegisterType, Settings, Table, Tag
+from gateway.settings.schema import (
+    FileAddress,
+    ModbusPoint,
+    MqttPoint,
+    MqttVersion,
+    NatsAddress,
+    RegisterType,
+    Settings,
+    Table,
+    Tag,
+)
 from gateway.settings.section import Section
 from tests.support.settings import EXAMPLE, HEAD, LOOP, examine_text
 
@@ -85,8 +95,8 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
     shutil.copytree(EXAMPLE.parent / "registers", tmp_path / "registers")
     examined = examine_text(tmp_path, whole)
     assert {warning.key.rsplit(".", 1)[-1] for warning in examined.warnings} <= {"password_file", "ca_file"}
-    elsewhere = {("links", "ca_file"), ("links", "each"), ("control", "each")}
-    assert known - written == elsewhere, "the first would need mqtts://; each is shown with devices"
+    elsewhere = {("links", "ca_file"), ("links", "each"), ("control", "each"), ("uplink", "nats"), ("uplink", "file")}
+    assert known - written == elsewhere, "the first would need mqtts://; each is shown with devices; or, in words"
     assert known > {("tag", "register"), ("tag.alarm", "score"), ("control.failsafe", "output"), ("", "scada")}
 
 
@@ -225,11 +235,22 @@ failsafe = { output = 0 }
 def test_the_uplink_knows_whose_it_is(tmp_path: Path) -> None:
     uplink = settings_of(tmp_path, HEAD + '[uplink.u]\nmqtt = "mqtts://b"\nversion = "5"').uplink
     assert uplink is not None
-    assert (uplink.broker.port, uplink.broker.tls, uplink.broker.version) == (8883, True, MqttVersion.V5)
-    assert uplink.broker.client_id == "g-uplink-u"
+    assert (uplink.address.port, uplink.address.tls, uplink.address.version) == (8883, True, MqttVersion.V5)
+    assert uplink.address.client_id == "g-uplink-u"
     assert uplink.topic == "fieldgate/g/{stream}"
     assert uplink.streams == ("events", "aggregates")
     assert (uplink.buffer_bytes_max, uplink.drain_records_per_s) == (2 * 10**9, 50)
+
+
+def test_an_uplink_may_be_a_jetstream_or_a_file(tmp_path: Path) -> None:
+    to_nats = settings_of(tmp_path, HEAD + '[uplink.u]\nnats = "tls://b"').uplink
+    assert to_nats is not None
+    assert to_nats.address == NatsAddress(host="b", port=4222, tls=True, client_name="g-uplink-u")
+    assert to_nats.topic == "fieldgate.g.{stream}"
+    to_file = settings_of(tmp_path, HEAD + '[uplink.u]\nfile = "out/r.jsonl"\nrotate = "20MB"').uplink
+    assert to_file is not None
+    assert to_file.address == FileAddress(path=tmp_path / "out/r.jsonl", rotate_bytes=20_000_000)
+    assert (to_file.grace_ns, to_file.grace_bytes_max) == (600 * 10**9, 64 * 10**6)
 
 
 def test_scada_sees_what_is_chosen_and_writes_nothing_unless_allowed(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from gateway.core.events import Event
 from gateway.core.record import RecordDraft, Stream
 from gateway.core.segments import KIND_LEDGER
-from gateway.spool.store import Lane, Store
+from gateway.spool.records import Lane
+from gateway.spool.store import Store
 from gateway.spool.worker import SpoolStopped, SpoolWorker
 from tests.support.spool import draft, encode, running_spool, value_of, wait_until
 

@@ -11,8 +11,8 @@ import pytest
 from gateway.core.limits import DEAD_LETTERS_MAX
 from gateway.core.record import Stream
 from gateway.core.segments import SEGMENTS_PER_EPOCH
-from gateway.spool.schema import StoreRefused
-from gateway.spool.store import Key, Lane, Store, StoreUnavailable
+from gateway.spool.records import Key, Lane, StoreRefused, StoreUnavailable
+from gateway.spool.store import Store
 from tests.support.spool import encoded
 
 EPOCH = 7
@@ -55,12 +55,12 @@ def test_a_new_run_speaks_in_a_new_segment_and_the_old_one_states_its_length(sto
 
 
 def test_a_segment_whose_records_all_arrived_still_tells_its_end_after_a_restart(store: Store, path: Path) -> None:
-    store.acknowledge(store.append([encoded(1)], 0))
+    store.acknowledge(store.append([encoded(1)], 0), 0)
     store.close()
     again = Store(path, bytes_max=PLENTY)
     (end,) = again.next_records(Lane.BACKLOG, {}, 10)
     assert (end.key.sequence, end.body) == (2, b'{"record":"segment-end","length":2}')
-    again.acknowledge([end.key])
+    again.acknowledge([end.key], 0)
     assert again.segments() == (0, 0)
     again.close()
 
@@ -87,7 +87,7 @@ def test_a_transaction_that_fails_gives_no_identity_away(store: Store) -> None:
 def test_only_segments_with_unacknowledged_records_are_closed(store: Store) -> None:
     store.append([encoded(1)], 0)
     arrived = store.append([encoded(2, stream=Stream.EVENTS)], 0)
-    store.acknowledge(arrived)
+    store.acknowledge(arrived, 0)
     assert store.close_waiting_segments() == 1
     assert store.append([encoded(3), encoded(4, stream=Stream.EVENTS)], 0) == [
         ("samples", FIRST + 1, 1),
@@ -164,7 +164,7 @@ def test_a_loss_report_leaves_the_ledger_only_when_it_arrived(store: Store) -> N
     (report,) = (record for record in store.next_records(Lane.LIVE, {}, 10) if record.key.stream == "events")
     assert b'"from_sequence":1' in report.body
     assert len(store.losses()) == 1
-    store.acknowledge([report.key])
+    store.acknowledge([report.key], 0)
     assert store.losses() == []
 
 
@@ -219,13 +219,13 @@ def test_a_file_from_a_newer_version_is_refused_with_a_remedy(store: Store, path
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreRefused, match=r"newer fieldgate \(schema 99, this one knows 1\); install"):
+    with pytest.raises(StoreRefused, match=r"newer fieldgate \(schema 99, this one knows 2\); install"):
         Store(path, bytes_max=PLENTY)
 
 
 def test_a_file_that_is_no_database_is_refused_with_a_remedy(path: Path) -> None:
     path.write_bytes(b"this is not a database " * 500)
-    with pytest.raises(StoreRefused, match="move the file away"):
+    with pytest.raises(StoreRefused, match="salvage what is sound"):
         Store(path, bytes_max=PLENTY)
 
 

@@ -155,14 +155,19 @@ class Routes:
 
     async def tags(self, request: Request) -> Response:
         query = Query.of(request)
+        names = request.query_params.getlist("name")
+        if len(names) > PAGE_MAX:
+            raise QueryInvalid(f"name: at most {PAGE_MAX} tags at a time")
         only = request.query_params.get("only", "")
         if only not in ("", "problems"):
             raise QueryInvalid("only: write problems, or leave it out")
         page = tag_page(
             self._source.plant(),
             self._finder,
+            self._source.health(),
             self._now_ns(),
             search=query.search,
+            names=names,
             only_problems=only == "problems",
             offset=query.offset,
             limit=query.limit,

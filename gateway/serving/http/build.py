@@ -274,13 +274,22 @@ def event_page(events: Sequence[Event], health: Health, *, offset: int, limit: i
 
 
 def tag_page(
-    plant: Plant | None, finder: Finder, now_ns: int, *, search: str, only_problems: bool, offset: int, limit: int
+    plant: Plant | None,
+    finder: Finder,
+    health: Health,
+    now_ns: int,
+    *,
+    search: str,
+    names: list[str],
+    only_problems: bool,
+    offset: int,
+    limit: int,
 ) -> TagPage:
-    """Tags in the file's order. `only_problems` leaves those that are not good or are in alarm."""
+    """Tags in the file's order, or those of `names` in theirs. `only_problems` leaves those not good or in alarm."""
     if plant is None:
         return TagPage(total=0, offset=offset, limit=limit, tags=())
     model, view = plant.model, plant.plant_view
-    rows = finder.tags(model, search)
+    rows = finder.exactly(model, names) if names else finder.tags(model, search)
     if only_problems:
         live = view.live(rows)
         rows = rows[(live["quality"] < QUALITY_GOOD_MIN) | (live["alarms"] != 0)]
@@ -290,12 +299,12 @@ def tag_page(
     at = 0
     for row, record in zip(shown, live, strict=True):
         count = len(model.tags[row].windows_ns)
-        tags.append(_tag_status(model, int(row), record, windows[at : at + count], now_ns))
+        tags.append(_tag_status(model, int(row), record, windows[at : at + count], health, now_ns))
         at += count
     return TagPage(total=len(rows), offset=offset, limit=limit, tags=tuple(tags))
 
 
-def _tag_status(model: Model, row: int, live: np.void, windows: Samples, now_ns: int) -> TagStatus:
+def _tag_status(model: Model, row: int, live: np.void, windows: Samples, health: Health, now_ns: int) -> TagStatus:
     tag = model.tags[row]
     age_s = _age_s(int(live["source_ns"]), now_ns)
     value = None if age_s is None else cell_value(tag.kind, live)
@@ -307,6 +316,7 @@ def _tag_status(model: Model, row: int, live: np.void, windows: Samples, now_ns:
         value=value,
         text=None if value is None else str(value) if isinstance(value, int) else f"{value:.6g}",
         age_s=age_s,
+        acquired_ms=None if age_s is None else (int(live["source_ns"]) + health.wall_offset_ns) // NS_PER_MS,
         quality=quality_status(int(live["quality"])),
         score=number(live["score"]),
         score_alarm=tag.alarm_score,

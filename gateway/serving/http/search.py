@@ -54,11 +54,20 @@ class Finder:
         self._model = model
         self._tags = Names([tag.name for tag in model.tags])
         self._devices = Names([device.name for device in model.devices])
+        self._rows: dict[str, int] | None = None
 
     def tags(self, model: Model, search: str) -> Int32s:
         if model is not self._model:
             self._take(model)
         return self._tags.find(search)
+
+    def exactly(self, model: Model, names: list[str]) -> Int32s:
+        """Rows of the tags with these very names, in the order asked for; names of no tag are left out."""
+        if model is not self._model:
+            self._take(model)
+        if self._rows is None:
+            self._rows = {tag.name: row for row, tag in enumerate(model.tags)}
+        return np.array([self._rows[name] for name in names if name in self._rows], np.int32)
 
     def devices(self, model: Model, search: str) -> Int32s:
         if model is not self._model:

@@ -26,6 +26,8 @@ from gateway.core.readings import HistogramReading, Reading
 from gateway.serving.http.app import METRICS as APP_METRICS
 from gateway.serving.http.app import Guard, Routes, make_app
 from gateway.serving.http.metrics import BuildCollector, GatewayCollector, MetricTable, make_registry
+from gateway.serving.http.overview import METRICS as OVERVIEW_METRICS
+from gateway.serving.http.overview import Overview
 from gateway.serving.http.recorder import Recorder
 from gateway.serving.http.status import StatusSource
 
@@ -38,6 +40,7 @@ BACKLOG: Final = 128
 
 METRICS: MetricTable = (
     *APP_METRICS,
+    *OVERVIEW_METRICS,
     ("fieldgate_http_connections", "gauge", "HTTP connections open now."),
     (
         "fieldgate_http_connections_cut_total",
@@ -143,7 +146,10 @@ class HttpServer:
         self._host = host
         self._wanted_port = port
         self._state = Connections(answer_s_max)
-        self.collector = GatewayCollector(tables=[METRICS, *tables], measured=lambda: (self, *source.measured()))
+        overview = Overview(source)
+        self.collector = GatewayCollector(
+            tables=[METRICS, *tables], measured=lambda: (self, overview, *source.measured())
+        )
         registry = make_registry(self.collector, BuildCollector(gateway_id=source.gateway_id, build=build))
         recorder = Recorder()
         routes = Routes(source=source, registry=registry, recorder=recorder, now_ns=now_ns)

@@ -289,7 +289,8 @@ class WindowStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`value` is the last one that was not bad, with the age of its acquisition; `text` the same, ready to be shown
-    (a browser's numbers end at 2⁵³, an energy counter does not). All three are null before the first value."""
+    (a browser's numbers end at 2⁵³, an energy counter does not), `acquired_ms` the wall time of that acquisition. All
+    four are null before the first value."""
 
     row: int
     name: str
@@ -298,6 +299,7 @@ class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     value: float | int | None
     text: str | None
     age_s: float | None
+    acquired_ms: int | None
     quality: QualityStatus
     score: float | None
     score_alarm: float | None

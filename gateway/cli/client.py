@@ -1,0 +1,159 @@
+"""Asking a running gateway: what the terminal commands share.
+
+They read the same API as the page, over the same socket, and decode it into the same types; there is no second way to
+learn how the gateway is. Its address is that of `[http]` in the configuration, of which nothing else is read, so a file
+that is being worked on does not keep anybody from looking. No proxy of the environment is asked: this is one machine's
+loopback, or a plant's own network.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import ssl
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import click
+import msgspec
+
+from gateway.cli.app import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_WRONG_INPUT
+from gateway.cli.common import exit_with
+from gateway.settings.addresses import Endpoint
+from gateway.settings.document import read_document
+from gateway.settings.problems import ConfigurationError, Report
+from gateway.settings.section import Section
+from gateway.settings.serving import HTTP_LISTEN, read_http
+
+T = TypeVar("T")
+
+CONFIGURATION: Final = Path("/etc/fieldgate/fieldgate.toml")
+"""Read when neither --config nor --url is given and it is there."""
+ANSWER_S_MAX: Final = 10.0
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+PAGE: Final = 500
+"""Rows asked for at a time; the most that the gateway gives."""
+
+
+class Unreachable(Exception):
+    """No answer, or not a gateway's; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The API of one gateway. `url` has no slash at its end."""
+
+    url: str
+
+    def get(self, path: str, kind: type[T], parameters: Iterable[tuple[str, object]] = ()) -> T:
+        """The answer as its type. Raises Unreachable."""
+        query = urlencode(list(parameters))
+        body = self._body(f"{path}?{query}" if query else path)
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.DecodeError as error:
+            raise Unreachable(
+                f"{self.url} answers {path}, but not as this fieldgate understands it ({error});"
+                " is it a gateway, and of this version?"
+            ) from error
+
+    def _body(self, target: str) -> bytes:
+        parts = urlsplit(self.url)
+        make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = make(parts.hostname or "", parts.port, timeout=ANSWER_S_MAX)
+        try:
+            connection.request("GET", parts.path + target, headers={"accept": "application/json"})
+            answer = connection.getresponse()
+            body = answer.read(ANSWER_BYTES_MAX)
+        except ssl.SSLError as error:
+            raise Unreachable(f"{self.url}: {error.reason or error}; the gateway itself speaks http://") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(
+                f"no gateway answers at {self.url} ({_why(error)}); is it running (systemctl status fieldgate),"
+                " and is this the address under [http] in its configuration? --config FILE or --url URL says where else"
+            ) from error
+        finally:
+            connection.close()
+        if answer.status == http.client.OK:
+            return body
+        said = body[:200].decode(errors="replace").strip()
+        if answer.status in (http.client.BAD_REQUEST, http.client.SERVICE_UNAVAILABLE) and said.isprintable():
+            raise Unreachable(f"{self.url}: {said}")
+        raise Unreachable(f"{self.url} answers, but is not a gateway (HTTP {answer.status} for {target.split('?')[0]})")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {ANSWER_S_MAX:.0f} s"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return f"what answers does not speak HTTP: {type(error).__name__}"
+
+
+def asks_gateway(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which gateway; the command gets an `api`."""
+
+    @functools.wraps(command)
+    def asking(*, config: Path | None, url: str | None, **arguments: object) -> None:
+        try:
+            command(api=find(config, url), **arguments)
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
+
+    with_url = click.option("--url", metavar="URL", help="The gateway's address, like http://127.0.0.1:9464.")
+    with_config = click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help=f"Take the address from this configuration.  [default: {CONFIGURATION}, if it is there]",
+    )
+    return with_config(with_url(asking))
+
+
+def find(config: Path | None, url: str | None) -> Api:
+    """The gateway that is meant. Leaves with exit code 2 when that cannot be said."""
+    if url is not None:
+        if config is not None:
+            raise click.UsageError("--config and --url both say where the gateway is; write one of them")
+        return Api(_checked(url))
+    if config is None and not CONFIGURATION.is_file():
+        return Api(f"http://{HTTP_LISTEN}")
+    return Api(_address(config or CONFIGURATION))
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        is_whole = has_port = False
+    if not (is_whole and has_port):
+        raise click.BadParameter(f"{url!r} is not an address; write http://HOST:PORT", param_hint="--url")
+    return url.rstrip("/")
+
+
+def _address(path: Path) -> str:
+    """Where a configuration has its gateway listen."""
+    try:
+        document = read_document(path)
+        report = Report()
+        listen = read_http(Section(report, document.root(), document.content))
+        if len(report):
+            raise ConfigurationError(report.problems(path))
+    except ConfigurationError as error:
+        exit_with(error)
+    if listen is None:
+        click.echo(f"{path} has no [http] section, so its gateway answers nobody; add one, or give --url", err=True)
+        sys.exit(EXIT_WRONG_INPUT)
+    return f"http://{Endpoint(WILDCARDS.get(listen.host, listen.host), listen.port)}"
+
+
+def leave(error: Unreachable) -> NoReturn:
+    click.echo(str(error), err=True)
+    sys.exit(EXIT_FAILED)

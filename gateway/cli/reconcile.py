@@ -1,0 +1,91 @@
+"""`fieldgate reconcile`: proves that what was produced arrived once, or names what did not."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gateway.cli.app import EXIT_FAILED
+
+if TYPE_CHECKING:
+    from gateway.runtime.reconcile import Verdict
+
+NAMED: Final = 20
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--receiver", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="Its SQLite file."
+)
+@click.option("--repair", "mend", is_flag=True, help="Have the gateway send again what the upstream lost.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, 60),
+    default=0.5,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between looks at the receiver for what was acknowledged and is not there yet; it looks five times.",
+)
+def command(file: Path, receiver: Path, mend: bool, as_json: bool, wait_s: float) -> None:
+    """Compare what the gateway produced with what a receiver has.
+
+    FILE is the configuration. May be used beside a running gateway and a running receiver. Exit code 1 when something
+    is lost, doubled or unknown. What is sent again keeps its identity, so a receiver takes it once.
+    """
+    from gateway.cli.common import load_or_exit
+    from gateway.runtime.reconcile import ReceiverUnfit, reconcile, repair
+    from gateway.runtime.statedir import SPOOL_FILE
+    from gateway.spool.records import StoreRefused, StoreUnavailable
+
+    settings = load_or_exit(file)
+    spool = settings.state_dir / SPOOL_FILE
+    if not spool.exists():
+        click.echo(f"{spool}: there is no spool yet; the gateway makes it when it starts", err=True)
+        sys.exit(EXIT_FAILED)
+    try:
+        verdict = reconcile(spool, receiver, settings.gateway_id, pause=lambda: time.sleep(wait_s))
+        asked = repair(spool, verdict) if mend else 0
+    except (StoreRefused, StoreUnavailable, ReceiverUnfit) as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_FAILED)
+    if as_json:
+        click.echo(json.dumps({"whole": verdict.is_whole, "asked_again": asked, **asdict(verdict)}, indent=1))
+    else:
+        _print(verdict, asked)
+    if not verdict.is_whole:
+        sys.exit(EXIT_FAILED)
+
+
+def _print(verdict: Verdict, asked: int) -> None:
+    lost = sum(map(len, verdict.lost_kept)) + sum(map(len, verdict.lost))
+    click.echo(
+        f"produced {verdict.produced} = received {verdict.received} + waiting {verdict.waiting}"
+        f" + ledgered {verdict.ledgered} + lost {lost}"
+        + (f" + unexamined {verdict.unexamined}" if verdict.unexamined else "")
+    )
+    click.echo(f"received twice: {len(verdict.duplicates)}")
+    if verdict.lost_before_identity:
+        click.echo(f"dropped before they had an identity: {verdict.lost_before_identity}, ledgered")
+    for title, parts in (
+        ("lost by the upstream, still kept here", verdict.lost_kept),
+        ("lost, and no longer kept", verdict.lost),
+        ("received twice", verdict.duplicates),
+        ("received, but never given out by this spool", verdict.strangers),
+    ):
+        for part in parts[:NAMED]:
+            click.echo(f"{title}: {part}")
+        if len(parts) > NAMED:
+            click.echo(f"{title}: and {len(parts) - NAMED} more; --json names them all")
+    if asked:
+        click.echo(f"{asked} records will be sent again")
+    elif verdict.lost_kept:
+        click.echo("--repair has the gateway send again what it keeps")

@@ -1,0 +1,312 @@
+"""The reference: every key of a configuration, what it means and what it is when it is left out.
+
+What a key accepts is said by its parser's form, so it cannot differ from what is checked. A test reads configurations
+and compares: every key that the loader asks for stands here, with the parser and the default that it asked with.
+NAME and TAG in a path stand for any name. A default in brackets is a rule rather than a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.settings import addresses, control, devices, links, load, serving, tags, uplink
+from gateway.settings.forms import Form, form_of
+from gateway.settings.units import flag, label, name, number, positive, score_limit, text
+
+ANY = frozenset({"NAME", "TAG"})
+"""Parts of a path that stand for any name."""
+REQUIRED = "(none: must be written)"
+NOTHING = "(none)"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """`accepts` is the parser that the loader uses, or the form of a table that has more than one."""
+
+    path: str
+    accepts: Callable[[object], Any] | Form
+    default: str
+    help: str
+
+    @property
+    def form(self) -> Form:
+        return self.accepts if isinstance(self.accepts, Form) else form_of(self.accepts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.path.split("."))
+
+
+EACH = Form(
+    'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
+    {"type": "object", "additionalProperties": {"type": ["string", "array"]}},
+)
+UNITS = Form(
+    'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
+    {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
+)
+LINK_OF_DEVICE = Form(
+    "the name of a [links.NAME], or a link written inside: { modbus_tcp = ... } with the keys of links.NAME",
+    {"anyOf": [{"type": "string"}, {"$ref": "#/definitions/link"}]},
+)
+
+GATEWAY = (
+    Key("gateway.inhibit_writes", flag, "false", "No loop writes anything: all run as shadows."),
+    Key("gateway.id", name, REQUIRED, "Who this gateway is, in every record that goes upstream. Never change it."),
+    Key(
+        "gateway.state_dir",
+        text,
+        "(systemd's state directory, else `state` beside the file)",
+        "Where records wait, and the clock's mark is kept. Relative to the file.",
+    ),
+    Key("gateway.log_level", load.LOG_LEVEL, "info", "What is logged: this and worse."),
+    Key(
+        "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
+    ),
+    Key("defaults.every", tags.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
+    Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
+    Key(
+        "defaults.stale_after",
+        tags.STALE_AFTER,
+        "(2s, by MQTT 30s; at least three times `every`)",
+        "Age at which a value is marked stale.",
+    ),
+)
+
+
+def broker_keys(at: str, client_id: str) -> tuple[Key, ...]:
+    """A session with an MQTT broker."""
+    return (
+        Key(f"{at}.mqtt", addresses.broker, REQUIRED, "The broker's address. TLS with mqtts://."),
+        Key(f"{at}.version", links.VERSION, "3.1.1", "Version of MQTT that is spoken."),
+        Key(f"{at}.client_id", text, f"({client_id})", "Who the session is. Two sessions with one id end each other."),
+        Key(f"{at}.username", text, NOTHING, "The user who logs in."),
+        Key(f"{at}.password_file", text, NOTHING, "A file whose first line is the password. Needs `username`."),
+        Key(
+            f"{at}.ca_file", text, "(the system's)", "Certificates of the authorities that are trusted. Needs mqtts://."
+        ),
+        Key(f"{at}.keep_alive", links.KEEP_ALIVE, "30s", "A session without a sign of life for longer is given up."),
+    )
+
+
+LINKS = (
+    Key("links.NAME.each", EACH, NOTHING, "Makes one link for each value; {n} is replaced in every text inside."),
+    Key(
+        "links.NAME.modbus_tcp", addresses.modbus_endpoint, "(this or `mqtt`)", "A Modbus TCP connection, and where to."
+    ),
+    Key("links.NAME.connect_timeout", links.TIMEOUT, "3s", "How long a connection may take to be made."),
+    Key("links.NAME.response_timeout", links.TIMEOUT, "1s", "A unit that says nothing for so long did not answer."),
+    Key(
+        "links.NAME.requests_in_flight",
+        links.IN_FLIGHT,
+        "1",
+        "Requests on the way at once. More than 1 only where the device can queue them.",
+    ),
+    Key("links.NAME.request_gap", links.GAP, "0s", "Rest between two requests, for slow serial converters."),
+    *broker_keys("links.NAME", "GATEWAY-NAME"),
+)
+DEVICES = (
+    Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
+    Key("devices.NAME.link", LINK_OF_DEVICE, REQUIRED, "The connection that the device is behind."),
+    Key("devices.NAME.unit", devices.UNIT, "1", "Its Modbus unit id."),
+    Key(
+        "devices.NAME.word_order", tags._is_big, "big", "Of 32 and 64 bit values: little when the low word comes first."
+    ),
+    Key("devices.NAME.byte_order", tags._is_big, "big", "Inside each register."),
+    Key(
+        "devices.NAME.register_stride",
+        devices.STRIDE,
+        "0",
+        "Registers from one instance of a template to the next: eight channels of one card are one table.",
+    ),
+    Key(
+        "devices.NAME.topic",
+        addresses.topic,
+        NOTHING,
+        "Topic of the tags that name none; {device} and {tag} stand in it.",
+    ),
+    Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
+)
+
+
+def tag_keys(at: str) -> tuple[Key, ...]:
+    """A tag, wherever it is written."""
+    return (
+        Key(f"{at}.register", addresses.register, "(needed by Modbus)", "Where it lies. Addresses count from 0."),
+        Key(
+            f"{at}.type",
+            tags.REGISTER_TYPE,
+            "(uint16; bool in coils and discrete inputs)",
+            "How the registers are read.",
+        ),
+        Key(f"{at}.every", tags.EVERY, "(as in [defaults])", "How often it is read."),
+        Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
+        Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),
+        Key(f"{at}.byte_order", tags._is_big, "(the device's)", "Where it differs from its device."),
+        Key(f"{at}.topic", addresses.topic, "(the device's)", "MQTT topic that carries it."),
+        Key(
+            f"{at}.field", addresses.field_path, "(the payload is the number)", "Where the value is in a JSON payload."
+        ),
+        Key(f"{at}.time_field", addresses.field_path, "(the time of arrival)", "Where its time is in a JSON payload."),
+        Key(f"{at}.qos", tags.QOS, "0", "MQTT quality of service of the subscription."),
+        Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
+        Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
+        Key(f"{at}.unit", label, '""', "Engineering unit, as it is shown."),
+        Key(
+            f"{at}.windows", tags.WINDOWS, "(as in [defaults])", "Rolling mean, deviation, min, max and rate over each."
+        ),
+        Key(f"{at}.stale_after", tags.STALE_AFTER, "(as in [defaults])", "Age at which the value is marked stale."),
+        Key(f"{at}.valid.low", number, NOTHING, "Below it the quality is out of range, and no window takes the value."),
+        Key(
+            f"{at}.valid.high", number, NOTHING, "Above it the quality is out of range, and no window takes the value."
+        ),
+        Key(f"{at}.alarm.low", number, NOTHING, "Below it the tag is in alarm."),
+        Key(f"{at}.alarm.high", number, NOTHING, "Above it the tag is in alarm."),
+        Key(
+            f"{at}.alarm.score", score_limit, NOTHING, "Anomaly score from which it is in alarm: 0 as ever, 1 as never."
+        ),
+        Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
+    )
+
+
+CONTROL = (
+    Key("control.NAME.each", EACH, NOTHING, "Makes one loop for each value; {n} is replaced in every text inside."),
+    Key("control.NAME.mode", control.START_MODE, "auto", "How it starts; manual until somebody switches it over."),
+    Key("control.NAME.pid.input", text, REQUIRED, "The tag that is held, as device.tag."),
+    Key("control.NAME.pid.output", text, REQUIRED, "The tag that is driven, as device.tag. It needs write = true."),
+    Key("control.NAME.pid.setpoint", number, REQUIRED, "The value to hold, in the input's unit."),
+    Key("control.NAME.pid.kp", positive, REQUIRED, "Gain, in output units for each input unit."),
+    Key("control.NAME.pid.ti", control.TIME_CONSTANT, "(no integral part)", "Integral time."),
+    Key("control.NAME.pid.td", control.TIME_CONSTANT, "(no derivative part)", "Derivative time."),
+    Key("control.NAME.pid.setpoint_weight", number, "1", "Share of a setpoint's step that acts at once, from 0 to 1."),
+    Key("control.NAME.pid.derivative_filter", number, "8", "The derivative is smoothed with td divided by this."),
+    Key("control.NAME.shadow", flag, "false", "Computes and shows the output, and writes nothing."),
+    Key("control.NAME.pid.every", control.EVERY, "100ms", "Period of the loop."),
+    Key(
+        "control.NAME.pid.action",
+        control.ACTION,
+        "reverse",
+        "reverse: the output rises when the input falls (heating); direct: with it (cooling).",
+    ),
+    Key("control.NAME.limits.min", number, "(low of the output's `valid`)", "Lowest output."),
+    Key("control.NAME.limits.max", number, "(high of the output's `valid`)", "Highest output."),
+    Key("control.NAME.limits.rate", positive, "(no limit)", "Fastest change of the output, in units a second."),
+    Key(
+        "control.NAME.setpoint_limits.min", number, "(low of the input's `valid`)", "Lowest setpoint anybody may write."
+    ),
+    Key(
+        "control.NAME.setpoint_limits.max",
+        number,
+        "(high of the input's `valid`)",
+        "Highest setpoint anybody may write.",
+    ),
+    Key("control.NAME.failsafe.output", control._failsafe_output, REQUIRED, "The output when the input is bad or old."),
+    Key(
+        "control.NAME.failsafe.when_older_than",
+        control.WHEN_OLDER_THAN,
+        "(ten periods, at least 500ms)",
+        "Age of the input at which the loop goes there. At least two periods.",
+    ),
+)
+UPLINK = (
+    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME"),
+    Key("uplink.NAME.topic", addresses.topic, "(fieldgate/{gateway}/{stream})", "Topic of the records."),
+    Key("uplink.NAME.streams", uplink.STREAMS, '["events", "aggregates"]', "What is sent. samples: every single one."),
+    Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
+    Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),
+    Key(
+        "uplink.NAME.buffer",
+        uplink.BUFFER,
+        "2GB",
+        "What may wait while the broker is away; then the oldest is dropped.",
+    ),
+    Key(
+        "uplink.NAME.drain", uplink.DRAIN, "50/s", "Pace of the backlog after an outage, in records, beside live data."
+    ),
+    Key(
+        "uplink.NAME.grace",
+        uplink.GRACE,
+        "10min",
+        "How long acknowledged records are kept, should they get lost there.",
+    ),
+    Key("uplink.NAME.grace_buffer", uplink.GRACE_BUFFER, "64MB", "How much of them is kept at the most."),
+    Key("uplink.NAME.acknowledge_timeout", uplink.ACKNOWLEDGE_TIMEOUT, "10s", "A session without one is given up."),
+)
+SERVING = (
+    Key("scada.modbus_tcp", addresses.listen_endpoint, '"127.0.0.1:1502"', "Where the Modbus server listens."),
+    Key("scada.tags", serving.TAG_GLOBS, '["*"]', "Which tags are shown."),
+    Key("scada.units", UNITS, "(all on 1)", "Unit id by device. A name counts before a glob."),
+    Key("scada.loops_unit", serving.UNIT, "1", "Unit id of the loops' registers."),
+    Key("scada.write", serving.WRITE_GLOBS, "[]", "What may be written: control.NAME.setpoint, .mode, .output."),
+    Key(
+        "scada.lock_file", text, "(FILE.registers.lock)", "Keeps addresses when tags are added: keep it with the file."
+    ),
+    Key("http.listen", addresses.listen_endpoint, '"127.0.0.1:9464"', "Where metrics, health, page and API are."),
+)
+
+KEYS: tuple[Key, ...] = (
+    *GATEWAY,
+    *LINKS,
+    *DEVICES,
+    *tag_keys("devices.NAME.tags.TAG"),
+    *tag_keys("tag_lists.NAME.TAG"),
+    *CONTROL,
+    *UPLINK,
+    *SERVING,
+)
+
+
+def find(query: str) -> tuple[Key, ...]:
+    """Keys that a path means: in full, with names of somebody's own; a table; or the end of a path."""
+    asked = tuple(query.strip("[]").split("."))
+    whole = tuple(key for key in KEYS if _fits(key.parts[: len(asked)], asked))
+    return whole or tuple(key for key in KEYS if key.parts[-len(asked) :] == asked)
+
+
+def _fits(parts: tuple[str, ...], asked: tuple[str, ...]) -> bool:
+    return len(parts) == len(asked) and all(
+        part in ANY or part == word for part, word in zip(parts, asked, strict=True)
+    )
+
+
+def json_schema() -> dict[str, object]:
+    """JSON Schema (draft 7) of a configuration, for editors. Every table refuses keys that are not in it."""
+    root = _table()
+    for key in KEYS:
+        _put(root, key.parts, key)
+    link = root["properties"]["links"]["additionalProperties"]
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "fieldgate configuration",
+        "definitions": {"link": link},
+        **root,
+    }
+
+
+def _table() -> dict[str, Any]:
+    return {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+def _put(table: dict[str, Any], parts: tuple[str, ...], key: Key) -> None:
+    first, *rest = parts
+    if not rest:
+        table["properties"][first] = {**key.form.schema, "description": "\n".join(lines(key))}
+        return
+    if first in ANY:
+        inner = table["additionalProperties"] = table["additionalProperties"] or _table()
+    else:
+        inner = table["properties"].setdefault(first, _table())
+    _put(inner, tuple(rest), key)
+
+
+def lines(key: Key) -> Iterator[str]:
+    yield key.help
+    yield f"Write {key.form.words}."
+    if key.default == REQUIRED:
+        yield "It must be written."
+    elif key.default == NOTHING:
+        yield "It may be left out."
+    else:
+        yield f"Default: {key.default.strip('()')}"

@@ -1,0 +1,96 @@
+"""Acknowledged records in their grace: an upstream may acknowledge and lose all the same.
+
+An acknowledged record stays where it is, and a line in `acknowledged` says since when; so keeping it writes no body a
+second time. It goes when its grace is over, when the kept ones are more than their bytes, or when room is needed
+for what waits, the longest acknowledged first: none of that is a loss.
+
+`resends` holds what somebody asked to be sent again (`fieldgate reconcile --repair` writes there, beside the
+running daemon). A line goes when the record was acknowledged again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.spool.records import Grace, Key, Totals
+
+DELETED_AT_ONCE: Final = 256
+"""Kept records deleted by one transaction, so that the end of many graces holds up no commit."""
+WAITS: Final = "NOT EXISTS (SELECT 1 FROM acknowledged a WHERE a.record = records.id)"
+"""The condition on `records` for what upstream has not acknowledged."""
+
+
+def keep(connection: sqlite3.Connection, key: Key, now_ns: int) -> Sequence[int]:
+    """Note a waiting record as acknowledged; its bytes, or nothing when it does not wait."""
+    found = connection.execute(
+        f"SELECT id, bytes FROM records WHERE stream = ? AND segment = ? AND sequence = ? AND {WAITS}", key
+    ).fetchall()
+    for record, size in found:
+        connection.execute("INSERT INTO acknowledged VALUES (?, ?, ?)", (record, now_ns, size))
+    return [size for _, size in found]
+
+
+def expire(connection: sqlite3.Connection, totals: Totals, grace: Grace, now_ns: int) -> None:
+    """Delete what was kept long enough, and what is too much."""
+    old = connection.execute(
+        "SELECT record, bytes FROM acknowledged WHERE acknowledged_ns <= ? ORDER BY acknowledged_ns, record LIMIT ?",
+        (now_ns - grace.ns, DELETED_AT_ONCE),
+    ).fetchall()
+    _forget(connection, totals, old)
+    make_room(connection, totals, totals.kept_bytes - grace.bytes_max)
+
+
+def make_room(connection: sqlite3.Connection, totals: Totals, excess_bytes: int) -> None:
+    """Delete kept records, the longest acknowledged first, until so many bytes are free or none is left."""
+    while excess_bytes > 0 and totals.kept_records:
+        oldest = connection.execute(
+            "SELECT record, bytes FROM acknowledged ORDER BY acknowledged_ns, record LIMIT ?", (DELETED_AT_ONCE,)
+        ).fetchall()
+        wanted = 0
+        while excess_bytes > 0 and wanted < len(oldest):
+            excess_bytes -= oldest[wanted][1]
+            wanted += 1
+        _forget(connection, totals, oldest[:wanted])
+
+
+def _forget(connection: sqlite3.Connection, totals: Totals, kept: Sequence[tuple[int, int]]) -> None:
+    ids = [(record,) for record, _ in kept]
+    connection.executemany(
+        "DELETE FROM resends WHERE (stream, segment, sequence) IN"
+        " (SELECT stream, segment, sequence FROM records WHERE id = ?)",
+        ids,
+    )
+    connection.executemany("DELETE FROM acknowledged WHERE record = ?", ids)
+    connection.executemany("DELETE FROM records WHERE id = ?", ids)
+    totals.kept_records -= len(kept)
+    totals.kept_bytes -= sum(size for _, size in kept)
+
+
+def ask_again(connection: sqlite3.Connection, keys: Sequence[Key]) -> int:
+    """Have records sent again under their identity; returns how many of them are still there."""
+    before = connection.total_changes
+    connection.executemany(
+        "INSERT OR IGNORE INTO resends (stream, segment, sequence)"
+        " SELECT stream, segment, sequence FROM records WHERE stream = ? AND segment = ? AND sequence = ?",
+        keys,
+    )
+    return connection.total_changes - before
+
+
+def asked(
+    connection: sqlite3.Connection, stream: str, after: tuple[int, int], limit: int
+) -> list[tuple[int, int, bytes]]:
+    """The next records of a stream to send again, behind `after`."""
+    return connection.execute(
+        "SELECT segment, sequence, body FROM resends JOIN records USING (stream, segment, sequence)"
+        " WHERE stream = ? AND (segment, sequence) > (?, ?) ORDER BY segment, sequence LIMIT ?",
+        (stream, *after, limit),
+    ).fetchall()
+
+
+def answered(connection: sqlite3.Connection, key: Key) -> bool:
+    """It was acknowledged again, or refused; False when nobody had asked."""
+    deleted = connection.execute("DELETE FROM resends WHERE stream = ? AND segment = ? AND sequence = ?", key)
+    return deleted.rowcount > 0

@@ -1,0 +1,197 @@
+"""NATS JetStream as an upstream: stored once, because each identity has a subject of its own.
+
+A record goes to `<subject>.<segment>.<sequence>`, with `Nats-Expected-Last-Subject-Sequence: 0`: the server stores it
+only if it holds nothing under that identity. So a resend after an outage, however late, is answered "wrong last
+sequence" and counts as accepted; no de-duplication window is relied on, nothing need be read back at connect, and
+what the stream lost can be sent again in any order. `Nats-Msg-Id` carries the identity for consumers.
+
+What the promise rests on is looked at when a session starts: a stream must catch the subjects, keep them in files and
+acknowledge. One thing the protocol does not tell: with its default `sync_interval` of two minutes the server
+acknowledges what a power cut may still take; set `sync_interval: always`, or keep a grace and reconcile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.core.ports import LinkDown, Verdict
+from gateway.core.record import Identity
+from gateway.core.types import NS_PER_S
+from gateway.settings.schema import NatsAddress
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.js import JetStreamContext
+
+WRONG_LAST_SEQUENCE: Final = 10071
+"""JetStream's code for: there is a message under this subject already."""
+MESSAGE_TOO_LARGE: Final = 10054
+HEADERS_ROOM: Final = 512
+"""Bytes that headers and subject may take of the server's largest payload."""
+FAREWELL_S: Final = 1.0
+PING_EVERY_S: Final = 10
+
+
+class NatsUpstream:
+    """One connection; `gateway.core.ports.Upstream`. Made by `connect`."""
+
+    def __init__(
+        self, jetstream: JetStreamContext, *, name: str, subject: str, bytes_max: int, timeout_s: float
+    ) -> None:
+        self.lost: asyncio.Future[LinkDown] = asyncio.get_running_loop().create_future()
+        self._jetstream = jetstream
+        self._name = name
+        self._subject = subject
+        self._bytes_max = bytes_max
+        self._timeout_s = timeout_s
+
+    async def send(self, identity: Identity, payload: bytes) -> Verdict:
+        if len(payload) + HEADERS_ROOM > self._bytes_max:
+            return Verdict.REJECTED
+        publishing = asyncio.ensure_future(self._publish(identity, payload))
+        try:
+            ends: set[asyncio.Future[Any]] = {publishing, self.lost}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not publishing.done():
+                raise self.lost.result()
+            return publishing.result()
+        finally:
+            publishing.cancel()
+
+    async def _publish(self, identity: Identity, payload: bytes) -> Verdict:
+        from nats import errors
+        from nats.js.errors import APIError, NoStreamResponseError
+
+        who = f"{identity.gateway}/{identity.stream}/{identity.segment}/{identity.sequence}"
+        subject = self._subject.replace("{stream}", identity.stream)
+        try:
+            await self._jetstream.publish(
+                f"{subject}.{identity.segment}.{identity.sequence}",
+                payload,
+                timeout=self._timeout_s,
+                headers={"Nats-Msg-Id": who, "Nats-Expected-Last-Subject-Sequence": "0"},
+            )
+        except APIError as error:
+            if error.err_code == WRONG_LAST_SEQUENCE:
+                return Verdict.ACCEPTED
+            return Verdict.REJECTED if error.err_code == MESSAGE_TOO_LARGE else Verdict.RETRY
+        except NoStreamResponseError as error:
+            raise LinkDown(f"{self._name}: no stream takes {subject}.>", _make_stream(subject)) from error
+        except errors.TimeoutError as error:
+            raise LinkDown(
+                f"{self._name}: no acknowledgement for {self._timeout_s:g} s",
+                "check the server's load and the route to it",
+            ) from error
+        except errors.Error as error:
+            raise LinkDown(f"{self._name}: connection lost ({error})", "it is tried again by itself") from error
+        return Verdict.ACCEPTED
+
+
+@asynccontextmanager
+async def connect(address: NatsAddress, *, subject: str, acknowledge_timeout_ns: int) -> AsyncIterator[NatsUpstream]:
+    """A whole session, or LinkDown. Records go below `subject`, its {stream} filled in."""
+    name = f"nats://{address.host}:{address.port}"
+    timeout_s = acknowledge_timeout_ns / NS_PER_S
+    ended = asyncio.Event()
+    client = await _client(address, name, timeout_s, ended)
+    watcher: asyncio.Task[None] | None = None
+    try:
+        jetstream = client.jetstream(timeout=timeout_s)
+        bytes_max = min(client.max_payload, await _look_at_stream(jetstream, name, subject))
+        upstream = NatsUpstream(jetstream, name=name, subject=subject, bytes_max=bytes_max, timeout_s=timeout_s)
+        watcher = asyncio.create_task(_watch(upstream, name, ended), name="uplink watch")
+        yield upstream
+    finally:
+        if watcher is not None:
+            watcher.cancel()
+            await asyncio.wait([watcher])
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(FAREWELL_S):
+                await client.close()
+
+
+async def _watch(upstream: NatsUpstream, name: str, ended: asyncio.Event) -> None:
+    await ended.wait()
+    upstream.lost.set_result(LinkDown(f"{name}: connection lost", "it is tried again by itself"))
+
+
+async def _client(address: NatsAddress, name: str, timeout_s: float, ended: asyncio.Event) -> Client:
+    try:
+        import nats
+        from nats import errors
+    except ImportError as error:
+        raise LinkDown(f"{name}: the NATS client is not installed", "pip install 'fieldgate[nats]'") from error
+
+    async def note_end() -> None:
+        ended.set()
+
+    async def note_error(error: Exception) -> None:
+        """Whatever ends the connection is told by its end."""
+
+    tls, password = await asyncio.to_thread(_read_secrets, address)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await nats.connect(
+                name,
+                name=address.client_name,
+                user=address.username,
+                password=password,
+                tls=tls,
+                allow_reconnect=False,
+                connect_timeout=max(1, round(timeout_s)),
+                ping_interval=PING_EVERY_S,
+                max_outstanding_pings=1,
+                disconnected_cb=note_end,
+                closed_cb=note_end,
+                error_cb=note_error,
+            )
+    except (TimeoutError, OSError, errors.Error) as error:
+        remedy = "check that the server runs and listens on this port, and the route to it"
+        if isinstance(error, errors.AuthorizationError):
+            remedy = "check username and password_file"
+        raise LinkDown(f"{name}: {error or 'no answer'}", remedy) from error
+
+
+async def _look_at_stream(jetstream: JetStreamContext, name: str, subject: str) -> int:
+    """The stream's largest message in bytes. Raises LinkDown when it cannot keep what the gateway promises."""
+    from nats import errors
+    from nats.js.api import StorageType
+    from nats.js.errors import NotFoundError
+
+    example = subject.replace("{stream}", "events") + ".1.1"
+    try:
+        stream = await jetstream.find_stream_name_by_subject(example)
+        config = (await jetstream.stream_info(stream)).config
+    except NotFoundError as error:
+        raise LinkDown(f"{name}: no stream takes {example}", _make_stream(subject)) from error
+    except errors.Error as error:
+        raise LinkDown(f"{name}: JetStream does not answer ({error})", "check that it is switched on") from error
+    if config.storage == StorageType.MEMORY.value:
+        raise LinkDown(
+            f"{name}: stream {stream} is kept in memory, so a restart loses what it acknowledged",
+            "make it with --storage file",
+        )
+    if config.no_ack:
+        raise LinkDown(f"{name}: stream {stream} does not acknowledge", "make it without --no-ack")
+    return config.max_msg_size if config.max_msg_size and config.max_msg_size > 0 else 2**31
+
+
+def _make_stream(subject: str) -> str:
+    return f"make one: nats stream add --storage file --subjects '{subject.replace('{stream}', '*')}.>'"
+
+
+def _read_secrets(address: NatsAddress) -> tuple[ssl.SSLContext | None, str | None]:
+    try:
+        tls = ssl.create_default_context(cafile=address.ca_file) if address.tls else None
+        password = None
+        if address.password_file is not None:
+            password = address.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise LinkDown(
+            f"cannot use ca_file or password_file: {error}", "check that they exist and that we may read them"
+        ) from error
+    return tls, password

@@ -1,0 +1,53 @@
+"""A peer that takes the connection and does not become a broker: what a proxy before a broker that is down does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import uvloop
+
+from gateway.core.ports import LinkDown
+from gateway.core.types import NS_PER_MS
+from gateway.settings.schema import BrokerAddress
+from gateway.upstreams.mqtt import connect
+
+ANSWER_WITHIN_S = 5.0
+LONG_MS = 60_000
+
+
+async def attempt(port: int, timeout_ms: int) -> None:
+    broker = BrokerAddress(host="127.0.0.1", port=port, client_id="gateway")
+    async with connect(broker, topic="fieldgate", acknowledge_timeout_ns=timeout_ms * NS_PER_MS):
+        raise AssertionError("that is no broker")
+
+
+@pytest.mark.parametrize("how", ["closes", "resets", "reads and closes"])
+def test_a_peer_that_hangs_up_before_it_answers_is_not_waited_for(how: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if how == "reads and closes":
+            await reader.read(1_024)
+        if how == "resets":
+            writer.transport.abort()
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server, asyncio.timeout(ANSWER_WITHIN_S):
+            await attempt(server.sockets[0].getsockname()[1], LONG_MS)
+
+    with pytest.raises(LinkDown, match="closed before the broker answered"):
+        uvloop.run(scenario())
+
+
+def test_a_peer_that_says_nothing_is_named_with_what_happened() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server, asyncio.timeout(ANSWER_WITHIN_S):
+            await attempt(server.sockets[0].getsockname()[1], 300)
+
+    with pytest.raises(LinkDown, match="timed out"):
+        uvloop.run(scenario())

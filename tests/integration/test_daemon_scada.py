@@ -1,0 +1,165 @@
+"""The whole daemon as SCADA sees it, by Debian's mbpoll and with the addresses that `fieldgate registers` prints."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.types import Quality
+from hil.devices.instruments import MeterUnit, TankUnit
+from hil.devices.modbus import Endpoint, Unit
+from tests.support.daemon import ROOT, Gateway, Outside, until
+
+MBPOLL_MISSING = "mbpoll is not installed: apt-get install --yes mbpoll"
+
+CONFIG = """
+[gateway]
+id = "plant"
+state_dir = "state"
+
+[defaults]
+every = "50ms"
+windows = ["2s"]
+
+[links.plc]
+modbus_tcp = "127.0.0.1:{plc}"
+
+[devices.tank]
+link = "plc"
+unit = 1
+tags.level = {{ register = "holding 0", type = "float32", unit = "%" }}
+{inserted}
+tags.outflow = {{ register = "holding 2", type = "float32", unit = "l/s" }}
+tags.valve = {{ register = "holding 10", type = "uint16", scale = 0.1, unit = "%", write = true }}
+
+[devices.meter]
+link = "plc"
+unit = 2
+tags.voltage = {{ register = "holding 0", type = "float32", unit = "V" }}
+
+[control.tank]
+pid = {{ input = "tank.level", output = "tank.valve", setpoint = 30.0, kp = 8.0, ti = "3s", every = "20ms" }}
+limits = {{ min = 0, max = 100 }}
+setpoint_limits = {{ min = 20, max = 90 }}
+failsafe = {{ output = 0, when_older_than = "500ms" }}
+
+[scada]
+modbus_tcp = "127.0.0.1:<scada>"
+loops_unit = 9
+write = ["control.tank.setpoint"]
+units = {{ meter = 2 }}
+
+[http]
+listen = "127.0.0.1:<http>"
+"""
+POLLED = {"uint16": "4", "uint32": "4:int", "float32": "4:float"}
+
+
+class Scada:
+    """An integrator with the printed register map and mbpoll."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._port = gateway.scada_port
+        self.points = registers(gateway)
+
+    def read(self, unit: int, key: str) -> float:
+        point = self.points[unit, key]
+        output = self._mbpoll(unit, point["address"], POLLED[point["type"]])
+        found = re.search(rf"\[{point['address']}\]:\s+(\S+)", output)
+        assert found is not None, output
+        return float(found[1])
+
+    def write(self, unit: int, key: str, value: str) -> str:
+        """What mbpoll says of it."""
+        point = self.points[unit, key]
+        return self._mbpoll(unit, point["address"], POLLED[point["type"]], value)
+
+    def _mbpoll(self, unit: int, address: int, kind: str, *values: str) -> str:
+        command = ["mbpoll", "-m", "tcp", "-p", str(self._port), "-0", "-1", "-B", "-o", "5"]
+        command += ["-a", str(unit), "-r", str(address), "-t", kind, "127.0.0.1", *values]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+        return done.stdout + done.stderr
+
+
+def registers(gateway: Gateway) -> dict[tuple[int, str], Any]:
+    """What `fieldgate registers` prints for the gateway's file, by unit and key."""
+    command = [sys.executable, "-m", "gateway", "registers", str(gateway.config), "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, cwd=ROOT)
+    return {(point["unit"], point["key"]): point for point in json.loads(done.stdout)["points"]}
+
+
+@pytest.fixture(scope="module")
+def tank() -> TankUnit:
+    return TankUnit()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, tank: TankUnit) -> Iterator[Gateway]:
+    if shutil.which("mbpoll") is None:
+        pytest.fail(MBPOLL_MISSING)
+    with Outside() as outside:
+        endpoint = Endpoint(Unit(1, tank), Unit(2, MeterUnit(1)))
+        outside.run(endpoint.start())
+        folder: Path = tmp_path_factory.mktemp("scada")
+        with Gateway(folder, CONFIG.format(plc=endpoint.port, inserted="")) as gateway:
+            gateway.start()
+            until(lambda: gateway.quality("tank.outflow") == Quality.GOOD, "the tank is read")
+            yield gateway
+        outside.run(endpoint.stop())
+
+
+def test_value_quality_and_heartbeat_are_where_the_printed_map_says(gateway: Gateway, tank: TankUnit) -> None:
+    scada = Scada(gateway)
+    assert scada.read(1, "tank.outflow/value") == pytest.approx(tank.read("outflow"), rel=0.2)
+    assert scada.read(1, "tank.outflow/quality") == Quality.GOOD
+    assert scada.read(1, "tank.outflow/age_ms") < 2_000
+    assert scada.read(2, "meter.voltage/value") == pytest.approx(400, abs=20)
+    assert scada.read(2, "meter.voltage/2s/mean") == pytest.approx(400, abs=20)
+    first = scada.read(1, "gateway/heartbeat")
+    until(lambda: scada.read(1, "gateway/heartbeat") != first, "the heartbeat moves")
+
+
+def test_a_setpoint_that_was_written_is_followed_by_the_loop(gateway: Gateway, tank: TankUnit) -> None:
+    scada = Scada(gateway)
+    before = scada.read(9, "control.tank/setpoint")
+    target = 36.0 if before < 33.0 else 30.0
+    assert "Written 1 references" in scada.write(9, "control.tank/setpoint", str(target))
+    assert scada.read(9, "control.tank/setpoint") == target
+    assert f"-> {target:g}" in gateway.lines("scada.write.accepted", "control.tank/setpoint")[-1].message
+    until(lambda: abs(scada.read(9, "control.tank/process_value") - target) < 0.5, f"the level reaches {target}", 40.0)
+    assert abs(tank.read("level") - target) < 2.0, "the plant itself, not only what is shown of it"
+
+
+def test_writes_that_the_configuration_does_not_allow_are_refused(gateway: Gateway) -> None:
+    scada = Scada(gateway)
+    mode, setpoint = scada.read(9, "control.tank/mode"), scada.read(9, "control.tank/setpoint")
+    refused = gateway.metric("fieldgate_scada_writes_total", result="refused")
+    assert "Illegal function" in scada.write(9, "control.tank/mode", "0")
+    assert "Illegal function" in scada.write(1, "tank.outflow/value", "5.0")
+    assert "Illegal data value" in scada.write(9, "control.tank/setpoint", "95.0"), "beyond setpoint_limits"
+    assert scada.read(9, "control.tank/mode") == mode
+    assert scada.read(9, "control.tank/setpoint") == setpoint
+    assert gateway.metric("fieldgate_scada_writes_total", result="refused") == refused + 3
+
+
+def test_addresses_stay_when_a_tag_is_put_into_the_middle_and_the_daemon_restarted(gateway: Gateway) -> None:
+    before = Scada(gateway).points
+    port = gateway.config.read_text().split("127.0.0.1:")[1].split('"')[0]
+    inserted = 'tags.inserted = { register = "holding 4", type = "float32", unit = "m" }'
+    gateway.write(CONFIG.format(plc=port, inserted=inserted))
+    assert gateway.terminate() == 0
+    gateway.start()
+    scada = Scada(gateway)
+    assert before.items() <= scada.points.items()
+    assert {key for unit, key in scada.points.keys() - before.keys()} >= {"tank.inserted/value"}
+    until(lambda: scada.read(1, "tank.outflow/quality") == Quality.GOOD, "the old address still shows the old tag")
+    assert scada.read(2, "meter.voltage/value") == pytest.approx(400, abs=20)
+    until(lambda: scada.read(1, "tank.inserted/quality") == Quality.GOOD, "the new tag has an address of its own")

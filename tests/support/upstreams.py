@@ -1,0 +1,185 @@
+"""Far ends of every kind, alike to a test: a session, what they hold, and how they go away and come back."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import nats as nats_client
+
+from gateway.core.ports import Upstream
+from gateway.settings.schema import BrokerAddress, FileAddress, MqttVersion, NatsAddress
+from gateway.upstreams import file, mqtt, nats
+from tests.support import spool_brokers
+from tests.support.spool_brokers import Broker, free_port
+
+SECOND_NS = 1_000_000_000
+BYTES_MAX = 200_000
+"""The largest record that the far ends with a limit are set to take."""
+
+
+class FarEnd(ABC):
+    holds_once = True
+    """Whether the far end itself keeps a record that is sent twice once; if not, a receiver has to."""
+    refuses_what_is_too_large = True
+    keeps_what_it_acknowledged = True
+    """Over its own SIGKILL."""
+
+    @abstractmethod
+    def connect(self) -> AbstractAsyncContextManager[Upstream]: ...
+
+    @abstractmethod
+    async def held(self) -> list[bytes]:
+        """The payloads, in the order of arrival."""
+
+    @abstractmethod
+    async def go_away(self) -> None: ...
+
+    @abstractmethod
+    async def come_back(self) -> None: ...
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[FarEnd]:
+        await self.come_back()
+        try:
+            yield self
+        finally:
+            await self.go_away()
+
+
+class Mosquitto(FarEnd):
+    holds_once = False
+    keeps_what_it_acknowledged = False
+
+    def __init__(self, folder: Path, version: MqttVersion) -> None:
+        self._version = version
+        self._broker = spool_brokers.mosquitto(folder, "allow_anonymous true", f"max_packet_size {BYTES_MAX}")
+        self._got: list[bytes] = []
+        self._reader: asyncio.Task[None] | None = None
+        # MQTT 3.1.1 cannot say that a record is too large: the broker hangs up.
+        self.refuses_what_is_too_large = version is MqttVersion.V5
+
+    def connect(self) -> AbstractAsyncContextManager[Upstream]:
+        address = BrokerAddress(host="127.0.0.1", port=self._broker.port, version=self._version, client_id="contract")
+        return mqtt.connect(address, topic="contract/{stream}", acknowledge_timeout_ns=2 * SECOND_NS)
+
+    async def held(self) -> list[bytes]:
+        # QoS 1 delivers to the subscriber in order: when a marker of ours is through, so is everything before it.
+        self._marked.clear()
+        async with mqtt.Client("127.0.0.1", self._broker.port) as client:
+            await client.publish("contract/mark", b"", qos=1)
+        await asyncio.wait_for(self._marked.wait(), 5)
+        return list(self._got)
+
+    async def go_away(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            with suppress(asyncio.CancelledError, aiomqtt.MqttError):
+                await self._reader
+        await asyncio.to_thread(self._broker.kill)
+
+    async def come_back(self) -> None:
+        await asyncio.to_thread(self._broker.start)
+        self._marked = asyncio.Event()
+        ready = asyncio.Event()
+        self._reader = asyncio.create_task(self._read(ready))
+        await asyncio.wait_for(ready.wait(), 5)
+
+    async def _read(self, ready: asyncio.Event) -> None:
+        async with mqtt.Client("127.0.0.1", self._broker.port) as client:
+            await client.subscribe("contract/#", qos=1)
+            ready.set()
+            async for message in client.messages:
+                if str(message.topic) == "contract/mark":
+                    self._marked.set()
+                else:
+                    self._got.append(bytes(message.payload))  # type: ignore[arg-type]
+
+
+class JetStream(FarEnd):
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        configuration = folder / "nats.conf"
+        configuration.write_text(
+            f'host: "127.0.0.1"\nport: {self.port}\nmax_payload: {BYTES_MAX}\n'
+            f'jetstream {{ store_dir: "{folder / "jetstream"}", sync_interval: always }}\n'
+        )
+        self._broker: Broker = spool_brokers.nats_server(configuration, self.port)
+
+    def address(self) -> NatsAddress:
+        return NatsAddress(host="127.0.0.1", port=self.port, client_name="contract")
+
+    def connect(self) -> AbstractAsyncContextManager[Upstream]:
+        return nats.connect(self.address(), subject="contract.{stream}", acknowledge_timeout_ns=2 * SECOND_NS)
+
+    async def held(self) -> list[bytes]:
+        client = await nats_client.connect(f"nats://127.0.0.1:{self.port}")
+        try:
+            jetstream = client.jetstream()
+            state = (await jetstream.stream_info("CONTRACT")).state
+            found = [await jetstream.get_msg("CONTRACT", number + 1) for number in range(state.last_seq)]
+            return [message.data or b"" for message in found]
+        finally:
+            await client.close()
+
+    async def go_away(self) -> None:
+        await asyncio.to_thread(self._broker.kill)
+
+    async def come_back(self) -> None:
+        await asyncio.to_thread(self._broker.start)
+        await self.make_stream(storage="file")
+
+    async def make_stream(self, **more: Any) -> None:
+        client = await nats_client.connect(f"nats://127.0.0.1:{self.port}")
+        try:
+            await client.jetstream().add_stream(name="CONTRACT", subjects=["contract.>"], **more)
+        finally:
+            await client.close()
+
+    async def delete_stream(self) -> None:
+        client = await nats_client.connect(f"nats://127.0.0.1:{self.port}")
+        try:
+            await client.jetstream().delete_stream("CONTRACT")
+        finally:
+            await client.close()
+
+
+class Files(FarEnd):
+    refuses_what_is_too_large = False
+
+    def __init__(self, folder: Path, *, rotate_bytes: int = 1_000) -> None:
+        self.folder = folder / "records"
+        self._rotate_bytes = rotate_bytes
+
+    def connect(self) -> AbstractAsyncContextManager[Upstream]:
+        return file.connect(FileAddress(path=self.folder / "records.jsonl", rotate_bytes=self._rotate_bytes))
+
+    async def held(self) -> list[bytes]:
+        rotated = sorted(self.folder.glob("records-*.jsonl"))
+        files = [*rotated, self.folder / "records.jsonl"]
+        return [line for each in files for line in each.read_bytes().splitlines()]
+
+    async def go_away(self) -> None:
+        self.folder.rename(self.folder.with_name("away"))
+
+    async def come_back(self) -> None:
+        away = self.folder.with_name("away")
+        if away.exists():
+            away.rename(self.folder)
+        else:
+            self.folder.mkdir()
+
+
+FAR_ENDS: dict[str, Any] = {
+    "mqtt 3.1.1": partial(Mosquitto, version=MqttVersion.V311),
+    "mqtt 5": partial(Mosquitto, version=MqttVersion.V5),
+    "nats jetstream": JetStream,
+    "file": Files,
+}
+"""A new upstream is a row here, and the contract finds it."""
