@@ -390,7 +390,7 @@ def test_a_taken_port_is_named_and_ends_the_start(tmp_path: Path, world: World, 
             assert "Traceback" not in gateway.text()
 
 
-@pytest.mark.parametrize("state", ["a file in its place", "cannot be made", "a folder in place of the spool", "ruined"])
+@pytest.mark.parametrize("state", ["a file in its place", "cannot be made", "a folder in place of the spool"])
 def test_a_state_folder_that_cannot_be_used_is_named_and_ends_the_start(
     tmp_path: Path, world: World, state: str
 ) -> None:
@@ -405,15 +405,22 @@ def test_a_state_folder_that_cannot_be_used_is_named_and_ends_the_start(
             text = text.replace('state_dir = "state"', f'state_dir = "{named}"')
         case "a folder in place of the spool":
             (folder / "spool.db").mkdir(parents=True)
-        case "ruined":
-            folder.mkdir()
-            (folder / "spool.db").write_bytes(b"no database" * 1_000)
     with Gateway(tmp_path, text) as gateway:
         gateway.launch()
         assert gateway.wait_exit(30) == 1
         said = gateway.text()
         assert "Traceback" not in said
         assert [named in line and "cannot start" in line for line in said.splitlines()] == [True], said
+
+
+def test_a_ruined_spool_is_put_aside_and_told_and_the_plant_runs(tmp_path: Path, world: World) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "spool.db").write_bytes(b"no database" * 1_000)
+    with Gateway(tmp_path, world.text(HTTP)) as gateway:
+        gateway.start()
+        (told,) = gateway.lines("spool.salvaged")
+        assert "spool.db.damaged-1" in told.message
+        assert (tmp_path / "state" / "spool.db.damaged-1").read_bytes().startswith(b"no database")
 
 
 def test_a_second_daemon_in_the_same_state_folder_does_not_start(tmp_path: Path, world: World) -> None:
