@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +101,19 @@ def test_scores_of_a_beginning_do_not_change_with_what_follows() -> None:
     whole = score(values, times_ns)
     for length in (1, 500, len(values) // 2):
         assert score(values[:length], times_ns[:length]).tobytes() == whole[:length].tobytes()
+
+
+def digest() -> str:
+    recording = load("machine_temperature")
+    values, times_ns = recording.value[:3_000].astype(np.float64), recording.time_s[:3_000] * NS_PER_S
+    return hashlib.sha256(score(values, times_ns).tobytes()).hexdigest()
+
+
+def test_scores_have_the_same_bytes_with_the_jit_off_long_after_the_warm_up() -> None:
+    call = [sys.executable, "-W", "error", "-c"]
+    call += ["from tests.integration.test_cli_score import digest; print(digest())"]
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    root = Path(__file__).parents[2]
+    plain = subprocess.run(call, env=environment, cwd=root, capture_output=True, text=True, timeout=60)
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stdout.strip() == digest()
