@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import click
 
+from gateway.cli.app import EXIT_FAILED
 from gateway.core.limits import LOOPS_MAX, TAGS_MAX
 from gateway.core.types import NS_PER_MS
 
@@ -90,4 +93,26 @@ def modbus(seconds: float, json_only: bool) -> None:
         click.echo(line, err=True)
 
     result = run(seconds=seconds, progress=progress)
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+
+
+@command.command()
+@click.option("--nab", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the NAB corpus.")
+@click.option("--series", type=click.IntRange(1, TAGS_MAX), default=100_000, show_default=True, help="For the speed.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def anomaly(nab: Path | None, series: int, json_only: bool) -> None:
+    """Anomaly scores: hits, false alarms, injected faults, cost."""
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.runtime.benches.anomaly import run
+
+    def progress(line: str) -> None:
+        click.echo(line, err=True)
+
+    try:
+        result = run(nab=nab, series=series, progress=progress)
+    except (OSError, KeyError) as error:
+        click.echo(f"{nab}: nab.npz and nab_labels.json are needed there: {error}", err=True)
+        sys.exit(EXIT_FAILED)
     click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))

@@ -8,7 +8,7 @@ from gateway.core.events import Event, Severity
 from gateway.core.model import Model
 from gateway.core.state import State
 from gateway.core.types import QUALITY_REASONS
-from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_SCORE
+from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE
 
 CLASSES: tuple[tuple[str, Severity], ...] = (
     ("bad", Severity.WARNING),
@@ -20,6 +20,7 @@ ALARMS: tuple[tuple[int, str, str], ...] = (
     (ALARM_LOW, "low", "alarm_low"),
     (ALARM_HIGH, "high", "alarm_high"),
     (ALARM_SCORE, "score", "alarm_score"),
+    (ALARM_PERSISTENT, "persistent", "alarm_persistent"),
 )
 
 

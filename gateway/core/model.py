@@ -28,6 +28,7 @@ class TagDefinition:
     alarm_low: float | None = None
     alarm_high: float | None = None
     alarm_score: float | None = None
+    alarm_persistent: float | None = None
     valid_low: float | None = None
     valid_high: float | None = None
 

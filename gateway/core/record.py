@@ -36,6 +36,8 @@ AGGREGATE = np.dtype(
         ("rate", "<f8"),
         ("ewma", "<f8"),
         ("score", "<f8"),
+        ("persistent", "<f8"),
+        ("reasons", "<i8"),
     ],
     align=True,
 )

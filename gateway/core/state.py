@@ -8,12 +8,13 @@ because a batch comes in no order and each line of a row costs one miss.
     cells    tag               64   the live cell: quality, value, times, score, alarm bits
     limits   tag               64   what the fold must know of the tag; never written after construction
     clears   tag               24   where a raised alarm clears (its deadband)
-    novelty  tag              128   the anomaly score's memory
+    novelty  tag              288   what both anomaly scores remember
+    hours    tag               96   the tag's mean at each hour of the day
     windows  window            64   pane clock, last sample, EWMA
     totals   window       2 × 64   the current pane, then all closed panes of the ring together
     ring     window       P × 64   the panes, one arena for all windows
 
-A tag with one window of P = 30 panes takes 2,400 bytes. Every page is touched at construction: a page first touched
+A tag with one window of P = 30 panes takes 2,660 bytes. Every page is touched at construction: a page first touched
 by a sample would cost it up to 5 µs.
 
 Windows are panes in the tag's own source time. The P panes of a window include the current, partial one, so a window
@@ -31,13 +32,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.model import Model, TagDefinition
-from gateway.core.types import NS_PER_S, Int64s, Quality, Samples
+from gateway.core.types import NS_PER_S, Float32s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
 
 CELL = np.dtype(
     {
         "names": [
             "quality",
+            "reasons",
             "alarms",
             "latched",
             "announced",
@@ -47,12 +49,13 @@ CELL = np.dtype(
             "value",
             "bits",
             "score",
+            "persistent",
             "samples",
             "newest_ns",
             "lag_ns",
         ],
-        "formats": ["<u4", "u1", "u1", "u1", "u1", "<i8", "<i8", "<f8", "<i8", "<f8", "<i8", "<i8", "<i8"],
-        "offsets": [0, 4, 5, 6, 7, 8, 16, 24, 24, 32, 40, 48, 56],
+        "formats": ["<u2", "u1", "u1", "u1", "u1", "u1", "<i8", "<i8", "<f8", "<i8", "<f4", "<f4", "<i8", "<i8", "<i8"],
+        "offsets": [0, 2, 4, 5, 6, 7, 8, 16, 24, 24, 32, 36, 40, 48, 56],
         "itemsize": 64,
     }
 )
@@ -71,21 +74,26 @@ LIMIT = np.dtype(
         ("valid_high", "<f8"),
         ("alarm_low", "<f8"),
         ("alarm_high", "<f8"),
-        ("alarm_score", "<f8"),
+        ("alarm_score", "<f4"),
+        ("alarm_persistent", "<f4"),
     ],
     align=True,
 )
 """NaN where there is no limit, since every comparison with NaN is false. `scale_ns`: the time scale of the score."""
 
-CLEAR = np.dtype([("low", "<f8"), ("high", "<f8"), ("score", "<f8")], align=True)
+CLEAR = np.dtype([("low", "<f8"), ("high", "<f8"), ("score", "<f4"), ("persistent", "<f4")], align=True)
 
 NOVELTY = np.dtype(
     [
-        ("samples", "<i8"),
         ("last_ns", "<i8"),
-        ("warm_until_ns", "<i8"),
-        ("quiet_until_ns", "<i8"),
+        ("begun", "<i4"),
+        ("reasons", "<i4"),
+        ("age_ns", "<f8"),
+        ("interval_ns", "<f8"),
+        ("quiet_until_ns", "<f8"),
         ("peak", "<f8"),
+        ("heat", "<f8"),
+        ("anchor", "<f8"),
         ("value", "<f8"),
         ("fast", "<f8"),
         ("slow", "<f8"),
@@ -93,13 +101,32 @@ NOVELTY = np.dtype(
         ("cov", "<f8"),
         ("low_value", "<f8"),
         ("high_value", "<f8"),
-        ("low_trend", "<f8"),
-        ("high_trend", "<f8"),
         ("low_residual", "<f8"),
         ("high_residual", "<f8"),
+        ("low_trend", "<f8"),
+        ("high_trend", "<f8"),
+        ("low_error", "<f8"),
+        ("high_error", "<f8"),
+        ("near", "<f8"),
+        ("far", "<f8"),
+        ("far_var", "<f8"),
+        ("level", "<f8"),
+        ("drift", "<f8"),
+        ("base", "<f8"),
+        ("level_spread", "<f8"),
+        ("drift_spread", "<f8"),
+        ("noise", "<f8"),
+        ("noise_base", "<f8"),
+        ("noise_spread", "<f8"),
+        ("still_ns", "<f8"),
+        ("still_ns_max", "<f8"),
+        ("persistent", "<f8"),
+        ("told", "<f8"),
     ],
     align=True,
 )
+"""What both scores remember (`gateway.core.kernels.novelty`, `.persistence`). `age_ns` is the time that counted,
+`told` the event score of the latest sample itself."""
 
 WINDOW = np.dtype(
     [
@@ -147,6 +174,9 @@ class Counter(IntEnum):
     LATE = 5
 
 
+HOURS = 24
+"""Of a day: places of a tag in `hours`."""
+
 SCALE_NS_DEFAULT = 60 * NS_PER_S
 """Time scale of the score of a tag without windows."""
 
@@ -154,7 +184,7 @@ DEADBAND = 0.01
 """Of the span between both alarm limits, or of the limit's size where there is only one."""
 
 SCORE_CLEARS_AT = 0.8
-"""Of the score's alarm limit."""
+"""Of a score's alarm limit."""
 
 
 class Tables(NamedTuple):
@@ -165,6 +195,7 @@ class Tables(NamedTuple):
     limits: Samples
     clears: Samples
     novelty: Samples
+    hours: Float32s
     windows: Samples
     totals: Samples
     ring: Samples
@@ -184,6 +215,7 @@ class State:
             limits=records(tags, LIMIT),
             clears=records(tags, CLEAR),
             novelty=records(tags, NOVELTY),
+            hours=np.full(tags * HOURS, np.nan, np.float32),
             windows=records(windows, WINDOW),
             totals=records(2 * windows, PANE),
             ring=records(windows * self.panes, PANE),
@@ -199,6 +231,8 @@ class State:
         self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
         self.tables.cells["value"] = np.nan
         self.tables.cells["score"] = np.nan
+        self.tables.cells["persistent"] = np.nan
+        self.tables.novelty["persistent"] = np.nan
         self.devices["quality"] = Quality.BAD_NOT_INITIALISED
         self.devices["score_row"] = -1
         np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
@@ -252,16 +286,18 @@ def limit_of(tag: TagDefinition, window_first: int) -> tuple[float, ...]:
         number(tag.alarm_low),
         number(tag.alarm_high),
         number(tag.alarm_score),
+        number(tag.alarm_persistent),
     )
 
 
-def clear_of(tag: TagDefinition) -> tuple[float, float, float]:
+def clear_of(tag: TagDefinition) -> tuple[float, float, float, float]:
     low, high = number(tag.alarm_low), number(tag.alarm_high)
     if tag.alarm_low is not None and tag.alarm_high is not None:
         low_band = high_band = DEADBAND * (high - low)
     else:
         low_band, high_band = DEADBAND * abs(low), DEADBAND * abs(high)
-    return (low + low_band, high - high_band, SCORE_CLEARS_AT * number(tag.alarm_score))
+    score, persistent = number(tag.alarm_score), number(tag.alarm_persistent)
+    return (low + low_band, high - high_band, SCORE_CLEARS_AT * score, SCORE_CLEARS_AT * persistent)
 
 
 def number(limit: float | None) -> float:

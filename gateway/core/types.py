@@ -85,3 +85,4 @@ SAMPLE = np.dtype(
 Samples: TypeAlias = npt.NDArray[np.void]
 Int64s: TypeAlias = npt.NDArray[np.int64]
 Float64s: TypeAlias = npt.NDArray[np.float64]
+Float32s: TypeAlias = npt.NDArray[np.float32]

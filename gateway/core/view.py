@@ -16,17 +16,38 @@ from gateway.core.types import Samples
 
 LIVE = np.dtype(
     {
-        "names": ["row", "quality", "source_ns", "arrival_ns", "value", "bits", "score", "alarms"],
-        "formats": ["<i4", "<u4", "<i8", "<i8", "<f8", "<i8", "<f8", "<i8"],
-        "offsets": [0, 4, 8, 16, 24, 24, 32, 40],
-        "itemsize": 48,
+        "names": [
+            *("row", "quality", "source_ns", "arrival_ns", "value", "bits"),
+            *("score", "alarms", "persistent", "reasons"),
+        ],
+        "formats": ["<i4", "<u4", "<i8", "<i8", "<f8", "<i8", "<f8", "<i8", "<f8", "<i8"],
+        "offsets": [0, 4, 8, 16, 24, 24, 32, 40, 48, 56],
+        "itemsize": 64,
     }
 )
-"""A row as it stands. `value` and `bits` are the last cell that was not bad, with its own times; `quality` is now."""
+"""A row as it stands. `value` and `bits` are the last cell that was not bad, with its own times; `quality` is now.
+`score` is the event score, `persistent` the persistent one, both NaN while they warm up; `reasons` are REASON bits."""
 
 ALARM_LOW = 1
 ALARM_HIGH = 2
 ALARM_SCORE = 4
+ALARM_PERSISTENT = 8
+
+REASON_SPIKE = 1
+REASON_LEVEL = 2
+REASON_FROZEN = 4
+REASON_NOISE = 8
+REASON_DRIFT = 16
+REASON_OUT_OF_RANGE = 32
+REASONS: dict[int, str] = {
+    REASON_SPIKE: "spike",
+    REASON_LEVEL: "level",
+    REASON_FROZEN: "frozen",
+    REASON_NOISE: "noise",
+    REASON_DRIFT: "drift",
+    REASON_OUT_OF_RANGE: "out of range",
+}
+"""Why a tag's scores are what they are. A bit keeps its meaning for ever: SCADA reads it."""
 
 DEVICE = np.dtype(
     [
@@ -37,10 +58,13 @@ DEVICE = np.dtype(
         ("score", "<f8"),
         ("score_row", "<i8"),
         ("alarms", "<i8"),
+        ("persistent", "<f8"),
+        ("reasons", "<i8"),
     ],
     align=True,
 )
-"""A device rolled up: worst quality, tags that are good, samples ever, highest score and whose, all alarm bits."""
+"""A device rolled up: worst quality, tags that are good, samples ever, highest score and whose, all alarm bits, highest
+persistent score, all reason bits."""
 
 
 class Mode(IntEnum):

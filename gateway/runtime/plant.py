@@ -51,6 +51,7 @@ def build_model(settings: Settings) -> Model:
                 alarm_low=tag.alarm_low,
                 alarm_high=tag.alarm_high,
                 alarm_score=tag.alarm_score,
+                alarm_persistent=tag.alarm_persistent,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
             )

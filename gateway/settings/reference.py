@@ -189,6 +189,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(
             f"{at}.alarm.score", score_limit, NOTHING, "Anomaly score from which it is in alarm: 0 as ever, 1 as never."
         ),
+        Key(f"{at}.alarm.persistent", score_limit, NOTHING, "The same, of the score of faults that stay."),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 

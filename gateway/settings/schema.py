@@ -151,6 +151,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     alarm_low: float | None = None
     alarm_high: float | None = None
     alarm_score: float | None = None
+    alarm_persistent: float | None = None
     valid_low: float | None = None
     valid_high: float | None = None
     scada: bool = True

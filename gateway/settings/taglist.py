@@ -45,6 +45,7 @@ COLUMNS = (
     "alarm.low",
     "alarm.high",
     "alarm.score",
+    "alarm.persistent",
     "valid.low",
     "valid.high",
     "topic",

@@ -76,6 +76,7 @@ class Common(NamedTuple):
     alarm_low: float | None
     alarm_high: float | None
     alarm_score: float | None
+    alarm_persistent: float | None
     valid_low: float | None
     valid_high: float | None
     scada: bool
@@ -209,11 +210,12 @@ def _read_scaling(section: Section) -> tuple[float, float]:
 
 
 def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> Common:
-    alarm_low = alarm_high = alarm_score = valid_low = valid_high = None
+    alarm_low = alarm_high = alarm_score = alarm_persistent = valid_low = valid_high = None
     alarm = section.table("alarm")
     if alarm is not None:
         alarm_low, alarm_high = read_bounds(alarm, "low", "high")
         alarm_score = alarm.get("score", score_limit, None)
+        alarm_persistent = alarm.get("persistent", score_limit, None)
         alarm.finish()
     valid = section.table("valid")
     if valid is not None:
@@ -226,6 +228,7 @@ def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> C
         alarm_low=alarm_low,
         alarm_high=alarm_high,
         alarm_score=alarm_score,
+        alarm_persistent=alarm_persistent,
         valid_low=valid_low,
         valid_high=valid_high,
         scada=section.get("scada", flag, True),
@@ -303,6 +306,7 @@ def _tag(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, comm
         alarm_low=common.alarm_low,
         alarm_high=common.alarm_high,
         alarm_score=common.alarm_score,
+        alarm_persistent=common.alarm_persistent,
         valid_low=common.valid_low,
         valid_high=common.valid_high,
         scada=common.scada,

@@ -13,6 +13,7 @@ from gateway.core.engine import Engine
 from gateway.core.record import Stream
 from gateway.core.state import Counter
 from gateway.core.types import NS_PER_S, Samples
+from gateway.core.view import REASONS
 from tests.reference.engine import TagOracle
 from tests.support.engine import T0, batch, engine, tag
 
@@ -50,6 +51,11 @@ def close(got: float, want: float, scale: float) -> bool:
     return (math.isnan(got) and math.isnan(want)) or math.isclose(got, want, rel_tol=1e-9, abs_tol=1e-9 * scale)
 
 
+def near(got: float, want: float) -> bool:
+    """A score is float32, and the hours of the day that it rests on are."""
+    return (math.isnan(got) and math.isnan(want)) or abs(got - want) < 1e-3
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(STEP, min_size=1, max_size=60), SILENCE_NS)
 def test_cells_windows_and_scores_equal_the_oracles(
@@ -70,7 +76,9 @@ def test_cells_windows_and_scores_equal_the_oracles(
         assert live[row]["source_ns"] == oracle.source_ns
         assert live[row]["arrival_ns"] == oracle.arrival_ns
         assert close(live[row]["value"], oracle.value, 0.0)
-        assert close(live[row]["score"], oracle.score, 1e3)
+        anomaly = oracle.anomaly
+        assert near(live[row]["score"], anomaly.score), (row, live[row]["score"], anomaly.score)
+        assert near(live[row]["persistent"], anomaly.persistent), (row, live[row]["persistent"], anomaly.persistent)
     aggregates = iter(gate.view.aggregates(rows))
     for row, oracle in enumerate(oracles):
         for place, window in enumerate(oracle.windows):
@@ -102,6 +110,29 @@ def test_windows_equal_the_oracles_after_every_sample_through_many_rotations(see
         for place, got in enumerate(gate.view.aggregates(np.zeros(1, np.int32))):
             for name, want in oracle.read(place, now_ns).items():
                 assert close(float(got[name]), want, 1.0), (seed, place, name, got, want)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_scores_equal_the_oracles_through_spikes_shifts_standstill_and_noise(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    oracle = TagOracle(TAGS[2], 2, PANES)
+    gate = engine(*TAGS, panes=PANES)
+    now_ns = T0
+    every_ns = int(rng.choice([20, 300, 60_000])) * 1_000_000
+    level, noise, reasons = 50.0, 1.0, set()
+    for i in range(1200):
+        now_ns += int(every_ns * rng.uniform(0.8, 1.2)) * (50 if rng.random() < 0.01 else 1)
+        if i > 700 and rng.random() < 0.01:
+            level, noise = level + float(rng.choice([0.0, 10.0])), float(rng.choice([0.0, 0.1, 1.0, 5.0]))
+        value = level + noise * float(rng.normal()) + (40.0 if rng.random() < 0.005 else 0.0)
+        oracle.add(192, now_ns, now_ns, value)
+        gate.step(now_ns, batch((2, 192, now_ns, now_ns, value)))
+        live = gate.view.live(np.full(1, 2, np.int32))[0]
+        assert near(live["score"], oracle.anomaly.score), (seed, i, live["score"], oracle.anomaly.score)
+        assert near(live["persistent"], oracle.anomaly.persistent), (seed, i, live["persistent"])
+        reasons |= {word for bit, word in REASONS.items() if live["reasons"] & bit}
+    assert reasons <= set(REASONS.values())
 
 
 def run(gate: Engine, cycles: list[tuple[int, Samples]]) -> tuple[list[bytes], list[str]]:

@@ -9,8 +9,7 @@ import math
 from dataclasses import dataclass, field
 
 from gateway.core.model import TagDefinition
-
-SLOW, QUIET, WARM, SHRINK = 10.0, 0.8, 10.0, 1.0e6
+from tests.reference.anomaly import AnomalyOracle
 
 
 @dataclass
@@ -64,61 +63,6 @@ class WindowOracle:
         }
 
 
-class Interval:
-    def __init__(self, x: float) -> None:
-        self.low = self.high = x
-
-    def outside(self, x: float, floor: float) -> float:
-        return max(x - self.high, self.low - x, 0.0) / max(self.high - self.low, floor)
-
-    def learn(self, x: float, shrink: float) -> None:
-        width = self.high - self.low
-        self.low, self.high = min(self.low + shrink * width, x), max(self.high - shrink * width, x)
-
-
-@dataclass
-class NoveltyOracle:
-    """The score as told in words by `gateway.core.kernels.novelty`."""
-
-    scale_ns: float
-    started: bool = False
-
-    def score(self, time_ns: int, value: float) -> float:
-        if not self.started:
-            self.started = True
-            self.last_ns = self.quiet_ns = time_ns
-            self.warm_ns = time_ns + int(WARM * self.scale_ns)
-            self.value = self.fast = self.slow = value
-            self.variance = self.covariance = self.peak = 0.0
-            self.intervals = [Interval(value), Interval(0.0), Interval(0.0)]
-            return math.nan
-        elapsed = time_ns - self.last_ns
-        if elapsed <= 0:
-            return math.nan if self.last_ns < self.warm_ns else 0.0
-        self.last_ns = time_ns
-        fast, slow = (1.0 - math.exp(-elapsed / (k * self.scale_ns)) for k in (1.0, SLOW))
-        before, now = self.value - self.slow, value - self.slow
-        slope = max(-1.0, min(1.0, self.covariance / self.variance)) if self.variance > 0 else 0.0
-        self.variance += slow * (before**2 - self.variance)
-        self.covariance += slow * (before * now - self.covariance)
-        self.fast += fast * (value - self.fast)
-        self.slow += slow * now
-        self.value = value
-        signals = (value, self.fast - self.slow, now - slope * before)
-        floor = 1e-9 * max(abs(value), 1e-300)
-        x = max(interval.outside(s, floor) for interval, s in zip(self.intervals, signals, strict=True))
-        for interval, signal in zip(self.intervals, signals, strict=True):
-            interval.learn(signal, min(elapsed / (SHRINK * self.scale_ns), 0.25))
-        if time_ns < self.warm_ns:
-            return math.nan
-        score = x / (x + 1.0)
-        if time_ns < self.quiet_ns and score <= self.peak * (1 + 1e-9):
-            return 0.0
-        if score > 0:
-            self.peak, self.quiet_ns = score, time_ns + int(QUIET * self.scale_ns)
-        return score
-
-
 class TagOracle:
     """One tag: its cell, its windows, its score."""
 
@@ -130,12 +74,11 @@ class TagOracle:
             phase = ((row * 0x9E3779B1) % 2**32) * pane_ns // 2**32
             self.windows.append(WindowOracle(window_ns, panes, pane_ns, phase))
         self.scale_ns = float(tag.windows_ns[0])
-        self.novelty = NoveltyOracle(self.scale_ns)
+        self.anomaly = AnomalyOracle(self.scale_ns)
         self.quality = 32
         self.value = math.nan
         self.source_ns = self.arrival_ns = 0
         self.newest_ns = self.lag_ns = 0
-        self.score = math.nan
         self.replaced = self.bad = 0
 
     def add(self, quality: int, source_ns: int, arrival_ns: int, value: float) -> None:
@@ -154,18 +97,10 @@ class TagOracle:
         else:
             for window in self.windows:
                 window.add(source_ns, value)
-            self.learn_score(source_ns, value)
+            self.anomaly.add(source_ns, value)
         self.quality, self.value, self.source_ns, self.arrival_ns = quality, value, source_ns, arrival_ns
         if quality != 84 and source_ns >= self.newest_ns:
             self.newest_ns, self.lag_ns = source_ns, arrival_ns - source_ns
-
-    def learn_score(self, source_ns: int, value: float) -> None:
-        decay = 1.0
-        if self.novelty.started and source_ns > self.novelty.last_ns:
-            decay = math.exp(-(source_ns - self.novelty.last_ns) / self.scale_ns)
-        held = self.score * decay
-        instant = self.novelty.score(source_ns, value)
-        self.score = held if held > instant else instant
 
     def read(self, window: int, now_ns: int) -> dict[str, float]:
         return self.windows[window].read(now_ns - self.lag_ns)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from gateway.core.engine import Engine
 from gateway.core.events import Event, Severity
 from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
 from gateway.core.record import Stream
-from gateway.core.types import NS_PER_S, SAMPLE, Kind, Quality, Samples
-from gateway.core.view import ALARM_HIGH, ALARM_SCORE
+from gateway.core.types import NS_PER_S, SAMPLE, Float64s, Kind, Quality, Samples
+from gateway.core.view import (
+    ALARM_HIGH,
+    ALARM_PERSISTENT,
+    ALARM_SCORE,
+    REASON_DRIFT,
+    REASON_FROZEN,
+    REASON_LEVEL,
+    REASON_NOISE,
+    REASON_OUT_OF_RANGE,
+    REASON_SPIKE,
+)
 from tests.support.engine import MINUTE_NS, T0, batch, engine, model, one, tag
 
 ROW = np.zeros(1, np.int32)
@@ -185,15 +197,69 @@ def test_a_device_sums_up_its_tags() -> None:
 
 def test_a_step_in_a_quiet_signal_scores_high_and_a_tag_that_warms_up_scores_nothing() -> None:
     rng = np.random.default_rng(3)
-    gate = engine(tag(windows_ns=(10 * NS_PER_S,), alarm_score=0.5))
-    now_ns = feed(gate, rng.normal(50, 1, 900), T0, NS_PER_S // 10)
-    assert math.isnan(gate.view.live(ROW)[0]["score"])
+    gate = engine(tag(windows_ns=(10 * NS_PER_S,), alarm_score=0.8))
+    now_ns = feed(gate, rng.normal(50, 1, 400), T0, NS_PER_S // 10)
+    live = gate.view.live(ROW)[0]
+    assert math.isnan(live["score"])
+    assert math.isnan(live["persistent"])
     now_ns = feed(gate, rng.normal(50, 1, 3000), now_ns, NS_PER_S // 10)
-    assert gate.view.live(ROW)[0]["score"] < 0.3
+    assert gate.view.live(ROW)[0]["score"] < 0.5
     feed(gate, np.array([90.0]), now_ns, 1)
     live = gate.view.live(ROW)[0]
-    assert live["score"] > 0.7
+    assert live["score"] > 0.9
     assert live["alarms"] & ALARM_SCORE
+    assert live["reasons"] == REASON_SPIKE
+
+
+@pytest.mark.parametrize(
+    ("reason", "length", "fault"),
+    [
+        (REASON_LEVEL, 300, lambda x, i: x + 4.0),
+        (REASON_FROZEN, 300, lambda x, i: np.full_like(x, 50.0)),
+        (REASON_NOISE, 300, lambda x, i: 50.0 + 4.0 * (x - 50.0)),
+        (REASON_NOISE, 300, lambda x, i: 50.0 + 0.1 * (x - 50.0)),
+        (REASON_DRIFT, 4000, lambda x, i: x + 2.0 * i / 4000),
+    ],
+)
+def test_a_fault_that_persists_raises_the_persistent_alarm_and_says_why(
+    reason: int, length: int, fault: Callable[[Float64s, Float64s], Float64s]
+) -> None:
+    rng = np.random.default_rng(5)
+    gate = engine(tag(windows_ns=(10 * NS_PER_S,), alarm_persistent=0.5), streams=[Stream.AGGREGATES])
+    now_ns = feed(gate, rng.normal(50, 1, 12_000), T0, NS_PER_S // 10)
+    before = gate.view.live(ROW)[0]
+    assert before["persistent"] < 0.5
+    assert before["alarms"] == 0
+    feed(gate, fault(rng.normal(50, 1, length), np.arange(float(length))), now_ns, NS_PER_S // 10)
+    live = gate.view.live(ROW)[0]
+    assert live["persistent"] > 0.5
+    assert live["reasons"] & reason
+    assert live["alarms"] & ALARM_PERSISTENT
+    assert window_of(gate)["persistent"] == live["persistent"]
+    assert window_of(gate)["reasons"] == live["reasons"]
+
+
+def test_a_value_outside_its_valid_range_is_a_reason_until_the_next_one_inside() -> None:
+    gate = engine(tag(valid_high=10.0))
+    gate.step(T0, one(T0, 5.0))
+    gate.step(T0 + NS_PER_S, one(T0 + NS_PER_S, 11.0))
+    assert gate.view.live(ROW)[0]["reasons"] == REASON_OUT_OF_RANGE
+    gate.step(T0 + 2 * NS_PER_S, one(T0 + 2 * NS_PER_S, 6.0))
+    assert gate.view.live(ROW)[0]["reasons"] == 0
+
+
+@pytest.mark.parametrize("value", [0.0, 1e140, -1e140, 1e-320])
+def test_constants_and_extremes_never_give_a_score_that_is_no_number(value: float) -> None:
+    gate = engine(tag(windows_ns=(NS_PER_S,)))
+    rng = np.random.default_rng(1)
+    now_ns = feed(gate, np.full(3000, value), T0, NS_PER_S // 10)
+    live = gate.view.live(ROW)[0]
+    assert (live["score"], live["persistent"]) == (0.0, 0.0)
+    for values in (-rng.choice([0.0, value, 1.0, 1e140], 500), np.full(500, value), np.zeros(1)):
+        now_ns = feed(gate, values, now_ns, NS_PER_S // 10)
+        live = gate.view.live(ROW)[0]
+        assert 0.0 <= live["score"] <= 1.0
+        assert 0.0 <= live["persistent"] <= 1.0
 
 
 def test_every_sample_is_in_exactly_one_record_and_none_is_too_long() -> None:
@@ -282,5 +348,5 @@ def test_a_tag_takes_the_memory_that_is_promised() -> None:
     tags = [tag(f"a.t{i}") for i in range(1000)]
     assert (
         Engine(model(*tags), aggregates_every_ns=1, samples_every_ns=1, streams=frozenset()).state.memory_bytes() / 1000
-        < 2500
+        < 2_700
     )

@@ -128,6 +128,7 @@ def test_each_window_has_its_own_aggregates(bench: Bench) -> None:
         for field, name in enumerate(("mean", "sd", "min", "max", "rate", "ewma")):
             window[name] = 100 * number + field
         window["count"], window["quality"] = 600 + number, Quality.GOOD
+        window["persistent"], window["reasons"] = 0.25 * number, number
     bench.plant.windows[1][0]["mean"] = 7.0
     assert read(bench, 1, "boiler.temperature/10s/mean") == 0
     assert read(bench, 1, "boiler.temperature/10s/ewma") == 5
@@ -135,6 +136,8 @@ def test_each_window_has_its_own_aggregates(bench: Bench) -> None:
     assert read(bench, 1, "boiler.temperature/1min/sd") == 101
     assert read(bench, 1, "boiler.temperature/1min/rate") == 104
     assert read(bench, 1, "boiler.temperature/1min/count") == 601
+    assert read(bench, 1, "boiler.temperature/1min/persistent") == 0.25
+    assert read(bench, 1, "boiler.temperature/1min/reasons") == 1
     assert read(bench, 1, "boiler.valve/1min/mean") == 7
     assert math.isnan(read(bench, 2, "meter.power/1min/mean"))
 
@@ -151,9 +154,10 @@ def test_alarms_are_registers_and_bits(bench: Bench) -> None:
 
 
 def test_a_device_is_rolled_up(bench: Bench) -> None:
-    bench.plant.rolled_up[0] = (Quality.UNCERTAIN_STALE, 2, 3, 10_000, 4.5, 0, ALARM_HIGH)
+    bench.plant.rolled_up[0] = (Quality.UNCERTAIN_STALE, 2, 3, 10_000, 4.5, 0, ALARM_HIGH, 0.75, 34)
     assert read(bench, 1, "boiler/quality") == Quality.UNCERTAIN_STALE
     assert read(bench, 1, "boiler/score") == 4.5
+    assert (read(bench, 1, "boiler/persistent"), read(bench, 1, "boiler/reasons")) == (0.75, 34)
     assert read(bench, 1, "boiler/tags_good") == 2
     assert read(bench, 1, "boiler/tags") == 3
     assert read_bits(bench, 1, 1_000, 5) == [1, 0, 1, 0, 0]

@@ -283,6 +283,11 @@ CASES = [
         "devices.x.tags.a.alarm.score: 0 is not above 0 and at most 1, as scores are; write 0.9, say",
     ),
     (
+        DEVICE + 'tags.a = { register = "input 1", alarm = { persistent = 6 } }',
+        "3:44",
+        "devices.x.tags.a.alarm.persistent: 6 is not above 0 and at most 1, as scores are; write 0.9, say",
+    ),
+    (
         DEVICE + 'tags.a = { register = "input 1", topic = "t" }',
         "3:34",
         "devices.x.tags.a.topic: belongs to tags of mqtt",

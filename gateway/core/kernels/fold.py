@@ -22,12 +22,12 @@ import math
 from numba import njit
 
 from gateway.core.kernels.atomics import begin_write, end_write
-from gateway.core.kernels.novelty import novelty_of
 from gateway.core.kernels.prefetch import prefetch
+from gateway.core.kernels.score import score_value
 from gateway.core.kernels.windows import add_to_window
-from gateway.core.state import Counter, Tables
+from gateway.core.state import HOURS, Counter, Tables
 from gateway.core.types import NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality, Samples
-from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_SCORE
+from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE, REASON_OUT_OF_RANGE
 
 SOURCE_OLDER_NS_MAX = 3_600 * NS_PER_S
 SOURCE_NEWER_NS_MAX = NS_PER_S
@@ -63,41 +63,45 @@ def as_float(value: float, bits: int, kind: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def alarms_of(before: int, value: float, score: float, limits: Samples, clears: Samples, row: int) -> int:
+def alarms_of(tables: Tables, row: int, value: float) -> int:
     """Alarm bits after a value: set beyond the limit, cleared beyond the deadband, kept between."""
-    limit = limits[row]
+    limit = tables.limits[row]
+    clear = tables.clears[row]
+    before = int(tables.cells[row]["alarms"])
+    score = tables.cells[row]["score"]
+    persistent = tables.cells[row]["persistent"]
     alarms = 0
-    if value < limit["alarm_low"] or (before & ALARM_LOW and not value > clears[row]["low"]):
+    if value < limit["alarm_low"] or (before & ALARM_LOW and not value > clear["low"]):
         alarms |= ALARM_LOW
-    if value > limit["alarm_high"] or (before & ALARM_HIGH and not value < clears[row]["high"]):
+    if value > limit["alarm_high"] or (before & ALARM_HIGH and not value < clear["high"]):
         alarms |= ALARM_HIGH
-    if score >= limit["alarm_score"] or (before & ALARM_SCORE and not score < clears[row]["score"]):
+    if score >= limit["alarm_score"] or (before & ALARM_SCORE and not score < clear["score"]):
         alarms |= ALARM_SCORE
+    if persistent >= limit["alarm_persistent"] or (before & ALARM_PERSISTENT and not persistent < clear["persistent"]):
+        alarms |= ALARM_PERSISTENT
     return alarms
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def learn(tables: Tables, panes: int, row: int, value: float, source_ns: int) -> float:
-    """A trusted value into the tag's windows and score; returns the instant score."""
+def learn(tables: Tables, panes: int, row: int, value: float, source_ns: int) -> None:
+    """A trusted value into the tag's windows and scores."""
     limit = tables.limits[row]
-    novelty = tables.novelty
     windows = tables.windows
-    scale_ns = limit["scale_ns"]
-    elapsed_ns = 0
-    if novelty[row]["samples"] > 0:
-        elapsed_ns = source_ns - novelty[row]["last_ns"]
-    # The first window is the score's time scale, so both share one exponential.
-    alpha_scale = 1.0 - math.exp(-elapsed_ns / scale_ns) if elapsed_ns > 0 else 0.0
     first = limit["window_first"]
     for w in range(first, first + limit["window_count"]):
-        alpha = alpha_scale
-        if w > first and elapsed_ns > 0:
+        alpha = 0.0
+        elapsed_ns = source_ns - windows[w]["last_ns"]
+        if windows[w]["samples"] > 0 and elapsed_ns > 0:
             alpha = 1.0 - math.exp(-elapsed_ns / windows[w]["window_ns"])
         if not add_to_window(windows, tables.totals, tables.ring, panes, w, value, source_ns, alpha):
             tables.counters[COUNT_LATE] += 1
-    score = novelty_of(novelty, row, value, source_ns, scale_ns, alpha_scale)
-    held = float(tables.cells[row]["score"]) * (1.0 - alpha_scale)
-    return held if held > score else score
+    cell = tables.cells[row]
+    score, persistent, reasons = score_value(
+        tables.novelty, tables.hours, row, value, source_ns, limit["scale_ns"], float(cell["score"])
+    )
+    cell["score"] = score
+    cell["persistent"] = persistent
+    cell["reasons"] = reasons
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -118,8 +122,9 @@ def fold_one(tables: Tables, panes: int, row: int, quality: int, source_ns: int,
     if value < limits[row]["valid_low"] or value > limits[row]["valid_high"]:
         counters[COUNT_OUT_OF_RANGE] += 1
         quality = OUT_OF_RANGE
+        cells[row]["reasons"] = int(cells[row]["reasons"]) | REASON_OUT_OF_RANGE
     else:
-        cells[row]["score"] = learn(tables, panes, row, value, source_ns)
+        learn(tables, panes, row, value, source_ns)
         if source_ns >= cells[row]["newest_ns"]:
             cells[row]["newest_ns"] = source_ns
             cells[row]["lag_ns"] = batch[i]["arrival_ns"] - source_ns
@@ -127,7 +132,7 @@ def fold_one(tables: Tables, panes: int, row: int, quality: int, source_ns: int,
     cells[row]["source_ns"] = source_ns
     cells[row]["arrival_ns"] = batch[i]["arrival_ns"]
     cells[row]["bits"] = batch[i]["bits"]
-    alarms = alarms_of(int(cells[row]["alarms"]), value, cells[row]["score"], limits, tables.clears, row)
+    alarms = alarms_of(tables, row, value)
     cells[row]["alarms"] = alarms
     cells[row]["latched"] = int(cells[row]["latched"]) | alarms
     return quality
@@ -146,8 +151,10 @@ def ask_ahead(tables: Tables, batch: Samples, i: int) -> None:
     if i + AHEAD < len(batch):
         row = int(batch[i + AHEAD]["row"])
         if 0 <= row < rows:
-            prefetch(tables.novelty, row, 0)
-            prefetch(tables.novelty, row, 1)
+            for line in range(5):
+                prefetch(tables.novelty, row, line)
+            prefetch(tables.hours, HOURS * row, 0)
+            prefetch(tables.hours, HOURS * row, 1)
             first = int(tables.limits[row]["window_first"])
             prefetch(tables.windows, first, 0)
             prefetch(tables.totals, 2 * first, 0)

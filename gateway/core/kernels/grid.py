@@ -54,6 +54,8 @@ def roll_up(tables: Tables, rollup: Samples, device_words: Int64s, devices: Samp
         sums["score"] = 0.0
         sums["score_row"] = -1
         sums["alarms"] = 0
+        sums["persistent"] = 0.0
+        sums["reasons"] = 0
         sums["worst_row"] = -1
     for row in range(len(cells)):
         sums = rollup[limits[row]["device"]]
@@ -74,6 +76,9 @@ def roll_up(tables: Tables, rollup: Samples, device_words: Int64s, devices: Samp
             sums["score"] = cell["score"]
             sums["score_row"] = row
         sums["alarms"] |= int(cell["alarms"])
+        if cell["persistent"] > sums["persistent"]:
+            sums["persistent"] = cell["persistent"]
+        sums["reasons"] |= int(cell["reasons"])
     for d in range(len(rollup)):
         begin_write(device_words, d)
         devices[d]["quality"] = rollup[d]["quality"]
@@ -83,6 +88,8 @@ def roll_up(tables: Tables, rollup: Samples, device_words: Int64s, devices: Samp
         devices[d]["score"] = rollup[d]["score"]
         devices[d]["score_row"] = rollup[d]["score_row"]
         devices[d]["alarms"] = rollup[d]["alarms"]
+        devices[d]["persistent"] = rollup[d]["persistent"]
+        devices[d]["reasons"] = rollup[d]["reasons"]
         end_write(device_words, d)
 
 

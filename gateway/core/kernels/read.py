@@ -35,6 +35,8 @@ def read_live(tables: Tables, rows: Samples, out: Samples) -> None:
             into["arrival_ns"] = cell["arrival_ns"]
             into["bits"] = cell["bits"]
             into["score"] = cell["score"]
+            into["persistent"] = cell["persistent"]
+            into["reasons"] = cell["reasons"]
             into["alarms"] = cell["alarms"]
             fence_acquire()
             if word & 1 == 0 and load_acquire(words, row) == word:
@@ -56,6 +58,8 @@ def read_devices(device_words: Int64s, devices: Samples, out: Samples) -> None:
             into["score"] = device["score"]
             into["score_row"] = device["score_row"]
             into["alarms"] = device["alarms"]
+            into["persistent"] = device["persistent"]
+            into["reasons"] = device["reasons"]
             fence_acquire()
             if word & 1 == 0 and load_acquire(device_words, d) == word:
                 break
@@ -70,6 +74,8 @@ def read_window(tables: Tables, panes: int, row: int, w: int, now_ns: int, scrat
     into["quality"] = cell["quality"]
     into["window_ns"] = window["window_ns"]
     into["score"] = cell["score"]
+    into["persistent"] = cell["persistent"]
+    into["reasons"] = cell["reasons"]
     pane = window["pane"]
     present = (max(now_ns - cell["lag_ns"], window["last_ns"]) + window["phase_ns"]) // window["pane_ns"]
     closed_index = 2 * w + 1

@@ -26,7 +26,7 @@ from gateway.core.types import (
     is_bad,
     is_good,
 )
-from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_SCORE, Mode
+from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE, REASONS, Mode
 from gateway.serving.http.recorder import Recorder, Totals
 from gateway.serving.http.search import Finder
 from gateway.serving.http.status import (
@@ -62,7 +62,12 @@ ROWS_SHOWN: Final = 64
 """Devices and links in one status; the rest is counted, and asked for by page."""
 EVENTS_SHOWN: Final = 50
 
-ALARM_WORDS: Final = ((ALARM_LOW, "low"), (ALARM_HIGH, "high"), (ALARM_SCORE, "score"))
+ALARM_WORDS: Final = (
+    (ALARM_LOW, "low"),
+    (ALARM_HIGH, "high"),
+    (ALARM_SCORE, "score"),
+    (ALARM_PERSISTENT, "persistent"),
+)
 
 
 def number(value: float) -> float | None:
@@ -315,6 +320,8 @@ def _tag_status(model: Model, row: int, live: np.void, windows: Samples, health:
         quality=quality_status(int(live["quality"])),
         score=number(live["score"]),
         score_alarm=tag.alarm_score,
+        persistent=number(live["persistent"]),
+        reasons=tuple(word for bit, word in REASONS.items() if int(live["reasons"]) & bit),
         alarms=alarm_words(int(live["alarms"])),
         windows=tuple(_window_status(window) for window in windows),
     )

@@ -303,6 +303,8 @@ class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     quality: QualityStatus
     score: float | None
     score_alarm: float | None
+    persistent: float | None
+    reasons: tuple[str, ...]
     alarms: tuple[str, ...]
     windows: tuple[WindowStatus, ...]
 

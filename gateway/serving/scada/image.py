@@ -201,6 +201,8 @@ class _DeviceEncoder:
         blocks["quality:uint16"][at] = devices["quality"]
         blocks["alarm:uint16"][at] = devices["alarms"]
         blocks["score:float32"][at] = _float32(devices["score"])
+        blocks["persistent:float32"][at] = _float32(devices["persistent"])
+        blocks["reasons:uint16"][at] = devices["reasons"]
         blocks["tags_good:uint16"][at] = np.minimum(devices["tags_good"], _UINT16_MAX)
         blocks["tags:uint16"][at] = np.minimum(devices["tags"], _UINT16_MAX)
         _alarm_bits(bits, at, devices["alarms"], devices["quality"])
@@ -254,6 +256,8 @@ class _WindowEncoder:
             blocks[f"{name}:float32"][at] = _float32(windows[name])
         blocks["count:uint32"][at] = np.minimum(windows["count"], _UINT32_MAX)
         blocks["quality:uint16"][at] = windows["quality"]
+        blocks["persistent:float32"][at] = _float32(windows["persistent"])
+        blocks["reasons:uint16"][at] = windows["reasons"]
 
 
 def _of(area: Area, blocks: Sequence[Block]) -> list[Block]:

@@ -137,6 +137,8 @@ AREAS: Final[dict[Area, Blocks]] = {
             Field("score", 2, Type.FLOAT32),
             Field("tags_good", 4, Type.UINT16),
             Field("tags", 5, Type.UINT16),
+            Field("persistent", 6, Type.FLOAT32),
+            Field("reasons", 8, Type.UINT16),
             *_ALARM_BITS,
         ),
     ),
@@ -168,10 +170,14 @@ AREAS: Final[dict[Area, Blocks]] = {
             Field("ewma", 10, Type.FLOAT32, Unit.SAME),
             Field("count", 12, Type.UINT32),
             Field("quality", 14, Type.UINT16),
+            Field("reasons", 15, Type.UINT16),
+            Field("persistent", 16, Type.FLOAT32),
         ),
     ),
 }
-"""A tag's `value` is one of the three: the type follows its kind, and the place is the same for all."""
+"""A tag's `value` is one of the three: the type follows its kind, and the place is the same for all. Its
+persistent score and reasons stand in its windows' blocks, for its own is
+full. The bits of reasons are in `core/view.py`."""
 
 LAYOUT_VERSION: Final = 1
 """Stands in the lock file. It changes only when an existing address would mean something else."""

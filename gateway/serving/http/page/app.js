@@ -185,7 +185,7 @@ function showTags(t) {
       cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),
       labelled("age", "n", age(v.age_s)), labelled("over", "n detail", w.window_s === null ? NONE : span(w.window_s)),
       labelled("mean", "n", num(w.mean)), labelled("sd", "n", num(w.sd)), labelled("min", "n", num(w.min)), labelled("max", "n", num(w.max)),
-      labelled("score", "", score(v.score, v.alarms)));
+      labelled("score", "", score(v.score, v.alarms), v.reasons.length ? el("span", "detail", ` ${v.reasons.join(", ")}`) : null));
   }), ask.search || ask.problems ? "No tag matches." : "No tags yet.");
 }
 

@@ -1,0 +1,143 @@
+"""`fieldgate score FILE`: the daemon's anomaly scores over a recorded history, before trusting them with a plant."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from gateway.cli.app import EXIT_WRONG_INPUT
+
+NS = 1_000_000_000
+JOIN_SAMPLES = 30
+YEARS_MAX_S = 9e9
+
+
+@click.command(name="score")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--column", "columns", multiple=True, help="Only this value column; may be given again.")
+@click.option(
+    "--event", "event_at", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Flag from here."
+)
+@click.option(
+    "--persistent", "persistent_at", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Flag from here."
+)
+@click.option("--window", type=click.FloatRange(0.001), default=60.0, show_default=True, help="First window, seconds.")
+@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw one column into this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    file: Path,
+    columns: tuple[str, ...],
+    event_at: float,
+    persistent_at: float,
+    window: float,
+    svg: Path | None,
+    as_json: bool,
+) -> None:
+    """Score a recorded history with the daemon's own detectors and list what they flag.
+
+    FILE is CSV with a header: a time column first (ISO 8601, UTC unless it says otherwise, or seconds since 1970), then
+    one or more value columns. Cells that are empty or no numbers count as missing.
+    """
+    times_ns, table = read_csv(file)
+    unknown = [name for name in columns if name not in table]
+    if unknown:
+        leave(f"{file}: no column {unknown[0]!r}; there are {', '.join(table)}")
+    chosen = {name: table[name] for name in columns or table}
+    if svg is not None and len(chosen) != 1:
+        leave(f"--svg draws one column; choose one of {', '.join(chosen)} by --column")
+
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    import numpy as np
+
+    from gateway.runtime.drawing import draw
+    from gateway.runtime.scoring import score, stretches
+
+    found: list[dict[str, object]] = []
+    times = np.array(times_ns, np.int64)
+    for name, cells in chosen.items():
+        values = np.array(cells, np.float64)
+        scored = score(values, times, window * NS)
+        flagged = list(stretches(scored, event_at, persistent_at, JOIN_SAMPLES))
+        for one in flagged:
+            row = asdict(one) | {"column": name, "from": iso(times_ns[one.first]), "to": iso(times_ns[one.last])}
+            found.append(row)
+        if svg is not None:
+            svg.write_text(draw(name, times, values, scored, flagged), encoding="utf-8")
+    print_found(found, samples=len(times_ns), as_json=as_json)
+
+
+def print_found(found: list[dict[str, object]], *, samples: int, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"samples": samples, "stretches": found}, indent=1))
+        return
+    click.echo(f"{samples} samples, {len(found)} stretches flagged")
+    for row in found:
+        reasons = row["reasons"]
+        words = ", ".join(reasons) if isinstance(reasons, tuple) else ""
+        click.echo(f"{row['column']:<20}  {row['from']}  {row['to']}  {row['peak']:4.2f}  {words}")
+
+
+def read_csv(path: Path) -> tuple[list[int], dict[str, list[float]]]:
+    """Times and columns of a CSV file. Leaves with file and line at the first row that has no time."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        if len(header) < 2:
+            leave(f"{path}:1: a time column and at least one value column are needed; separate them by commas")
+        if len(set(header)) != len(header):
+            leave(f"{path}:1: two columns have the same name; rename one")
+        times_ns: list[int] = []
+        columns: dict[str, list[float]] = {name: [] for name in header[1:]}
+        for row in rows:
+            if not row:
+                continue
+            if len(row) != len(header):
+                leave(f"{path}:{rows.line_num}: {len(row)} cells, the header has {len(header)}")
+            try:
+                times_ns.append(moment_ns(row[0]))
+            except (ValueError, OverflowError):
+                leave(f"{path}:{rows.line_num}: {row[0]!r} is no time; write ISO 8601 or seconds since 1970")
+            for name, cell in zip(columns, row[1:], strict=True):
+                columns[name].append(number(cell))
+    if not times_ns:
+        leave(f"{path}: no rows after the header")
+    return times_ns, columns
+
+
+def moment_ns(text: str) -> int:
+    """Raises ValueError when the text is neither a number of seconds nor ISO 8601."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        moment = datetime.fromisoformat(text.strip())
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * NS)
+    if not abs(seconds) < YEARS_MAX_S:
+        raise ValueError(text)
+    return int(seconds * NS)
+
+
+def number(text: str) -> float:
+    """NaN for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def iso(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def leave(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(EXIT_WRONG_INPUT)

@@ -1,0 +1,85 @@
+"""The benchmark of the scores runs, small, and its arithmetic is the published one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli.bench import command
+from gateway.core.types import NS_PER_S
+from gateway.runtime.benches.faults import FAULT_SAMPLES, KINDS, made, quiet_part, recorded, with_fault
+from gateway.runtime.benches.nab import PROFILES, Labelled, nab_score
+
+SERIES = Labelled("a/one", np.zeros(1_000), np.arange(1_000) * NS_PER_S, ((400, 499), (700, 799)))
+
+
+def told(*samples: int) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    score = np.zeros(1_000)
+    score[list(samples)] = 1.0
+    return {SERIES.name: score}
+
+
+@pytest.mark.parametrize(
+    ("samples", "want"),
+    [
+        ((400, 700), 100.0),
+        ((400, 401, 480, 700), 100.0),
+        ((400,), 50.0),
+        ((100,), 0.0),
+        ((400, 700, 200), 100.0 - 100.0 * 0.11 / 4.0),
+    ],
+)
+def test_nab_rewards_the_first_hit_of_a_window_and_charges_for_what_is_outside(
+    samples: tuple[int, ...], want: float
+) -> None:
+    # From a silent detector's -2 to a perfect one's +2; samples before 150 are not scored.
+    assert nab_score([SERIES], told(*samples), PROFILES["standard"], 0.5)[0] == pytest.approx(want, abs=1e-9)
+
+
+def test_a_late_hit_earns_less_and_a_false_alarm_soon_after_a_window_costs_less() -> None:
+    def score(*samples: int) -> float:
+        return nab_score([SERIES], told(*samples), PROFILES["standard"], 0.5)[0]
+
+    assert score(400, 700) > score(450, 700) > score(499, 700) > score(700) > score(510, 700) > score(690, 700)
+
+
+def test_the_best_threshold_is_found() -> None:
+    scores = told(400, 700)
+    scores[SERIES.name][600] = 0.4
+    best, threshold = nab_score([SERIES], scores, PROFILES["standard"])
+    assert (best, threshold) == (pytest.approx(100.0), 1.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_changes_the_series_where_it_says_and_nowhere_else(kind: str) -> None:
+    one = made(7)
+    values, first = with_fault(one, kind, 3)
+    changed = np.flatnonzero(values != one.values)
+    assert (len(changed) > 0) == (kind != "none")
+    assert np.isin(changed, np.arange(first, first + FAULT_SAMPLES)).all()
+    assert (with_fault(one, kind, 3)[0] == values).all()
+
+
+def test_the_quiet_part_has_no_label() -> None:
+    for one in recorded():
+        part = quiet_part(one)
+        first = int(np.searchsorted(one.times_ns, part.times_ns[0]))
+        assert not one.is_labelled()[first : first + len(part.values)].any()
+
+
+def test_a_small_bench_of_the_scores_ends_in_one_json_object(tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, ["anomaly", "--json", "--series", "500"])
+    assert result.exit_code == 0, result.output
+    read = json.loads(result.stdout)
+    assert read["figures"]["state_bytes_per_tag"] <= 400
+    assert read["detectors"]["event"]["windows"] == 6
+    recall = {(row["fault"], row["detector"]): row["recall"] for row in read["faults"]}
+    assert recall["step", "event"] > 0.7
+    assert recall["stuck", "persistent"] > 0.7
+    assert recall["none", "persistent"] < 0.2
+    missing = CliRunner().invoke(command, ["anomaly", "--nab", str(tmp_path)])
+    assert (missing.exit_code, "nab_labels.json" in missing.stderr) == (1, True)
