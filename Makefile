@@ -6,6 +6,7 @@
 #   make chaos ARGS="--rounds 500"  kill gateway and broker, spoil the link; every record must arrive once
 #   make test-browser               the live page in Chromium
 #   make wheel                      the package, in dist/
+#   make deb | try-deb              the Debian package, in dist/; try it in an empty system (root, debootstrap)
 #   make setup | lint | constraints | clean
 
 PYTHON ?= python3
@@ -26,7 +27,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-browser unit lint bench chaos wheel constraints clean
+.PHONY: help setup tools demo test test-browser unit lint bench chaos wheel deb try-deb constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -74,6 +75,13 @@ chaos: $(STAMP)
 wheel: $(STAMP)
 	@packaging/with-progress.sh "Building the wheel" $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls -l dist/*.whl
+
+deb:
+	@packaging/with-progress.sh "Building the Debian package" packaging/deb/build.sh
+	@ls -l dist/*.deb
+
+try-deb:
+	@packaging/deb/try.sh
 
 # The newest versions of all that a developer installs, for whoever refreshes them: look at the difference, run the tests.
 constraints:
