@@ -1,7 +1,8 @@
 """Readings: how a component tells what it counted, without knowing who asks.
 
-Each component has `readings()`, cheap and callable from any thread. Names, types and help texts stand in one table,
-`gateway.serving.http.metrics.METRICS`; a reading that is not in the table is a programmer's error.
+Each component has `readings()`, cheap and callable from any thread. Names, types and help texts stand in the METRICS of
+the module that counts; `gateway.runtime.metric_tables` joins them. A reading that is in none is left out of the scrape
+and counted: a programmer's error.
 """
 
 from __future__ import annotations
