@@ -1,44 +1,117 @@
 """Where compiled kernels are kept, and why a cache is never believed blindly.
 
 Numba keeps compiled functions as pickles, and looks at a function's own file only: a changed callee in another file
-lives on inside its cached callers, and wheels built reproducibly have the same file times in every version. So each
-state of the sources that are compiled, or compiled in, has a folder of its own, named by a digest over them; the last
-few are kept, older ones deleted. And a pickle runs code when it is loaded: a cache that belongs to somebody else is
-not used.
+would live on inside its cached callers. So each module has a folder named by a digest over its own source and that of
+every module of ours it imports, directly or not: a change compiles again what it reaches, and nothing else. The last
+few folders of a module are kept, older ones deleted. And a pickle runs code when it is loaded: a cache that belongs
+to somebody else is not used.
 
-Call `choose` before anything imports numba.
+Call `choose` before anything imports numba, which reads both variables once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from functools import cache
 from pathlib import Path
 
 VARIABLE = "NUMBA_CACHE_DIR"
-COMPILED = ("core", "protocol", "control")
+LOCATORS = "NUMBA_CACHE_LOCATOR_CLASSES"
 KEPT = 3
-"""Folders of other states of the sources that stay: the version before, should somebody go back to it."""
+"""Folders of a module's other states that stay: the version before, should somebody go back to it."""
+
+PACKAGE = Path(__file__).parent
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(gateway[\w.]*)[ \t]+import[ \t]*(\([^)]*\)|[^\n]*)|import[ \t]+(gateway[\w.]*))", re.M
+)
 
 
 class CacheNotOurs(Exception):
     """The cache folder belongs to another user, or others may write to it."""
 
 
-def digest() -> str:
-    """Of the sources in COMPILED: 12 hexadecimal digits."""
+class KernelLocator:
+    """Tells Numba where a kernel of ours is cached, and as of which sources (its `_CacheLocator` interface)."""
+
+    def __init__(self, path: Path, line: int) -> None:
+        self._line = line
+        self._stamp = digest(path)
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        self._folder = Path(os.environ[VARIABLE]) / f"{name}-{self._stamp}"
+
+    @classmethod
+    def from_function(cls, function: Callable[..., object], file: str) -> KernelLocator | None:
+        path = Path(file)
+        if VARIABLE not in os.environ or not path.is_relative_to(PACKAGE):
+            return None
+        locator = cls(path, function.__code__.co_firstlineno)
+        locator.ensure_cache_path()
+        return locator
+
+    def ensure_cache_path(self) -> None:
+        if not self._folder.is_dir():
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _forget_old(self._folder)
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return self._stamp
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
+@cache
+def digest(path: Path) -> str:
+    """Of a module's source and all of ours that it stands on: 12 hexadecimal digits."""
     total = hashlib.sha256()
-    root = Path(__file__).parent
-    for path in sorted(path for package in COMPILED for path in (root / package).rglob("*.py")):
-        total.update(path.relative_to(root).as_posix().encode())
-        total.update(path.read_bytes())
+    for source in sorted(sources(path)):
+        total.update(source.relative_to(PACKAGE).as_posix().encode())
+        total.update(source.read_bytes())
     return total.hexdigest()[:12]
 
 
+def sources(path: Path) -> set[Path]:
+    """The files of `path` and of all modules of this package that it imports, directly or not."""
+    found: set[Path] = set()
+    waiting = {path}
+    while waiting:
+        source = waiting.pop()
+        found.add(source)
+        waiting |= imported(source) - found
+    return found
+
+
+@cache
+def imported(path: Path) -> frozenset[Path]:
+    """The files of this package that one file imports, wherever in it the import stands."""
+    files: set[Path] = set()
+    for package, names, module in _IMPORT.findall(path.read_text()):
+        base = package or module
+        wanted = [base]
+        if package:
+            plain = re.sub(r"#[^\n]*|[()]", "", names)
+            wanted += [f"{base}.{name.split()[0]}" for name in plain.split(",") if name.strip()]
+        files |= {file for name in wanted if (file := _file_of(name)) is not None}
+    return frozenset(files)
+
+
+def _file_of(module: str) -> Path | None:
+    below = PACKAGE.joinpath(*module.split(".")[1:])
+    for file in (below.with_suffix(".py"), below / "__init__.py"):
+        if below != PACKAGE and file.is_file():
+            return file
+    return None
+
+
 def base(environment: MutableMapping[str, str]) -> Path:
-    """The folder above: as the variable says, else the service's cache folder, else the user's."""
+    """The folder of all: as the variable says, else below the service's cache folder, else the user's."""
     for variable, below in ((VARIABLE, ""), ("CACHE_DIRECTORY", "kernels"), ("XDG_CACHE_HOME", "fieldgate/kernels")):
         if environment.get(variable):
             return Path(environment[variable]) / below
@@ -50,9 +123,7 @@ def choose(environment: MutableMapping[str, str]) -> Path:
 
     Raises CacheNotOurs, or OSError when the folder cannot be made.
     """
-    above = base(environment)
-    name = f"sources-{digest()}"
-    folder = above if above.name == name else above / name
+    folder = base(environment)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = folder.stat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
@@ -60,13 +131,14 @@ def choose(environment: MutableMapping[str, str]) -> Path:
             f"{folder} belongs to another user or is writable by others, and compiled code in it would be trusted; "
             f"set {VARIABLE} to a folder of your own"
         )
-    _forget_old(folder)
     environment[VARIABLE] = str(folder)
+    environment[LOCATORS] = f"{__name__}.{KernelLocator.__name__},UserProvidedCacheLocator"
     return folder
 
 
 def _forget_old(folder: Path) -> None:
-    others = [other for other in folder.parent.glob("sources-*") if other != folder]
+    name = folder.name.rpartition("-")[0]
+    others = [other for other in folder.parent.glob(f"{name}-*") if other != folder]
     others.sort(key=lambda other: other.stat().st_mtime, reverse=True)
     for old in others[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)

@@ -1,13 +1,16 @@
-"""The kernel cache: a folder for each state of the sources, and never somebody else's."""
+"""The kernel cache: a folder for each state of a module and what it stands on, and never somebody else's."""
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from gateway import kernelcache
-from gateway.kernelcache import KEPT, VARIABLE, CacheNotOurs, choose
+from gateway.kernelcache import KEPT, PACKAGE, VARIABLE, CacheNotOurs, KernelLocator, choose, imported, sources
+
+FOLD = PACKAGE / "core" / "kernels" / "fold.py"
 
 
 def test_the_folder_is_made_and_named_for_children(tmp_path: Path) -> None:
@@ -28,20 +31,52 @@ def test_the_folder_is_made_and_named_for_children(tmp_path: Path) -> None:
 )
 def test_the_most_particular_variable_counts(tmp_path: Path, environment: dict[str, str], below: str) -> None:
     filled = {key: value.format(tmp_path) for key, value in environment.items()}
-    assert choose(filled).parent == tmp_path / below
+    assert choose(filled) == tmp_path / below
 
 
-def test_changed_sources_have_another_folder_and_old_ones_are_deleted(
+def test_a_changed_module_has_another_folder_and_old_ones_are_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
     folders = []
     for state in range(KEPT + 3):
-        monkeypatch.setattr(kernelcache, "digest", lambda state=state: f"{state:012x}")
-        folders.append(choose({VARIABLE: str(tmp_path)}))
+        monkeypatch.setattr(kernelcache, "digest", lambda _, state=state: f"{state:012x}")
+        locator = KernelLocator.from_function(test_the_folder_is_made_and_named_for_children, str(FOLD))
+        assert locator is not None
+        folders.append(Path(locator.get_cache_path()))
     assert len(set(folders)) == KEPT + 3
     left = set(tmp_path.iterdir())
     assert len(left) == KEPT + 1
     assert folders[-1] in left
+
+
+def test_a_function_of_somebody_else_is_left_to_numba(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert KernelLocator.from_function(test_the_folder_is_made_and_named_for_children, __file__) is None
+
+
+def test_a_kernel_stands_on_what_it_calls_and_on_nothing_else() -> None:
+    names = {path.relative_to(PACKAGE).as_posix() for path in sources(FOLD)}
+    assert {"core/kernels/fold.py", "core/kernels/windows.py", "core/kernels/novelty.py", "core/types.py"} <= names
+    assert not any(name.startswith(("control/", "protocol/", "runtime/")) for name in names)
+
+
+def test_the_imports_of_a_file_are_those_that_its_syntax_tree_has() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        modules = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module is not None, f"{path}: a relative import would be missed"
+                modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        files = set()
+        for module in modules:
+            first, *below = module.split(".")
+            if first == "gateway" and below:
+                place = PACKAGE.joinpath(*below)
+                files |= {file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()}
+        assert imported(path) == files, path
 
 
 def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
