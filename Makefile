@@ -4,6 +4,7 @@
 #   make test                       lint, types and all tests that take minutes
 #   make bench                      what this machine can do
 #   make chaos ARGS="--rounds 500"  kill gateway and broker, spoil the link; every record must arrive once
+#   make test-slow                  the tests that take longer
 #   make test-browser               the live page in Chromium
 #   make wheel                      the package, in dist/
 #   make deb | try-deb              the Debian package, in dist/; try it in an empty system (root, debootstrap)
@@ -27,7 +28,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-browser unit lint bench chaos wheel deb try-deb constraints clean
+.PHONY: help setup tools demo test test-slow test-browser unit lint bench chaos wheel deb try-deb constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +58,9 @@ test: tools lint unit
 test-browser: $(STAMP)
 	@packaging/debian-packages.sh --unless "command -v chromium" chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
+
+test-slow: tools
+	@$(BIN)/python -m pytest -m slow --timeout 600 $(ARGS)
 
 unit: $(STAMP) $(TOOLS_STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
