@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.core.directory import Directory
 from gateway.core.events import Event, Severity
-from gateway.core.model import Model
+from gateway.core.model import TagDefinition
 from gateway.core.state import State
 from gateway.core.types import QUALITY_REASONS
 from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE
@@ -24,9 +25,13 @@ ALARMS: tuple[tuple[int, str, str], ...] = (
 )
 
 
-def device_event(model: Model, state: State, device: int, time_ns: int) -> Event:
+CLASS_GOOD = 2
+"""Place in CLASSES."""
+
+
+def device_event(directory: Directory, state: State, device: int, time_ns: int) -> Event:
     """A device's quality class as just announced: how many tags, and the first with its reason."""
-    name = model.devices[device].name
+    name = directory.device_name(device)
     sums = state.rollup[device]
     word, severity = CLASSES[int(state.announced_class[device])]
     tags = int(sums["tags"])
@@ -36,13 +41,12 @@ def device_event(model: Model, state: State, device: int, time_ns: int) -> Event
     row = int(sums["worst_row"])
     quality = int(state.tables.cells[row]["quality"])
     reason = QUALITY_REASONS.get(quality, f"quality {quality}")
-    message = f"{name}: {count} of {tags} tags {word}, first {model.tags[row].name}: {reason}"
+    message = f"{name}: {count} of {tags} tags {word}, first {directory.tag_name(row)}: {reason}"
     return Event(time_ns, severity, f"device.{word}", name, message)
 
 
-def alarm_events(model: Model, state: State, row: int, before: int, after: int, time_ns: int) -> Iterator[Event]:
+def alarm_events(tag: TagDefinition, state: State, row: int, before: int, after: int, time_ns: int) -> Iterator[Event]:
     """One event for each alarm bit of a tag that was raised or cleared."""
-    tag = model.tags[row]
     for bit, word, limit in ALARMS:
         if not (before ^ after) & bit:
             continue

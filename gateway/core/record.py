@@ -5,12 +5,13 @@ The engine makes drafts; the spool gives each its identity in the very transacti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from gateway.core.types import Samples
+from gateway.core.types import Kind, Samples
 
 
 class Stream(StrEnum):
@@ -48,13 +49,16 @@ AGGREGATE = np.dtype(
 class RecordDraft:
     """A batch on its way to the spool. `rows` is an array of SAMPLE, of AGGREGATE, or a tuple of Event.
 
-    `first_ns` and `last_ns` bound the engine times inside. The draft owns its array.
+    `first_ns` and `last_ns` bound the engine times inside. The draft owns its array. `names` and `kinds` are
+    those of the rows when the draft was made: a row may be another tag's before it is encoded.
     """
 
     stream: Stream
     first_ns: int
     last_ns: int
     rows: Samples | tuple[object, ...]
+    names: Sequence[str] = ()
+    kinds: Sequence[Kind] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -161,8 +161,8 @@ class Way:
     def _encode(self, draft: RecordDraft) -> bytes:
         return encode(
             draft,
-            self._tag_names,
-            self._tag_kinds,
+            draft.names or self._tag_names,
+            draft.kinds or self._tag_kinds,
             wall_offset_ns=self._clock.wall_offset_ns(),
             time_quality=TimeQuality(time_quality()),
         )
