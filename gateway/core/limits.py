@@ -40,6 +40,13 @@ RECORD_SAMPLES_MAX: Final = 8_192
 SPOOL_QUEUE_DRAFTS: Final = 1_024
 """Record drafts between engine and spool. Overflow: oldest of the lowest priority dropped, counted and ledgered."""
 
+JOURNAL_QUEUE_SAMPLES: Final = 2_097_152
+JOURNAL_QUEUE_CYCLES: Final = 4_096
+"""Samples, and cycles, that wait for the journal's disk. Overflow: outputs leave uncovered, counted."""
+
+JOURNAL_GROUP_SAMPLES: Final = 262_144
+"""Samples after which a group is written at once."""
+
 EVENTS_KEPT: Final = 1_000
 """Events kept in memory for the page. Overflow: oldest dropped."""
 

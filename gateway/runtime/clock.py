@@ -46,10 +46,10 @@ def resume_clock(leased_ns: int) -> EngineClock:
     return EngineClock(offset_ns=max(leased_ns, time.time_ns()) - time.monotonic_ns())
 
 
-def time_quality() -> str:
-    """`synced` when the kernel says that its clock is disciplined (adjtimex(2)), else `unsynced`."""
+def is_clock_synced() -> bool:
+    """Whether the kernel says that its clock is disciplined (adjtimex(2))."""
     timex = ctypes.create_string_buffer(_TIMEX_BYTES)
     if ctypes.CDLL(None).adjtimex(timex) < 0:
-        return "unsynced"
+        return False
     status = int.from_bytes(timex.raw[_TIMEX_STATUS_OFFSET : _TIMEX_STATUS_OFFSET + 4], "little")
-    return "unsynced" if status & _STA_UNSYNC else "synced"
+    return not status & _STA_UNSYNC
