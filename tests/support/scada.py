@@ -48,7 +48,7 @@ class FakePlant:
         self.rows["quality"] = Quality.BAD_NOT_INITIALISED
         self.rows["value"] = np.nan
         self.windows = {
-            row: np.array([(row, 32, ns, 0, *[np.nan] * 8, 0) for ns in tag.windows_ns], AGGREGATE)
+            row: np.array([(row, 32, ns, 0, *[np.nan] * 8, 0, np.nan, np.nan, 32) for ns in tag.windows_ns], AGGREGATE)
             for row, tag in enumerate(model.tags)
         }
         self.rolled_up = np.zeros(len(model.devices), DEVICE)
