@@ -27,7 +27,7 @@ from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_MS, SAMPLE, Int64s, Samples
 from gateway.core.view import LOOP, Mode
-from gateway.settings.schema import ModbusTcpLink, PidLoop, Tag
+from gateway.settings.schema import ModbusLink, PidLoop, Tag
 
 REFRESH_PERIODS: Final = 50
 OFFSET_STEP_NS: Final = NS_PER_MS
@@ -47,7 +47,7 @@ class ControlExecutive:
         *,
         loops: Sequence[PidLoop],
         tags: Mapping[str, tuple[int, Tag]],
-        links: Mapping[str, ModbusTcpLink],
+        links: Mapping[str, ModbusLink],
         now_ns: Clock,
         emit: Emit,
         refresh_periods: int = REFRESH_PERIODS,
