@@ -20,7 +20,7 @@ from gateway.core.ports import Upstream
 from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
-from gateway.runtime.clock import EngineClock, time_quality
+from gateway.runtime.clock import EngineClock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.statedir import SPOOL_FILE
@@ -163,8 +163,8 @@ class Way:
             draft,
             self._tag_names,
             self._tag_kinds,
-            wall_offset_ns=self._clock.wall_offset_ns(),
-            time_quality=TimeQuality(time_quality()),
+            wall_offset_ns=draft.stamp.wall_offset_ns,
+            time_quality=TimeQuality.SYNCED if draft.stamp.is_synced else TimeQuality.UNSYNCED,
         )
 
     async def _keep_lease(self) -> None:
