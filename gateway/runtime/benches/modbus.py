@@ -30,6 +30,7 @@ import numpy as np
 import uvloop
 
 from gateway.core.inbox import Lane
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality, Samples
 from gateway.runtime.benches.environment import environment
 from gateway.settings.schema import ModbusPoint, ModbusTcpLink, RegisterType, Table, Tag
@@ -123,7 +124,10 @@ def source(
         requests_in_flight=in_flight,
     )
     rows = list(enumerate(tags))
-    return ModbusTcpSource(link=link, tags=rows, lane=lane, now_ns=time.monotonic_ns, emit=lambda _: None), lane
+    source = ModbusTcpSource(
+        link=link, tags=rows, lane=lane, symbols=Symbols(), now_ns=time.monotonic_ns, emit=lambda _: None
+    )
+    return source, lane
 
 
 def tag(unit: int, address: int, period_ns: int) -> Tag:
