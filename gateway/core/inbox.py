@@ -5,6 +5,11 @@ move an index, and an index is moved only after the samples behind it are copied
 
 Overflow rule, `drop_newest`: what does not fit is refused, counted in `dropped`, and told to the producer, which
 is the one that can slow its device down (`is_past_mark`).
+
+Every sample of a lane has a position, counted from 1: the lane's `taken` is that of the last one drained. A lane whose
+source keeps its samples on disk until they are safe further on (`core.ports.Intake`) goes on after a restart at
+the position that was safe, so that position, stored in the same transaction as what became of the samples, is all
+that it takes to neither lose nor double one.
 """
 
 from __future__ import annotations
@@ -30,10 +35,11 @@ _RAW = np.dtype(f"V{SAMPLE.itemsize}")
 class Lane:
     """A bounded ring of samples from one source.
 
-    `capacity` is in samples; `weight` is its share of a drain when all lanes are full.
+    `capacity` is in samples; `weight` is its share of a drain when all lanes are full; `start` is the position of the
+    last sample that earlier runs have dealt with.
     """
 
-    def __init__(self, name: str, capacity: int, weight: int = 1) -> None:
+    def __init__(self, name: str, capacity: int, weight: int = 1, start: int = 0) -> None:
         assert capacity > 0
         assert weight > 0
         self.name = name
@@ -43,11 +49,21 @@ class Lane:
         self.dropped = 0
         self.depth_max = 0
         self._ring = np.zeros(capacity, _RAW)
-        self._head = 0  # samples ever appended: the producer's
-        self._tail = 0  # samples ever taken: the consumer's
+        self._head = start  # position of the last sample appended: the producer's
+        self._tail = start  # position of the last sample taken: the consumer's
 
     def __len__(self) -> int:
         return self._head - self._tail
+
+    @property
+    def appended(self) -> int:
+        """Position of the last sample appended."""
+        return self._head
+
+    @property
+    def taken(self) -> int:
+        """Position of the last sample taken."""
+        return self._tail
 
     @property
     def room(self) -> int:
@@ -113,6 +129,10 @@ class Inbox:
             taken += lane.take_into(out[taken:])
         self._turn += 1
         return taken
+
+    def positions(self) -> dict[str, int]:
+        """By lane, the position of the last sample drained."""
+        return {lane.name: lane.taken for lane in self.lanes}
 
     def readings(self) -> Iterator[Reading]:
         for lane in self.lanes:

@@ -25,6 +25,19 @@ class Source(Protocol):
     def readings(self) -> Iterator[Reading | HistogramReading]: ...
 
 
+class Intake(Protocol):
+    """What keeps the samples of one lane on disk until they are safe further on.
+
+    The lane's positions go on over restarts. Whoever makes samples safe (stores the records cut from them, or journals
+    the batch) stores `Inbox.positions()` in the same transaction, gives that position back as `safe` at the next
+    start, and tells `passed` once it is on the disk. What lies behind it comes into the lane again, once.
+    """
+
+    def passed(self, position: int) -> None:
+        """All samples up to this position are safe elsewhere, on disk; they need not be kept. Any thread."""
+        ...
+
+
 class Verdict(Enum):
     """What an upstream said to one record."""
 

@@ -66,8 +66,8 @@ class MqttVersion(StrEnum):
     V5 = "5"
 
 
-class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One TCP connection, shared by all units behind it."""
+class ModbusLink(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection, shared by all units behind it."""
 
     name: str
     host: str
@@ -78,6 +78,10 @@ class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
     request_gap_ns: int = 0
     baud: int | None = None
     """Of the serial bus behind this connection, if there is one: for the estimate of its load."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +105,7 @@ class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
     broker: BrokerAddress
 
 
-Link: TypeAlias = ModbusTcpLink | MqttLink
+Link: TypeAlias = ModbusLink | MqttLink
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -292,7 +292,8 @@ class WindowStatus(msgspec.Struct, frozen=True, kw_only=True):
 class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`value` is the last one that was not bad, with the age of its acquisition; `text` the same, ready to be shown
     (a browser's numbers end at 2⁵³, an energy counter does not; a value with a name is its name), `acquired_ms` the
-    wall time of that acquisition. All four are null before the first value."""
+    wall time of that acquisition. All four are null before the first value. `score_once_h`: as extreme as the
+    tag itself was once in so many hours."""
 
     row: int
     name: str
@@ -305,9 +306,13 @@ class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     quality: QualityStatus
     score: float | None
     score_alarm: float | None
+    score_quality: QualityStatus
+    score_once_h: float | None
     persistent: float | None
+    persistent_once_h: float | None
     reasons: tuple[str, ...]
     alarms: tuple[str, ...]
+    in_maintenance: bool
     windows: tuple[WindowStatus, ...]
 
 
