@@ -202,9 +202,9 @@ AREAS: Final[dict[Area, Blocks]] = {
     ),
 }
 """A tag's `value` is one of the four: the type follows its kind, and the place is the same for all. Its persistent
-score, reasons and rates stand in its windows' blocks, for its own is full; a text has no windows, but one block in their
-place that holds more of it. The bits of reasons are in `core/view.py`. A score that is not initialised yet is NaN, a rate
-that is not known 65535."""
+score, reasons and rates stand in its windows' blocks, for its own is full; a text has no windows, but one block in
+their place that holds more of it. The bits of reasons are in `core/view.py`. A score that is not initialised yet is
+NaN, a rate that is not known 65535."""
 
 LAYOUT_VERSION: Final = 1
 """Stands in the lock file. It changes only when an existing address would mean something else."""
