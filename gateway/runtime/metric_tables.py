@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.control import metrics
-from gateway.core import engine, inbox
+from gateway.core import engine, inbox, symbols
 from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
@@ -13,6 +13,7 @@ from gateway.spool.journal import metrics as journal_metrics
 TABLES = (
     engine.METRICS,
     inbox.METRICS,
+    symbols.METRICS,
     modbus.METRICS,
     mqtt.METRICS,
     metrics.METRICS,

@@ -1,7 +1,7 @@
 """The plant, wired: from settings to model, inbox, engine, sources, executive and register image.
 
 Everything here lives and dies with one configuration of links, devices, tags and loops; a reload that changes those
-builds another one. What outlives it (clock, event book, spool, http) is handed in.
+builds another one. What outlives it (clock, event book, symbols, spool, http) is handed in.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gateway.core.ports import Source
 from gateway.core.readings import Measured
 from gateway.core.record import Stream
 from gateway.core.spec import EngineSpec
+from gateway.core.symbols import Symbols
 from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
@@ -55,6 +56,7 @@ def build_model(settings: Settings) -> Model:
                 alarm_persistent=tag.alarm_persistent,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
+                labels=tag.labels,
             )
             for tag in settings.tags
         ),
@@ -86,6 +88,7 @@ class Plant:
         *,
         clock: EngineClock,
         book: EventBook,
+        symbols: Symbols,
         hand_on: HandOn,
         died: Callable[[], None],
     ) -> None:
@@ -93,6 +96,7 @@ class Plant:
         self.settings = settings
         self._clock = clock
         self._book = book
+        self.symbols = symbols
         self.model = build_model(settings)
         self.spec = spec_of(settings, self.model)
         self.engine = self.spec.build()
@@ -189,7 +193,9 @@ class Plant:
 
     def _build_source(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
         if isinstance(link, ModbusLink):
-            return ModbusSource(link=link, tags=tags, lane=lane, now_ns=self._clock, emit=self._book.emit)
+            return ModbusSource(
+                link=link, tags=tags, lane=lane, symbols=self.symbols, now_ns=self._clock, emit=self._book.emit
+            )
         return MqttSource(
             link=link,
             tags=tags,
@@ -223,6 +229,7 @@ class Plant:
             settings=scada,
             registers=registers,
             plant=self.engine.view,
+            text_of=self.symbols.text_of,
             control=self.executive,
             model=self.model,
             loops=tuple(loop.name for loop in self.settings.loops),
