@@ -12,7 +12,7 @@ Times are engine time; engine time plus `wall_offset_ns` is Unix time, as well a
     stream       columns
     samples      tag, time_ns (source time), value, quality
     aggregates   tag, window_ns, quality, count, mean, sd, min, max, rate, ewma, score, persistent,
-                 reasons (bits): windows as of `last_ns`
+                 reasons (bits), score_once_h, persistent_once_h, score_quality: windows as of `last_ns`
     events       time_ns, severity, kind, subject, message; no `tags`
 
 Floats are written so that they read back bit for bit, a float without a number as null; values of integer tags are

@@ -49,6 +49,9 @@ LOOPS_MAX: Final = 64
 FAST_LINKS_MAX: Final = 16
 """Modbus TCP connections of the executive."""
 
+ERRANDS_WAITING_MAX: Final = 64
+"""Single requests (writes, identification) that wait for one Modbus link. One more is refused at once and counted."""
+
 SCADA_CLIENTS_MAX: Final = 32
 """Connections to the Modbus server. One more is refused at once and counted."""
 

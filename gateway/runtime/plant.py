@@ -24,8 +24,8 @@ from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
-from gateway.settings.schema import Link, ModbusTcpLink, Settings, Tag
-from gateway.sources.modbus import ModbusTcpSource
+from gateway.settings.schema import Link, ModbusLink, Settings, Tag
+from gateway.sources.modbus import ModbusSource
 from gateway.sources.mqtt import MqttSource
 
 ENGINE_STOP_S = 2.0
@@ -180,8 +180,8 @@ class Plant:
         ]
 
     def _build_source(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
-        if isinstance(link, ModbusTcpLink):
-            return ModbusTcpSource(link=link, tags=tags, lane=lane, now_ns=self._clock, emit=self._book.emit)
+        if isinstance(link, ModbusLink):
+            return ModbusSource(link=link, tags=tags, lane=lane, now_ns=self._clock, emit=self._book.emit)
         return MqttSource(
             link=link,
             tags=tags,
@@ -199,7 +199,7 @@ class Plant:
                 device.name: link
                 for device in self.settings.devices
                 for link in self.settings.links
-                if link.name == device.link and isinstance(link, ModbusTcpLink)
+                if link.name == device.link and isinstance(link, ModbusLink)
             },
             now_ns=self._clock,
             emit=self._book.emit,

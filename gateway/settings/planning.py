@@ -12,7 +12,7 @@ from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.load import BusLoad, Timing, bus_load
 from gateway.protocol.modbus.plan import Deadband, Point
 from gateway.protocol.modbus.points import WireType
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, Report, Settings, Table, Tag
+from gateway.settings.schema import ModbusLink, ModbusPoint, Report, Settings, Table, Tag
 
 ROUND_TRIP_ASSUMED_NS: Final = 10 * NS_PER_MS
 """What a device behind TCP, or a turnaround on a serial bus, takes unless somebody has measured it."""
@@ -64,7 +64,7 @@ def deadband_of(report: Report) -> Deadband:
     )
 
 
-def timing_of(link: ModbusTcpLink, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> Timing:
+def timing_of(link: ModbusLink, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> Timing:
     return Timing(
         round_trip_ns=round_trip_ns,
         request_gap_ns=link.request_gap_ns,
@@ -83,7 +83,7 @@ def loads(settings: Settings, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> dic
     return {
         link.name: bus_load(points_of(tags[link.name]), timing_of(link, round_trip_ns))
         for link in settings.links
-        if isinstance(link, ModbusTcpLink)
+        if isinstance(link, ModbusLink)
     }
 
 

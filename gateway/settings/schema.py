@@ -57,8 +57,8 @@ class Retained(StrEnum):
     NEVER = "never"
 
 
-class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One TCP connection, shared by all units behind it."""
+class ModbusLink(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection, shared by all units behind it."""
 
     name: str
     host: str
@@ -69,6 +69,10 @@ class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
     request_gap_ns: int = 0
     baud: int | None = None
     """Of the serial bus behind this connection, if there is one: for the estimate of its load."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +121,7 @@ class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
     session: MqttSession = MqttSession()
 
 
-Link: TypeAlias = ModbusTcpLink | MqttLink
+Link: TypeAlias = ModbusLink | MqttLink
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

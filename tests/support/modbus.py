@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
+from pymodbus import ModbusDeviceIdentification
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import SimData, SimDevice
 from pymodbus.simulator.simutils import DataType
@@ -21,8 +22,8 @@ from pymodbus.simulator.simutils import DataType
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
 from gateway.core.types import NS_PER_MS, SAMPLE, Kind, Samples
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, RegisterType, Report, Table, Tag
-from gateway.sources.modbus import ModbusTcpSource
+from gateway.settings.schema import ModbusLink, ModbusPoint, RegisterType, Report, Table, Tag
+from gateway.sources.modbus import ModbusSource
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,11 @@ async def pymodbus_server(registers: Sequence[int], bits: Sequence[bool], port: 
     """Unit 1 with `registers` as holding and input registers and `bits` as coils and discretes; yields the port."""
     words = [SimData(0, values=list(registers), datatype=DataType.REGISTERS)]
     flags = [SimData(0, values=list(bits), datatype=DataType.BITS)]
-    server = ModbusTcpServer(SimDevice(1, simdata=(flags, flags, words, words)), address=("127.0.0.1", port))
+    identity = ModbusDeviceIdentification(
+        info_name={"VendorName": "acme", "ProductCode": "P1", "MajorMinorRevision": "2.1"}
+    )
+    device = SimDevice(1, simdata=(flags, flags, words, words))
+    server = ModbusTcpServer(device, address=("127.0.0.1", port), identity=identity)
     await server.serve_forever(background=True)
     assert server.transport is not None
     try:
@@ -146,7 +151,7 @@ class Rig:
         self.events: list[Event] = []
         self.lane = Lane("test", lane_samples)
         self.samples: Samples = np.zeros(0, SAMPLE)
-        link = ModbusTcpLink(
+        link = ModbusLink(
             name="plc",
             host="127.0.0.1",
             port=port,
@@ -155,7 +160,7 @@ class Rig:
             requests_in_flight=in_flight,
             request_gap_ns=gap_ms * NS_PER_MS,
         )
-        self.source = ModbusTcpSource(
+        self.source = ModbusSource(
             link=link,
             tags=list(enumerate(tags)),
             lane=self.lane,

@@ -129,6 +129,7 @@ def test_each_window_has_its_own_aggregates(bench: Bench) -> None:
             window[name] = 100 * number + field
         window["count"], window["quality"] = 600 + number, Quality.GOOD
         window["persistent"], window["reasons"] = 0.25 * number, number
+        window["score_once_h"], window["persistent_once_h"] = 30.9 + number, np.nan
     bench.plant.windows[1][0]["mean"] = 7.0
     assert read(bench, 1, "boiler.temperature/10s/mean") == 0
     assert read(bench, 1, "boiler.temperature/10s/ewma") == 5
@@ -138,6 +139,8 @@ def test_each_window_has_its_own_aggregates(bench: Bench) -> None:
     assert read(bench, 1, "boiler.temperature/1min/count") == 601
     assert read(bench, 1, "boiler.temperature/1min/persistent") == 0.25
     assert read(bench, 1, "boiler.temperature/1min/reasons") == 1
+    assert read(bench, 1, "boiler.temperature/1min/score_once_h") == 31
+    assert read(bench, 1, "boiler.temperature/1min/persistent_once_h") == 65535
     assert read(bench, 1, "boiler.valve/1min/mean") == 7
     assert math.isnan(read(bench, 2, "meter.power/1min/mean"))
 

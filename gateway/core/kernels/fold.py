@@ -25,7 +25,7 @@ from gateway.core.kernels.atomics import begin_write, end_write
 from gateway.core.kernels.prefetch import prefetch
 from gateway.core.kernels.score import score_value
 from gateway.core.kernels.windows import add_to_window
-from gateway.core.state import HOURS, Counter, Tables
+from gateway.core.state import FLAG_MAINTENANCE, HOURS, Counter, Tables
 from gateway.core.types import NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality, Samples
 from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE, REASON_OUT_OF_RANGE
 
@@ -64,7 +64,8 @@ def as_float(value: float, bits: int, kind: int) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def alarms_of(tables: Tables, row: int, value: float) -> int:
-    """Alarm bits after a value: set beyond the limit, cleared beyond the deadband, kept between."""
+    """Alarm bits after a value: set beyond the limit, cleared beyond the deadband, kept between. Under maintenance
+    there are none of scores; declared limits hold all the same."""
     limit = tables.limits[row]
     clear = tables.clears[row]
     before = int(tables.cells[row]["alarms"])
@@ -79,6 +80,8 @@ def alarms_of(tables: Tables, row: int, value: float) -> int:
         alarms |= ALARM_SCORE
     if persistent >= limit["alarm_persistent"] or (before & ALARM_PERSISTENT and not persistent < clear["persistent"]):
         alarms |= ALARM_PERSISTENT
+    if tables.novelty[row]["flags"] & FLAG_MAINTENANCE:
+        alarms &= ALARM_LOW | ALARM_HIGH
     return alarms
 
 
@@ -151,7 +154,7 @@ def ask_ahead(tables: Tables, batch: Samples, i: int) -> None:
     if i + AHEAD < len(batch):
         row = int(batch[i + AHEAD]["row"])
         if 0 <= row < rows:
-            for line in range(5):
+            for line in range(6):
                 prefetch(tables.novelty, row, line)
             prefetch(tables.hours, HOURS * row, 0)
             prefetch(tables.hours, HOURS * row, 1)

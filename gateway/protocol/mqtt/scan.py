@@ -111,7 +111,7 @@ GOOD: Final = int(Quality.GOOD)
 STALE: Final = int(Quality.UNCERTAIN_STALE)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def read_length(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     """(position after it, MORE or BAD_LENGTH; value) of a variable byte integer."""
     value = 0
@@ -128,7 +128,7 @@ def read_length(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     return BAD_LENGTH, 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def find_alias(buffer: Bytes, at: int, stop: int) -> int:
     """The topic alias among the properties of a PUBLISH (MQTT 5, 3.3.2.3); -1 without one, else an error below that."""
     alias = -1
@@ -158,7 +158,7 @@ def find_alias(buffer: Bytes, at: int, stop: int) -> int:
     return alias if at == stop else BAD_PROPERTIES
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def use_alias(aliases: Aliases, table: Table, buffer: Bytes, topic_at: int, size: int, alias: int) -> int:
     """The topic of a message with an alias: learned when the message names a topic, else looked up; or an error."""
     if alias < 1 or alias >= len(aliases.sizes):
@@ -176,7 +176,7 @@ def use_alias(aliases: Aliases, table: Table, buffer: Bytes, topic_at: int, size
     return find_topic(table, name, 0, kept) if kept > 0 else UNKNOWN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
     n = state[ACK_BYTES]
     acks[n] = first
@@ -186,7 +186,7 @@ def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
     state[ACK_BYTES] = n + 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, topic: int, flags: int) -> None:
     n = state[HANDED_COUNT]
     handed[n]["what"] = what
@@ -198,7 +198,7 @@ def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, top
     state[HANDED_COUNT] = n + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_payload(
     state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples,
@@ -227,7 +227,7 @@ def take_payload(
     state[FAST] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_publish(
     state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int,
     end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
@@ -304,7 +304,7 @@ def take_publish(
     return stop
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int, acks: Bytes) -> int:
     if first != PUBREL_FIRST or stop - body < 2 or (state[VERSION] != V5 and stop - body != 2):
         return BAD_PUBREL
@@ -316,7 +316,7 @@ def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int
     return stop
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_packet(
     state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, at: int, end: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
@@ -352,7 +352,7 @@ def take_packet(
     return int(after)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def scan(
     state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, at: int, end: int, room: int,
     arrival_ns: int,

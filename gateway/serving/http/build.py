@@ -15,6 +15,7 @@ import numpy as np
 from gateway.core.events import Event
 from gateway.core.histogram import quantile_ns, total
 from gateway.core.model import Model
+from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.types import (
     NS_PER_MS,
     NS_PER_S,
@@ -320,9 +321,13 @@ def _tag_status(model: Model, row: int, live: np.void, windows: Samples, health:
         quality=quality_status(int(live["quality"])),
         score=number(live["score"]),
         score_alarm=tag.alarm_score,
+        score_quality=quality_status(int(live["score_quality"])),
+        score_once_h=number(live["score_once_h"]),
         persistent=number(live["persistent"]),
+        persistent_once_h=number(live["persistent_once_h"]),
         reasons=tuple(word for bit, word in REASONS.items() if int(live["reasons"]) & bit),
         alarms=alarm_words(int(live["alarms"])),
+        in_maintenance=bool(int(live["flags"]) & FLAG_MAINTENANCE),
         windows=tuple(_window_status(window) for window in windows),
     )
 

@@ -290,7 +290,7 @@ class WindowStatus(msgspec.Struct, frozen=True, kw_only=True):
 class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`value` is the last one that was not bad, with the age of its acquisition; `text` the same, ready to be shown
     (a browser's numbers end at 2⁵³, an energy counter does not), `acquired_ms` the wall time of that acquisition. All
-    four are null before the first value."""
+    four are null before the first value. `score_once_h`: as extreme as the tag itself was once in so many hours."""
 
     row: int
     name: str
@@ -303,9 +303,13 @@ class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     quality: QualityStatus
     score: float | None
     score_alarm: float | None
+    score_quality: QualityStatus
+    score_once_h: float | None
     persistent: float | None
+    persistent_once_h: float | None
     reasons: tuple[str, ...]
     alarms: tuple[str, ...]
+    in_maintenance: bool
     windows: tuple[WindowStatus, ...]
 
 

@@ -258,6 +258,8 @@ class _WindowEncoder:
         blocks["quality:uint16"][at] = windows["quality"]
         blocks["persistent:float32"][at] = _float32(windows["persistent"])
         blocks["reasons:uint16"][at] = windows["reasons"]
+        blocks["score_once_h:uint16"][at] = _whole_hours(windows["score_once_h"])
+        blocks["persistent_once_h:uint16"][at] = _whole_hours(windows["persistent_once_h"])
 
 
 def _of(area: Area, blocks: Sequence[Block]) -> list[Block]:
@@ -281,6 +283,11 @@ def _float32(values: _Array) -> _Array:
     """What passes the range of float32 becomes an infinity: visibly too large, where a wrapped number would lie."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32)
+
+
+def _whole_hours(hours: _Array) -> _Array:
+    """Rounded down; what is not known is the highest number."""
+    return np.where(np.isnan(hours), _UINT16_MAX, np.clip(np.nan_to_num(hours), 0, _UINT16_MAX - 1))
 
 
 def _or_nan(values: _Array, quality: _Array) -> _Array:

@@ -57,6 +57,7 @@ class Unit(StrEnum):
     PER_SECOND = "per second"
     MS = "ms"
     S = "s"
+    H = "h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +173,15 @@ AREAS: Final[dict[Area, Blocks]] = {
             Field("quality", 14, Type.UINT16),
             Field("reasons", 15, Type.UINT16),
             Field("persistent", 16, Type.FLOAT32),
+            Field("score_once_h", 18, Type.UINT16, Unit.H),
+            Field("persistent_once_h", 19, Type.UINT16, Unit.H),
         ),
     ),
 }
 """A tag's `value` is one of the three: the type follows its kind, and the place is the same for all. Its
-persistent score and reasons stand in its windows' blocks, for its own is
-full. The bits of reasons are in `core/view.py`."""
+persistent score, reasons and rates stand in its windows' blocks, for its
+own is full. The bits of reasons are in `core/view.py`. A score that is
+not initialised yet is NaN, a rate that is not known 65535."""
 
 LAYOUT_VERSION: Final = 1
 """Stands in the lock file. It changes only when an existing address would mean something else."""

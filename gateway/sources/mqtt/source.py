@@ -3,8 +3,8 @@
 A connection is refused, up, or down; the source tries for ever, with back-off. Each change is one event, and going
 down marks every tag of the link as not connected, once.
 
-The broker keeps the session (its queue for us) only when every tag of QoS 1 or 2 names a time field, unless the settings
-say how long: without one, an old message that was kept for us could not be told from a fresh one.
+The broker keeps the session (its queue for us) only when every tag of QoS 1 or 2 names a time field, unless the
+settings say how long: without one, an old message that was kept for us could not be told from a fresh one.
 """
 
 from __future__ import annotations
