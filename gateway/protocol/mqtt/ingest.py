@@ -21,6 +21,7 @@ from gateway.core.inbox import Lane
 from gateway.core.limits import READ_BYTES_MAX
 from gateway.core.types import SAMPLE, Kind, Quality, Samples
 from gateway.protocol.mqtt import scan as s
+from gateway.protocol.mqtt.aliases import no_aliases
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
 from gateway.protocol.mqtt.fastjson import believed_ns
 from gateway.protocol.mqtt.payloads import Cell, Unusable, excerpt, read_payload
@@ -78,7 +79,7 @@ class Ingest:
         self._state = np.zeros(s.STATE_FIELDS, np.int64)
         self._state[s.VERSION] = version
         self._state[s.FRAME_BYTES] = self._frame_bytes_max = frame_bytes_max
-        self._aliases = s.no_aliases(topic_alias_maximum)
+        self._aliases = no_aliases(topic_alias_maximum)
         self._seen = np.zeros(PACKET_IDENTIFIERS, np.uint8)
         self._buffer = np.zeros(frame_bytes_max + BUFFER_BEYOND_BYTES, np.uint8)
         self._view = self._buffer.data

@@ -18,18 +18,35 @@ oversized message still to be skipped, counters.
     PINGRESP                        nothing: that something arrived is known by the caller
     anything else                   handed back (CONTROL)
 
-A topic alias (MQTT 5) is kept as the name that it stands for, not as a place in the table, which may change under it.
-Names longer than `ALIAS_NAME_BYTES_MAX` are not kept: messages under such an alias count as of an unknown topic.
+The properties of MQTT 5 and topic aliases are read in `aliases.py`.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numba import njit
 
 from gateway.core.types import Int64s, Quality, Samples
+from gateway.protocol.mqtt.aliases import (
+    BAD_ALIAS,
+    BAD_IDENTIFIER,
+    BAD_LENGTH,
+    BAD_PING,
+    BAD_PROPERTIES,
+    BAD_PUBLISH,
+    BAD_PUBREL,
+    MORE,
+    NO_ALIAS,
+    NO_TOPIC,
+    NOT_GREETED,
+    TOO_LONG,
+    Aliases,
+    read_head,
+    read_length,
+    use_alias,
+)
 from gateway.protocol.mqtt.codes import (
     DISCONNECT_ALIAS_INVALID,
     DISCONNECT_MALFORMED,
@@ -48,8 +65,6 @@ HANDED = np.dtype(
 
 CONTROL, PAYLOAD, OVERSIZED, STRANGER = 0, 1, 2, 3
 
-ALIAS_NAME_BYTES_MAX: Final = 512
-
 STRANGERS_MAX: Final = 64
 """Messages of unknown topics that are handed back in one connection; the others are only counted."""
 
@@ -63,10 +78,6 @@ MESSAGES, FAST, UNKNOWN_TOPIC, DUPLICATES, TIMES_REFUSED = 9, 10, 11, 12, 13
 FRAME_BYTES: Final = 14
 STATE_FIELDS: Final = 15
 
-MORE: Final = -1
-"""Returned instead of a position: the packet is not whole yet. What is below is an error."""
-BAD_LENGTH, BAD_PUBLISH, NO_TOPIC, BAD_IDENTIFIER = -2, -3, -4, -5
-BAD_PUBREL, BAD_PING, TOO_LONG, NOT_GREETED, BAD_ALIAS, BAD_PROPERTIES = -6, -7, -8, -9, -10, -11
 ERRORS: Final[dict[int, str]] = {
     BAD_LENGTH: "a packet length of more than four bytes",
     BAD_PUBLISH: "a message that contradicts its own length or asks for QoS 3",
@@ -89,18 +100,6 @@ REASONS: Final[dict[int, int]] = {
 """The reason code of MQTT 5 that the broker is told, where it is not a plain protocol error."""
 
 
-class Aliases(NamedTuple):
-    """Topic aliases of one connection: `sizes[alias]` bytes of `names[alias]`; -1: none yet, 0: too long to keep."""
-
-    sizes: Int64s
-    names: Bytes
-
-
-def no_aliases(maximum: int) -> Aliases:
-    """Room for aliases 1 to `maximum`."""
-    return Aliases(np.full(maximum + 1, -1, np.int64), np.zeros((maximum + 1, ALIAS_NAME_BYTES_MAX), np.uint8))
-
-
 PUBLISH: Final = int(PacketType.PUBLISH)
 PUBREL_FIRST: Final = int(PacketType.PUBREL) << 4 | 2
 PUBREL: Final = int(PacketType.PUBREL)
@@ -109,71 +108,6 @@ CONNACK: Final = int(PacketType.CONNACK)
 AUTH: Final = int(PacketType.AUTH)
 GOOD: Final = int(Quality.GOOD)
 STALE: Final = int(Quality.UNCERTAIN_STALE)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def read_length(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
-    """(position after it, MORE or BAD_LENGTH; value) of a variable byte integer."""
-    value = 0
-    shift = 0
-    while shift < 28:
-        if at >= end:
-            return MORE, 0
-        byte = octet(buffer, at)
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return at, value
-        shift += 7
-    return BAD_LENGTH, 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def find_alias(buffer: Bytes, at: int, stop: int) -> int:
-    """The topic alias among the properties of a PUBLISH (MQTT 5, 3.3.2.3); -1 without one, else an error below that."""
-    alias = -1
-    while at < stop:
-        code = octet(buffer, at)
-        at += 1
-        if code == 0x01:
-            at += 1
-        elif code == 0x02:
-            at += 4
-        elif code == 0x23:
-            if at + 2 > stop or alias >= 0:
-                return BAD_PROPERTIES
-            alias = octet(buffer, at) << 8 | octet(buffer, at + 1)
-            at += 2
-        elif code == 0x03 or code == 0x08 or code == 0x09 or code == 0x26:
-            for _ in range(2 if code == 0x26 else 1):
-                if at + 2 > stop:
-                    return BAD_PROPERTIES
-                at += 2 + (octet(buffer, at) << 8 | octet(buffer, at + 1))
-        elif code == 0x0B:
-            at, _identifier = read_length(buffer, at, stop)
-            if at < 0:
-                return BAD_PROPERTIES
-        else:
-            return BAD_PROPERTIES
-    return alias if at == stop else BAD_PROPERTIES
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def use_alias(aliases: Aliases, table: Table, buffer: Bytes, topic_at: int, size: int, alias: int) -> int:
-    """The topic of a message with an alias: learned when the message names a topic, else looked up; or an error."""
-    if alias < 1 or alias >= len(aliases.sizes):
-        return BAD_ALIAS
-    name = aliases.names[alias]
-    if size > 0:
-        kept = size if size <= len(name) else 0
-        aliases.sizes[alias] = kept
-        for i in range(kept):
-            name[i] = buffer[topic_at + i]
-        return find_topic(table, buffer, topic_at, size)
-    kept = aliases.sizes[alias]
-    if kept < 0:
-        return BAD_ALIAS
-    return find_topic(table, name, 0, kept) if kept > 0 else UNKNOWN
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -253,20 +187,13 @@ def take_publish(
         if packet_id == 0:
             return BAD_IDENTIFIER
     oversized = stop > end
-    alias = -1
+    alias = NO_ALIAS
     if state[VERSION] == V5:
-        at, properties = read_length(buffer, at, end)
-        if at == MORE and oversized:
-            return MORE
-        if at < 0 or at + properties > stop:
-            return BAD_PUBLISH
-        if properties > 0:
-            if at + properties > end:
-                return MORE if end - body < state[FRAME_BYTES] else TOO_LONG
-            alias = find_alias(buffer, at, at + properties)
-            if alias < -1:
-                return alias
-            at += properties
+        at, alias = read_head(buffer, at, stop, end)
+        if at == MORE and end - body >= state[FRAME_BYTES]:
+            return TOO_LONG
+        if at < 0:
+            return at
     if size == 0 and alias < 0:
         return NO_TOPIC
 
