@@ -162,6 +162,26 @@ def take_payload(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def take_message(
+    state: Int64s, table: Table, t: int, first: int, buffer: Bytes, topic_at: int, size: int, at: int, stop: int,
+    end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples,
+) -> None:  # fmt: skip
+    """What a message brings: `buffer[at:stop]` of topic t, whose name is the `size` bytes at `topic_at` or an alias."""
+    if t < 0:
+        state[UNKNOWN_TOPIC] += 1
+        if state[STRANGERS] < STRANGERS_MAX and size > 0:
+            state[STRANGERS] += 1
+            hand_back(state, handed, STRANGER, topic_at, size, t, first)
+    elif stop > end:
+        table.topics[t]["held"] = 1
+        hand_back(state, handed, OVERSIZED, at, end - at, t, first)
+    else:
+        take_payload(
+            state, table, t, first, buffer, at, stop, arrival_ns, arrival_wall_ns, samples, handed
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_publish(
     state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int,
     end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
@@ -206,18 +226,9 @@ def take_publish(
     elif not duplicate:
         t = find_topic(table, buffer, topic_at, size)
     if not duplicate:
-        if t < 0:
-            state[UNKNOWN_TOPIC] += 1
-            if state[STRANGERS] < STRANGERS_MAX and size > 0:
-                state[STRANGERS] += 1
-                hand_back(state, handed, STRANGER, topic_at, size, t, first)
-        elif oversized:
-            table.topics[t]["held"] = 1
-            hand_back(state, handed, OVERSIZED, at, end - at, t, first)
-        else:
-            take_payload(
-                state, table, t, first, buffer, at, stop, arrival_ns, arrival_wall_ns, samples, handed
-            )  # fmt: skip
+        take_message(
+            state, table, t, first, buffer, topic_at, size, at, stop, end, arrival_ns, arrival_wall_ns, samples, handed
+        )  # fmt: skip
     state[MESSAGES] += 1
     state[DUPLICATES] += duplicate
     if qos == 1:
