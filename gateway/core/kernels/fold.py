@@ -42,6 +42,7 @@ than the runs differ among themselves."""
 
 I64 = int(Kind.I64)
 U64 = int(Kind.U64)
+SYMBOL = int(Kind.SYMBOL)
 SENSOR_FAILURE = int(Quality.BAD_SENSOR_FAILURE)
 OUT_OF_RANGE = int(Quality.UNCERTAIN_OUT_OF_RANGE)
 COUNT_SAMPLES = int(Counter.SAMPLES)
@@ -54,8 +55,8 @@ COUNT_LATE = int(Counter.LATE)
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def as_float(value: float, bits: int, kind: int) -> float:
-    """The number in a cell of the given kind."""
-    if kind == I64:
+    """The number in a cell of the given kind; of a text, that of its symbol, which is a number but no quantity."""
+    if kind in (I64, SYMBOL):
         return float(bits)
     if kind == U64:
         return float(bits) + 18446744073709551616.0 if bits < 0 else float(bits)
@@ -127,7 +128,8 @@ def fold_one(tables: Tables, panes: int, row: int, quality: int, source_ns: int,
         quality = OUT_OF_RANGE
         cells[row]["reasons"] = int(cells[row]["reasons"]) | REASON_OUT_OF_RANGE
     else:
-        learn(tables, panes, row, value, source_ns)
+        if limits[row]["kind"] != SYMBOL:
+            learn(tables, panes, row, value, source_ns)
         if source_ns >= cells[row]["newest_ns"]:
             cells[row]["newest_ns"] = source_ns
             cells[row]["lag_ns"] = batch[i]["arrival_ns"] - source_ns
