@@ -7,37 +7,14 @@ NAME and TAG in a path stand for any name. A default in brackets is a rule rathe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from gateway.settings import addresses, control, devices, journal, links, load, serving, shapes, tags, texts, uplink
-from gateway.settings.forms import Form, form_of
+from gateway.settings.forms import Form
+from gateway.settings.reference_brokers import SESSION_KEYS, broker_keys
+from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.units import flag, label, name, number, positive, score_limit, text
-
-ANY = frozenset({"NAME", "TAG"})
-"""Parts of a path that stand for any name."""
-REQUIRED = "(none: must be written)"
-NOTHING = "(none)"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """`accepts` is the parser that the loader uses, or the form of a table that has more than one."""
-
-    path: str
-    accepts: Callable[[object], Any] | Form
-    default: str
-    help: str
-
-    @property
-    def form(self) -> Form:
-        return self.accepts if isinstance(self.accepts, Form) else form_of(self.accepts)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(self.path.split("."))
-
 
 EACH = Form(
     'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
@@ -77,24 +54,6 @@ GATEWAY = (
 )
 
 
-def broker_keys(at: str, client_id: str, instead: str) -> tuple[Key, ...]:
-    """A session with an MQTT broker."""
-    return (
-        Key(
-            f"{at}.mqtt",
-            addresses.broker,
-            f"(this or {instead})",
-            "An MQTT broker, and where it is. TLS with mqtts://.",
-        ),
-        Key(f"{at}.version", links.VERSION, "3.1.1", "Version of MQTT that is spoken."),
-        Key(f"{at}.client_id", text, f"({client_id})", "Who the session is. Two sessions with one id end each other."),
-        Key(f"{at}.username", text, NOTHING, "The user who logs in."),
-        Key(f"{at}.password_file", text, NOTHING, "A file whose first line is the password. Needs `username`."),
-        Key(f"{at}.ca_file", text, "(the system's)", "Certificates of the authorities that are trusted. Needs TLS."),
-        Key(f"{at}.keep_alive", links.KEEP_ALIVE, "30s", "A session without a sign of life for longer is given up."),
-    )
-
-
 LINKS = (
     Key("links.NAME.each", EACH, NOTHING, "Makes one link for each value; {n} is replaced in every text inside."),
     Key(
@@ -116,6 +75,7 @@ LINKS = (
         "Of the serial bus behind a converter, for the estimate of its load by fieldgate plan and check.",
     ),
     *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
+    *SESSION_KEYS,
 )
 DEVICES = (
     Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
