@@ -153,7 +153,20 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             f"{at}.field", addresses.field_path, "(the payload is the number)", "Where the value is in a JSON payload."
         ),
         Key(f"{at}.time_field", addresses.field_path, "(the time of arrival)", "Where its time is in a JSON payload."),
+        Key(
+            f"{at}.sequence_field",
+            addresses.field_path,
+            NOTHING,
+            "Where a number of the reading is in a JSON payload, which tells it from its repetition (see `durable`).",
+        ),
         Key(f"{at}.qos", tags.QOS, "0", "MQTT quality of service of the subscription."),
+        Key(
+            f"{at}.durable",
+            flag,
+            "false",
+            "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
+        ),
+        Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
         Key(f"{at}.unit", label, '""', "Engineering unit, as it is shown."),

@@ -66,6 +66,12 @@ class MqttVersion(StrEnum):
     V5 = "5"
 
 
+class Priority(StrEnum):
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
 class Retained(StrEnum):
     """Which retained messages a subscription brings (MQTT 5, 3.8.3.1)."""
 
@@ -192,7 +198,13 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     field: tuple[str, ...] = ()
     time_field: tuple[str, ...] = ()
+    sequence_field: tuple[str, ...] = ()
+    """Where a number of the reading is, which tells it from its repetition."""
     qos: int = 0
+    durable: bool = False
+    """Acknowledged to the broker only once it is on disk."""
+    priority: Priority = Priority.NORMAL
+    """Of messages of QoS 0, when they come faster than they can be taken."""
     scale: float = 1.0
     offset: float = 0.0
 

@@ -13,7 +13,7 @@ from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
 from gateway.settings.forms import form_of, says
-from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Report, Table, Tag
+from gateway.settings.schema import ModbusPoint, MqttPoint, Priority, RegisterType, Report, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.shapes import FLOATS, SIGNED, Shape, read_report, read_shape, register_type
 from gateway.settings.texts import TextShape, check_labels, labels, read_text_shape
@@ -28,13 +28,16 @@ EVERY = duration(NS_PER_MS, 24 * HOUR_NS)
 WINDOWS = array_of(duration(NS_PER_S, 24 * HOUR_NS), '["10s", "5min"]', limits.WINDOWS_PER_TAG_MAX)
 STALE_AFTER = duration(10 * NS_PER_MS, 7 * 24 * HOUR_NS)
 QOS = integer(0, 2)
+PRIORITY = choice(Priority)
 
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
 WRITABLE_TABLES = (Table.COIL, Table.HOLDING)
 
 _MODBUS_ONLY = "belongs to tags of modbus_tcp links, and this device's link is mqtt; take it out"
 _MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is modbus_tcp; take it out"
-MODBUS_ELSEWHERE = dict.fromkeys(("topic", "field", "time_field", "qos"), _MQTT_ONLY)
+MODBUS_ELSEWHERE = dict.fromkeys(
+    ("topic", "field", "time_field", "sequence_field", "qos", "durable", "priority"), _MQTT_ONLY
+)
 MQTT_ELSEWHERE = dict.fromkeys(
     (
         "register",
@@ -111,7 +114,10 @@ class MqttSpec(NamedTuple):
     topic: str | None
     field: tuple[str, ...]
     time_field: tuple[str, ...]
+    sequence_field: tuple[str, ...]
     qos: int
+    durable: bool
+    priority: Priority
     scale: float
     offset: float
 
@@ -197,11 +203,19 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
         topic=section.get("topic", topic, None),
         field=section.get("field", field_path, ()),
         time_field=section.get("time_field", field_path, ()),
+        sequence_field=section.get("sequence_field", field_path, ()),
         qos=section.get("qos", QOS, 0),
+        durable=section.get("durable", flag, False),
+        priority=section.get("priority", PRIORITY, Priority.NORMAL),
         scale=scale,
         offset=offset,
     )
     section.finish(MQTT_ELSEWHERE)
+    if spec.durable and spec.qos == 0 and section.is_sound("qos"):
+        section.wrong("durable", "needs acknowledged messages; write qos = 1 or qos = 2 as well")
+    if spec.durable and spec.qos == 1 and not (spec.time_field or spec.sequence_field):
+        why = "without time_field or sequence_field, what the broker repeats after a fault counts twice"
+        section.warn("durable", f"{why}; name one of them, or write qos = 2")
     return spec
 
 
@@ -307,6 +321,9 @@ def bind_mqtt(spec: MqttSpec, device: str, tag: str, device_topic: str | None) -
         topic=found.replace("{tag}", tag),
         field=spec.field,
         time_field=spec.time_field,
+        sequence_field=spec.sequence_field,
+        durable=spec.durable,
+        priority=spec.priority,
         qos=spec.qos,
         scale=spec.scale,
         offset=spec.offset,
