@@ -99,6 +99,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         links.warn_of_oddities()
         links.warn_of_load(loads(settings))
         lists.warn_of_unused()
+        defaults.polls.warn_of_unused()
         _warn_of_shared_topics(settings, devices)
     return settings
 

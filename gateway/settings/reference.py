@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, texts, uplink
+from gateway.settings import addresses, control, devices, links, load, reads, serving, shapes, tags, texts, uplink
 from gateway.settings.forms import Form, form_of
 from gateway.settings.units import flag, label, name, number, positive, score_limit, text
 
@@ -65,7 +65,7 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
-    Key("defaults.every", tags.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
+    Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
     Key(
         "defaults.stale_after",
@@ -116,6 +116,16 @@ LINKS = (
     ),
     *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
 )
+POLLS = (
+    Key("polls.NAME.every", reads.EVERY, REQUIRED, "How often the tags of this poll group are read."),
+    Key(
+        "polls.NAME.phase",
+        reads.PHASE,
+        "(spread over the period)",
+        "When in the period: on every link at the same moments of the gateway's own time.",
+    ),
+    Key("polls.NAME.jitter", reads.PHASE, "0s", "Each single read is due up to so much later, now more, now less."),
+)
 DEVICES = (
     Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
     Key("devices.NAME.link", LINK_OF_DEVICE, REQUIRED, "The connection that the device is behind."),
@@ -130,6 +140,10 @@ DEVICES = (
         "0",
         "Registers from one instance of a template to the next: eight channels of one card are one table.",
     ),
+    Key("devices.NAME.registers_per_read", reads.REGISTERS_PER_READ, "125", "Most registers that one read asks for."),
+    Key("devices.NAME.bits_per_read", reads.BITS_PER_READ, "2000", "Most coils or discrete inputs of one read."),
+    Key("devices.NAME.gap", reads.GAP, "8", "Unused registers that may be read along to save a read."),
+    Key("devices.NAME.holes", reads.HOLES, "[]", "Addresses that no read may touch."),
     Key(
         "devices.NAME.topic",
         addresses.topic,
@@ -176,7 +190,8 @@ def register_keys(at: str) -> tuple[Key, ...]:
         Key(f"{at}.report.percent", positive, NOTHING, "The same, in percent of the last value passed on."),
         Key(f"{at}.report.hold", shapes.HOLD, "0s", "Nothing is passed on sooner after the last one."),
         Key(f"{at}.report.heartbeat", shapes.HEARTBEAT, "(half of `stale_after`)", "Passed on then, changed or not."),
-        Key(f"{at}.every", tags.EVERY, "(as in [defaults])", "How often it is read."),
+        Key(f"{at}.every", reads.EVERY, "(as in [defaults])", "How often it is read."),
+        Key(f"{at}.poll", text, NOTHING, "The poll group [polls.NAME] that says when it is read, in place of `every`."),
         Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
         Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),
         Key(f"{at}.byte_order", tags._is_big, "(the device's)", "Where it differs from its device."),
@@ -305,6 +320,7 @@ SERVING = (
 KEYS: tuple[Key, ...] = (
     *GATEWAY,
     *LINKS,
+    *POLLS,
     *DEVICES,
     *tag_keys("devices.NAME.tags.TAG"),
     *tag_keys("tag_lists.NAME.TAG"),

@@ -28,6 +28,7 @@ COLUMNS = (
     "offset",
     "unit",
     "every",
+    "poll",
     "windows",
     "stale_after",
     "write",

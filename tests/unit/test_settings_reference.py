@@ -41,7 +41,7 @@ FAR_ENDS = {
     "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
 }
 BY_PATH = {key.path: key for key in KEYS}
-GROUPS = {"links", "devices", "control", "uplink", "tag_lists"}
+GROUPS = {"links", "polls", "devices", "control", "uplink", "tag_lists"}
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
