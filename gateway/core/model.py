@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
 
 
@@ -25,10 +26,7 @@ class TagDefinition:
     unit: str
     stale_after_ns: int
     windows_ns: tuple[int, ...]
-    alarm_low: float | None = None
-    alarm_high: float | None = None
-    alarm_score: float | None = None
-    alarm_persistent: float | None = None
+    alarms: tuple[AlarmDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
 
