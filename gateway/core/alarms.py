@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -188,6 +188,7 @@ ALARM = np.dtype(
         ("was_beyond", "u1"),
         ("was_within", "u1"),
         ("is_suppressed", "u1"),
+        ("is_untold", "u1"),
         ("raises", "<i4"),
         ("since_ns", "<i8"),
         ("raised_ns", "<i8"),
@@ -198,7 +199,8 @@ ALARM = np.dtype(
 )
 """`announced`: the state that was told, NORMAL while hidden. `is_beyond`: the condition as of the newest sample;
 `was_beyond`, `was_within`: it was, or was not, at any moment since the last grid point. `since_ns`: when the condition
-began that a delay waits for, -1 when none does. `raised_ns`, `value`: when it was raised, and what by."""
+began that a delay waits for, -1 when none does. `raised_ns`, `value`: when it was raised, and what by. `is_untold`: it was
+raised in a flood, without an event."""
 
 ALARM_CHANGE = np.dtype([("alarm", "<i4"), ("before", "u1"), ("after", "u1"), ("value", "<f8")], align=True)
 """One alarm whose announced state changed at a grid point. `after` is UNSHELVED where a shelving ran out."""
@@ -207,6 +209,29 @@ UNSHELVED: Final = 16
 
 SHELVE_NS_MAX: Final = 24 * 3_600 * NS_PER_S
 """Nobody forgets an alarm for longer than a day without being asked again (ISA-18.2, 11.7)."""
+
+BAD_BELOW: Final = float(QUALITY_UNCERTAIN_MIN)
+"""The limit of an alarm of bad quality."""
+
+
+class AlarmAction(StrEnum):
+    ACKNOWLEDGE = "acknowledge"
+    SHELVE = "shelve"
+    UNSHELVE = "unshelve"
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmCommand:
+    """What an operator did. `alarm` is `device.tag/kind`; `until_ns` the engine time at which a shelving runs out."""
+
+    action: AlarmAction
+    alarm: str
+    who: str
+    until_ns: int = 0
+
+
+class UnknownAlarm(Exception):
+    """There is no alarm of this name."""
 
 
 def rule_of(

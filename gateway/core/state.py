@@ -6,7 +6,7 @@ because a batch comes in no order and each line of a row costs one miss.
     array    one per        bytes   what
     words    tag                8   the row's sequence lock (`gateway.core.kernels.atomics`)
     cells    tag               64   the live cell: quality, value, times, score, alarm bits
-    limits   tag               56   what the fold must know of the tag; never written after construction
+    limits   tag               64   what the fold must know of the tag; never written after construction
     novelty  tag              288   what both anomaly scores remember
     hours    tag               96   the tag's mean at each hour of the day
     windows  window            64   pane clock, last sample, EWMA
@@ -72,6 +72,7 @@ LIMIT = np.dtype(
         ("scale_ns", "<f8"),
         ("valid_low", "<f8"),
         ("valid_high", "<f8"),
+        ("spare", "<f8", 2),
     ],
     align=True,
 )
@@ -168,6 +169,16 @@ class Counter(IntEnum):
     LATE = 5
 
 
+class Flood(IntEnum):
+    """Places in the array that knows a flood of alarms: the minute's begin, what was raised in it, and what of it told."""
+
+    BEGAN_NS = 0
+    RAISED = 1
+    IS_ON = 2
+    UNTOLD = 3
+    UNTOLD_EVER = 4
+
+
 HOURS = 24
 """Of a day: places of a tag in `hours`."""
 
@@ -219,6 +230,7 @@ class State:
         self.rollup: Samples = records(len(model.devices), ROLLUP)
         self.announced_class: Int64s = integers(len(model.devices))
         self.not_better_ns: Int64s = integers(len(model.devices))
+        self.flood: Int64s = integers(len(Flood))
 
         self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
         self.tables.cells["value"] = np.nan
@@ -247,7 +259,7 @@ class State:
         """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
         yield from self.tables
         yield from (self.stale_after_ns, self.device_words, self.devices, self.rollup)
-        yield from (self.announced_class, self.not_better_ns)
+        yield from (self.announced_class, self.not_better_ns, self.flood)
 
     def memory_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays())
@@ -269,7 +281,7 @@ def phase_ns(row: int, pane_ns: int) -> int:
     return ((row * 0x9E3779B1 & 0xFFFFFFFF) * pane_ns) >> 32
 
 
-def limit_of(tag: TagDefinition, window_first: int, alarm_first: int) -> tuple[float, ...]:
+def limit_of(tag: TagDefinition, window_first: int, alarm_first: int) -> tuple[object, ...]:
     return (
         int(tag.kind),
         window_first,
@@ -280,6 +292,7 @@ def limit_of(tag: TagDefinition, window_first: int, alarm_first: int) -> tuple[f
         float(tag.windows_ns[0] if tag.windows_ns else SCALE_NS_DEFAULT),
         number(tag.valid_low),
         number(tag.valid_high),
+        (0.0, 0.0),
     )
 
 

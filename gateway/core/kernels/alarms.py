@@ -11,7 +11,7 @@ import math
 from numba import njit
 
 from gateway.core.alarms import UNSHELVED, AlarmState, Form, From, Statistic
-from gateway.core.kernels.atomics import begin_write, end_write
+from gateway.core.kernels.atomics import begin_write, end_write, fence_acquire, load_acquire
 from gateway.core.kernels.number import as_float
 from gateway.core.kernels.read import read_window
 from gateway.core.state import Tables
@@ -171,42 +171,46 @@ def step_alarms(
     """
     rules = tables.alarm_rules
     alarms = tables.alarms
-    cells = tables.cells
     listed = 0
-    row = -1
-    bits = 0
-    for a in range(len(rules)):
-        rule = rules[a]
-        alarm = alarms[a]
-        if rule["row"] < 0:
-            continue
-        if rule["row"] != row:
-            if row >= 0:
-                show_bits(tables, row, bits)
-            row = rule["row"]
-            bits = 0
-        if rule["is_on_grid"]:
-            judge_on_grid(tables, panes, a, now_ns, pane, window)
-        move(rule, alarm, now_ns)
-        alarm["is_suppressed"] = 0
-        if rule["unless_row"] >= 0:
-            other = live_value(tables, rule["unless_row"])
-            alarm["is_suppressed"] = other != 0.0 and not math.isnan(other)
-        if 0 < alarm["shelved_until_ns"] <= now_ns and listed < len(changes):
-            alarm["shelved_until_ns"] = 0
-            listed = list_change(changes, listed, a, alarm["announced"], UNSHELVED, alarm["value"])
-        shown = alarm["state"]
-        if alarm["shelved_until_ns"] > 0 or alarm["is_suppressed"]:
-            shown = NORMAL
-        if shown != alarm["announced"] and listed < len(changes):
-            listed = list_change(changes, listed, a, alarm["announced"], shown, alarm["value"])
-            alarm["announced"] = shown
-        if shown == ACTIVE or shown == ACKNOWLEDGED:
-            bits |= rule["bit"]
-        if shown == ACTIVE or shown == RETURNED:
-            bits |= ALARM_UNACKNOWLEDGED
-    if row >= 0:
-        show_bits(tables, row, bits)
+    a = 0
+    while a < len(rules):
+        row = rules[a]["row"]
+        bits = 0
+        begin_write(tables.words, row)
+        while a < len(rules) and rules[a]["row"] == row:
+            if rules[a]["is_on_grid"]:
+                judge_on_grid(tables, panes, a, now_ns, pane, window)
+            move(rules[a], alarms[a], now_ns)
+            listed = list_changes(tables, a, now_ns, changes, listed)
+            shown = alarms[a]["announced"]
+            if shown == ACTIVE or shown == ACKNOWLEDGED:
+                bits |= rules[a]["bit"]
+            if shown == ACTIVE or shown == RETURNED:
+                bits |= ALARM_UNACKNOWLEDGED
+            a += 1
+        tables.cells[row]["alarms"] = bits
+        end_write(tables.words, row)
+    return listed
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def list_changes(tables: Tables, a: int, now_ns: int, changes: Samples, listed: int) -> int:
+    """What is to be told of alarm `a`, appended to `changes`; returns how many are listed now."""
+    rule = tables.alarm_rules[a]
+    alarm = tables.alarms[a]
+    alarm["is_suppressed"] = 0
+    if rule["unless_row"] >= 0:
+        other = live_value(tables, rule["unless_row"])
+        alarm["is_suppressed"] = other != 0.0 and not math.isnan(other)
+    if 0 < alarm["shelved_until_ns"] <= now_ns and listed < len(changes):
+        alarm["shelved_until_ns"] = 0
+        listed = list_change(changes, listed, a, alarm["announced"], UNSHELVED, alarm["value"])
+    shown = alarm["state"]
+    if alarm["shelved_until_ns"] > 0 or alarm["is_suppressed"]:
+        shown = NORMAL
+    if shown != alarm["announced"] and listed < len(changes):
+        listed = list_change(changes, listed, a, alarm["announced"], shown, alarm["value"])
+        alarm["announced"] = shown
     return listed
 
 
@@ -221,11 +225,17 @@ def list_change(changes: Samples, listed: int, a: int, before: int, after: int, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def show_bits(tables: Tables, row: int, bits: int) -> None:
-    """A row's alarm bits, for readers of the live table."""
-    cell = tables.cells[row]
-    if cell["alarms"] == bits:
-        return
-    begin_write(tables.words, row)
-    cell["alarms"] = bits
-    end_write(tables.words, row)
+def read_alarms(tables: Tables, out: Samples) -> None:
+    """Copies of all ALARM records, those of a row from one moment. Any thread."""
+    rules = tables.alarm_rules
+    a = 0
+    while a < len(rules):
+        row = rules[a]["row"]
+        word = load_acquire(tables.words, row)
+        last = a
+        while last < len(rules) and rules[last]["row"] == row:
+            out[last] = tables.alarms[last]
+            last += 1
+        fence_acquire()
+        if word & 1 == 0 and load_acquire(tables.words, row) == word:
+            a = last
