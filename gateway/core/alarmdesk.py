@@ -35,7 +35,11 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_alarms_shelved", "gauge", "Alarms that an operator put aside for a time."),
     ("fieldgate_alarms_suppressed", "gauge", "Alarms that another tag suppresses."),
     ("fieldgate_alarms_raised_total", "counter", "Times that an alarm was raised."),
-    ("fieldgate_alarms_untold_total", "counter", "Alarms of medium and low priority raised in a flood, without an event."),
+    (
+        "fieldgate_alarms_untold_total",
+        "counter",
+        "Alarms of lesser priority raised in a flood, without an event.",
+    ),
 )
 
 MINUTE_NS = 60 * NS_PER_S
@@ -68,7 +72,7 @@ class AlarmDesk:
         """What an operator does to one alarm. Raises UnknownAlarm; what changes nothing gives no event."""
         place = self._model.alarm_of.get(command.alarm)
         if place is None:
-            raise UnknownAlarm(f"there is no alarm {command.alarm}; `fieldgate alarms --all` lists them, as device.tag/kind")
+            raise UnknownAlarm(f"there is no alarm {command.alarm}; `fieldgate alarms --all` lists all")
         alarm = self._state.tables.alarms[place]
         tag, _, word = command.alarm.rpartition("/")
         if command.action is AlarmAction.ACKNOWLEDGE:

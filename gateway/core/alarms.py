@@ -113,12 +113,14 @@ KINDS: Final[dict[AlarmKind, KindRow]] = {
     AlarmKind.LOW: KindRow("low", Form.BELOW, From.VALUE, ALARM_LOW, "below {limit}"),
     AlarmKind.HIGH: KindRow("high", Form.ABOVE, From.VALUE, ALARM_HIGH, "above {limit}"),
     AlarmKind.HIGH_HIGH: KindRow("high_high", Form.ABOVE, From.VALUE, ALARM_HIGH_HIGH, "above {limit}"),
-    AlarmKind.DEVIATION: KindRow("deviation", Form.APART, From.VALUE, ALARM_OTHER, "further than {limit} from {reference}"),
+    AlarmKind.DEVIATION: KindRow("deviation", Form.APART, From.VALUE, ALARM_OTHER, "over {limit} from {reference}"),
     AlarmKind.RATE: KindRow("rate", Form.APART, From.WINDOW, ALARM_OTHER, "changes faster than {limit} a second"),
     AlarmKind.STATE: KindRow("state", Form.EQUAL, From.VALUE, ALARM_OTHER, "is {limit}"),
     AlarmKind.BAD: KindRow("bad", Form.BELOW, From.QUALITY, ALARM_OTHER, "bad"),
-    AlarmKind.SCORE: KindRow("score", Form.AT_LEAST, From.SCORE, ALARM_SCORE, "anomaly score {limit} or more"),
-    AlarmKind.PERSISTENT: KindRow("persistent", Form.AT_LEAST, From.PERSISTENT, ALARM_PERSISTENT, "persistent score {limit} or more"),
+    AlarmKind.SCORE: KindRow("score", Form.AT_LEAST, From.SCORE, ALARM_SCORE, "score {limit} or more"),
+    AlarmKind.PERSISTENT: KindRow(
+        "persistent", Form.AT_LEAST, From.PERSISTENT, ALARM_PERSISTENT, "persistent score {limit} or more"
+    ),
 }
 
 
@@ -178,7 +180,7 @@ ALARM_RULE = np.dtype(
     ],
     align=True,
 )
-"""64 bytes. -1 where there is no window, reference or suppressing tag. `is_on_grid`: judged on the grid, not by sample."""
+"""-1 where there is no window, reference or suppressing tag. `is_on_grid`: judged on the grid, not by sample."""
 
 ALARM = np.dtype(
     [
@@ -199,8 +201,8 @@ ALARM = np.dtype(
 )
 """`announced`: the state that was told, NORMAL while hidden. `is_beyond`: the condition as of the newest sample;
 `was_beyond`, `was_within`: it was, or was not, at any moment since the last grid point. `since_ns`: when the condition
-began that a delay waits for, -1 when none does. `raised_ns`, `value`: when it was raised, and what by. `is_untold`: it was
-raised in a flood, without an event."""
+began that a delay waits for, -1 when none does. `raised_ns`, `value`: when it was raised, and what by. `is_untold`: it
+was raised in a flood, without an event."""
 
 ALARM_CHANGE = np.dtype([("alarm", "<i4"), ("before", "u1"), ("after", "u1"), ("value", "<f8")], align=True)
 """One alarm whose announced state changed at a grid point. `after` is UNSHELVED where a shelving ran out."""

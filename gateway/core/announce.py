@@ -16,19 +16,20 @@ CLASSES: tuple[tuple[str, Severity], ...] = (
     ("good", Severity.NOTICE),
 )
 
-NORMAL, ACTIVE, ACKNOWLEDGED, RETURNED = AlarmState
+NORMAL, ACTIVE, ACKNOWLEDGED, RETURNED = (int(state) for state in AlarmState)
 OUTCOMES: dict[tuple[int, int], tuple[str, str]] = {
+    (NORMAL, ACTIVE): ("raised", ""),
+    (ACKNOWLEDGED, ACTIVE): ("raised", ""),
+    (RETURNED, ACTIVE): ("raised", ""),
     (ACTIVE, NORMAL): ("cleared", "cleared"),
-    (ACTIVE, ACKNOWLEDGED): ("acknowledged", "acknowledged"),
-    (ACTIVE, RETURNED): ("returned", "is over, and waits to be acknowledged"),
     (ACKNOWLEDGED, NORMAL): ("cleared", "cleared"),
     (RETURNED, NORMAL): ("cleared", "acknowledged, and cleared"),
-} | {(before, ACTIVE): ("raised", "") for before in (NORMAL, ACKNOWLEDGED, RETURNED)}
-OUTCOMES |= {
     (NORMAL, ACKNOWLEDGED): ("acknowledged", "is shown again, acknowledged"),
-    (NORMAL, RETURNED): ("returned", "is shown again, over and not acknowledged"),
-    (ACKNOWLEDGED, RETURNED): ("returned", "is over, and waits to be acknowledged"),
+    (ACTIVE, ACKNOWLEDGED): ("acknowledged", "acknowledged"),
     (RETURNED, ACKNOWLEDGED): ("acknowledged", "is back, and acknowledged"),
+    (NORMAL, RETURNED): ("returned", "is shown again, over and not acknowledged"),
+    (ACTIVE, RETURNED): ("returned", "is over, and waits to be acknowledged"),
+    (ACKNOWLEDGED, RETURNED): ("returned", "is over, and waits to be acknowledged"),
 }
 """What a change of an alarm's announced state is called, and what is said."""
 
@@ -83,6 +84,6 @@ def condition(alarm: AlarmDefinition, unit: str) -> str:
 
 def flood_event(is_on: bool, count: int, time_ns: int) -> Event:
     if is_on:
-        message = f"alarm flood: {count} alarms within a minute; those of medium and low priority are shown and not told"
+        message = f"alarm flood: {count} alarms within a minute; those of lesser priority are not told"
         return Event(time_ns, Severity.WARNING, "alarm.flood.begun", "", message)
     return Event(time_ns, Severity.NOTICE, "alarm.flood.ended", "", f"alarm flood over: {count} alarms were not told")

@@ -32,7 +32,7 @@ GRID_NS: Final = 100_000_000
 """Engine-time grid of time-driven work: staleness, roll-ups, flushing of records."""
 
 ALARMS_PER_MINUTE_MAX: Final = 100
-"""Alarms raised within a minute before it is a flood; a setting. The rest of lesser priority is not told but counted."""
+"""Alarms raised within a minute before it is a flood: those of lesser priority are then counted and not told."""
 
 EVENTS_PER_GRID_MAX: Final = 1_000
 """Events of one grid point. The engine tells the rest at the next one; from outside, newest dropped and counted."""

@@ -58,8 +58,8 @@ CELL = np.dtype(
         "itemsize": 64,
     }
 )
-"""`alarms`: bits as of the last grid point; `touched`: samples came since the last flush of aggregates. `newest_ns` is the latest source time and `lag_ns` how much
-later that sample arrived."""
+"""`alarms`: bits as of the last grid point; `touched`: samples came since the last flush of aggregates. `newest_ns` is
+the latest source time and `lag_ns` how much later that sample arrived."""
 
 LIMIT = np.dtype(
     [
@@ -170,7 +170,7 @@ class Counter(IntEnum):
 
 
 class Flood(IntEnum):
-    """Places in the array that knows a flood of alarms: the minute's begin, what was raised in it, and what of it told."""
+    """Places in the array that counts the alarms of a minute."""
 
     BEGAN_NS = 0
     RAISED = 1

@@ -48,10 +48,7 @@ def build_model(settings: Settings) -> Model:
                 unit=tag.unit,
                 stale_after_ns=tag.stale_after_ns,
                 windows_ns=tag.windows_ns,
-                alarm_low=tag.alarm_low,
-                alarm_high=tag.alarm_high,
-                alarm_score=tag.alarm_score,
-                alarm_persistent=tag.alarm_persistent,
+                alarms=tag.alarms,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
             )

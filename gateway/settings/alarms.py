@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 from gateway.core.alarms import BAD_BELOW, KINDS, AlarmDefinition, AlarmKind, Form, From, Priority, Statistic
@@ -19,7 +20,6 @@ from gateway.settings.forms import form_of, says
 from gateway.settings.problems import did_you_mean
 from gateway.settings.section import Section
 from gateway.settings.units import (
-    Parser,
     WrongValueError,
     choice,
     duration,
@@ -82,7 +82,7 @@ says(source, _WORDS, {"type": "string"})
 says(deadband, "a number of 0 or more", {"type": ["number", "string"], "minimum": 0})
 says(reference, 'a number, or a tag like "boiler.setpoint"', {"type": ["number", "string"]})
 
-LIMITS: Final[dict[AlarmKind, Parser[float]]] = {
+LIMITS: Final[dict[AlarmKind, Callable[[object], float]]] = {
     AlarmKind.LOW_LOW: number,
     AlarmKind.LOW: number,
     AlarmKind.HIGH: number,
@@ -124,7 +124,9 @@ class _Shared:
         self.on_delay_ns: int = section.get("on_delay", DELAY, above.on_delay_ns if above else 0)
         self.off_delay_ns: int = section.get("off_delay", DELAY, above.off_delay_ns if above else 0)
         self.latches: bool = section.get("latch", flag, above.latches if above else False)
-        self.priority: PriorityWord = section.get("priority", PRIORITY, above.priority if above else PriorityWord.MEDIUM)
+        self.priority: PriorityWord = section.get(
+            "priority", PRIORITY, above.priority if above else PriorityWord.MEDIUM
+        )
         self.unless: str | None = section.get("unless", text, above.unless if above else None)
 
 
@@ -142,9 +144,7 @@ def read_alarms(alarm: Section | None, windows_ns: Collection[int]) -> tuple[Ala
     )
 
 
-def _read_one(
-    alarm: Section, kind: AlarmKind, shared: _Shared, windows_ns: Collection[int]
-) -> AlarmDefinition | None:
+def _read_one(alarm: Section, kind: AlarmKind, shared: _Shared, windows_ns: Collection[int]) -> AlarmDefinition | None:
     row = KINDS[kind]
     if not alarm.has(row.word):
         return None
@@ -171,7 +171,7 @@ def _read_one(
     else:
         limit = alarm.get(row.word, LIMITS[kind], None)
     if kind is AlarmKind.BAD:
-        if limit is False:
+        if limit == 0:
             return None
         limit = BAD_BELOW
     if kind is AlarmKind.RATE:
@@ -212,11 +212,12 @@ def _check_order(alarm: Section, found: dict[AlarmKind, AlarmDefinition]) -> Non
         for kind in (AlarmKind.LOW_LOW, AlarmKind.LOW, AlarmKind.HIGH, AlarmKind.HIGH_HIGH)
         if kind in found and found[kind].window_ns is None
     ]
-    for lower, higher in zip(levels, levels[1:], strict=False):
+    for lower, higher in pairwise(levels):
         if lower.limit >= higher.limit:
             alarm.wrong(
                 lower.word,
-                f"{lower.limit:g} is not below {higher.word} = {higher.limit:g}; write the smaller number as {lower.word}",
+                f"{lower.limit:g} is not below {higher.word} = {higher.limit:g}; "
+                f"write the smaller number as {lower.word}",
             )
 
 

@@ -7,37 +7,14 @@ NAME and TAG in a path stand for any name. A default in brackets is a rule rathe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, uplink
-from gateway.settings.forms import Form, form_of
-from gateway.settings.units import flag, label, name, number, positive, score_limit, text
-
-ANY = frozenset({"NAME", "TAG"})
-"""Parts of a path that stand for any name."""
-REQUIRED = "(none: must be written)"
-NOTHING = "(none)"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """`accepts` is the parser that the loader uses, or the form of a table that has more than one."""
-
-    path: str
-    accepts: Callable[[object], Any] | Form
-    default: str
-    help: str
-
-    @property
-    def form(self) -> Form:
-        return self.accepts if isinstance(self.accepts, Form) else form_of(self.accepts)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(self.path.split("."))
-
+from gateway.settings.forms import Form
+from gateway.settings.reference_alarms import alarm_keys
+from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
+from gateway.settings.units import flag, label, name, number, positive, text
 
 EACH = Form(
     'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
@@ -184,12 +161,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(
             f"{at}.valid.high", number, NOTHING, "Above it the quality is out of range, and no window takes the value."
         ),
-        Key(f"{at}.alarm.low", number, NOTHING, "Below it the tag is in alarm."),
-        Key(f"{at}.alarm.high", number, NOTHING, "Above it the tag is in alarm."),
-        Key(
-            f"{at}.alarm.score", score_limit, NOTHING, "Anomaly score from which it is in alarm: 0 as ever, 1 as never."
-        ),
-        Key(f"{at}.alarm.persistent", score_limit, NOTHING, "The same, of the score of faults that stay."),
+        *alarm_keys(f"{at}.alarm"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 
@@ -311,7 +283,8 @@ def json_schema() -> dict[str, object]:
     """JSON Schema (draft 7) of a configuration, for editors. Every table refuses keys that are not in it."""
     root = _table()
     for key in KEYS:
-        _put(root, key.parts, key)
+        if "KIND" not in key.parts:  # those stand in the form of each kind
+            _put(root, key.parts, key)
     link = root["properties"]["links"]["additionalProperties"]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

@@ -130,13 +130,13 @@ def judge_on_grid(tables: Tables, panes: int, a: int, now_ns: int, pane: Samples
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def held_for(alarm: Samples, holds: bool, began_anew: bool, now_ns: int, delay_ns: int) -> bool:
-    """Whether a condition that `holds` now has held for the delay; `began_anew`: it was interrupted since the last point."""
+    """Whether a condition that `holds` has held for the delay; `began_anew`: it was interrupted meanwhile."""
     if not holds:
         alarm["since_ns"] = -1
         return False
     if alarm["since_ns"] < 0 or began_anew:
         alarm["since_ns"] = now_ns
-    return now_ns - alarm["since_ns"] >= delay_ns
+    return bool(now_ns - alarm["since_ns"] >= delay_ns)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -144,7 +144,7 @@ def move(rule: Samples, alarm: Samples, now_ns: int) -> None:
     """One alarm's state after what was noted since the last grid point."""
     beyond = alarm["is_beyond"] != 0
     state = alarm["state"]
-    if state == NORMAL or state == RETURNED:
+    if state in (NORMAL, RETURNED):
         if rule["on_delay_ns"] == 0:
             rises = alarm["was_beyond"] != 0
         else:
@@ -162,9 +162,7 @@ def move(rule: Samples, alarm: Samples, now_ns: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def step_alarms(
-    tables: Tables, panes: int, now_ns: int, pane: Samples, window: Samples, changes: Samples
-) -> int:
+def step_alarms(tables: Tables, panes: int, now_ns: int, pane: Samples, window: Samples, changes: Samples) -> int:
     """All alarms at a grid point. Lists ALARM_CHANGE records in `changes`, returns how many.
 
     What does not fit stays as announced before, and is found again at the next point.
@@ -183,9 +181,9 @@ def step_alarms(
             move(rules[a], alarms[a], now_ns)
             listed = list_changes(tables, a, now_ns, changes, listed)
             shown = alarms[a]["announced"]
-            if shown == ACTIVE or shown == ACKNOWLEDGED:
+            if shown in (ACTIVE, ACKNOWLEDGED):
                 bits |= rules[a]["bit"]
-            if shown == ACTIVE or shown == RETURNED:
+            if shown in (ACTIVE, RETURNED):
                 bits |= ALARM_UNACKNOWLEDGED
             a += 1
         tables.cells[row]["alarms"] = bits
