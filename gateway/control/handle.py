@@ -29,7 +29,7 @@ from gateway.core.types import SAMPLE, Int64s, Samples
 from gateway.core.view import LOOP, Mode
 from gateway.native import libc
 from gateway.native.words import read_word, set_engine_offset, write_word
-from gateway.settings.schema import ModbusTcpLink, PidLoop, Tag
+from gateway.settings.schema import ModbusLink, PidLoop, Tag
 
 REFRESH_PERIODS: Final = 50
 DRAIN_SAMPLES: Final = 8_192
@@ -48,7 +48,7 @@ class ControlExecutive:
         *,
         loops: Sequence[PidLoop],
         tags: Mapping[str, tuple[int, Tag]],
-        links: Mapping[str, ModbusTcpLink],
+        links: Mapping[str, ModbusLink],
         now_ns: Clock,
         emit: Emit,
         refresh_periods: int = REFRESH_PERIODS,

@@ -201,6 +201,7 @@ class Engine:
         yield Reading("fieldgate_engine_skipped_grid_points_total", self._grid_skipped)
         yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
         yield Reading("fieldgate_engine_tags", len(self.model.tags))
+        yield from self.alarms.readings()
 
     def _fresh_buffer(self) -> Samples:
         return np.empty(RECORD_SAMPLES_MAX if Stream.SAMPLES in self._streams else 0, SAMPLE)

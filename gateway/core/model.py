@@ -30,6 +30,8 @@ class TagDefinition:
     alarms: tuple[AlarmDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
+    labels: tuple[tuple[int, str], ...] = ()
+    """What the values of an integer tag are called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.settings.alarms import check_names
+from gateway.settings.brokers import Files
 from gateway.settings.control import check_setpoints, read_loops
 from gateway.settings.devices import Devices
 from gateway.settings.document import read_document
@@ -73,7 +74,8 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     gateway = root.table("gateway") or Section(root.report, root.place.child("gateway"), {})
     gateway_id = gateway.require("id", name, "unnamed", 'write id = "boiler-house" under [gateway]')
     defaults = read_defaults(root)
-    links = Links(root, gateway_id, directory)
+    files = Files(directory, _credentials(environment))
+    links = Links(root, gateway_id, files)
     lists = TagLists(root, directory)
     devices = Devices(root, links, lists, defaults)
     loops = read_loops(root, links, devices, are_inhibited=gateway.get("inhibit_writes", flag, False))
@@ -91,7 +93,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         devices=tuple(devices.devices),
         tags=tuple(devices.tags.values()),
         loops=tuple(loop for loop, _ in loops.read),
-        uplink=read_uplink(root, gateway_id, directory),
+        uplink=read_uplink(root, gateway_id, files),
         scada=scada,
         http=read_http(root),
     )
@@ -110,6 +112,11 @@ def _state_dir(gateway: Section, directory: Path, environment: Mapping[str, str]
     """As written, else the first directory that systemd made for the service, else beside the file."""
     given = environment.get("STATE_DIRECTORY", "").split(":")[0]
     return directory / gateway.get("state_dir", text, given or "state")
+
+
+def _credentials(environment: Mapping[str, str]) -> Path | None:
+    given = environment.get("CREDENTIALS_DIRECTORY")
+    return Path(given) if given else None
 
 
 def _check_sessions(root: Section, settings: Settings) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, uplink
+from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, texts, uplink
 from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys
+from gateway.settings.reference_brokers import SESSION_KEYS, broker_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.units import flag, label, name, number, positive, text
 
@@ -53,24 +54,6 @@ GATEWAY = (
 )
 
 
-def broker_keys(at: str, client_id: str, instead: str) -> tuple[Key, ...]:
-    """A session with an MQTT broker."""
-    return (
-        Key(
-            f"{at}.mqtt",
-            addresses.broker,
-            f"(this or {instead})",
-            "An MQTT broker, and where it is. TLS with mqtts://.",
-        ),
-        Key(f"{at}.version", links.VERSION, "3.1.1", "Version of MQTT that is spoken."),
-        Key(f"{at}.client_id", text, f"({client_id})", "Who the session is. Two sessions with one id end each other."),
-        Key(f"{at}.username", text, NOTHING, "The user who logs in."),
-        Key(f"{at}.password_file", text, NOTHING, "A file whose first line is the password. Needs `username`."),
-        Key(f"{at}.ca_file", text, "(the system's)", "Certificates of the authorities that are trusted. Needs TLS."),
-        Key(f"{at}.keep_alive", links.KEEP_ALIVE, "30s", "A session without a sign of life for longer is given up."),
-    )
-
-
 LINKS = (
     Key("links.NAME.each", EACH, NOTHING, "Makes one link for each value; {n} is replaced in every text inside."),
     Key(
@@ -92,6 +75,7 @@ LINKS = (
         "Of the serial bus behind a converter, for the estimate of its load by fieldgate plan and check.",
     ),
     *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
+    *SESSION_KEYS,
 )
 DEVICES = (
     Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
@@ -117,8 +101,8 @@ DEVICES = (
 )
 
 
-def tag_keys(at: str) -> tuple[Key, ...]:
-    """A tag, wherever it is written."""
+def register_keys(at: str) -> tuple[Key, ...]:
+    """Where a tag lies in a Modbus device, and how."""
     return (
         Key(f"{at}.register", addresses.register, "(needed by Modbus)", "Where it lies. Addresses count from 0."),
         Key(
@@ -134,6 +118,19 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             NOTHING,
             "Contents that mean that the device has no value: quality sensor fault.",
         ),
+        Key(
+            f"{at}.labels", texts.labels, NOTHING, "What the values of a whole number are called, wherever it is shown."
+        ),
+        Key(f"{at}.registers", texts.TEXT_REGISTERS, "(needed by texts)", "How many registers a text has."),
+        Key(
+            f"{at}.encoding", texts.ENCODING, "utf-8", "How the characters of a text lie there; utf-16: one a register."
+        ),
+        Key(
+            f"{at}.padding",
+            texts.PADDING,
+            "any",
+            "What stands behind a text: nul (and anything), space, none; any: both of the first two.",
+        ),
         Key(f"{at}.clamp.low", number, NOTHING, "What is below is set to it, with good quality."),
         Key(f"{at}.clamp.high", number, NOTHING, "What is above is set to it, with good quality."),
         Key(f"{at}.report.change", positive, "(any change)", "Readings that differ by no more are not passed on."),
@@ -144,6 +141,13 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
         Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),
         Key(f"{at}.byte_order", tags._is_big, "(the device's)", "Where it differs from its device."),
+    )
+
+
+def tag_keys(at: str) -> tuple[Key, ...]:
+    """A tag, wherever it is written."""
+    return (
+        *register_keys(at),
         Key(f"{at}.topic", addresses.topic, "(the device's)", "MQTT topic that carries it."),
         Key(
             f"{at}.field", addresses.field_path, "(the payload is the number)", "Where the value is in a JSON payload."

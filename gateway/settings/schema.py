@@ -41,6 +41,25 @@ class RegisterType(StrEnum):
     BCD64 = "bcd64"
     SIGNMAG16 = "signmag16"
     SIGNMAG32 = "signmag32"
+    STRING = "string"
+
+
+class TextEncoding(StrEnum):
+    """How the characters of a text lie in its registers."""
+
+    UTF_8 = "utf-8"
+    ASCII = "ascii"
+    LATIN_1 = "latin-1"
+    UTF_16 = "utf-16"
+
+
+class TextPadding(StrEnum):
+    """What stands behind a text that is shorter than its registers."""
+
+    ANY = "any"
+    NUL = "nul"
+    SPACE = "space"
+    NONE = "none"
 
 
 class MqttVersion(StrEnum):
@@ -48,8 +67,18 @@ class MqttVersion(StrEnum):
     V5 = "5"
 
 
-class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One TCP connection, shared by all units behind it."""
+class Retained(StrEnum):
+    """Which retained messages a subscription brings (MQTT 5, 3.8.3.1)."""
+
+    EACH = "each"
+    """At each connection."""
+    NEW = "new"
+    """Only where the broker did not know the subscription."""
+    NEVER = "never"
+
+
+class ModbusLink(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection, shared by all units behind it."""
 
     name: str
     host: str
@@ -61,6 +90,10 @@ class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
     baud: int | None = None
     """Of the serial bus behind this connection, if there is one: for the estimate of its load."""
 
+    @property
+    def place(self) -> str:
+        return f"{self.host}:{self.port}"
+
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     """Where an MQTT broker is and how to log in. Secrets are read from their file when the session starts."""
@@ -69,21 +102,46 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     tls: bool = False
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    """The client's certificate, its chain behind it, and its key unless `key_file` has that."""
+    key_file: Path | None = None
+    key_password_file: Path | None = None
     version: MqttVersion = MqttVersion.V311
     client_id: str
     username: str | None = None
+    username_file: Path | None = None
     password_file: Path | None = None
     keep_alive_s: int = 30
 
 
+class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subscriber agrees with its broker. From `retained` on of MQTT 5 only."""
+
+    shared_group: str | None = None
+    """Subscribers of one group share the messages; None: this one has them all."""
+    message_bytes_max: int = 131_072
+    """What is longer is skipped, counted and told."""
+    retained: Retained = Retained.EACH
+    no_local: bool = False
+    retain_as_published: bool = False
+    session_expiry_s: int | None = None
+    """How long the broker keeps a session that is to be kept; None: an hour, with durable tags a day."""
+    receive_maximum: int = 1_024
+    topic_alias_maximum: int = 32
+    packet_bytes_max: int | None = None
+    """What the broker is told not to send; it drops such messages in silence."""
+    follow_redirect: bool = False
+
+
 class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One session with a broker."""
+    """One session with a broker, and one more for the tags that are durable."""
 
     name: str
     broker: BrokerAddress
+    session: MqttSession = MqttSession()
 
 
-Link: TypeAlias = ModbusTcpLink | MqttLink
+Link: TypeAlias = ModbusLink | MqttLink
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +173,10 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Patterns, of the field where there is one, by which the device says that it has no value."""
     clamp_low: float | None = None
     clamp_high: float | None = None
+    text_registers: int = 0
+    """Registers of a text; 0 for numbers."""
+    encoding: TextEncoding = TextEncoding.UTF_8
+    padding: TextPadding = TextPadding.ANY
     every_ns: int
     writable: bool = False
     report: Report | None = None
@@ -152,6 +214,8 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     alarms: tuple[AlarmDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
+    labels: tuple[tuple[int, str], ...] = ()
+    """What the values of a whole number are called."""
     scada: bool = True
 
 

@@ -16,7 +16,8 @@ from gateway.cli.app import app
 from gateway.settings.document import TomlPlace
 from gateway.settings.forms import Form
 from gateway.settings.load import examine
-from gateway.settings.reference import KEYS, NOTHING, REQUIRED, find, json_schema
+from gateway.settings.reference import KEYS, find, json_schema
+from gateway.settings.reference_key import NOTHING, REQUIRED
 from gateway.settings.section import Section
 from tests.support.settings import EXAMPLE, HEAD, LOOP, examine_text
 

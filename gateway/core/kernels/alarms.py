@@ -14,7 +14,7 @@ from gateway.core.alarms import UNSHELVED, AlarmState, Form, From, Statistic
 from gateway.core.kernels.atomics import begin_write, end_write, fence_acquire, load_acquire
 from gateway.core.kernels.number import as_float
 from gateway.core.kernels.read import read_window
-from gateway.core.state import Tables
+from gateway.core.state import FLAG_MAINTENANCE, Tables
 from gateway.core.types import QUALITY_UNCERTAIN_MIN, Samples
 from gateway.core.view import ALARM_UNACKNOWLEDGED
 
@@ -69,18 +69,19 @@ def note(tables: Tables, a: int, x: float, reference: float) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def judge_sample(tables: Tables, row: int, value: float) -> None:
-    """All alarms of a row that a sample decides."""
+    """All alarms of a row that a sample decides. Under maintenance there are none of scores; declared limits hold."""
     first = tables.limits[row]["alarm_first"]
     cell = tables.cells[row]
+    is_maintained = tables.novelty[row]["flags"] & FLAG_MAINTENANCE != 0
     for a in range(first, first + tables.limits[row]["alarm_count"]):
         rule = tables.alarm_rules[a]
         if rule["is_on_grid"]:
             continue
         x = value
         if rule["source"] == SCORE:
-            x = float(cell["score"])
+            x = -math.inf if is_maintained else float(cell["score"])
         elif rule["source"] == PERSISTENT:
-            x = float(cell["persistent"])
+            x = -math.inf if is_maintained else float(cell["persistent"])
         note(tables, a, x, rule["reference"])
 
 
