@@ -18,7 +18,6 @@ from gateway.core.alarms import (
     AlarmCommand,
     AlarmState,
     Priority,
-    UnknownAlarm,
 )
 from gateway.core.announce import alarm_event, flood_event
 from gateway.core.events import Event, Severity
@@ -69,10 +68,11 @@ class AlarmDesk:
         return events
 
     def command(self, command: AlarmCommand, now_ns: int) -> list[Event]:
-        """What an operator does to one alarm. Raises UnknownAlarm; what changes nothing gives no event."""
+        """What an operator does to one alarm. What changes nothing gives no event."""
         place = self._model.alarm_of.get(command.alarm)
         if place is None:
-            raise UnknownAlarm(f"there is no alarm {command.alarm}; `fieldgate alarms --all` lists all")
+            message = f"there is no alarm {command.alarm}: {command.action} by {command.who} did nothing"
+            return [Event(now_ns, Severity.NOTICE, "alarm.unknown", command.alarm, message)]
         alarm = self._state.tables.alarms[place]
         tag, _, word = command.alarm.rpartition("/")
         if command.action is AlarmAction.ACKNOWLEDGE:

@@ -232,10 +232,6 @@ class AlarmCommand:
     until_ns: int = 0
 
 
-class UnknownAlarm(Exception):
-    """There is no alarm of this name."""
-
-
 def rule_of(
     definition: AlarmDefinition, row: int, window: int, reference_row: int, unless_row: int
 ) -> tuple[int | float, ...]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -153,12 +153,16 @@ class Engine:
         self._noted.append(event)
 
     def command(self, command: AlarmCommand, now_ns: int) -> tuple[Event, ...]:
-        """What an operator does to an alarm, between two steps. Raises UnknownAlarm."""
+        """What an operator does to an alarm, between two steps."""
         events = self.alarms.command(command, now_ns)
         for event in events:
             self.note(event)
         self._events += len(events)
         return tuple(events)
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether a step at this time does the work of a grid point, or sets the grid going."""
+        return self._grid is None or now_ns // GRID_NS > self._grid
 
     def step(self, now_ns: int, batch: Samples) -> StepResult:
         """The grid's work up to `now_ns`, then the batch. `now_ns` never goes back."""
@@ -174,9 +178,7 @@ class Engine:
             self._grid = grid
         self._fold(np.ascontiguousarray(batch), drafts)
         self.view.now_ns = now_ns
-        for draft in drafts:
-            self._records[draft.stream] += 1
-        return StepResult(tuple(drafts), tuple(events))
+        return StepResult(self._numbered(drafts), tuple(events))
 
     def finish(self, now_ns: int) -> StepResult:
         """Record what is left: the last call before the engine is given up."""
@@ -186,9 +188,7 @@ class Engine:
             for start, stop in self._shares:
                 self._flush_aggregates(start, stop, now_ns, drafts)
         self._cut_samples(drafts)
-        for draft in drafts:
-            self._records[draft.stream] += 1
-        return StepResult(tuple(drafts), ())
+        return StepResult(self._numbered(drafts), ())
 
     def readings(self) -> Iterator[Reading]:
         counters = self.state.tables.counters
@@ -202,6 +202,13 @@ class Engine:
         yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
         yield Reading("fieldgate_engine_tags", len(self.model.tags))
         yield from self.alarms.readings()
+
+    def _numbered(self, drafts: list[RecordDraft]) -> tuple[RecordDraft, ...]:
+        numbered = []
+        for draft in drafts:
+            self._records[draft.stream] += 1
+            numbered.append(replace(draft, ordinal=self._records[draft.stream]))
+        return tuple(numbered)
 
     def _fresh_buffer(self) -> Samples:
         return np.empty(RECORD_SAMPLES_MAX if Stream.SAMPLES in self._streams else 0, SAMPLE)

@@ -8,6 +8,7 @@ from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
 from gateway.spool import worker
+from gateway.spool.journal import metrics as journal_metrics
 
 TABLES = (
     engine.METRICS,
@@ -18,6 +19,7 @@ TABLES = (
     mqtt.METRICS,
     metrics.METRICS,
     worker.METRICS,
+    journal_metrics.METRICS,
     delivery.METRICS,
     server.METRICS,
     cycle.METRICS,

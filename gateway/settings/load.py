@@ -17,6 +17,7 @@ from gateway.settings.brokers import Files
 from gateway.settings.control import check_setpoints, read_loops
 from gateway.settings.devices import Devices
 from gateway.settings.document import read_document
+from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_journal
 from gateway.settings.links import Links
 from gateway.settings.planning import loads
 from gateway.settings.problems import ConfigurationError, Problem, Report
@@ -89,10 +90,12 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         state_dir=_state_dir(gateway, directory, environment),
         log_level=gateway.get("log_level", LOG_LEVEL, LogLevel.INFO).value,
         panes_per_window=gateway.get("panes_per_window", PANES, PANES_DEFAULT),
+        checkpoint_every_ns=gateway.get("checkpoint_every", CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT),
         links=links.all(),
         devices=tuple(devices.devices),
         tags=tuple(devices.tags.values()),
         loops=tuple(loop for loop, _ in loops.read),
+        journal=read_journal(root, devices),
         uplink=read_uplink(root, gateway_id, files),
         scada=scada,
         http=read_http(root),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, texts, uplink
+from gateway.settings import addresses, control, devices, journal, links, load, serving, shapes, tags, texts, uplink
 from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys
 from gateway.settings.reference_brokers import SESSION_KEYS, broker_keys
@@ -43,6 +43,7 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
+    Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
     Key("defaults.every", tags.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
     Key(
@@ -242,6 +243,17 @@ UPLINK = (
     Key("uplink.NAME.grace_buffer", uplink.GRACE_BUFFER, "64MB", "How much of them is kept at the most."),
     Key("uplink.NAME.acknowledge_timeout", uplink.ACKNOWLEDGE_TIMEOUT, "10s", "A session without one is given up."),
 )
+JOURNAL = (
+    Key("journal.keep", journal.KEEP, "1GB", "How many bytes of it are kept; then the oldest file is deleted."),
+    Key("journal.keep_for", journal.KEEP_FOR, "7d", "How long it is kept, for fieldgate replay."),
+    Key(
+        "journal.commit_every",
+        journal.COMMIT_EVERY,
+        "50ms",
+        "How often it is written to the disk. Records and durable acknowledgements wait for it.",
+    ),
+    Key("journal.leave_out", serving.TAG_GLOBS, "[]", "Tags whose samples are not written to it."),
+)
 SERVING = (
     Key("scada.modbus_tcp", addresses.listen_endpoint, '"127.0.0.1:1502"', "Where the Modbus server listens."),
     Key("scada.tags", serving.TAG_GLOBS, '["*"]', "Which tags are shown."),
@@ -266,6 +278,7 @@ KEYS: tuple[Key, ...] = (
     *tag_keys("tag_lists.NAME.TAG"),
     *CONTROL,
     *UPLINK,
+    *JOURNAL,
     *SERVING,
 )
 

@@ -311,6 +311,16 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     lock_file: Path
 
 
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the journal is kept, how long its groups gather, and whose samples are not in it."""
+
+    bytes_max: int
+    age_ns: int
+    commit_every_ns: int
+    left_out: tuple[str, ...] = ()
+    """Full names of tags."""
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
@@ -324,10 +334,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     log_level: str
     panes_per_window: int
+    checkpoint_every_ns: int
     links: tuple[Link, ...]
     devices: tuple[Device, ...]
     tags: tuple[Tag, ...]
     loops: tuple[PidLoop, ...]
+    journal: Journal | None
     uplink: Uplink | None
     scada: Scada | None
     http: Http | None
