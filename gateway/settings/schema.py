@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
 
 
@@ -66,6 +67,16 @@ class MqttVersion(StrEnum):
     V5 = "5"
 
 
+class Retained(StrEnum):
+    """Which retained messages a subscription brings (MQTT 5, 3.8.3.1)."""
+
+    EACH = "each"
+    """At each connection."""
+    NEW = "new"
+    """Only where the broker did not know the subscription."""
+    NEVER = "never"
+
+
 class ModbusLink(msgspec.Struct, frozen=True, kw_only=True):
     """One connection, shared by all units behind it."""
 
@@ -91,18 +102,43 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     tls: bool = False
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    """The client's certificate, its chain behind it, and its key unless `key_file` has that."""
+    key_file: Path | None = None
+    key_password_file: Path | None = None
     version: MqttVersion = MqttVersion.V311
     client_id: str
     username: str | None = None
+    username_file: Path | None = None
     password_file: Path | None = None
     keep_alive_s: int = 30
 
 
+class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subscriber agrees with its broker. From `retained` on of MQTT 5 only."""
+
+    shared_group: str | None = None
+    """Subscribers of one group share the messages; None: this one has them all."""
+    message_bytes_max: int = 131_072
+    """What is longer is skipped, counted and told."""
+    retained: Retained = Retained.EACH
+    no_local: bool = False
+    retain_as_published: bool = False
+    session_expiry_s: int | None = None
+    """How long the broker keeps a session that is to be kept; None: an hour, with durable tags a day."""
+    receive_maximum: int = 1_024
+    topic_alias_maximum: int = 32
+    packet_bytes_max: int | None = None
+    """What the broker is told not to send; it drops such messages in silence."""
+    follow_redirect: bool = False
+
+
 class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One session with a broker."""
+    """One session with a broker, and one more for the tags that are durable."""
 
     name: str
     broker: BrokerAddress
+    session: MqttSession = MqttSession()
 
 
 Link: TypeAlias = ModbusLink | MqttLink
@@ -200,10 +236,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     windows_ns: tuple[int, ...]
     stale_after_ns: int
-    alarm_low: float | None = None
-    alarm_high: float | None = None
-    alarm_score: float | None = None
-    alarm_persistent: float | None = None
+    alarms: tuple[AlarmDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
     labels: tuple[tuple[int, str], ...] = ()
@@ -303,6 +336,16 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     lock_file: Path
 
 
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the journal is kept, how long its groups gather, and whose samples are not in it."""
+
+    bytes_max: int
+    age_ns: int
+    commit_every_ns: int
+    left_out: tuple[str, ...] = ()
+    """Full names of tags."""
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
@@ -316,10 +359,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     log_level: str
     panes_per_window: int
+    checkpoint_every_ns: int
     links: tuple[Link, ...]
     devices: tuple[Device, ...]
     tags: tuple[Tag, ...]
     loops: tuple[PidLoop, ...]
+    journal: Journal | None
     uplink: Uplink | None
     scada: Scada | None
     http: Http | None

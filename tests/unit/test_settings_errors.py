@@ -57,6 +57,43 @@ CASES = [
     ),
     ('[links.x]\nmqtt = "mqtt://b"\nca_file = "p"', "3:1", "links.x.ca_file: has no use without TLS; write mqtts://"),
     (
+        '[links.x]\nmqtt = "mqtt://b"\ncert_file = "c"',
+        "3:1",
+        "links.x.cert_file: has no use without TLS; write mqtts://",
+    ),
+    ('[links.x]\nmqtt = "mqtts://b"\nkey_file = "k"', "3:1", "links.x.key_file: needs the certificate that it belongs"),
+    (
+        '[links.x]\nmqtt = "mqtts://b"\nkey_password_file = "k"',
+        "3:1",
+        "links.x.key_password_file: opens the key of a certificate; write cert_file",
+    ),
+    (
+        '[links.x]\nmqtt = "mqtts://b"\ncert_file = "credential:../k"',
+        "3:1",
+        'links.x.cert_file: "credential:../k" names no credential; write "credential:NAME"',
+    ),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\nretained = "new"',
+        "3:1",
+        'links.x.retained: is of MQTT 5; write version = "5", or',
+    ),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\nversion = "5"\nretained = "no"',
+        "4:1",
+        'links.x.retained: "no" is not known here; write "each", "new" or "never"',
+    ),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\nversion = "5"\nreceive_maximum = 0',
+        "4:1",
+        "links.x.receive_maximum: 0 is out of range; write",
+    ),
+    ('[links.x]\nmqtt = "mqtt://b"\nshared_group = "a/b"', "3:1", 'links.x.shared_group: "a/b" has one of / + # in it'),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\nversion = "5"\nshared_group = "g"\nno_local = true',
+        "5:1",
+        "links.x.no_local: must not be used with shared subscriptions",
+    ),
+    (
         '[links.x]\nmodbus_tcp = "h"\nrequests_in_flight = 99',
         "3:1",
         "links.x.requests_in_flight: 99 is out of range; write",
