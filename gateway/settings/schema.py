@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
 
 
@@ -160,6 +161,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_ns: int
 
 
+class Hole(msgspec.Struct, frozen=True):
+    """Addresses of a table, `first` to `last`, that a device must not be asked for."""
+
+    table: Table
+    first: int
+    last: int
+
+
+class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one read of a device may be."""
+
+    registers_max: int = 125
+    bits_max: int = 2_000
+    gap_registers_max: int = 8
+    """Unused registers that are read along; for bits the same bytes."""
+    holes: tuple[Hole, ...] = ()
+
+
+ANY_READ = ReadLimits()
+
+
 class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a tag lies in a Modbus unit. `address` is the protocol's, counted from 0."""
 
@@ -183,6 +205,10 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     encoding: TextEncoding = TextEncoding.UTF_8
     padding: TextPadding = TextPadding.ANY
     every_ns: int
+    phase_ns: int | None = None
+    """When in the period, on the grid of engine time; None: wherever there is room."""
+    jitter_ns: int = 0
+    limits: ReadLimits = ANY_READ
     writable: bool = False
     report: Report | None = None
 
@@ -222,10 +248,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     windows_ns: tuple[int, ...]
     stale_after_ns: int
-    alarm_low: float | None = None
-    alarm_high: float | None = None
-    alarm_score: float | None = None
-    alarm_persistent: float | None = None
+    alarms: tuple[AlarmDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
     labels: tuple[tuple[int, str], ...] = ()

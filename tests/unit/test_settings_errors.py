@@ -235,6 +235,51 @@ CASES = [
         "devices.x.tags.a.report: has a deadband, and texts have no distance; write report = {} for any change",
     ),
     (
+        DEVICE + 'tags.a = { register = "holding 1", poll = "metres" }\n[polls.meters]\nevery = "9s"',
+        "3:36",
+        'devices.x.tags.a.poll: "metres" is not a poll group; did you mean "meters"?',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", every = "1s", poll = "p" }\n[polls.p]\nevery = "9s"',
+        "3:36",
+        'devices.x.tags.a.every: is also said by the poll group "p"; take one of them out',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", poll = "p" }\n[polls.p]\nphase = "9s"',
+        "4:8",
+        'polls.p.every: is missing; write every = "10s"',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", poll = "p" }\n[polls.p]\nevery = "9s"\nphase = "9s"',
+        "6:1",
+        "polls.p.phase: does not lie within the period; write less than 9s, the group's every",
+    ),
+    (
+        DEVICE + 'holes = ["holding 9..2"]',
+        "3:1",
+        'devices.x.holes: "holding 9..2" does not count up, from 0 to at most 65535; write it so',
+    ),
+    (
+        DEVICE + 'holes = ["holding"]',
+        "3:1",
+        'devices.x.holes: "holding" is no range of addresses; write it like "holding 100..109"',
+    ),
+    (
+        DEVICE + 'holes = ["holding 2..9"]\ntags.a = { register = "holding 1", type = "float32" }',
+        "4:12",
+        "devices.x.tags.a.register: lies in a hole of its device, holding 2..9; take one of them out",
+    ),
+    (
+        DEVICE + 'registers_per_read = 3\ntags.a = { register = "holding 1", type = "int64" }',
+        "4:12",
+        "devices.x.tags.a.register: takes 4 registers, and its device gives 3 at a time; write a higher",
+    ),
+    (
+        '[devices.x]\nlink = "floor"\ntopic = "a/{tag}"\ntags.a = {}\nholes = []',
+        "5:1",
+        "devices.x.holes: belongs to devices of modbus_tcp links, and this device's link is mqtt",
+    ),
+    (
         DEVICE + 'tags.a = { register = "holding 1", labels = { x = "off" } }',
         "3:36",
         'devices.x.tags.a.labels: "x" is not a whole number; write { 0 = "off", 1 = "run" }',
