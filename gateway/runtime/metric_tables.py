@@ -7,7 +7,7 @@ from gateway.core import alarmdesk, engine, inbox, symbols
 from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
-from gateway.spool import worker
+from gateway.spool import intake, worker
 from gateway.spool.journal import metrics as journal_metrics
 
 TABLES = (
@@ -17,6 +17,7 @@ TABLES = (
     symbols.METRICS,
     modbus.METRICS,
     mqtt.METRICS,
+    intake.METRICS,
     metrics.METRICS,
     worker.METRICS,
     journal_metrics.METRICS,

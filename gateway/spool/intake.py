@@ -53,8 +53,7 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
 
 
 class IntakeFiles:
-    """One lane's intake. `tags` are the names of the rows that its samples may have; `safe` is the position up to
-    which all is safe further on. What is behind it comes out of `restored`, once, before anything is put."""
+    """One lane's intake: opened, restored, started, stopped. `tags` are the names of the rows that its samples have."""
 
     def __init__(
         self,
@@ -62,14 +61,12 @@ class IntakeFiles:
         lane: str,
         *,
         tags: Mapping[int, str],
-        safe: int,
         now_ns: Clock,
         emit: Emit,
         bytes_max: int = INTAKE_BYTES_MAX,
         file_bytes: int = FILE_BYTES,
         stopwatch_ns: Clock = time.monotonic_ns,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._lane = lane
         self._tags = dict(tags)
@@ -78,12 +75,12 @@ class IntakeFiles:
         self._bytes_max = bytes_max
         self._file_bytes_max = file_bytes
         self._stopwatch_ns = stopwatch_ns
-        self._safe = safe
+        self._safe = 0
         self.identities = Identities(INTAKE_KEYS_MAX)
         self._sizes: dict[Path, int] = {}
         self._last: dict[Path, int] = {}
         self._number = 0
-        self._begins_at, self._next = self._open()
+        self._begins_at = 0
         self._thread = threading.Thread(target=self._run, name=f"intake {lane}"[:15], daemon=True)
         self._changed = threading.Condition()
         self._queue: deque[tuple[Frame, Kept]] = deque()
@@ -97,6 +94,30 @@ class IntakeFiles:
         self._commit_counts = np.zeros(SIZE, np.int64)
 
     # -- before the start -----------------------------------------------------------------------------------------
+
+    def open(self, safe: int) -> None:
+        """Read everything once. `safe` is the position up to which all is safe further on. Raises OSError."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._safe = safe
+        begins_at = None
+        following = self._safe + 1
+        paths = sorted(path for path in self._folder.glob(f"*{SUFFIX}") if path.stem.isdigit())
+        for path in paths:
+            self._number = int(path.stem)
+            self._sizes[path] = path.stat().st_size
+            self._last[path] = 0
+            for found in self._read(path, is_last=path == paths[-1]):
+                if isinstance(found, Head):
+                    self.identities = Identities(INTAKE_KEYS_MAX)
+                    self.identities.note(found.acks, found.keys)
+                    self._last[path] = found.first - 1
+                else:
+                    self.identities.note(found.acks, found.keys, is_new_session=found.is_new_session)
+                    self._last[path] = found.last
+                    if begins_at is None and found.last > self._safe:
+                        begins_at = max(self._safe, found.first - 1)
+                following = max(following, self._last[path] + 1)
+        self._begins_at = following - 1 if begins_at is None else begins_at
 
     @property
     def begins_at(self) -> int:
@@ -147,6 +168,8 @@ class IntakeFiles:
         with self._changed:
             self._stopping = True
             self._changed.notify()
+        if self._thread.ident is None:
+            return True
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -169,28 +192,6 @@ class IntakeFiles:
         yield histogram_reading("fieldgate_intake_commit_seconds", self._commit_counts, labels)
 
     # -- opening --------------------------------------------------------------------------------------------------
-
-    def _open(self) -> tuple[int, int]:
-        """Read everything once; returns where the lane goes on, and the position of the next sample that is put."""
-        begins_at = None
-        following = self._safe + 1
-        paths = sorted(path for path in self._folder.glob(f"*{SUFFIX}") if path.stem.isdigit())
-        for path in paths:
-            self._number = int(path.stem)
-            self._sizes[path] = path.stat().st_size
-            self._last[path] = 0
-            for found in self._read(path, is_last=path == paths[-1]):
-                if isinstance(found, Head):
-                    self.identities = Identities(INTAKE_KEYS_MAX)
-                    self.identities.note(found.acks, found.keys)
-                    self._last[path] = found.first - 1
-                else:
-                    self.identities.note(found.acks, found.keys, is_new_session=found.is_new_session)
-                    self._last[path] = found.last
-                    if begins_at is None and found.last > self._safe:
-                        begins_at = max(self._safe, found.first - 1)
-                following = max(following, self._last[path] + 1)
-        return following - 1 if begins_at is None else begins_at, following
 
     def _read(self, path: Path, *, is_last: bool = False) -> Iterator[Head | Frame]:
         data = path.read_bytes() if path.exists() else b""

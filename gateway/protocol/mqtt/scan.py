@@ -201,7 +201,9 @@ def take_message(
     elif (first & 6) == 0 and table.topics[t]["priority"] < state[SHED_LEVEL]:
         state[SHED] += 1
     elif (
-        state[DURABLE] and (first & 7) == QOS_1_NOT_RETAINED and is_repetition(state, table, recent, t, buffer, at, end)
+        state[DURABLE]
+        and (first & 7) == QOS_1_NOT_RETAINED
+        and is_repetition(state, table, recent, t, buffer, at, min(stop, end))
     ):
         state[REPEATED] += 1
     elif stop > end:

@@ -35,7 +35,7 @@ class Session(asyncio.BufferedProtocol):
     def __init__(
         self,
         *,
-        name: str,
+        subject: str,
         ingest: Ingest,
         sink: Sink,
         settings: MqttSession,
@@ -44,7 +44,7 @@ class Session(asyncio.BufferedProtocol):
         wall_offset_ns: Clock,
         emit: Emit,
     ) -> None:
-        self._name = name
+        self._subject = subject
         self._ingest = ingest
         self._settings = settings
         self._sink = sink
@@ -141,7 +141,7 @@ class Session(asyncio.BufferedProtocol):
         self._act_on(step)
         told = self._pressure.told(self._ingest.shed_messages, level)
         if told:
-            self._emit(Event(self._now_ns(), Severity.WARNING, "messages.shed", self._name, told))
+            self._emit(Event(self._now_ns(), Severity.WARNING, "messages.shed", self._subject, told))
         # While messages are shed, reading goes on; the broker would cut off whoever does not read.
         if self._must_wait(level) or step.is_full:
             self._hold(self._must_wait(level) or (step.is_full and level > 0))

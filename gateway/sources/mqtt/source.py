@@ -81,7 +81,9 @@ class MqttSource:
         wall_offset_ns: Callable[[], int],
         emit: Emit,
     ) -> None:
-        self.name = link.name
+        self.name = lane.name
+        self._subject = link.name
+        self._kind = "durable.link_" if intake is not None else "link."
         self._settings = link.session
         self._redirects = Redirects(link.broker, link.session.follow_redirect)
         self._version = V5 if link.broker.version is MqttVersion.V5 else V311
@@ -164,7 +166,7 @@ class MqttSource:
         )
         self._ingest.begin_connection()
         session = Session(
-            name=self.name,
+            subject=self._subject,
             ingest=self._ingest,
             sink=self._sink,
             settings=self._settings,
@@ -267,12 +269,12 @@ class MqttSource:
         count = len(self._ingest.topics)
         broker = self._redirects.broker
         message = f"connected to {broker.host}:{broker.port} as {broker.client_id!r}, {count} topics"
-        self._say(Severity.NOTICE, "link.up", message)
+        self._say(Severity.NOTICE, f"{self._kind}up", message)
 
     async def _go_down(self, reason: str) -> None:
         is_change = self._is_up or not self._down_reason
         if reason != self._down_reason:
-            self._say(Severity.WARNING, "link.down", reason)
+            self._say(Severity.WARNING, f"{self._kind}down", reason)
         self._is_up = False
         self._down_reason = reason
         if is_change:
@@ -293,7 +295,7 @@ class MqttSource:
                 await asyncio.sleep(PAUSE_POLL_S)
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
-        self._emit(Event(self._now_ns(), severity, kind, self.name, message))
+        self._emit(Event(self._now_ns(), severity, kind, self._subject, message))
 
 
 def _feed(row: int, tag: Tag) -> Feed:
