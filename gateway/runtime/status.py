@@ -156,6 +156,7 @@ class RuntimeStatus:
                 text_of=plant.symbols.text_of,
                 loops=plant.settings.loops,
                 control_view=view,
+                alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
             )
             self._shown = (plant, shown)
