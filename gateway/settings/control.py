@@ -96,7 +96,7 @@ def read_loops(root: Section, links: Links, devices: Devices, *, are_inhibited: 
     driven: dict[tuple[str, int, int], str] = {}
     used: set[str] = set()
     link_of = {device.name: device.link for device in devices.devices}
-    endpoint_of = {link.name: f"{link.host}:{link.port}" for link in links.all() if isinstance(link, ModbusLink)}
+    endpoint_of = {link.name: link.place for link in links.all() if isinstance(link, ModbusLink)}
     for instance in instances(root, "control", limits.LOOPS_MAX):
         section = instance.section
         loops.names.append(instance.name)

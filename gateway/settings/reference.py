@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, uplink
+from gateway.settings import addresses, control, devices, links, load, modbuslinks, serving, shapes, tags, uplink
 from gateway.settings.forms import Form, form_of
 from gateway.settings.units import flag, label, name, number, positive, score_limit, text
 
@@ -94,25 +94,66 @@ def broker_keys(at: str, client_id: str, instead: str) -> tuple[Key, ...]:
     )
 
 
+ONE_OF = "(this or another address)"
 LINKS = (
     Key("links.NAME.each", EACH, NOTHING, "Makes one link for each value; {n} is replaced in every text inside."),
+    Key("links.NAME.modbus_tcp", addresses.modbus_endpoint, ONE_OF, "A Modbus TCP connection, and where to."),
+    Key("links.NAME.modbus_tls", modbuslinks.tls_endpoint, ONE_OF, "A Modbus TCP Security connection, and where to."),
     Key(
-        "links.NAME.modbus_tcp", addresses.modbus_endpoint, "(this or `mqtt`)", "A Modbus TCP connection, and where to."
+        "links.NAME.modbus_rtu",
+        modbuslinks.line_place,
+        ONE_OF,
+        "A serial line with RTU frames: a port, or a converter that passes the bytes on over TCP.",
     ),
-    Key("links.NAME.connect_timeout", links.TIMEOUT, "3s", "How long a connection may take to be made."),
-    Key("links.NAME.response_timeout", links.TIMEOUT, "1s", "A unit that says nothing for so long did not answer."),
+    Key("links.NAME.modbus_ascii", modbuslinks.line_place, ONE_OF, "The same with ASCII frames."),
+    Key("links.NAME.parity", modbuslinks.PARITY, "even", "Of a serial port's characters."),
+    Key("links.NAME.stop_bits", modbuslinks.STOP_BITS, "(1; without parity 2)", "Of a serial port's characters."),
+    Key("links.NAME.data_bits", modbuslinks.DATA_BITS, "(8; ASCII 7)", "Of a serial port's characters."),
+    Key(
+        "links.NAME.rs485.before",
+        modbuslinks.DIRECTION_DELAY,
+        "0s",
+        "RS-485 whose direction the port's driver switches by RTS: rest before the first bit, in whole milliseconds.",
+    ),
+    Key("links.NAME.rs485.after", modbuslinks.DIRECTION_DELAY, "0s", "Rest after the last bit."),
+    Key("links.NAME.rs485.inverted", flag, "false", "RTS low while sending."),
+    Key("links.NAME.certificate_file", text, NOTHING, "The gateway's own certificate, for modbus_tls."),
+    Key("links.NAME.key_file", text, NOTHING, "Its private key. Needs `certificate_file`."),
+    Key("links.NAME.server_name", text, "(the host)", "The name in the device's certificate."),
+    Key(
+        "links.NAME.source_address",
+        modbuslinks.source_address,
+        NOTHING,
+        "The address of this machine that the connection comes from.",
+    ),
+    Key("links.NAME.interface", modbuslinks.interface, NOTHING, "The network interface that it leaves by."),
+    Key(
+        "links.NAME.keep_open",
+        flag,
+        "true",
+        "false: the connection is closed after each round of reads, for devices that have few of them.",
+    ),
+    Key("links.NAME.connect_timeout", modbuslinks.TIMEOUT, "3s", "How long a connection may take to be made."),
+    Key(
+        "links.NAME.response_timeout", modbuslinks.TIMEOUT, "1s", "A unit that says nothing for so long did not answer."
+    ),
     Key(
         "links.NAME.requests_in_flight",
-        links.IN_FLIGHT,
+        modbuslinks.IN_FLIGHT,
         "1",
         "Requests on the way at once. More than 1 only where the device can queue them.",
     ),
-    Key("links.NAME.request_gap", links.GAP, "0s", "Rest between two requests, for slow serial converters."),
+    Key(
+        "links.NAME.request_gap",
+        modbuslinks.GAP,
+        "0s",
+        "Rest between two requests; at a serial port never less than 3.5 characters.",
+    ),
     Key(
         "links.NAME.baud",
-        links.BAUD,
-        NOTHING,
-        "Of the serial bus behind a converter, for the estimate of its load by fieldgate plan and check.",
+        modbuslinks.BAUD,
+        "(at a serial port 19200)",
+        "Of a serial port; or of the bus behind a converter, for the estimate of its load by fieldgate plan and check.",
     ),
     *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
 )
