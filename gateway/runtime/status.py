@@ -153,6 +153,7 @@ class RuntimeStatus:
             shown = http.Plant(
                 model=plant.model,
                 plant_view=plant.engine.view,
+                text_of=plant.symbols.text_of,
                 loops=plant.settings.loops,
                 control_view=view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],

@@ -7,42 +7,15 @@ NAME and TAG in a path stand for any name. A default in brackets is a rule rathe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, links, load, modbuslinks, serving, shapes, tags, uplink
-from gateway.settings.forms import Form, form_of
+from gateway.settings import addresses, control, devices, load, serving, shapes, tags, texts, uplink
+from gateway.settings.forms import Form
+from gateway.settings.keys import ANY, EACH, NOTHING, REQUIRED, Key
+from gateway.settings.reference_links import LINKS, broker_keys
 from gateway.settings.units import flag, label, name, number, positive, score_limit, text
 
-ANY = frozenset({"NAME", "TAG"})
-"""Parts of a path that stand for any name."""
-REQUIRED = "(none: must be written)"
-NOTHING = "(none)"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """`accepts` is the parser that the loader uses, or the form of a table that has more than one."""
-
-    path: str
-    accepts: Callable[[object], Any] | Form
-    default: str
-    help: str
-
-    @property
-    def form(self) -> Form:
-        return self.accepts if isinstance(self.accepts, Form) else form_of(self.accepts)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(self.path.split("."))
-
-
-EACH = Form(
-    'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
-    {"type": "object", "additionalProperties": {"type": ["string", "array"]}},
-)
 UNITS = Form(
     'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
     {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
@@ -76,87 +49,6 @@ GATEWAY = (
 )
 
 
-def broker_keys(at: str, client_id: str, instead: str) -> tuple[Key, ...]:
-    """A session with an MQTT broker."""
-    return (
-        Key(
-            f"{at}.mqtt",
-            addresses.broker,
-            f"(this or {instead})",
-            "An MQTT broker, and where it is. TLS with mqtts://.",
-        ),
-        Key(f"{at}.version", links.VERSION, "3.1.1", "Version of MQTT that is spoken."),
-        Key(f"{at}.client_id", text, f"({client_id})", "Who the session is. Two sessions with one id end each other."),
-        Key(f"{at}.username", text, NOTHING, "The user who logs in."),
-        Key(f"{at}.password_file", text, NOTHING, "A file whose first line is the password. Needs `username`."),
-        Key(f"{at}.ca_file", text, "(the system's)", "Certificates of the authorities that are trusted. Needs TLS."),
-        Key(f"{at}.keep_alive", links.KEEP_ALIVE, "30s", "A session without a sign of life for longer is given up."),
-    )
-
-
-ONE_OF = "(this or another address)"
-LINKS = (
-    Key("links.NAME.each", EACH, NOTHING, "Makes one link for each value; {n} is replaced in every text inside."),
-    Key("links.NAME.modbus_tcp", addresses.modbus_endpoint, ONE_OF, "A Modbus TCP connection, and where to."),
-    Key("links.NAME.modbus_tls", modbuslinks.tls_endpoint, ONE_OF, "A Modbus TCP Security connection, and where to."),
-    Key(
-        "links.NAME.modbus_rtu",
-        modbuslinks.line_place,
-        ONE_OF,
-        "A serial line with RTU frames: a port, or a converter that passes the bytes on over TCP.",
-    ),
-    Key("links.NAME.modbus_ascii", modbuslinks.line_place, ONE_OF, "The same with ASCII frames."),
-    Key("links.NAME.parity", modbuslinks.PARITY, "even", "Of a serial port's characters."),
-    Key("links.NAME.stop_bits", modbuslinks.STOP_BITS, "(1; without parity 2)", "Of a serial port's characters."),
-    Key("links.NAME.data_bits", modbuslinks.DATA_BITS, "(8; ASCII 7)", "Of a serial port's characters."),
-    Key(
-        "links.NAME.rs485.before",
-        modbuslinks.DIRECTION_DELAY,
-        "0s",
-        "RS-485 whose direction the port's driver switches by RTS: rest before the first bit, in whole milliseconds.",
-    ),
-    Key("links.NAME.rs485.after", modbuslinks.DIRECTION_DELAY, "0s", "Rest after the last bit."),
-    Key("links.NAME.rs485.inverted", flag, "false", "RTS low while sending."),
-    Key("links.NAME.certificate_file", text, NOTHING, "The gateway's own certificate, for modbus_tls."),
-    Key("links.NAME.key_file", text, NOTHING, "Its private key. Needs `certificate_file`."),
-    Key("links.NAME.server_name", text, "(the host)", "The name in the device's certificate."),
-    Key(
-        "links.NAME.source_address",
-        modbuslinks.source_address,
-        NOTHING,
-        "The address of this machine that the connection comes from.",
-    ),
-    Key("links.NAME.interface", modbuslinks.interface, NOTHING, "The network interface that it leaves by."),
-    Key(
-        "links.NAME.keep_open",
-        flag,
-        "true",
-        "false: the connection is closed after each round of reads, for devices that have few of them.",
-    ),
-    Key("links.NAME.connect_timeout", modbuslinks.TIMEOUT, "3s", "How long a connection may take to be made."),
-    Key(
-        "links.NAME.response_timeout", modbuslinks.TIMEOUT, "1s", "A unit that says nothing for so long did not answer."
-    ),
-    Key(
-        "links.NAME.requests_in_flight",
-        modbuslinks.IN_FLIGHT,
-        "1",
-        "Requests on the way at once. More than 1 only where the device can queue them.",
-    ),
-    Key(
-        "links.NAME.request_gap",
-        modbuslinks.GAP,
-        "0s",
-        "Rest between two requests; at a serial port never less than 3.5 characters.",
-    ),
-    Key(
-        "links.NAME.baud",
-        modbuslinks.BAUD,
-        "(at a serial port 19200)",
-        "Of a serial port; or of the bus behind a converter, for the estimate of its load by fieldgate plan and check.",
-    ),
-    *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
-)
 DEVICES = (
     Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
     Key("devices.NAME.link", LINK_OF_DEVICE, REQUIRED, "The connection that the device is behind."),
@@ -181,8 +73,8 @@ DEVICES = (
 )
 
 
-def tag_keys(at: str) -> tuple[Key, ...]:
-    """A tag, wherever it is written."""
+def register_keys(at: str) -> tuple[Key, ...]:
+    """Where a tag lies in a Modbus device, and how."""
     return (
         Key(f"{at}.register", addresses.register, "(needed by Modbus)", "Where it lies. Addresses count from 0."),
         Key(
@@ -198,6 +90,19 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             NOTHING,
             "Contents that mean that the device has no value: quality sensor fault.",
         ),
+        Key(
+            f"{at}.labels", texts.labels, NOTHING, "What the values of a whole number are called, wherever it is shown."
+        ),
+        Key(f"{at}.registers", texts.TEXT_REGISTERS, "(needed by texts)", "How many registers a text has."),
+        Key(
+            f"{at}.encoding", texts.ENCODING, "utf-8", "How the characters of a text lie there; utf-16: one a register."
+        ),
+        Key(
+            f"{at}.padding",
+            texts.PADDING,
+            "any",
+            "What stands behind a text: nul (and anything), space, none; any: both of the first two.",
+        ),
         Key(f"{at}.clamp.low", number, NOTHING, "What is below is set to it, with good quality."),
         Key(f"{at}.clamp.high", number, NOTHING, "What is above is set to it, with good quality."),
         Key(f"{at}.report.change", positive, "(any change)", "Readings that differ by no more are not passed on."),
@@ -208,6 +113,13 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
         Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),
         Key(f"{at}.byte_order", tags._is_big, "(the device's)", "Where it differs from its device."),
+    )
+
+
+def tag_keys(at: str) -> tuple[Key, ...]:
+    """A tag, wherever it is written."""
+    return (
+        *register_keys(at),
         Key(f"{at}.topic", addresses.topic, "(the device's)", "MQTT topic that carries it."),
         Key(
             f"{at}.field", addresses.field_path, "(the payload is the number)", "Where the value is in a JSON payload."

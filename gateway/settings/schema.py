@@ -40,6 +40,25 @@ class RegisterType(StrEnum):
     BCD64 = "bcd64"
     SIGNMAG16 = "signmag16"
     SIGNMAG32 = "signmag32"
+    STRING = "string"
+
+
+class TextEncoding(StrEnum):
+    """How the characters of a text lie in its registers."""
+
+    UTF_8 = "utf-8"
+    ASCII = "ascii"
+    LATIN_1 = "latin-1"
+    UTF_16 = "utf-16"
+
+
+class TextPadding(StrEnum):
+    """What stands behind a text that is shorter than its registers."""
+
+    ANY = "any"
+    NUL = "nul"
+    SPACE = "space"
+    NONE = "none"
 
 
 class MqttVersion(StrEnum):
@@ -191,6 +210,10 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Patterns, of the field where there is one, by which the device says that it has no value."""
     clamp_low: float | None = None
     clamp_high: float | None = None
+    text_registers: int = 0
+    """Registers of a text; 0 for numbers."""
+    encoding: TextEncoding = TextEncoding.UTF_8
+    padding: TextPadding = TextPadding.ANY
     every_ns: int
     writable: bool = False
     report: Report | None = None
@@ -231,6 +254,8 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     alarm_persistent: float | None = None
     valid_low: float | None = None
     valid_high: float | None = None
+    labels: tuple[tuple[int, str], ...] = ()
+    """What the values of a whole number are called."""
     scada: bool = True
 
 
