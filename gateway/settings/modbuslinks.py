@@ -162,18 +162,13 @@ def _read_rs485(section: Section) -> Rs485 | None:
 
 
 def _read_tls(section: Section, directory: Path) -> TlsFiles:
-    remedy = 'write the file of the authority that issued the device\'s certificate, like ca_file = "plant-ca.pem"'
     ca_file = file_of(section, "ca_file", directory)
     certificate, key = file_of(section, "certificate_file", directory), file_of(section, "key_file", directory)
-    if ca_file is None and section.is_sound("ca_file"):
-        section.wrong("ca_file", f"is missing; {remedy}")
     if (certificate is None) != (key is None):
         missing = "key_file" if key is None else "certificate_file"
         section.wrong(missing, "is missing; certificate_file and key_file go together")
-    elif certificate is None and section.is_sound("certificate_file", "key_file"):
-        section.warn("modbus_tls", "has no certificate_file: a device that keeps to the standard will refuse it")
     return TlsFiles(
-        ca_file=ca_file or directory,
+        ca_file=ca_file,
         certificate_file=certificate,
         key_file=key,
         server_name=section.get("server_name", text, None),

@@ -110,7 +110,8 @@ class SerialPort(msgspec.Struct, frozen=True, kw_only=True):
 class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
     """Whom to trust, and who the gateway is. Read at each attempt to connect."""
 
-    ca_file: Path
+    ca_file: Path | None = None
+    """None: whom the system trusts."""
     certificate_file: Path | None = None
     key_file: Path | None = None
     server_name: str | None = None

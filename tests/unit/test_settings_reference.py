@@ -21,6 +21,8 @@ from gateway.settings.section import Section
 from tests.support.settings import EXAMPLE, HEAD, LOOP, examine_text
 
 SHARED_LISTS = """
+[links.ascii]
+modbus_ascii = "/dev/ttyS0"
 [tag_lists.full]
 pressure = { register = "holding 20", valid = { low = 0 }, alarm = { high = 9 } }
 flow = { register = "holding 21", clamp = { low = 0 }, report = { change = 1 } }

@@ -17,7 +17,7 @@ from gateway.protocol.modbus.polling import Line
 from gateway.settings.schema import Framing, ModbusLink
 from gateway.sources.modbus.serial import PortError, SerialTransport, open_port
 from gateway.sources.modbus.session import Session
-from gateway.sources.modbus.tls import TlsError, client_context, why_refused
+from gateway.sources.modbus.tls import HUNG_UP, TlsError, client_context, why_refused
 
 
 class CannotConnectError(Exception):
@@ -67,8 +67,13 @@ async def open_connection(link: ModbusLink, session: Session) -> None:
         ) from None
     except (PortError, TlsError) as error:
         raise CannotConnectError(str(error)) from error
+    except ssl.SSLEOFError as error:
+        raise CannotConnectError(HUNG_UP) from error
     except ssl.SSLError as error:
         raise CannotConnectError(why_refused(error)) from error
+    except (ConnectionResetError, ConnectionAbortedError) as error:
+        what = f"cannot be reached ({error}): check host, port, and that the device is on"
+        raise CannotConnectError(what if link.tls is None else HUNG_UP) from error
     except OSError as error:
         raise CannotConnectError(f"cannot be reached ({error}): check host, port, and that the device is on") from error
 

@@ -21,7 +21,7 @@ from gateway.protocol.modbus.frames import Framer, ProtocolError, Reply
 from gateway.protocol.modbus.polled import Transaction
 from gateway.sources.modbus.counts import Counts
 from gateway.sources.modbus.serial import SerialTransport
-from gateway.sources.modbus.tls import why_refused
+from gateway.sources.modbus.tls import HUNG_UP, why_refused
 
 ROUND_OVER: Final = "round over"
 """The reason of a connection that was closed because nothing is due for a while."""
@@ -87,12 +87,15 @@ class Session(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
+        self._is_tls = False
+        self._has_heard = False
         self.closed: asyncio.Future[str] = loop.create_future()
 
     # From the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is not registered as one
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
         with self._report:
             now_ns = self._now_ns()
             self._conversation.connected(self, now_ns)
@@ -104,6 +107,7 @@ class Session(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         with self._report:
             self._framer.received(nbytes)
+            self._has_heard = True
             now_ns = self._now_ns()
             if self._framer.is_line:
                 self._conversation.heard_bytes(now_ns)
@@ -121,9 +125,15 @@ class Session(asyncio.BufferedProtocol):
             self._close(why_refused(exc))
         elif self._framer.is_line and isinstance(self._transport, SerialTransport):
             self._close(f"was lost ({exc}): check the adapter and its plug")
+        elif self._is_unheard_tls():
+            self._close(HUNG_UP)
         else:
             reason = "closed the connection" if exc is None else f"connection lost ({exc})"
             self._close(f"{reason}: check the device, and how many connections it allows")
+
+    def _is_unheard_tls(self) -> bool:
+        """Under TLS 1.3 a server judges the client's certificate after the client thinks that all is well."""
+        return not self._has_heard and self._is_tls
 
     def wake(self) -> None:
         """There may be something to send that was not there before."""

@@ -181,7 +181,10 @@ class ModbusSource:
     def _present(self) -> None:
         """Of a link with TLS: say once in what role the gateway comes."""
         tls = self._link.tls
-        if tls is None or tls.certificate_file is None:
+        if tls is None:
+            return
+        if tls.certificate_file is None:
+            self._tell.no_certificate(self._link.place, self.now_ns())
             return
         try:
             role = role_of(tls.certificate_file)
@@ -331,9 +334,7 @@ class ModbusSource:
         within = f"no reply within {self._link.response_timeout_ns / NS_PER_S:g} s"
         if dead and self._framer.discarded > self._discarded_told:
             noise = self._framer.discarded - self._discarded_told
-            within += (
-                f", but {noise} bytes that are no frame: check baud rate, parity, wiring, and for two units of one id"
-            )
+            within += f", but {noise} bytes that are no frame: check baud rate, parity and wiring"
         if dead:
             self._discarded_told = self._framer.discarded
         for transaction in dead:

@@ -26,6 +26,12 @@ _EXPIRED, _NOT_YET = 10, 9
 _NAME_MISMATCH = (62, 64)
 
 
+HUNG_UP: Final = (
+    "ends TLS without a word: it may refuse the gateway's certificate (see certificate_file and the device's log), "
+    "or not speak TLS at this port"
+)
+
+
 class TlsError(Exception):
     """TLS cannot be used, or was refused; the text goes on after the name of the place."""
 
@@ -34,10 +40,13 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
     """Raises TlsError when a file cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_verify_locations(files.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise TlsError(_unusable("ca_file", files.ca_file, error)) from error
+    if files.ca_file is None:
+        context.load_default_certs()
+    else:
+        try:
+            context.load_verify_locations(files.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise TlsError(_unusable("ca_file", files.ca_file, error)) from error
     if files.certificate_file is not None:
         try:
             context.load_cert_chain(files.certificate_file, files.key_file)
