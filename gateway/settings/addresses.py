@@ -126,6 +126,17 @@ def _server(word: str, plain: tuple[str, int], secure: tuple[str, int], what: st
     return Broker(endpoint_of(authority, secure[1] if tls else plain[1], example), tls)
 
 
+def shared_group(value: object) -> str:
+    """Name of a group of subscribers that share the messages (MQTT 5, 4.8.2; many 3.1.1 brokers know them too)."""
+    word = text(value)
+    if any(c in word for c in "/+#\0"):
+        raise WrongValueError(f'{show(word)} has one of / + # in it; write a plain name, like "gateways"')
+    return word
+
+
+says(shared_group, "a name without / + #", matching("[^/+#]+"))
+
+
 def network(value: object) -> str:
     """`"10.0.0.0/24"`, or one address."""
     word = text(value)

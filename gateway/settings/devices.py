@@ -9,6 +9,7 @@ from gateway.settings.addresses import REGISTERS, topic
 from gateway.settings.forms import form_of, says
 from gateway.settings.instances import Instance, instances
 from gateway.settings.links import Links
+from gateway.settings.reads import read_limits
 from gateway.settings.schema import Device, ModbusLink, Tag
 from gateway.settings.section import Section
 from gateway.settings.taglist import TagEntry, TagLists, inline_entries
@@ -40,6 +41,7 @@ MODBUS_ELSEWHERE = {"topic": _MQTT_ONLY, **dict.fromkeys(("every", "windows", "s
 MQTT_ELSEWHERE = {
     **MODBUS_ELSEWHERE,
     **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride"), _MODBUS_ONLY),
+    **dict.fromkeys(("registers_per_read", "bits_per_read", "gap", "holes"), _MODBUS_ONLY),
 }
 del MQTT_ELSEWHERE["topic"]
 
@@ -119,6 +121,7 @@ class Devices:
         unit = section.get("unit", UNIT, 1)
         big_words = read_order(section, "word_order", True) is not False
         big_bytes = read_order(section, "byte_order", True) is not False
+        limits = read_limits(section)
         shift = section.get("register_stride", STRIDE, 0) * instance.ordinal
         if is_line and not LINE_UNITS[0] <= unit <= LINE_UNITS[1]:
             section.wrong("unit", f"{unit} is no unit of a serial line; write one from 1 to 247")
@@ -130,8 +133,9 @@ class Devices:
                 if entry.is_constant:
                     self._modbus_specs[entry] = spec
             tag = bind_modbus(
-                spec, instance.name, entry.name, unit=unit, shift=shift, big_words=big_words, big_bytes=big_bytes
-            )
+                spec, instance.name, entry.name, unit=unit, shift=shift, limits=limits, big_words=big_words,
+                big_bytes=big_bytes,
+            )  # fmt: skip
             self._add(tag, spec.section)
 
     def _read_mqtt(self, instance: Instance, entries: tuple[TagEntry, ...]) -> None:

@@ -7,19 +7,18 @@ A link's key says what is spoken, its value where to: `modbus_rtu = "/dev/serial
 from __future__ import annotations
 
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.settings.addresses import MODBUS_TLS_PORT, Endpoint, endpoint_of, modbus_endpoint
+from gateway.settings.brokers import NOWHERE, Files, file_at
 from gateway.settings.forms import matching, says
-from gateway.settings.schema import Framing, ModbusLink, Parity, Rs485, SerialPort, TlsFiles
+from gateway.settings.schema import ModbusLink
+from gateway.settings.schema_modbus import Framing, Parity, Rs485, SerialPort, TlsFiles
 from gateway.settings.section import Section
 from gateway.settings.units import WrongValueError, choice, duration, flag, integer, show, text
 
 MINUTE_NS: Final = 60 * NS_PER_S
-NOWHERE: Final = Endpoint("nowhere", 1)
-"""Stand-in of an address that could not be read."""
 TIMEOUT = duration(NS_PER_MS, MINUTE_NS)
 GAP = duration(0, NS_PER_S)
 IN_FLIGHT = integer(1, 16)
@@ -90,7 +89,7 @@ def source_address(value: object) -> str:
         raise WrongValueError(f'{show(word)} is not an address of this machine; write one like "10.0.0.2"') from None
 
 
-def read_modbus(section: Section, key: str, link_name: str | None, directory: Path) -> ModbusLink:
+def read_modbus(section: Section, key: str, link_name: str | None, files: Files) -> ModbusLink:
     """The link whose address stands under `key`, one of KEYS."""
     framing = FRAMINGS[key]
     place: Port | Endpoint
@@ -103,7 +102,7 @@ def read_modbus(section: Section, key: str, link_name: str | None, directory: Pa
             place = section.get(key, line_place, NOWHERE)
     is_port = isinstance(place, Port)
     serial = _read_serial(section, place.path, framing) if isinstance(place, Port) else None
-    tls = _read_tls(section, directory) if key == "modbus_tls" else None
+    tls = _read_tls(section, files) if key == "modbus_tls" else None
     in_flight = section.get("requests_in_flight", IN_FLIGHT, 1)
     if framing is not Framing.TCP and in_flight > 1:
         section.wrong("requests_in_flight", "a serial line carries one request at a time; take it out")
@@ -161,28 +160,21 @@ def _read_rs485(section: Section) -> Rs485 | None:
     return rs485
 
 
-def _read_tls(section: Section, directory: Path) -> TlsFiles:
-    ca_file = file_of(section, "ca_file", directory)
-    certificate, key = file_of(section, "certificate_file", directory), file_of(section, "key_file", directory)
-    if (certificate is None) != (key is None):
-        missing = "key_file" if key is None else "certificate_file"
-        section.wrong(missing, "is missing; certificate_file and key_file go together")
+def _read_tls(section: Section, files: Files) -> TlsFiles:
+    ca_file = file_at(section, "ca_file", files)
+    cert_file, key_file = file_at(section, "cert_file", files), file_at(section, "key_file", files)
+    key_password_file = file_at(section, "key_password_file", files)
+    if key_file is not None and cert_file is None and section.is_sound("cert_file"):
+        section.wrong("key_file", "needs the certificate that it belongs to; write cert_file = as well")
+    if key_password_file is not None and cert_file is None and section.is_sound("cert_file"):
+        section.wrong("key_password_file", "opens the key of a certificate; write cert_file = as well")
     return TlsFiles(
         ca_file=ca_file,
-        certificate_file=certificate,
-        key_file=key,
+        cert_file=cert_file,
+        key_file=key_file,
+        key_password_file=key_password_file,
         server_name=section.get("server_name", text, None),
     )
-
-
-def file_of(section: Section, key: str, directory: Path) -> Path | None:
-    found = section.get(key, text, None)
-    if found is None:
-        return None
-    file = directory / found
-    if not file.is_file():
-        section.warn(key, f"there is no file {file} on this machine yet")
-    return file
 
 
 def elsewhere(link: ModbusLink) -> dict[str, str]:
@@ -193,7 +185,7 @@ def elsewhere(link: ModbusLink) -> dict[str, str]:
     else:
         keys |= dict.fromkeys(("connect_timeout", "source_address", "interface"), _OF_TCP)
     if link.tls is None:
-        keys |= dict.fromkeys(("ca_file", "certificate_file", "key_file", "server_name"), _OF_TLS)
+        keys |= dict.fromkeys(("ca_file", "cert_file", "key_file", "key_password_file", "server_name"), _OF_TLS)
     return keys
 
 

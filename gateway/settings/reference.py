@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, load, serving, shapes, tags, texts, uplink
+from gateway.settings import addresses, control, devices, journal, load, reads, serving, tags, uplink
 from gateway.settings.forms import Form
-from gateway.settings.keys import ANY, EACH, NOTHING, REQUIRED, Key
-from gateway.settings.reference_links import LINKS, broker_keys
-from gateway.settings.units import flag, label, name, number, positive, score_limit, text
+from gateway.settings.reference_alarms import alarm_keys
+from gateway.settings.reference_brokers import broker_keys
+from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
+from gateway.settings.reference_links import EACH, LINKS
+from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
+from gateway.settings.units import flag, label, name, number, positive, text
 
 UNITS = Form(
     'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
@@ -38,7 +41,8 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
-    Key("defaults.every", tags.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
+    Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
+    Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
     Key(
         "defaults.stale_after",
@@ -63,6 +67,7 @@ DEVICES = (
         "0",
         "Registers from one instance of a template to the next: eight channels of one card are one table.",
     ),
+    *LIMIT_KEYS,
     Key(
         "devices.NAME.topic",
         addresses.topic,
@@ -71,49 +76,6 @@ DEVICES = (
     ),
     Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
 )
-
-
-def register_keys(at: str) -> tuple[Key, ...]:
-    """Where a tag lies in a Modbus device, and how."""
-    return (
-        Key(f"{at}.register", addresses.register, "(needed by Modbus)", "Where it lies. Addresses count from 0."),
-        Key(
-            f"{at}.type",
-            shapes.register_type,
-            "(uint16; bool in coils and discrete inputs)",
-            "How the registers are read.",
-        ),
-        Key(f"{at}.bits", addresses.bits, "(the whole value)", "The part of it that is the value, 0 the lowest bit."),
-        Key(
-            f"{at}.not_available",
-            addresses.patterns,
-            NOTHING,
-            "Contents that mean that the device has no value: quality sensor fault.",
-        ),
-        Key(
-            f"{at}.labels", texts.labels, NOTHING, "What the values of a whole number are called, wherever it is shown."
-        ),
-        Key(f"{at}.registers", texts.TEXT_REGISTERS, "(needed by texts)", "How many registers a text has."),
-        Key(
-            f"{at}.encoding", texts.ENCODING, "utf-8", "How the characters of a text lie there; utf-16: one a register."
-        ),
-        Key(
-            f"{at}.padding",
-            texts.PADDING,
-            "any",
-            "What stands behind a text: nul (and anything), space, none; any: both of the first two.",
-        ),
-        Key(f"{at}.clamp.low", number, NOTHING, "What is below is set to it, with good quality."),
-        Key(f"{at}.clamp.high", number, NOTHING, "What is above is set to it, with good quality."),
-        Key(f"{at}.report.change", positive, "(any change)", "Readings that differ by no more are not passed on."),
-        Key(f"{at}.report.percent", positive, NOTHING, "The same, in percent of the last value passed on."),
-        Key(f"{at}.report.hold", shapes.HOLD, "0s", "Nothing is passed on sooner after the last one."),
-        Key(f"{at}.report.heartbeat", shapes.HEARTBEAT, "(half of `stale_after`)", "Passed on then, changed or not."),
-        Key(f"{at}.every", tags.EVERY, "(as in [defaults])", "How often it is read."),
-        Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
-        Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),
-        Key(f"{at}.byte_order", tags._is_big, "(the device's)", "Where it differs from its device."),
-    )
 
 
 def tag_keys(at: str) -> tuple[Key, ...]:
@@ -137,12 +99,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(
             f"{at}.valid.high", number, NOTHING, "Above it the quality is out of range, and no window takes the value."
         ),
-        Key(f"{at}.alarm.low", number, NOTHING, "Below it the tag is in alarm."),
-        Key(f"{at}.alarm.high", number, NOTHING, "Above it the tag is in alarm."),
-        Key(
-            f"{at}.alarm.score", score_limit, NOTHING, "Anomaly score from which it is in alarm: 0 as ever, 1 as never."
-        ),
-        Key(f"{at}.alarm.persistent", score_limit, NOTHING, "The same, of the score of faults that stay."),
+        *alarm_keys(f"{at}.alarm"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 
@@ -219,6 +176,17 @@ UPLINK = (
     Key("uplink.NAME.grace_buffer", uplink.GRACE_BUFFER, "64MB", "How much of them is kept at the most."),
     Key("uplink.NAME.acknowledge_timeout", uplink.ACKNOWLEDGE_TIMEOUT, "10s", "A session without one is given up."),
 )
+JOURNAL = (
+    Key("journal.keep", journal.KEEP, "1GB", "How many bytes of it are kept; then the oldest file is deleted."),
+    Key("journal.keep_for", journal.KEEP_FOR, "7d", "How long it is kept, for fieldgate replay."),
+    Key(
+        "journal.commit_every",
+        journal.COMMIT_EVERY,
+        "50ms",
+        "How often it is written to the disk. Records and durable acknowledgements wait for it.",
+    ),
+    Key("journal.leave_out", serving.TAG_GLOBS, "[]", "Tags whose samples are not written to it."),
+)
 SERVING = (
     Key("scada.modbus_tcp", addresses.listen_endpoint, '"127.0.0.1:1502"', "Where the Modbus server listens."),
     Key("scada.tags", serving.TAG_GLOBS, '["*"]', "Which tags are shown."),
@@ -238,11 +206,13 @@ SERVING = (
 KEYS: tuple[Key, ...] = (
     *GATEWAY,
     *LINKS,
+    *POLLS,
     *DEVICES,
     *tag_keys("devices.NAME.tags.TAG"),
     *tag_keys("tag_lists.NAME.TAG"),
     *CONTROL,
     *UPLINK,
+    *JOURNAL,
     *SERVING,
 )
 
@@ -264,7 +234,8 @@ def json_schema() -> dict[str, object]:
     """JSON Schema (draft 7) of a configuration, for editors. Every table refuses keys that are not in it."""
     root = _table()
     for key in KEYS:
-        _put(root, key.parts, key)
+        if "KIND" not in key.parts:  # those stand in the form of each kind
+            _put(root, key.parts, key)
     link = root["properties"]["links"]["additionalProperties"]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

@@ -1,30 +1,17 @@
-"""The reference of links and of broker sessions."""
+"""The reference of links."""
 
 from __future__ import annotations
 
-from gateway.settings import addresses, links, modbuslinks
-from gateway.settings.keys import EACH, NOTHING, Key
+from gateway.settings import addresses, modbuslinks
+from gateway.settings.forms import Form
+from gateway.settings.reference_brokers import SESSION_KEYS, broker_keys
+from gateway.settings.reference_key import NOTHING, Key
 from gateway.settings.units import flag, text
 
-
-def broker_keys(at: str, client_id: str, instead: str) -> tuple[Key, ...]:
-    """A session with an MQTT broker."""
-    return (
-        Key(
-            f"{at}.mqtt",
-            addresses.broker,
-            f"(this or {instead})",
-            "An MQTT broker, and where it is. TLS with mqtts://.",
-        ),
-        Key(f"{at}.version", links.VERSION, "3.1.1", "Version of MQTT that is spoken."),
-        Key(f"{at}.client_id", text, f"({client_id})", "Who the session is. Two sessions with one id end each other."),
-        Key(f"{at}.username", text, NOTHING, "The user who logs in."),
-        Key(f"{at}.password_file", text, NOTHING, "A file whose first line is the password. Needs `username`."),
-        Key(f"{at}.ca_file", text, "(the system's)", "Certificates of the authorities that are trusted. Needs TLS."),
-        Key(f"{at}.keep_alive", links.KEEP_ALIVE, "30s", "A session without a sign of life for longer is given up."),
-    )
-
-
+EACH = Form(
+    'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
+    {"type": "object", "additionalProperties": {"type": ["string", "array"]}},
+)
 ONE_OF = "(this or another address)"
 LINKS = (
     Key("links.NAME.each", EACH, NOTHING, "Makes one link for each value; {n} is replaced in every text inside."),
@@ -48,8 +35,6 @@ LINKS = (
     ),
     Key("links.NAME.rs485.after", modbuslinks.DIRECTION_DELAY, "0s", "Rest after the last bit."),
     Key("links.NAME.rs485.inverted", flag, "false", "RTS low while sending."),
-    Key("links.NAME.certificate_file", text, NOTHING, "The gateway's own certificate, for modbus_tls."),
-    Key("links.NAME.key_file", text, NOTHING, "Its private key. Needs `certificate_file`."),
     Key("links.NAME.server_name", text, "(the host)", "The name in the device's certificate."),
     Key(
         "links.NAME.source_address",
@@ -87,4 +72,5 @@ LINKS = (
         "Of a serial port; or of the bus behind a converter, for the estimate of its load by fieldgate plan and check.",
     ),
     *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
+    *SESSION_KEYS,
 )

@@ -21,7 +21,8 @@ from pymodbus import FramerType
 from gateway.core.types import Quality
 from gateway.protocol.modbus import pdu
 from gateway.protocol.modbus.codes import Function
-from gateway.settings.schema import Framing, Parity, RegisterType, Rs485, SerialPort, Table, TlsFiles
+from gateway.settings.schema import RegisterType, Table
+from gateway.settings.schema_modbus import Framing, Parity, Rs485, SerialPort, TlsFiles
 from gateway.sources.modbus.tls import role_in, role_of
 from tests.support.lines import Line, converter, free_port, libmodbus, plugged, pymodbus_line, served
 from tests.support.modbus import Asked, Rig, pymodbus_server, running, scripted, tag, until
@@ -346,7 +347,7 @@ async def tls_server(made: Certificates, shown: tuple[Path, Path], version: ssl.
 
 def files(made: Certificates, client: tuple[Path, Path] | None, **options: Any) -> TlsFiles:
     certificate, key = client or (None, None)
-    return TlsFiles(**({"ca_file": made.plant, "certificate_file": certificate, "key_file": key} | options))
+    return TlsFiles(**({"ca_file": made.plant, "cert_file": certificate, "key_file": key} | options))
 
 
 on_both_versions = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -14,7 +14,8 @@ from gateway.protocol.modbus.frames import Framer, ResponseFramer
 from gateway.protocol.modbus.line import AsciiFramer, RtuFramer
 from gateway.protocol.modbus.load import BITS_PER_CHARACTER, FAST_BAUD, SILENCE_CHARACTERS, SILENCE_FLOOR_NS
 from gateway.protocol.modbus.polling import Line
-from gateway.settings.schema import Framing, ModbusLink
+from gateway.settings.schema import ModbusLink
+from gateway.settings.schema_modbus import Framing
 from gateway.sources.modbus.serial import PortError, SerialTransport, open_port
 from gateway.sources.modbus.session import Session
 from gateway.sources.modbus.tls import HUNG_UP, TlsError, client_context, why_refused

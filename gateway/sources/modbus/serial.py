@@ -18,7 +18,7 @@ import struct
 import termios
 from typing import Any, Final, cast
 
-from gateway.settings.schema import Parity, Rs485, SerialPort
+from gateway.settings.schema_modbus import Parity, Rs485, SerialPort
 
 UNSENT_BYTES_MAX: Final = 4_096
 """Requests that a port did not take yet. More is a port that takes nothing: it is given up."""

@@ -183,11 +183,11 @@ class ModbusSource:
         tls = self._link.tls
         if tls is None:
             return
-        if tls.certificate_file is None:
+        if tls.cert_file is None:
             self._tell.no_certificate(self._link.place, self.now_ns())
             return
         try:
-            role = role_of(tls.certificate_file)
+            role = role_of(tls.cert_file)
         except TlsError:
             return  # the attempt to connect says it
         self._tell.role(self._link.place, role, self.now_ns())

@@ -31,7 +31,7 @@ class Teller:
         self._tell(now_ns, Severity.WARNING, "link.down", self._name, f"{place} {reason}")
 
     def no_certificate(self, place: str, now_ns: int) -> None:
-        what = "has no certificate_file: a device that keeps to the standard will refuse the gateway"
+        what = "has no cert_file: a device that keeps to the standard will refuse the gateway"
         self._tell(now_ns, Severity.NOTICE, "link.role", self._name, f"{place} {what}")
 
     def role(self, place: str, role: str | None, now_ns: int) -> None:

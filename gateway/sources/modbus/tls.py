@@ -14,7 +14,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-from gateway.settings.schema import TlsFiles
+from gateway.settings.schema_modbus import TlsFiles
 
 ROLE_OID: Final = bytes.fromhex("060b2b060104018389 0c862201".replace(" ", ""))
 """1.3.6.1.4.1.50316.802.1 as DER."""
@@ -27,7 +27,7 @@ _NAME_MISMATCH = (62, 64)
 
 
 HUNG_UP: Final = (
-    "ends TLS without a word: it may refuse the gateway's certificate (see certificate_file and the device's log), "
+    "ends TLS without a word: it may refuse the gateway's certificate (see cert_file and the device's log), "
     "or not speak TLS at this port"
 )
 
@@ -47,12 +47,18 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
             context.load_verify_locations(files.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise TlsError(_unusable("ca_file", files.ca_file, error)) from error
-    if files.certificate_file is not None:
+    if files.cert_file is not None:
         try:
-            context.load_cert_chain(files.certificate_file, files.key_file)
+            password = None if files.key_password_file is None else _first_line(files.key_password_file)
+            context.load_cert_chain(files.cert_file, files.key_file, password)
         except (OSError, ssl.SSLError) as error:
-            raise TlsError(_unusable("certificate_file and key_file", files.certificate_file, error)) from error
+            raise TlsError(_unusable("cert_file and key_file", files.cert_file, error)) from error
     return context
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8") as lines:
+        return lines.readline().rstrip("\r\n")
 
 
 def _unusable(key: str, file: Path, error: OSError) -> str:
@@ -68,10 +74,10 @@ def why_refused(error: ssl.SSLError) -> str:
     if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
         return (
             "refuses the gateway because it shows no certificate that the device takes: "
-            "write certificate_file and key_file, issued for this device's authority"
+            "write cert_file and key_file, issued for this device's authority"
         )
     if "CERTIFICATE_EXPIRED" in reason:
-        return "refuses the gateway's certificate as expired: renew certificate_file, and check the device's clock"
+        return "refuses the gateway's certificate as expired: renew cert_file, and check the device's clock"
     if any(word in reason for word in ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN", "ACCESS_DENIED")):
         return f"refuses the gateway's certificate ({_words(reason)}): it must come from an authority the device trusts"
     return f"cannot agree on TLS ({_words(reason)}): check that its port speaks Modbus Security, TLS 1.2 or newer"
@@ -91,14 +97,14 @@ def _words(reason: str) -> str:
     return reason.removeprefix("TLSV1_ALERT_").removeprefix("TLSV13_ALERT_").lower().replace("_", " ")
 
 
-def role_of(certificate_file: Path) -> str | None:
+def role_of(cert_file: Path) -> str | None:
     """The Modbus role in a certificate, the file's first; None when it has none. Raises TlsError."""
     try:
-        text = certificate_file.read_text(encoding="ascii", errors="replace")
+        text = cert_file.read_text(encoding="ascii", errors="replace")
         begin, end = text.index(ssl.PEM_HEADER), text.index(ssl.PEM_FOOTER)
         return role_in(ssl.PEM_cert_to_DER_cert(text[begin : end + len(ssl.PEM_FOOTER)]))
     except (OSError, ValueError) as error:
-        raise TlsError(f"cannot be tried, certificate_file {certificate_file} cannot be read: {error}") from error
+        raise TlsError(f"cannot be tried, cert_file {cert_file} cannot be read: {error}") from error
 
 
 def role_in(der: bytes) -> str | None:

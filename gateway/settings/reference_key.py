@@ -1,4 +1,4 @@
-"""A key of a configuration as the reference has it."""
+"""One key of the reference: its path, what it accepts, its default, what it means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.settings.forms import Form, form_of
 
-ANY = frozenset({"NAME", "TAG"})
+ANY = frozenset({"NAME", "TAG", "KIND"})
 """Parts of a path that stand for any name."""
 REQUIRED = "(none: must be written)"
 NOTHING = "(none)"
@@ -30,9 +30,3 @@ class Key:
     @property
     def parts(self) -> tuple[str, ...]:
         return tuple(self.path.split("."))
-
-
-EACH = Form(
-    'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
-    {"type": "object", "additionalProperties": {"type": ["string", "array"]}},
-)
