@@ -91,7 +91,7 @@ class LinkStates:
             states.append(
                 http.LinkState(
                     name=link.name,
-                    kind="Modbus TCP" if isinstance(link, ModbusLink) else "MQTT",
+                    kind=link.kind if isinstance(link, ModbusLink) else "MQTT",
                     is_up=not down,
                     since_ns=told.time_ns if told else started_ns,
                     detail=told.message if told else "connecting",
