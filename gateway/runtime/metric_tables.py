@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.control import metrics
 from gateway.core import alarmdesk, engine, inbox, symbols
 from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
+from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
 from gateway.spool import intake, worker
@@ -23,6 +24,7 @@ TABLES = (
     journal_metrics.METRICS,
     delivery.METRICS,
     server.METRICS,
+    operator.METRICS,
     cycle.METRICS,
     eventbook.METRICS,
     supervisor.METRICS,

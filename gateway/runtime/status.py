@@ -95,7 +95,7 @@ class LinkStates:
             states.append(
                 http.LinkState(
                     name=link.name,
-                    kind="Modbus TCP" if isinstance(link, ModbusLink) else "MQTT",
+                    kind=link.kind if isinstance(link, ModbusLink) else "MQTT",
                     is_up=not down,
                     since_ns=told.time_ns if told else started_ns,
                     detail=told.message if told else "connecting",
@@ -160,6 +160,7 @@ class RuntimeStatus:
                 text_of=plant.symbols.text_of,
                 loops=plant.settings.loops,
                 control_view=view,
+                alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
             )
             self._shown = (plant, shown)

@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
+from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 
 
 class Table(StrEnum):
@@ -81,24 +82,6 @@ class Retained(StrEnum):
     NEW = "new"
     """Only where the broker did not know the subscription."""
     NEVER = "never"
-
-
-class ModbusLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection, shared by all units behind it."""
-
-    name: str
-    host: str
-    port: int = 502
-    connect_timeout_ns: int
-    response_timeout_ns: int
-    requests_in_flight: int = 1
-    request_gap_ns: int = 0
-    baud: int | None = None
-    """Of the serial bus behind this connection, if there is one: for the estimate of its load."""
-
-    @property
-    def place(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,8 +35,8 @@ PRIORITY = choice(Priority)
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
 WRITABLE_TABLES = (Table.COIL, Table.HOLDING)
 
-_MODBUS_ONLY = "belongs to tags of modbus_tcp links, and this device's link is mqtt; take it out"
-_MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is modbus_tcp; take it out"
+_MODBUS_ONLY = "belongs to tags of Modbus links, and this device's link is mqtt; take it out"
+_MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is Modbus; take it out"
 MODBUS_ELSEWHERE = dict.fromkeys(
     ("topic", "field", "time_field", "sequence_field", "qos", "durable", "priority"), _MQTT_ONLY
 )
