@@ -23,10 +23,12 @@ LAYERS: tuple[frozenset[str], ...] = (
             "gateway.spool",
             "gateway.serving.scada",
             "gateway.serving.http",
+            "gateway.serving.operator",
             "gateway.receiver",
         }
     ),
     frozenset({"gateway.settings"}),
+    frozenset({"gateway.native"}),
     frozenset({"gateway.protocol", "gateway.core"}),
 )
 PURE = ("gateway.core", "gateway.protocol")
@@ -55,7 +57,13 @@ IMPURE_MODULES = {
     "uvloop",
     "zoneinfo",
 }
-MAY_IMPORT_NUMBA = ("gateway.core.kernels", "gateway.control", "gateway.protocol")
+MAY_IMPORT_NUMBA = (
+    "gateway.core.kernels",
+    "gateway.control",
+    "gateway.protocol",
+    "gateway.native",
+    "gateway.sources.modbus",
+)
 # hil ships in the wheel for the demo and the benchmarks; the daemon itself must never load it.
 MAY_IMPORT_HIL = ("gateway.cli.demo", "gateway.cli.bench", "gateway.runtime.benches", "gateway.runtime.demo")
 

@@ -14,9 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-from gateway.control import frames, libc
-from gateway.control.jit import inner
+from gateway.control import frames
 from gateway.core.types import Int64s
+from gateway.native import libc
+from gateway.native.jit import inner
 
 HOLDING: Final = 256
 REQUEST_BYTES: Final = 12

@@ -16,13 +16,14 @@ from typing import Any, Final
 from numba import njit
 
 from gateway.control import layout as at
-from gateway.control import libc, tell, transport
 from gateway.control import loops as react
-from gateway.control.jit import inner, whole
+from gateway.control import tell, transport
 from gateway.control.layout import Blocks, Memory
 from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import load_acquire, store_release
 from gateway.core.types import NS_PER_MS
+from gateway.native import libc
+from gateway.native.jit import inner, whole
 
 SLEEP_MAX_NS: Final = 50 * NS_PER_MS
 FAREWELL_NS: Final = 500 * NS_PER_MS

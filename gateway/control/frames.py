@@ -14,8 +14,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numba import njit
 
-from gateway.control.jit import whole
 from gateway.core.types import Kind
+from gateway.native.jit import whole
 from gateway.protocol.modbus.codes import EXCEPTION_BIT, MBAP_BYTES, Function
 from gateway.settings.schema import RegisterType
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from gateway.control import executive, libc, metrics, plan, queue, shared
+from gateway.control import executive, metrics, plan, queue, shared
 from gateway.control import layout as at
 from gateway.control.changes import Changes
 from gateway.control.connect import Connector
@@ -25,12 +25,13 @@ from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
-from gateway.core.types import NS_PER_MS, SAMPLE, Int64s, Samples
+from gateway.core.types import SAMPLE, Int64s, Samples
 from gateway.core.view import LOOP, Mode
-from gateway.settings.schema import ModbusTcpLink, PidLoop, Tag
+from gateway.native import libc
+from gateway.native.words import read_word, set_engine_offset, write_word
+from gateway.settings.schema import ModbusLink, PidLoop, Tag
 
 REFRESH_PERIODS: Final = 50
-OFFSET_STEP_NS: Final = NS_PER_MS
 DRAIN_SAMPLES: Final = 8_192
 
 
@@ -47,7 +48,7 @@ class ControlExecutive:
         *,
         loops: Sequence[PidLoop],
         tags: Mapping[str, tuple[int, Tag]],
-        links: Mapping[str, ModbusTcpLink],
+        links: Mapping[str, ModbusLink],
         now_ns: Clock,
         emit: Emit,
         refresh_periods: int = REFRESH_PERIODS,
@@ -80,7 +81,7 @@ class ControlExecutive:
         one = memory[0]
         one.words[at.STOP] = at.STOP_FOR_GOOD
         executive.run(memory)
-        shared.write_word(one.link_words, 0, shared.read_word(one.link_words, 0))
+        write_word(one.link_words, 0, read_word(one.link_words, 0))
         shared.write_command(one.commands, at.SETPOINT_VERSION, at.SETPOINT_VALUE, 0.0)
         shared.copy_loop(one.sequence, 0, one.published, one.counters, one.published.copy(), one.counters.copy())
         queue.take(one.ring, one.samples, self._drained[:1])
@@ -88,7 +89,7 @@ class ControlExecutive:
     def start(self) -> None:
         """Compile if need be, start the executive, then let the links connect. Once only, like a thread."""
         self.warm()
-        self._set_engine_offset()
+        set_engine_offset(self._blocks.words, at.ENGINE_OFFSET, self._now_ns)
         if self._real_time:
             self._lock_memory()
         self._thread.start()
@@ -110,7 +111,7 @@ class ControlExecutive:
         """
         for connector in self._connectors:
             connector.stop()
-        shared.write_word(self._blocks.words, at.STOP, at.STOP_FOR_HANDOVER if is_handover else at.STOP_FOR_GOOD)
+        write_word(self._blocks.words, at.STOP, at.STOP_FOR_HANDOVER if is_handover else at.STOP_FOR_GOOD)
         if not self._thread.is_alive():
             return
         self._thread.join(timeout_s)
@@ -138,27 +139,9 @@ class ControlExecutive:
                 "grant CAP_IPC_LOCK or set LimitMEMLOCK=infinity in the unit"
             )
 
-    def _set_engine_offset(self) -> None:
-        """Engine time less monotonic time, from the narrowest of a few looks at both clocks.
-
-        A look that was interrupted is worth nothing once there is an offset, and small differences are left alone.
-        """
-        narrowest_ns, offset_ns = min(self._look_at_clocks() for _ in range(5))
-        words = self._blocks.words
-        known_ns = int(words[at.ENGINE_OFFSET])
-        if known_ns == 0 or (narrowest_ns < OFFSET_STEP_NS // 2 and abs(offset_ns - known_ns) > OFFSET_STEP_NS):
-            shared.write_word(words, at.ENGINE_OFFSET, offset_ns)
-
-    def _look_at_clocks(self) -> tuple[int, int]:
-        """How long it took, and engine time less monotonic time, in ns."""
-        before_ns = time.monotonic_ns()
-        engine_ns = self._now_ns()
-        after_ns = time.monotonic_ns()
-        return after_ns - before_ns, engine_ns - before_ns
-
     def heartbeat_ns(self) -> int:
         """CLOCK_MONOTONIC at the executive's last wake; 0 before the first. It moves at least every 50 ms."""
-        return int(shared.read_word(self._blocks.words, at.HEARTBEAT))
+        return int(read_word(self._blocks.words, at.HEARTBEAT))
 
     # --- ControlView
 
@@ -175,7 +158,7 @@ class ControlExecutive:
         if mode not in (Mode.AUTO, Mode.MANUAL):
             raise ValueError(f"{self._loops[loop].name}: a loop can be set to AUTO or MANUAL, not to {mode.name}")
         with self._commanding:
-            shared.write_word(self._blocks.commands, loop * at.COMMANDS + at.MODE_WANTED, int(mode))
+            write_word(self._blocks.commands, loop * at.COMMANDS + at.MODE_WANTED, int(mode))
 
     def write_output(self, loop: int, value: float) -> None:
         of = self._loops[loop]
@@ -222,7 +205,7 @@ class ControlExecutive:
 
     def poll_state_changes(self) -> None:
         """Emit one event for each change of state since the last call. To be called some ten times a second."""
-        self._set_engine_offset()
+        set_engine_offset(self._blocks.words, at.ENGINE_OFFSET, self._now_ns)
         records, counters = self._look()
         for event in self._changes.since_last(self._now_ns(), records, counters):
             self._emit(event)

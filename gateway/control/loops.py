@@ -27,12 +27,12 @@ import numpy as np
 
 from gateway.control import frames, pid, tell
 from gateway.control import layout as at
-from gateway.control.jit import inner, whole
 from gateway.control.layout import Blocks
 from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import load_acquire
 from gateway.core.kernels.histogram import observe
 from gateway.core.types import NS_PER_MS, Quality
+from gateway.native.jit import inner, whole
 
 BUDGET_NS = 10 * NS_PER_MS
 NONE_NS = whole(0)

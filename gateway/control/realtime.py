@@ -6,7 +6,7 @@ import ctypes
 import os
 from typing import Final
 
-from gateway.control import libc
+from gateway.native import libc
 
 PRIORITY: Final = 20
 

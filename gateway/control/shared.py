@@ -14,16 +14,6 @@ TRIES: Final = 1000
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def read_word(words: Int64s, index: int) -> int:
-    return load_acquire(words, index)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def write_word(words: Int64s, index: int, value: int) -> None:
-    store_release(words, index, value)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def write_command(words: Int64s, version: int, place: int, value: float) -> None:
     """The value first, then its next version. One writer at a time."""
     words[place] = np.float64(value).view(np.int64)

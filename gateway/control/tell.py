@@ -6,10 +6,10 @@ import numpy as np
 
 from gateway.control import frames, pid, queue
 from gateway.control import layout as at
-from gateway.control.jit import inner, whole
 from gateway.control.layout import Blocks
 from gateway.core.kernels.atomics import begin_write, end_write, load_acquire
 from gateway.core.types import Quality
+from gateway.native.jit import inner, whole
 
 GOOD = whole(Quality.GOOD)
 _NAN_BITS = np.float64("nan").view(np.int64)

@@ -19,13 +19,14 @@ from typing import Final
 
 import numpy as np
 
-from gateway.control import frames, libc
+from gateway.control import frames
 from gateway.control import layout as at
 from gateway.control import loops as react
-from gateway.control.jit import inner, whole
 from gateway.control.layout import Blocks
 from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import load_acquire, store_release
+from gateway.native import libc
+from gateway.native.jit import inner, whole
 
 FAULTS_IN_ROW_MAX: Final = 3
 POLL_EVENTS: Final = libc.POLLIN | libc.POLLRDHUP

@@ -11,13 +11,13 @@ import threading
 import numpy as np
 from numba import njit
 
-from gateway.control import libc
 from gateway.control.realtime import become_real_time
-from gateway.control.shared import write_word
 from gateway.core.histogram import SIZE
 from gateway.core.kernels.atomics import load_acquire
 from gateway.core.kernels.histogram import observe
 from gateway.core.types import Int64s
+from gateway.native import libc
+from gateway.native.words import write_word
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -12,7 +12,7 @@ So two runs with the same sequence of `now_ns` and the same samples in the same 
 in the same order, however the samples of one `now_ns` are cut into batches. Nothing is done at the edge of a batch:
 a record of samples is cut when it is full, or at the grid.
 
-Alarm bits follow each sample; their events, told at the grid, also show an alarm that came and went between two points.
+Alarms note their condition with each sample and move on the grid (`gateway.core.kernels.alarms`).
 The engine has one writer, the thread that calls `step`; `view` and `readings` may be used from any thread.
 """
 
@@ -20,17 +20,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gateway.core import tenancy
-from gateway.core.announce import alarm_events, device_event
+from gateway.core.alarmdesk import AlarmDesk
+from gateway.core.alarms import AlarmCommand
+from gateway.core.announce import device_event
 from gateway.core.directory import Directory
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
 from gateway.core.kernels.fold import fold
-from gateway.core.kernels.grid import changed_alarms, changed_devices, mark_stale, roll_up
+from gateway.core.kernels.grid import changed_devices, mark_stale, roll_up
 from gateway.core.kernels.histogram import observe_arrivals
 from gateway.core.kernels.read import take_touched
 from gateway.core.lending import Command, Lending, Parked, command, commands
@@ -40,7 +42,7 @@ from gateway.core.readings import Reading
 from gateway.core.record import RecordDraft, Stream
 from gateway.core.state import Counter, State
 from gateway.core.stateview import StateView
-from gateway.core.tenancy import Farewell, Tenancy
+from gateway.core.tenancy import Tenancy
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 
 BETTER_HOLD_NS = 5 * NS_PER_S
@@ -109,7 +111,8 @@ class Engine:
         self._noted: deque[Event] = deque()
         self._touched_rows = np.zeros(model.rows, np.int32)
         self._shares = shares_of(model)
-        self._changed = np.zeros((4, EVENTS_PER_GRID_MAX), np.int64)
+        self._changed = np.zeros(EVENTS_PER_GRID_MAX, np.int64)
+        self.alarms = AlarmDesk(model, self.state)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
         self._events_dropped = 0
@@ -124,12 +127,24 @@ class Engine:
             return
         self._noted.append(event)
 
-    def step(self, now_ns: int, batch: Samples, lendings: Sequence[Lending] = ()) -> StepResult:
-        """The grid's work up to `now_ns`, then the batch. `now_ns` never goes back.
+    def command(self, command: AlarmCommand, now_ns: int) -> tuple[Event, ...]:
+        """What an operator does to an alarm, between two steps."""
+        events = self.alarms.command(command, now_ns)
+        for event in events:
+            self.note(event)
+        self._events += len(events)
+        return tuple(events)
 
-        `lendings` go with the LENDs of this batch or of later ones.
-        """
+    def expect(self, lendings: Sequence[Lending]) -> None:
+        """What goes with LENDs of the next batch or of later ones."""
         self.tenancy.expect(lendings)
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether a step at this time does the work of a grid point, or sets the grid going."""
+        return self._grid is None or now_ns // GRID_NS > self._grid
+
+    def step(self, now_ns: int, batch: Samples) -> StepResult:
+        """The grid's work up to `now_ns`, then the batch. `now_ns` never goes back."""
         drafts: list[RecordDraft] = []
         events: list[Event] = []
         grid = now_ns // GRID_NS
@@ -142,22 +157,18 @@ class Engine:
             self._grid = grid
         self._fold(np.ascontiguousarray(batch), now_ns, drafts)
         self.view.now_ns = now_ns
-        for draft in drafts:
-            self._records[draft.stream] += 1
-        return StepResult(tuple(drafts), tuple(events), self.tenancy.take_parked())
+        return StepResult(self._numbered(drafts), tuple(events), self.tenancy.take_parked())
 
     def finish(self, now_ns: int) -> StepResult:
         """Record what is left: the last call before the engine is given up."""
         drafts: list[RecordDraft] = []
-        self._flush_events(self.tenancy.events, drafts)
+        self._flush_events([], drafts)
         self._flush_farewell(now_ns, drafts)
         if Stream.AGGREGATES in self._streams:
             for start, stop in self._shares:
                 self._flush_aggregates(start, stop, now_ns, drafts)
         self._cut_samples(drafts)
-        for draft in drafts:
-            self._records[draft.stream] += 1
-        return StepResult(tuple(drafts), ())
+        return StepResult(self._numbered(drafts), ())
 
     def readings(self) -> Iterator[Reading]:
         counters = self.state.tables.counters
@@ -171,6 +182,14 @@ class Engine:
         yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
         yield Reading("fieldgate_engine_tags", len(self.directory))
         yield from self.tenancy.readings()
+        yield from self.alarms.readings()
+
+    def _numbered(self, drafts: list[RecordDraft]) -> tuple[RecordDraft, ...]:
+        numbered = []
+        for draft in drafts:
+            self._records[draft.stream] += 1
+            numbered.append(replace(draft, ordinal=self._records[draft.stream]))
+        return tuple(numbered)
 
     def _fresh_buffer(self) -> Samples:
         return np.empty(RECORD_SAMPLES_MAX if Stream.SAMPLES in self._streams else 0, SAMPLE)
@@ -211,18 +230,14 @@ class Engine:
         """Staleness, roll-up, and what of it is to be told."""
         state = self.state
         mark_stale(state.tables, state.stale_after_ns, point_ns)
+        told = self.alarms.step(point_ns)
         roll_up(state.tables, state.rollup, state.device_words, state.devices)
-        listed, rows, before, after = self._changed
+        listed = self._changed
         found = changed_devices(
             state.rollup, state.announced_class, state.not_better_ns, point_ns, BETTER_HOLD_NS, listed
         )
-        events, self.tenancy.events = self.tenancy.events, []
-        events += [device_event(self.directory, state, int(d), point_ns) for d in listed[:found]]
-        found = changed_alarms(state.tables, rows, before, after)
-        for row, was, now in zip(rows[:found].tolist(), before[:found].tolist(), after[:found].tolist(), strict=True):
-            tag = self.directory.tags[row]
-            assert tag is not None
-            events += alarm_events(tag, state, row, was, now, point_ns)
+        events = [device_event(self.directory, state, int(d), point_ns) for d in listed[:found]]
+        events += told
         self._events += len(events)
         return events
 
@@ -253,14 +268,8 @@ class Engine:
 
     def _flush_farewell(self, point_ns: int, drafts: list[RecordDraft]) -> None:
         """The last aggregates of tags that left since the grid point before."""
-        said, self.tenancy.farewell = self.tenancy.farewell, Farewell()
-        if not said.parts:
-            return
-        rows = np.concatenate(said.parts)
-        names, kinds = tuple(said.names), (Kind.F64,) * len(said.names)
-        for first in range(0, len(rows), RECORD_SAMPLES_MAX):
-            part = rows[first : first + RECORD_SAMPLES_MAX]
-            drafts.append(RecordDraft(Stream.AGGREGATES, point_ns, point_ns, part, names, kinds))
+        for rows, names, kinds in self.tenancy.take_farewell(RECORD_SAMPLES_MAX):
+            drafts.append(RecordDraft(Stream.AGGREGATES, point_ns, point_ns, rows, names, kinds))
 
 
 def shares_of(model: Model) -> tuple[tuple[int, int], ...]:
@@ -293,7 +302,8 @@ def warm_up() -> None:
         engine.step(now_ns, batch)
     for generation, what in ((1, Command.LEND), (1, Command.EVICT)):
         lending = Lending(1, generation, "warm.down", "warm", 0, 0, "")
-        engine.step(3 * GRID_NS, commands([command(what, 1, generation, 3 * GRID_NS)]), (lending,))
+        engine.expect((lending,))
+        engine.step(3 * GRID_NS, commands([command(what, 1, generation, 3 * GRID_NS)]))
     rows = np.zeros(1, np.int32)
     engine.view.live(rows)
     engine.view.aggregates(rows)

@@ -22,14 +22,29 @@ LANE_SAMPLES_MAX: Final = 262_144
 LANE_SAMPLES_PER_TAG: Final = 16
 """Capacity of a source's lane: so many a tag, within the two. Overflow: newest dropped, counted, the source told."""
 
+SYMBOLS_MAX: Final = 32_768
+"""Different texts that one run keeps. Overflow: further ones are not kept, their samples are bad, counted."""
+
+SYMBOL_BYTES_MAX: Final = 512
+"""Bytes of one text in UTF-8. What is longer is cut at a character, counted."""
+
+SYMBOLS_BYTES_MAX: Final = 2_097_152
+"""Bytes of all texts together. Overflow: as with too many."""
+
 CYCLE_SAMPLES_MAX: Final = 262_144
 """Samples of one engine cycle. The rest waits in its lanes for the next one."""
+
+INFLUENCES_WAITING_MAX: Final = 1_000
+"""What operators asked of the engine and the next cycle takes. One more is refused to whoever asks."""
 
 CYCLE_NS: Final = 10_000_000
 """Period of the engine cycle."""
 
 GRID_NS: Final = 100_000_000
 """Engine-time grid of time-driven work: staleness, roll-ups, flushing of records."""
+
+ALARMS_PER_MINUTE_MAX: Final = 100
+"""Alarms raised within a minute before it is a flood: those of lesser priority are then counted and not told."""
 
 EVENTS_PER_GRID_MAX: Final = 1_000
 """Events of one grid point. The engine tells the rest at the next one; from outside, newest dropped and counted."""
@@ -40,6 +55,13 @@ RECORD_SAMPLES_MAX: Final = 8_192
 SPOOL_QUEUE_DRAFTS: Final = 1_024
 """Record drafts between engine and spool. Overflow: oldest of the lowest priority dropped, counted and ledgered."""
 
+JOURNAL_QUEUE_SAMPLES: Final = 2_097_152
+JOURNAL_QUEUE_CYCLES: Final = 4_096
+"""Samples, and cycles, that wait for the journal's disk. Overflow: outputs leave uncovered, counted."""
+
+JOURNAL_GROUP_SAMPLES: Final = 262_144
+"""Samples after which a group is written at once."""
+
 EVENTS_KEPT: Final = 1_000
 """Events kept in memory for the page. Overflow: oldest dropped."""
 
@@ -48,6 +70,9 @@ LOOPS_MAX: Final = 64
 
 FAST_LINKS_MAX: Final = 16
 """Modbus TCP connections of the executive."""
+
+ERRANDS_WAITING_MAX: Final = 64
+"""Single requests (writes, identification) that wait for one Modbus link. One more is refused at once and counted."""
 
 SCADA_CLIENTS_MAX: Final = 32
 """Connections to the Modbus server. One more is refused at once and counted."""
@@ -87,3 +112,12 @@ RECEIVER_STREAMS_MAX: Final = 3_000
 
 READ_BYTES_MAX: Final = 65_536
 """Bytes that one read of a socket may take, so that no peer holds up the loop."""
+
+INTAKE_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Samples of one durable session on disk that are not safe further on. At it nothing more is acknowledged."""
+
+INTAKE_KEYS_MAX: Final = 8_192
+"""Messages of QoS 1 of one session that a repetition is told from. Overflow: the oldest forgotten."""
+
+INTAKE_FRAMES_MAX: Final = 256
+"""Turns of one durable session that wait for the disk. At it reading pauses."""

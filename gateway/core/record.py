@@ -39,18 +39,36 @@ AGGREGATE = np.dtype(
         ("score", "<f8"),
         ("persistent", "<f8"),
         ("reasons", "<i8"),
+        ("score_once_h", "<f8"),
+        ("persistent_once_h", "<f8"),
+        ("score_quality", "<i8"),
     ],
     align=True,
 )
-"""One window of one tag as it stood at the record's end. `rate` is units per second; NaN where count is too small."""
+"""One window of one tag as it stood at the record's end. `rate` is units per second; NaN where count is too small.
+The scores are the tag's, and as in LIVE (`gateway.core.view`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the wall clock was known to be: wall minus engine time, and whether the kernel held it for disciplined."""
+
+    wall_offset_ns: int = 0
+    is_synced: bool = False
+
+
+NO_STAMP = Stamp()
 
 
 @dataclass(frozen=True, slots=True)
 class RecordDraft:
     """A batch on its way to the spool. `rows` is an array of SAMPLE, of AGGREGATE, or a tuple of Event.
 
-    `first_ns` and `last_ns` bound the engine times inside. The draft owns its array. `names` and `kinds` are
-    those of the rows when the draft was made: a row may be another tag's before it is encoded.
+    `first_ns` and `last_ns` bound the engine times inside. The draft owns its array. `ordinal` counts the drafts of
+    its stream from 1 over the engine's whole life, restarts included: a draft that is made again by a replay has the
+    ordinal, and the bytes, that it had before. 0 for a draft that no engine made. `stamp` is that of the cycle that
+    made it. `names` and `kinds` are those of the rows when the draft was made: a row may be another tag's before it is
+    encoded.
     """
 
     stream: Stream
@@ -59,6 +77,8 @@ class RecordDraft:
     rows: Samples | tuple[object, ...]
     names: Sequence[str] = ()
     kinds: Sequence[Kind] = ()
+    ordinal: int = 0
+    stamp: Stamp = NO_STAMP
 
     def __len__(self) -> int:
         return len(self.rows)

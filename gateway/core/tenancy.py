@@ -1,9 +1,9 @@
 """What becomes of rows by the commands in a batch (`gateway.core.lending`).
 
 A tag that leaves is told complete: its windows' last state goes into the aggregates as a farewell, should it have got
-samples since they were last recorded, its standing alarms are cleared with an event, and what it remembers is handed
-out to be parked. A tag that comes remembers nothing, or what came with its lending. Commands that contradict the
-directory (a stranger's generation, a row of no pool, a lending that never came) are counted and change nothing.
+samples since they were last recorded, and what it remembers is handed out to be parked. A tag that comes remembers
+nothing, or what came with its lending. Commands that contradict the directory (a stranger's generation, a row of no
+pool, a lending that never came) are counted and change nothing.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from gateway.core.announce import CLASS_GOOD, alarm_events
+from gateway.core.announce import CLASS_GOOD
 from gateway.core.directory import Directory
-from gateway.core.events import Event
 from gateway.core.lending import Command, Lending, Parked
 from gateway.core.memory import Memory
 from gateway.core.model import Model
 from gateway.core.readings import Reading
-from gateway.core.state import NOT_LENT, Counter, State, clear_of, limit_of
+from gateway.core.state import NOT_LENT, Counter, State, limit_of
 from gateway.core.stateview import StateView
-from gateway.core.types import Int64s, Samples
+from gateway.core.types import Int64s, Kind, Samples
 
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_pool_rows", "gauge", "Rows that a pool lends to tags as they appear."),
@@ -70,9 +69,7 @@ class Tenancy:
         self._lent = [0] * len(model.pools)
         self._restored = [0] * len(model.pools)
         self._counters = state.tables.counters
-        self.farewell = Farewell()
-        self.events: list[Event] = []
-        """Of tags that left, for the next grid point."""
+        self._farewell = Farewell()
 
     def expect(self, lendings: Sequence[Lending]) -> None:
         """What goes with LENDs that are to come."""
@@ -99,6 +96,15 @@ class Tenancy:
         """What left since the last call."""
         parked, self._parked = tuple(self._parked), []
         return parked
+
+    def take_farewell(self, windows_max: int) -> Iterator[tuple[Samples, tuple[str, ...], tuple[Kind, ...]]]:
+        """Aggregates of who left since the last call, at most so many at once, with names and kinds by `row`."""
+        said, self._farewell = self._farewell, Farewell()
+        if said.parts:
+            windows = np.concatenate(said.parts)
+            columns = (tuple(said.names), (Kind.F64,) * len(said.names))
+            for first in range(0, len(windows), windows_max):
+                yield windows[first : first + windows_max], *columns
 
     def park_all(self) -> Iterator[Parked]:
         """What everybody remembers, in chunks, oldest arrival last; rows stay lent. For the end of an engine."""
@@ -127,8 +133,7 @@ class Tenancy:
                 continue
             is_new_device = self._directory.devices[lending.device_number] is None
             tag = self._directory.lend(lending, pool)
-            state.tables.limits[row] = limit_of(tag, tag.device, int(state.tables.limits[row]["window_first"]))
-            state.tables.clears[row] = clear_of(tag)
+            state.tables.limits[row] = limit_of(tag, tag.device, int(state.tables.limits[row]["window_first"]), 0)
             state.stale_after_ns[row] = tag.stale_after_ns
             state.generations[row] += 1
             self._lent[pool] += 1
@@ -143,10 +148,6 @@ class Tenancy:
         raw = np.frombuffer(memory, np.uint8)
         assert len(raw) == self._memories[pool].bytes_per_row
         self._memories[pool].put(row, raw)
-        # Told as cleared when it left; what still stands is raised again at the next grid point.
-        cell = self._state.tables.cells[row]
-        cell["announced"] = 0
-        cell["latched"] = cell["alarms"]
         self._restored[pool] += 1
 
     def _evict(self, pool: int, rows: list[int], generations: list[int], now_ns: int) -> None:
@@ -176,16 +177,10 @@ class Tenancy:
 
     def _say_farewell(self, rows: Int64s, now_ns: int) -> None:
         cells = self._state.tables.cells
-        for row in rows[(cells["announced"][rows] | cells["latched"][rows]) != 0].tolist():
-            tag = self._directory.tags[row]
-            assert tag is not None
-            announced, latched = int(cells[row]["announced"]), int(cells[row]["latched"])
-            self.events += alarm_events(tag, self._state, row, announced, latched, now_ns)
-            self.events += alarm_events(tag, self._state, row, latched, 0, now_ns)
         touched = rows[cells["touched"][rows] != 0].astype(np.int32)
         if self._tells_aggregates and len(touched):
             told = self._view.aggregates_at(touched, now_ns)
-            first = len(self.farewell.names)
+            first = len(self._farewell.names)
             told["row"] = np.repeat(np.arange(first, first + len(touched)), len(told) // len(touched))
-            self.farewell.names += [self._directory.lendings[row].name for row in touched.tolist()]
-            self.farewell.parts.append(told)
+            self._farewell.names += [self._directory.lendings[row].name for row in touched.tolist()]
+            self._farewell.parts.append(told)

@@ -1,31 +1,34 @@
 """The plant, wired: from settings to model, inbox, engine, sources, executive and register image.
 
 Everything here lives and dies with one configuration of links, devices, tags and loops; a reload that changes those
-builds another one. What outlives it (clock, event book, spool, http) is handed in.
+builds another one. What outlives it (clock, event book, symbols, spool, http) is handed in.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gateway.control.handle import ControlExecutive
-from gateway.core.engine import Engine, warm_up
+from gateway.core.engine import warm_up
 from gateway.core.inbox import Inbox, Lane
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
-from gateway.core.record import RecordDraft, Stream
-from gateway.runtime.clock import EngineClock
-from gateway.runtime.cycle import EngineThread
+from gateway.core.record import Stream
+from gateway.core.spec import EngineSpec
+from gateway.core.symbols import Symbols
+from gateway.runtime.clock import EngineClock, WallStamp
+from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
-from gateway.settings.schema import Link, ModbusTcpLink, Settings, Tag
-from gateway.sources.modbus import ModbusTcpSource
+from gateway.settings.schema import Link, ModbusLink, MqttLink, Settings, Tag
+from gateway.sources.modbus import ModbusSource
 from gateway.sources.mqtt import MqttSource
 
 ENGINE_STOP_S = 2.0
@@ -48,16 +51,24 @@ def build_model(settings: Settings) -> Model:
                 unit=tag.unit,
                 stale_after_ns=tag.stale_after_ns,
                 windows_ns=tag.windows_ns,
-                alarm_low=tag.alarm_low,
-                alarm_high=tag.alarm_high,
-                alarm_score=tag.alarm_score,
-                alarm_persistent=tag.alarm_persistent,
+                alarms=tag.alarms,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
+                labels=tag.labels,
             )
             for tag in settings.tags
         ),
         panes_per_window=settings.panes_per_window,
+    )
+
+
+def spec_of(settings: Settings, model: Model) -> EngineSpec:
+    uplink = settings.uplink
+    return EngineSpec(
+        model,
+        aggregates_every_ns=uplink.aggregates_every_ns if uplink else 0,
+        samples_every_ns=uplink.samples_every_ns if uplink else 0,
+        streams=tuple(sorted(Stream(name) for name in uplink.streams)) if uplink else (),
     )
 
 
@@ -75,32 +86,36 @@ class Plant:
         *,
         clock: EngineClock,
         book: EventBook,
-        put: Callable[[RecordDraft], None] | None,
+        symbols: Symbols,
+        hand_on: HandOn,
         died: Callable[[], None],
     ) -> None:
+        """`hand_on` takes the engine's cycles."""
         self.settings = settings
         self._clock = clock
         self._book = book
+        self.symbols = symbols
         self.model = build_model(settings)
-        uplink = settings.uplink
-        self.engine = Engine(
-            self.model,
-            aggregates_every_ns=uplink.aggregates_every_ns if uplink else 0,
-            samples_every_ns=uplink.samples_every_ns if uplink else 0,
-            streams=frozenset(Stream(name) for name in uplink.streams) if uplink else frozenset(),
-        )
+        self.spec = spec_of(settings, self.model)
+        self.engine = self.spec.build()
         self.executive = self._build_executive() if settings.loops else None
         self._of_loops = {name for loop in settings.loops for name in (loop.input, loop.output)}
         loop_devices = {tag.device for tag in settings.tags if tag.name in self._of_loops}
         self.fast_links = frozenset(device.link for device in settings.devices if device.name in loop_devices)
         """Links to which the executive has a connection of its own."""
         self.sources: dict[str, Source] = {}
+        self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit)
         lanes = []
         for link in settings.links:
             tags = self._tags_of(link)
-            if tags:
-                lanes.append(Lane(link.name, lane_capacity(len(tags))))
-                self.sources[link.name] = self._build_source(link, tags, lanes[-1])
+            plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
+            durable = [(row, tag) for row, tag in tags if is_durable(tag)]
+            if plain:
+                lanes.append(Lane(link.name, lane_capacity(len(plain))))
+                self.sources[link.name] = self._build_source(link, plain, lanes[-1])
+            if durable:
+                lanes.append(Lane(durable_name(link.name), lane_capacity(len(durable))))
+                self.sources[lanes[-1].name] = self._build_durable(link, durable, lanes[-1])
         if self.executive is not None:
             lanes.append(Lane("control", LANE_SAMPLES_MIN, CONTROL_LANE_WEIGHT))
             self._control_lane = lanes[-1]
@@ -110,7 +125,8 @@ class Plant:
             inbox=self.inbox,
             now_ns=clock,
             book=book,
-            put=put,
+            hand_on=hand_on,
+            stamp=WallStamp(clock),
             before=[self._take_from_executive] if self.executive is not None else [],
             died=died,
         )
@@ -122,8 +138,12 @@ class Plant:
         if self.executive is not None:
             self.executive.warm()
 
-    async def start(self, supervisor: Supervisor) -> None:
-        """Start every thread and session. Raises ListenError when the Modbus server's address is taken."""
+    async def start(self, supervisor: Supervisor, positions: Mapping[str, int]) -> None:
+        """Start every thread and session. Raises ListenError when the Modbus server's address is taken.
+
+        `positions` are those up to which the lanes' samples are safe already.
+        """
+        await self.intakes.open(positions)
         self.scada = self._build_scada() if self.settings.scada is not None else None
         if self.scada is not None:
             await self.scada.start()
@@ -136,6 +156,7 @@ class Plant:
     async def stop(self, supervisor: Supervisor, *, is_reload: bool) -> None:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
         await supervisor.stop(*(f"link {name}" for name in self.sources))
+        await self.intakes.stop()
         if self.executive is not None:
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
         if self.scada is not None:
@@ -149,7 +170,8 @@ class Plant:
         old = self.sources[link.name]
         await supervisor.stop(f"link {link.name}")
         lane = next(lane for lane in self.inbox.lanes if lane.name == old.name)
-        self.sources[link.name] = self._build_source(link, self._tags_of(link), lane)
+        plain = [(row, tag) for row, tag in self._tags_of(link) if not is_durable(tag)]
+        self.sources[link.name] = self._build_source(link, plain, lane)
         supervisor.start(f"link {link.name}", self.sources[link.name].run)
 
     def heartbeats(self) -> dict[str, int]:
@@ -165,6 +187,7 @@ class Plant:
         yield self.engine
         yield self.inbox
         yield from self.sources.values()
+        yield self.intakes
         if self.executive is not None:
             yield self.executive
         if self.scada is not None:
@@ -180,12 +203,26 @@ class Plant:
         ]
 
     def _build_source(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
-        if isinstance(link, ModbusTcpLink):
-            return ModbusTcpSource(link=link, tags=tags, lane=lane, now_ns=self._clock, emit=self._book.emit)
+        if isinstance(link, ModbusLink):
+            return ModbusSource(
+                link=link, tags=tags, lane=lane, symbols=self.symbols, now_ns=self._clock, emit=self._book.emit
+            )
         return MqttSource(
             link=link,
             tags=tags,
             lane=lane,
+            now_ns=self._clock,
+            wall_offset_ns=self._clock.wall_offset_ns,
+            emit=self._book.emit,
+        )
+
+    def _build_durable(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
+        assert isinstance(link, MqttLink)
+        return MqttSource(
+            link=durable_link(link),
+            tags=tags,
+            lane=lane,
+            intake=self.intakes.make(lane, tags),
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=self._book.emit,
@@ -199,7 +236,7 @@ class Plant:
                 device.name: link
                 for device in self.settings.devices
                 for link in self.settings.links
-                if link.name == device.link and isinstance(link, ModbusTcpLink)
+                if link.name == device.link and isinstance(link, ModbusLink)
             },
             now_ns=self._clock,
             emit=self._book.emit,
@@ -215,6 +252,7 @@ class Plant:
             settings=scada,
             registers=registers,
             plant=self.engine.view,
+            text_of=self.symbols.text_of,
             control=self.executive,
             model=self.model,
             loops=tuple(loop.name for loop in self.settings.loops),

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit, types
 from numba.core.types import ExternalFunction
 
-from gateway.control.libc import MSG_DONTWAIT, MSG_NOSIGNAL, libc_recv, libc_send
+from gateway.native.libc import MSG_DONTWAIT, MSG_NOSIGNAL, libc_recv, libc_send
 
 DESCRIPTORS_MAX = 4_096
 SILENT_FROM = 200

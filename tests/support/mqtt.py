@@ -13,10 +13,12 @@ import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
+from gateway.core.intake import Frame
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 from gateway.protocol.mqtt.codec import frame
-from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttVersion, Tag
+from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttSession, MqttVersion, Priority, Tag
 from gateway.sources.mqtt import MqttSource
+from gateway.spool.intake import IntakeFiles
 
 WALL_OFFSET_NS = 1_700_000_000 * NS_PER_S
 DEADLINE_S = 15.0
@@ -30,12 +32,23 @@ def tag(
     time_field: tuple[str, ...] = (),
     qos: int = 0,
     kind: Kind = Kind.F64,
+    sequence_field: tuple[str, ...] = (),
+    priority: Priority = Priority.NORMAL,
+    durable: bool = False,
 ) -> Tag:
     """A tag `device.name`."""
     return Tag(
         name=name,
         device=name.split(".")[0],
-        point=MqttPoint(topic=topic, field=field, time_field=time_field, qos=qos),
+        point=MqttPoint(
+            topic=topic,
+            field=field,
+            time_field=time_field,
+            sequence_field=sequence_field,
+            qos=qos,
+            priority=priority,
+            durable=durable,
+        ),
         kind=kind,
         windows_ns=(),
         stale_after_ns=NS_PER_S,
@@ -51,6 +64,9 @@ def link(
     keep_alive_s: int = 30,
     client_id: str = "gateway",
     ca_file: Path | None = None,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
+    session: MqttSession = MqttSession(),  # noqa: B008 - immutable
 ) -> MqttLink:
     broker = BrokerAddress(
         host="127.0.0.1",
@@ -62,21 +78,59 @@ def link(
         keep_alive_s=keep_alive_s,
         tls=ca_file is not None,
         ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
     )
-    return MqttLink(name="floor", broker=broker)
+    return MqttLink(name="floor", broker=broker, session=session)
+
+
+class StuckIntake(IntakeFiles):
+    """A disk that takes frames and never says so, until told to."""
+
+    held: list[tuple[Frame, Callable[[], None]]] | None = None
+
+    def put(self, frame: Frame, kept: Callable[[], None]) -> None:
+        if self.held is None:
+            self.held = []
+        self.held.append((frame, kept))
+
+    def release(self) -> None:
+        for held, kept in self.held or ():
+            super().put(held, kept)
+        self.held = []
 
 
 class Rig:
-    """A source, its lane, its events; `samples()` is everything that it has delivered so far."""
+    """A source, its lane, its events; `samples()` is everything that it has delivered so far.
 
-    def __init__(self, link: MqttLink, tags: Sequence[Tag], lane_samples: int = 65_536) -> None:
+    With `intake` (a folder) the session is durable; `safe` is the position from which it goes on.
+    """
+
+    def __init__(
+        self,
+        link: MqttLink,
+        tags: Sequence[Tag],
+        lane_samples: int = 65_536,
+        *,
+        intake: Path | None = None,
+        safe: int = 0,
+        stuck: bool = False,
+    ) -> None:
         self.lane = Lane("floor", lane_samples)
+        self.intake: IntakeFiles | None = None
         self.events: list[Event] = []
+        if intake is not None:
+            names = {row: tag.name for row, tag in enumerate(tags)}
+            kind = StuckIntake if stuck else IntakeFiles
+            self.intake = kind(intake, "floor", tags=names, now_ns=time.monotonic_ns, emit=self.events.append)
+            self.intake.open(safe)
+            self.lane.begin(self.intake.begins_at)
         self._taken: list[Samples] = []
         self.source = MqttSource(
             link=link,
             tags=list(enumerate(tags)),
             lane=self.lane,
+            intake=self.intake,
             now_ns=time.monotonic_ns,
             wall_offset_ns=lambda: WALL_OFFSET_NS,
             emit=self.events.append,
@@ -149,6 +203,10 @@ class ScriptedBroker:
         self.connections = 0
         self.port = 0
         self.received = bytearray()
+        self.acks: list[tuple[int, int]] = []
+        """(first byte, packet identifier) of each PUBACK, PUBREC and PUBCOMP."""
+        self.subscribes_bytes: list[int] = []
+        self.answers_all = False
         self._connack = connack
         self._suback_codes = suback_codes
         self._writer: asyncio.StreamWriter | None = None
@@ -183,6 +241,8 @@ class ScriptedBroker:
                 first = (await reader.readexactly(1))[0]
                 body = await reader.readexactly(await _length(reader))
                 self.received += bytes((first,)) + body
+                if first in (0x40, 0x50, 0x70):
+                    self.acks.append((first, int.from_bytes(body[:2], "big")))
                 answer = self._answer(first, body)
                 if answer and not self.is_silent:
                     writer.write(answer)
@@ -195,6 +255,9 @@ class ScriptedBroker:
                 return self._connack
             case 8:
                 is_v5 = self._connack[1] > 2
+                self.subscribes_bytes.append(2 + len(body))
+                if self.answers_all:
+                    return _suback(body, is_v5)
                 codes = b"\x00" if self._suback_codes is None else self._suback_codes
                 properties = b"\x00" if is_v5 else b""
                 answer = body[:2] + properties + codes
@@ -202,6 +265,16 @@ class ScriptedBroker:
             case 12:
                 return b"\xd0\x00"
         return b""
+
+
+def _suback(body: bytes, is_v5: bool) -> bytes:
+    """QoS 0 for every filter of a SUBSCRIBE."""
+    at, codes = 2 + is_v5, b""
+    while at < len(body):
+        at += 3 + int.from_bytes(body[at : at + 2], "big")
+        codes += b"\x00"
+    answer = body[:2] + b"\x00" * is_v5 + codes
+    return bytes((0x90, len(answer))) + answer
 
 
 async def _length(reader: asyncio.StreamReader) -> int:

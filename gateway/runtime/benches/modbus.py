@@ -30,10 +30,11 @@ import numpy as np
 import uvloop
 
 from gateway.core.inbox import Lane
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality, Samples
 from gateway.runtime.benches.environment import environment
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, RegisterType, Table, Tag
-from gateway.sources.modbus import ModbusTcpSource
+from gateway.settings.schema import ModbusLink, ModbusPoint, RegisterType, Table, Tag
+from gateway.sources.modbus import ModbusSource
 
 BARE_REQUEST = struct.pack(">HHHBBHH", 1, 0, 6, 1, 3, 0, 100)
 CONNECTIONS = 50
@@ -110,11 +111,9 @@ async def tasks(*coroutines: Any) -> AsyncIterator[None]:
                 await task
 
 
-def source(
-    port: int, tags: Sequence[Tag], *, in_flight: int = 1, timeout_s: float = 1.0
-) -> tuple[ModbusTcpSource, Lane]:
+def source(port: int, tags: Sequence[Tag], *, in_flight: int = 1, timeout_s: float = 1.0) -> tuple[ModbusSource, Lane]:
     lane = Lane("bench", 64 * len(tags))
-    link = ModbusTcpLink(
+    link = ModbusLink(
         name="bench",
         host="127.0.0.1",
         port=port,
@@ -123,7 +122,10 @@ def source(
         requests_in_flight=in_flight,
     )
     rows = list(enumerate(tags))
-    return ModbusTcpSource(link=link, tags=rows, lane=lane, now_ns=time.monotonic_ns, emit=lambda _: None), lane
+    source = ModbusSource(
+        link=link, tags=rows, lane=lane, symbols=Symbols(), now_ns=time.monotonic_ns, emit=lambda _: None
+    )
+    return source, lane
 
 
 def tag(unit: int, address: int, period_ns: int) -> Tag:
@@ -151,7 +153,7 @@ async def ours(port: int, period_ns: int, seconds: float) -> Phase:
     pairs = [source(port, [tag(1, a, period_ns) for a in range(REGISTERS)]) for _ in range(CONNECTIONS)]
     lanes = [lane for _, lane in pairs]
     async with tasks(*(each.run() for each, _ in pairs), drain(lanes, np.zeros(1 << 16, SAMPLE))):
-        return await measured(lambda: sum(each.responses for each, _ in pairs), seconds)
+        return await measured(lambda: sum(each.counts.responses for each, _ in pairs), seconds)
 
 
 async def theirs(port: int, period_ns: int, seconds: float) -> Phase:
@@ -209,15 +211,15 @@ async def floor(port: int, seconds: float) -> Phase:
     return phase
 
 
-async def late_share(pairs: Sequence[tuple[ModbusTcpSource, Lane]]) -> float:
+async def late_share(pairs: Sequence[tuple[ModbusSource, Lane]]) -> float:
     """Share of the polls that were left out because their time was over, once all connections are made."""
     sources = [each for each, _ in pairs]
     async with tasks(*(each.run() for each in sources), drain([lane for _, lane in pairs], np.zeros(1 << 16, SAMPLE))):
-        while not all(each.responses for each in sources):
+        while not all(each.counts.responses for each in sources):
             await asyncio.sleep(DRAIN_S)
-        sent, late = sum(each.requests for each in sources), sum(each.poller.late for each in sources)
+        sent, late = sum(each.counts.requests for each in sources), sum(each.poller.late for each in sources)
         await asyncio.sleep(CROWD_SECONDS)
-        sent = sum(each.requests for each in sources) - sent
+        sent = sum(each.counts.requests for each in sources) - sent
         late = sum(each.poller.late for each in sources) - late
     return late / (sent + late)
 

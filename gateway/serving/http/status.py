@@ -8,7 +8,7 @@ milliseconds since 1970 (`_ms`), ages are seconds (`_s`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -18,6 +18,8 @@ import msgspec
 from gateway.core.events import Event
 from gateway.core.model import Model
 from gateway.core.readings import Measured
+from gateway.core.symbols import TextOf
+from gateway.core.types import Samples
 from gateway.core.view import ControlView, PlantView
 from gateway.settings.schema import PidLoop
 
@@ -46,8 +48,11 @@ class Plant:
 
     model: Model
     plant_view: PlantView
+    text_of: TextOf
     loops: tuple[PidLoop, ...]
     control_view: ControlView
+    alarms: Callable[[], Samples]
+    """ALARM records of all alarms, in the order of `Model.alarms`."""
     stages: tuple[Stage, ...]
 
 
@@ -268,6 +273,32 @@ class EventStatus(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`name` is what acknowledging and shelving take. `state` after ISA-18.2: normal, active (not acknowledged),
+    acknowledged, returned (over, not acknowledged). `raised_ms` and `value` are of the last time it was raised."""
+
+    name: str
+    tag: str
+    kind: str
+    condition: str
+    priority: str
+    state: str
+    latches: bool
+    raised_ms: int | None
+    value: float | None
+    raises: int
+    shelved_for_s: float | None
+    suppressed: bool
+
+
+class AlarmPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Those to be acknowledged first, then by priority, then newest first."""
+
+    total: int
+    offset: int
+    alarms: tuple[AlarmStatus, ...]
+
+
 class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     """Newest first."""
 
@@ -289,23 +320,28 @@ class WindowStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`value` is the last one that was not bad, with the age of its acquisition; `text` the same, ready to be shown
-    (a browser's numbers end at 2⁵³, an energy counter does not), `acquired_ms` the wall time of that acquisition. All
-    four are null before the first value."""
+    (a browser's numbers end at 2⁵³, an energy counter does not; a value with a name is its name), `acquired_ms` the
+    wall time of that acquisition. All four are null before the first value. `score_once_h`: as extreme as the
+    tag itself was once in so many hours."""
 
     row: int
     name: str
     device: str
     unit: str
-    value: float | int | None
+    value: float | int | str | None
     text: str | None
     age_s: float | None
     acquired_ms: int | None
     quality: QualityStatus
     score: float | None
     score_alarm: float | None
+    score_quality: QualityStatus
+    score_once_h: float | None
     persistent: float | None
+    persistent_once_h: float | None
     reasons: tuple[str, ...]
     alarms: tuple[str, ...]
+    in_maintenance: bool
     windows: tuple[WindowStatus, ...]
 
 

@@ -1,67 +1,54 @@
 """One TCP connection to a broker: bytes to `Ingest` and back, and the words for what can go wrong with it.
 
 Back-pressure: past its lane's mark the session stops reading, so that TCP holds the broker up; nothing is decoded
-that would not fit. While paused it cannot hear the broker, and is not to be judged by its silence.
+that would not fit. While paused it cannot hear the broker, and is not to be judged by its silence. What lasts longer
+than a moment goes by `pressure.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from typing import Any, Final, TypeVar, cast
 
-from gateway.core.events import Emit
-from gateway.core.inbox import Lane
+from gateway.core.events import Emit, Event, Severity
 from gateway.core.ports import Clock
 from gateway.protocol.mqtt import codec
-from gateway.protocol.mqtt.codes import ProtocolError, reason_text
+from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, ProtocolError
 from gateway.protocol.mqtt.ingest import Ingest, Step
-from gateway.settings.schema import BrokerAddress
+from gateway.settings.schema import MqttSession
+from gateway.sources.mqtt.explain import CLOSED, LinkError, farewell
+from gateway.sources.mqtt.pressure import Pressure
+from gateway.sources.mqtt.sink import Sink
+from gateway.sources.mqtt.subscriptions import names_of
 
-CONNECT_TIMEOUT_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 10.0
 PAUSE_POLL_S: Final = 0.005
+FAREWELL_S: Final = 1.0
+BAD_METHOD: Final = 0x8C
 
 Reply = TypeVar("Reply", codec.Connack, codec.Suback)
-
-
-class LinkError(Exception):
-    """The connection cannot be made or cannot go on; the text says why, and what to check."""
-
-
-def explain(error: BaseException, broker: BrokerAddress) -> str:
-    """What went wrong with the connection, in words for whoever is on call."""
-    where = f"{broker.host}:{broker.port}"
-    match error:
-        case LinkError():
-            return str(error)
-        case ProtocolError():
-            return f"{where} does not keep to MQTT: it sent {error}; check that an MQTT broker listens there"
-        case ConnectionRefusedError():
-            return f"nothing listens on {where}; check that the broker runs, and host and port"
-        case socket.gaierror():
-            return f"the name {broker.host!r} cannot be resolved; check host and the DNS of this machine"
-        case ssl.SSLCertVerificationError():
-            return f"the certificate of {where} is not trusted ({error.verify_message}); check ca_file and host"
-        case ssl.SSLError():
-            return f"TLS with {where} failed ({error.reason}); check that this port speaks TLS"
-        case TimeoutError():
-            return f"{where} does not answer within {CONNECT_TIMEOUT_S:.0f} s; check network and firewall"
-        case OSError() if error.filename is not None:
-            return f"{error.filename} cannot be read ({error.strerror}); check the path and its permissions"
-        case _:
-            return f"the connection to {where} failed ({error}); check the network and the broker's log"
 
 
 class Session(asyncio.BufferedProtocol):
     """The protocol of one connection; the futures are done when their packet, or the end, has come."""
 
     def __init__(
-        self, *, ingest: Ingest, lane: Lane, version: int, now_ns: Clock, wall_offset_ns: Clock, emit: Emit
+        self,
+        *,
+        subject: str,
+        ingest: Ingest,
+        sink: Sink,
+        settings: MqttSession,
+        version: int,
+        now_ns: Clock,
+        wall_offset_ns: Clock,
+        emit: Emit,
     ) -> None:
+        self._subject = subject
         self._ingest = ingest
-        self._lane = lane
+        self._settings = settings
+        self._sink = sink
+        self._pressure = Pressure()
         self._version = version
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
@@ -103,7 +90,7 @@ class Session(asyncio.BufferedProtocol):
         self._is_writable = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(exc or LinkError("the broker closed the connection; see its log"))
+        self._end(exc or LinkError(CLOSED))
 
     # What the source calls.
 
@@ -128,9 +115,9 @@ class Session(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         if politely:
-            self.send(codec.DISCONNECT)
+            self.send(codec.encode_disconnect(0, self._version))
             self._transport.close()
-            await asyncio.wait({self.closed}, timeout=1.0)
+            await asyncio.wait({self.closed}, timeout=FAREWELL_S)
         self._transport.abort()
         self._end(LinkError("closed by the gateway"))
 
@@ -148,20 +135,24 @@ class Session(asyncio.BufferedProtocol):
         """Take in what has arrived; when there is more than fits, stop reading and come back."""
         if self.closed.done():
             return
-        step = self._ingest.step(self._lane, self._wall_offset_ns())
-        self.send(step.acks)
+        level = self._pressure.level(self._sink.must_wait, self._now_ns())
+        step = self._ingest.step(self._sink.lane, self._wall_offset_ns(), level)
+        self._sink.hand_on(step.acks, self.send)
         self._act_on(step)
-        if self._must_wait or step.is_full:
-            self._hold(self._must_wait)
+        told = self._pressure.told(self._ingest.shed_messages, level)
+        if told:
+            self._emit(Event(self._now_ns(), Severity.WARNING, "messages.shed", self._subject, told))
+        # While messages are shed, reading goes on; the broker would cut off whoever does not read.
+        if self._must_wait(level) or step.is_full:
+            self._hold(self._must_wait(level) or (step.is_full and level > 0))
         elif self._timer is not None:
             self._timer = None
             self._count_pause(False)
             self.heard_s = self._loop.time()
             self._reading(True)
 
-    @property
-    def _must_wait(self) -> bool:
-        return self._lane.is_past_mark or not self._is_writable
+    def _must_wait(self, level: int) -> bool:
+        return (self._sink.must_wait and level == 0) or not self._is_writable
 
     def _hold(self, for_room: bool) -> None:
         if self.closed.done():
@@ -172,7 +163,7 @@ class Session(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(PAUSE_POLL_S if for_room else 0.0, self._come_back)
 
     def _come_back(self) -> None:
-        if self._must_wait:
+        if self._must_wait(self._pressure.level(self._sink.must_wait, self._now_ns())):
             self._hold(True)
         else:
             self._pump()
@@ -198,16 +189,23 @@ class Session(asyncio.BufferedProtocol):
             for first, body in step.control:
                 self._on_packet(codec.parse(first, body, self._version))
             if step.error is not None:
-                raise ProtocolError(step.error)
+                self._break_off(ProtocolError(step.error), step.error_code)
         except ProtocolError as error:
-            self._end(error)
+            self._break_off(error, DISCONNECT_PROTOCOL_ERROR)
+
+    def _break_off(self, error: Exception, code: int) -> None:
+        """End the connection for what the broker did, and tell it the reason code (MQTT 5)."""
+        if not self.closed.done():
+            self.send(codec.encode_disconnect(code, self._version))
+        self._end(error)
 
     def _give_back(self, topics: list[bytes]) -> None:
         """Unsubscribe from what a kept session of an earlier configuration still brings."""
         unknown = [topic for topic in dict.fromkeys(topics) if topic not in self._strangers]
         if unknown:
             self._strangers.update(unknown)
-            self.send(codec.encode_unsubscribe(self.next_packet_id(), unknown, self._version))
+            names = [name for topic in unknown for name in names_of(topic, self._settings)]
+            self.send(codec.encode_unsubscribe(self.next_packet_id(), names, self._version))
 
     def _on_packet(self, packet: codec.Packet) -> None:
         match packet:
@@ -222,8 +220,11 @@ class Session(asyncio.BufferedProtocol):
             case codec.Unsuback():
                 pass
             case codec.Disconnect():
-                said = f" ({packet.reason})" if packet.reason else ""
-                self._end(LinkError(f"the broker disconnected: {reason_text(packet.code)}{said}"))
+                self._end(farewell(packet.code, packet.reason, packet.server_reference))
+            case codec.Auth():
+                method = packet.method or "one that it does not name"
+                why = f"the broker asks for an authentication method that the gateway does not have ({method})"
+                self._break_off(LinkError(f"{why}; allow it user and password, or a client certificate"), BAD_METHOD)
 
 
 async def reply(session: Session, waiting: asyncio.Future[Reply], to: str) -> Reply:

@@ -153,6 +153,16 @@ function showUplink(u) {
     facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.8 * u.bytes_max));
 }
 
+// In how much time a tag reaches such a score once, by its own past; what happens every day is not worth saying.
+const often = (hours) => (hours === null || hours < 24 ? "" : hours < 48 ? "once a day" : `once in ${Math.round(hours / 24)} days`);
+
+// What a score needs to be understood: why it is what it is, how rare that is, or why there is none yet.
+const scoreNote = (v) => [
+  v.in_maintenance ? "maintenance" : "", ...v.reasons,
+  v.score === null && v.text !== null ? v.score_quality.reason : "",
+  v.reasons.length ? often(Math.max(v.score_once_h ?? 0, v.persistent_once_h ?? 0)) : "",
+].filter(Boolean).join(", ");
+
 // A score goes from 0 (as ever) to 1 (as never); 0.5 is as far as the tag usually swings.
 function score(value, words) {
   if (value === null) return NONE;
@@ -185,8 +195,20 @@ function showTags(t) {
       cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),
       labelled("age", "n", age(v.age_s)), labelled("over", "n detail", w.window_s === null ? NONE : span(w.window_s)),
       labelled("mean", "n", num(w.mean)), labelled("sd", "n", num(w.sd)), labelled("min", "n", num(w.min)), labelled("max", "n", num(w.max)),
-      labelled("score", "", score(v.score, v.alarms), v.reasons.length ? el("span", "detail", ` ${v.reasons.join(", ")}`) : null));
+      labelled("score", "", score(v.score, v.alarms), scoreNote(v) ? el("span", "detail", ` ${scoreNote(v)}`) : null));
   }), ask.search || ask.problems ? "No tag matches." : "No tags yet.");
+}
+
+const STATES = { active: ["bad", "not acknowledged"], acknowledged: ["bad", "acknowledged"], returned: ["uncertain", "over, not acknowledged"], normal: ["good", "normal"] };
+function alarmState(a) {
+  if (a.shelved_for_s !== null) return sign("uncertain", `shelved for ${age(a.shelved_for_s)}`);
+  return a.suppressed ? sign("uncertain", "suppressed") : sign(...STATES[a.state]);
+}
+function showAlarms(page) {
+  const waiting = page.alarms.filter((a) => a.shelved_for_s === null && !a.suppressed && (a.state === "active" || a.state === "returned")).length;
+  $("alarms-count").textContent = page.total ? `${whole(page.total)} in all, ${whole(waiting)} of those shown to be acknowledged` : "none";
+  fill("alarms", page.alarms.map((a) => el("tr", "", cell("name", a.name), cell("nowrap", alarmState(a)), labelled("priority", "", a.priority),
+    labelled("since", "nowrap", a.raised_ms === null ? NONE : moment(a.raised_ms)), labelled("raised by", "n", num(a.value)), cell("detail", a.condition))), "No alarm.");
 }
 
 function showEvents(s) {
@@ -257,10 +279,10 @@ async function poll() {
   try {
     if (last === null || Date.now() - last > 3 * EVERY_MS) await fetchTrends(mine.signal);
     const query = new URLSearchParams({ search: ask.search, offset: ask.offset, limit: TAGS_A_PAGE, only: ask.problems ? "problems" : "" });
-    const [status, tags] = await Promise.all([get("api/status", mine.signal), get(`api/tags?${query}`, mine.signal)]);
+    const [status, tags, raised] = await Promise.all([get("api/status", mine.signal), get(`api/tags?${query}`, mine.signal), get("api/alarms", mine.signal)]);
     if (mine !== asking) return;
     last = Date.now();
-    show(status, tags);
+    show(status, tags, raised);
   } catch (error) {
     if (mine !== asking) return; // a newer question is on its way
     lose(error);
@@ -270,7 +292,7 @@ async function poll() {
   }
 }
 
-function show(status, tags) {
+function show(status, tags, raised) {
   $("lost").hidden = true;
   $("main").classList.remove("lost");
   showHead(status);
@@ -279,6 +301,7 @@ function show(status, tags) {
   showLatency(status);
   showLinks(status);
   showUplink(status.uplink);
+  showAlarms(raised);
   showDevices(status);
   showTags(tags);
   showEvents(status);

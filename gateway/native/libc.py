@@ -1,4 +1,4 @@
-"""The seven calls of libc that the executive makes, without the GIL and without Python.
+"""The calls of libc that the executive and the poll thread make, without the GIL and without Python.
 
 Jitted code calls them as external functions, which Numba can cache. With the JIT off the same names are ctypes
 functions with the same arguments, so that the executive can be debugged as plain Python. `errno` is never read: what
