@@ -10,7 +10,8 @@ a device, one event; the first usable one takes it back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,9 +25,11 @@ from gateway.protocol.mqtt import scan as s
 from gateway.protocol.mqtt.aliases import no_aliases
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
 from gateway.protocol.mqtt.fastjson import believed_ns
+from gateway.protocol.mqtt.lender import Wanted
+from gateway.protocol.mqtt.newcomers import Newcomers
 from gateway.protocol.mqtt.payloads import Cell, Unusable, excerpt, read_payload
 from gateway.protocol.mqtt.recent import no_recent, remember
-from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, build, group
+from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
 
 BUFFER_BEYOND_BYTES: Final = 2 * READ_BYTES_MAX
 """Beside a packet that is not whole: a read, and one more that a transport may still deliver after it was paused."""
@@ -61,6 +64,7 @@ class Ingest:
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
     CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
+    `newcomers` takes care of topics that no feed names; `ask` is given its questions to the parking.
     """
 
     def __init__(
@@ -71,18 +75,28 @@ class Ingest:
         frame_bytes_max: int = FRAME_BYTES_MAX,
         topic_alias_maximum: int = 0,
         is_durable: bool = False,
+        newcomers: Newcomers | None = None,
+        ask: Callable[[list[Wanted]], None] = lambda wanted: None,
     ) -> None:
         self.topics = group(feeds)
+        self.newcomers = newcomers
+        self._ask = ask
+        self._arrived: deque[tuple[bytes, bytes, int]] = deque()
         self.samples = 0
         self.received_bytes = 0
         self.unusable_messages = 0
         self.slow_messages = 0
-        self._table = build(self.topics)
+        self._table = (
+            build(self.topics) if newcomers is None else build(self.topics, newcomers.templates, newcomers.spare)
+        )
+        if newcomers is not None:
+            newcomers.attach(self._table)
         self._state = np.zeros(s.STATE_FIELDS, np.int64)
         self._state[s.VERSION] = version
         self._state[s.FRAME_BYTES] = self._frame_bytes_max = frame_bytes_max
         self._aliases = no_aliases(topic_alias_maximum)
         self._state[s.DURABLE] = is_durable
+        self._state[s.PATTERNS] = newcomers is not None
         self._recent = no_recent(INTAKE_KEYS_MAX if is_durable else 1)
         self._seen = np.zeros(PACKET_IDENTIFIERS, np.uint8)
         self._keys_taken = 0
@@ -95,9 +109,9 @@ class Ingest:
         self._handed = np.zeros(STEP_HANDED_MAX, s.HANDED)
         self._acks = np.zeros(STEP_ACKS_MAX, np.uint8)
         self._slow_samples = np.zeros(TAGS_PER_TOPIC_MAX, SAMPLE)
-        self._is_unusable = bytearray(len(feeds))
-        self._is_told = bytearray(len(feeds))
-        self._unusable_of_device: dict[str, int] = {feed.device: 0 for feed in feeds}
+        self._is_unusable = bytearray(len(self._table.entries))
+        self._is_told = bytearray(len(self._table.entries))
+        self._unusable_of_device: Counter[str] = Counter()
         self._scan(room=0, arrival_wall_ns=0)  # compiles, or loads what is compiled, before the first message
 
     @property
@@ -192,13 +206,65 @@ class Ingest:
                 step.control.append((flags, content))
             elif what == s.STRANGER:
                 step.strangers.append(content)
+            elif what == s.NEWCOMER:
+                self._arrived.append((content[:t], content[flags >> 8 :], flags & 0xFF))
             else:
                 self._append(lane, self._samples[placed:place])
                 placed = place
                 self._take_slowly(step, lane, t, content, what, flags, wall_offset_ns)
         self._append(lane, self._samples[placed : state[s.SAMPLES]])
         self._make_space(after)
+        if self.newcomers is not None:
+            self._receive(self.newcomers, step, lane, wall_offset_ns)
         return step
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether topics that appeared wait for something; nothing more is taken in until they are through."""
+        return self.newcomers is not None and (bool(self._arrived) or self.newcomers.must_wait)
+
+    def advance(self, lane: Lane, wall_offset_ns: int) -> list[Event]:
+        """Go on with what waits, after the parking has answered or the lane has room."""
+        step = Step(b"", is_full=False, error=None)
+        if self.newcomers is not None:
+            self._receive(self.newcomers, step, lane, wall_offset_ns)
+        return step.events
+
+    def _receive(self, newcomers: Newcomers, step: Step, lane: Lane, wall_offset_ns: int) -> None:
+        """Messages of topics that the table did not know: after all others of their step, so that nothing of a tag
+        which leaves for one of them is still under way."""
+        while True:
+            newcomers.flush(lane, lambda entry: not self._is_unusable[entry])
+            if not self._arrived or newcomers.must_wait:
+                break
+            name, payload, flags = self._arrived.popleft()
+            t = self._place_of(newcomers, name)
+            if t is None:
+                self._state[s.UNKNOWN_TOPIC] += 1
+            else:
+                self._take_slowly(step, lane, t, payload, s.PAYLOAD, flags, wall_offset_ns)
+        wanted = newcomers.take_wanted()
+        if wanted:
+            self._ask(wanted)
+
+    def _place_of(self, newcomers: Newcomers, name: bytes) -> int | None:
+        try:
+            topic = name.decode()
+        except UnicodeDecodeError:
+            newcomers.refuse_bytes(name)
+            return None
+        t = newcomers.find(topic)
+        return newcomers.appear(topic, self._arrival_ns, self.vacated) if t is None else t
+
+    def vacated(self, t: int, topic: Topic) -> None:
+        """A topic has left its place."""
+        self._is_told[topic.first] = 0
+        if self._is_unusable[topic.first]:
+            self._is_unusable[topic.first] = 0
+            device = topic.feeds[0].device
+            self._unusable_of_device[device] -= 1
+            if self._unusable_of_device[device] == 0:
+                del self._unusable_of_device[device]
 
     def _scan(self, room: int, arrival_wall_ns: int) -> int:
         after: int = s.scan(
@@ -237,7 +303,9 @@ class Ingest:
         self, step: Step, lane: Lane, t: int, payload: bytes, what: int, flags: int, wall_offset_ns: int
     ) -> None:
         """One handed-back message of topic t: its samples into the lane, its changes of state into the step."""
-        topic = self.topics[t]
+        newcomers = self.newcomers
+        topic = self.topics[t] if newcomers is None or t < len(self.topics) else newcomers.topic(t)
+        is_pending = newcomers is not None and newcomers.is_pending(t)
         self.slow_messages += 1
         if what == s.OVERSIZED:
             found: list[Cell | Unusable | None] | Unusable = Unusable(
@@ -262,6 +330,9 @@ class Ingest:
                 self._set_unusable(step, entry, feed, cell, payload)
         self.unusable_messages += unusable is not None
         self._state[s.TIMES_REFUSED] += refused
+        if newcomers is not None and is_pending:
+            newcomers.wait(t, self._slow_samples[:n])
+            return
         self._table.topics[t]["held"] = any(self._is_unusable[topic.first : topic.first + len(topic.feeds)])
         self._append(lane, self._slow_samples[:n])
 
@@ -294,6 +365,7 @@ class Ingest:
             self._is_unusable[entry] = 0
             self._unusable_of_device[feed.device] -= 1
             if self._unusable_of_device[feed.device] == 0:
+                del self._unusable_of_device[feed.device]
                 message = f"topic {feed.topic!r} and all others of this device carry usable values again"
                 step.events.append(
                     Event(self._arrival_ns, Severity.NOTICE, "payload.usable", feed.device, message)

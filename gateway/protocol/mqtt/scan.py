@@ -12,6 +12,7 @@ oversized message still to be skipped, counters.
     PUBLISH, topic known, simple    samples
     PUBLISH, topic known, else      handed back (PAYLOAD; OVERSIZED: cut off), the topic is held
     PUBLISH, topic unknown          counted; handed back while `STRANGERS_MAX` is not reached
+    the same where patterns are     handed back whole (NEWCOMER), unless it was refused lately
     PUBLISH QoS 1                   PUBACK
     PUBLISH QoS 2                   PUBREC; a second one before its PUBREL changes nothing else
     PUBREL                          PUBCOMP
@@ -56,15 +57,16 @@ from gateway.protocol.mqtt.codes import (
 )
 from gateway.protocol.mqtt.fastjson import Bytes, believed_ns, decode, put_samples
 from gateway.protocol.mqtt.recent import Recent, holds, is_recent, key_of, remember
-from gateway.protocol.mqtt.table import PRIORITIES, UNKNOWN, Table, find_topic, octet
+from gateway.protocol.mqtt.table import PRIORITIES, SPARE_NAME_BYTES, UNKNOWN, Table, find_topic, is_refused, octet
 
 HANDED = np.dtype(
     [("what", "<i8"), ("at", "<i8"), ("size", "<i8"), ("topic", "<i8"), ("flags", "<i8"), ("place", "<i8")], align=True
 )
 """`at`, `size`: the payload (PAYLOAD, OVERSIZED), the body (CONTROL) or the topic's name (STRANGER) in the buffer;
-`flags`: the packet's first byte; `place`: how many of the call's samples come before it."""
+`flags`: the packet's first byte; of a NEWCOMER `at` and `size` span from its topic, of `topic` bytes, to the end of its
+payload, which begins `flags >> 8` bytes in; `place`: how many of the call's samples come before it."""
 
-CONTROL, PAYLOAD, OVERSIZED, STRANGER = 0, 1, 2, 3
+CONTROL, PAYLOAD, OVERSIZED, STRANGER, NEWCOMER = 0, 1, 2, 3, 4
 
 STRANGERS_MAX: Final = 64
 """Messages of unknown topics that are handed back in one connection; the others are only counted."""
@@ -83,7 +85,9 @@ DURABLE: Final = 15
 REPEATED, UNIDENTIFIED = 16, 17
 # Set for each call: messages of QoS 0 of topics of lower priority are left out, and SHED counts them.
 SHED_LEVEL, SHED = 18, 19
-STATE_FIELDS: Final = 20
+# Set once: 1 where topics that nobody named may be given a tag.
+PATTERNS: Final = 20
+STATE_FIELDS: Final = 21
 
 ERRORS: Final[dict[int, str]] = {
     BAD_LENGTH: "a packet length of more than four bytes",
@@ -193,9 +197,16 @@ def take_message(
     stop: int, end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples,
 ) -> None:  # fmt: skip
     """What a message brings: `buffer[at:stop]` of topic t, whose name is the `size` bytes at `topic_at` or an alias."""
-    if t < 0:
+    if t < 0 and state[PATTERNS] and 0 < size <= SPARE_NAME_BYTES and not is_refused(table, buffer, topic_at, size):
+        if stop <= end:
+            hand_back(
+                state, handed, NEWCOMER, topic_at, stop - topic_at, size, first | (at - topic_at) << 8
+            )  # fmt: skip
+        else:
+            state[UNKNOWN_TOPIC] += 1
+    elif t < 0:
         state[UNKNOWN_TOPIC] += 1
-        if state[STRANGERS] < STRANGERS_MAX and size > 0:
+        if state[STRANGERS] < STRANGERS_MAX and size > 0 and not state[PATTERNS]:
             state[STRANGERS] += 1
             hand_back(state, handed, STRANGER, topic_at, size, t, first)
     elif (first & 6) == 0 and table.topics[t]["priority"] < state[SHED_LEVEL]:

@@ -3,6 +3,11 @@
 Topics are found by open addressing: the hash (FNV-1a, 32 bits, so that its arithmetic never leaves int64) only selects
 a candidate, the bytes are always compared. A topic feeds a run of entries, one for each tag; an entry names the member
 of the JSON object that holds its value, or nothing when the payload is the bare value.
+
+A table may have spare places, for topics that appear at run time: each has one entry, and room for its name. They are
+filled from templates, which are topics without a name that no message finds. A place is taken and given up in place,
+between two scans: deletion moves the slots behind it up (Knuth 6.4, algorithm R), so that a search costs what it did.
+Topics that have been refused are remembered for a while in a table of their own, by their bytes.
 """
 
 from __future__ import annotations
@@ -61,13 +66,24 @@ ENTRY = np.dtype(
 )
 
 
+SPARE_NAME_BYTES: Final = 256
+"""Length of the name of a topic that appears at run time; longer ones are refused."""
+REFUSED_TOPICS: Final = 4_096
+"""Refused topics that are remembered. Overflow: the later one takes the place of the earlier one."""
+
+
 class Table(NamedTuple):
-    """What the scanner reads, and (the last three) scratch for one message, an element for each entry of the run."""
+    """What the scanner reads, and (the last three) scratch for one message, an element for each entry of the run.
+
+    `refused` has the length of each refused topic's name in `refused_text`, 0 for a free place.
+    """
 
     slots: Int64s
     topics: Samples
     entries: Samples
     text: npt.NDArray[np.uint8]
+    refused: Int64s
+    refused_text: npt.NDArray[np.uint8]
     found: npt.NDArray[np.uint8]
     values: Float64s
     bits: Int64s
@@ -145,6 +161,68 @@ def find_topic(table: Table, buffer: npt.NDArray[np.uint8], at: int, size: int) 
         slot = (slot + 1) & mask
 
 
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def is_refused(table: Table, buffer: npt.NDArray[np.uint8], at: int, size: int) -> bool:
+    """Whether the topic of these bytes was refused lately."""
+    if len(table.refused) == 0:
+        return False
+    place = hash_bytes(buffer, at, at + size) & (len(table.refused) - 1)
+    return table.refused[place] == size and same_bytes(table.refused_text, place * SPARE_NAME_BYTES, buffer, at, size)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def take_place(table: Table, t: int, template: int, row: int, name: npt.NDArray[np.uint8], first: int, at: int) -> None:
+    """Fill spare place `t` from a template: entry `first`, name at `text[at]`. It begins held."""
+    size = len(name)
+    topics = table.topics
+    topics[t] = topics[template]
+    table.entries[first] = table.entries[topics[template]["first"]]
+    table.entries[first]["row"] = row
+    for i in range(size):
+        table.text[at + i] = name[i]
+    topics[t]["hash"] = hash_bytes(name, 0, size)
+    topics[t]["name_at"] = at
+    topics[t]["name_bytes"] = size
+    topics[t]["first"] = first
+    topics[t]["held"] = 1
+    mask = len(table.slots) - 1
+    slot = topics[t]["hash"] & mask
+    while table.slots[slot] != UNKNOWN:
+        slot = (slot + 1) & mask
+    table.slots[slot] = t
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def give_up_place(table: Table, t: int) -> None:
+    """Have nobody find topic `t` any more."""
+    slots = table.slots
+    mask = len(slots) - 1
+    hole = table.topics[t]["hash"] & mask
+    while slots[hole] != t:
+        hole = (hole + 1) & mask
+    slot = hole
+    while True:
+        slot = (slot + 1) & mask
+        if slots[slot] == UNKNOWN:
+            break
+        home = table.topics[slots[slot]]["hash"] & mask
+        # What lies between its home and the hole may move into the hole without being lost to a search.
+        if (slot - home) & mask >= (slot - hole) & mask:
+            slots[hole] = slots[slot]
+            hole = slot
+    slots[hole] = UNKNOWN
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def refuse(table: Table, name: npt.NDArray[np.uint8]) -> None:
+    """Remember a topic of at most SPARE_NAME_BYTES as refused."""
+    size = len(name)
+    place = hash_bytes(name, 0, size) & (len(table.refused) - 1)
+    for i in range(size):
+        table.refused_text[place * SPARE_NAME_BYTES + i] = name[i]
+    table.refused[place] = size
+
+
 def group(feeds: Sequence[Feed]) -> tuple[Topic, ...]:
     """Feeds by topic, in the order in which topics first come; a topic's QoS is the highest that a tag asks for."""
     by_topic: dict[str, list[Feed]] = {}
@@ -186,12 +264,13 @@ def _identity(topic: Topic) -> str:
     return f'"{paths[0][-1]}"' if paths else ""
 
 
-def build(topics: Sequence[Topic]) -> Table:
-    """The arrays for these topics, every page of them touched."""
+def build(topics: Sequence[Topic], templates: Sequence[Topic] = (), spare: int = 0) -> Table:
+    """The arrays for these topics, every page of them touched: topics, then templates, then spare places."""
     text = _Text()
-    topic_rows = np.zeros(len(topics), TOPIC)
-    entries = np.zeros(sum(len(topic.feeds) for topic in topics), ENTRY)
-    for t, topic in enumerate(topics):
+    topic_rows = np.zeros(len(topics) + len(templates) + spare, TOPIC)
+    listed = (*topics, *templates)
+    entries = np.zeros(sum(len(topic.feeds) for topic in listed) + spare, ENTRY)
+    for t, topic in enumerate(listed):
         at, size = text.put(topic.name)
         raw = np.frombuffer(topic.name.encode(), np.uint8)
         slow = _is_slow(topic)
@@ -205,7 +284,7 @@ def build(topics: Sequence[Topic]) -> Table:
             field_at, field_bytes = text.put(feed.field[0] if feed.field else "")
             entries[topic.first + i] = (feed.row, feed.kind, field_at, field_bytes, feed.scale, feed.offset)
 
-    slots = np.full(1 << max(3, (2 * len(topics)).bit_length()), UNKNOWN, np.int64)
+    slots = np.full(1 << max(3, (2 * (len(topics) + spare)).bit_length()), UNKNOWN, np.int64)
     mask = len(slots) - 1
     for t in range(len(topics)):
         slot = int(topic_rows[t]["hash"]) & mask
@@ -213,12 +292,16 @@ def build(topics: Sequence[Topic]) -> Table:
             slot = (slot + 1) & mask
         slots[slot] = t
 
-    run_max = max((len(topic.feeds) for topic in topics), default=1)
+    run_max = max((len(topic.feeds) for topic in listed), default=1)
+    text.raw += bytes(spare * SPARE_NAME_BYTES)
+    refused = REFUSED_TOPICS if templates else 0
     return Table(
         slots,
         topic_rows,
         entries,
         np.frombuffer(bytes(text.raw) or b"\0", np.uint8).copy(),
+        np.full(refused, 0, np.int64),
+        np.full(refused * SPARE_NAME_BYTES, 0, np.uint8),
         np.zeros(run_max, np.uint8),
         np.zeros(run_max, np.float64),
         np.zeros(run_max, np.int64),

@@ -1,0 +1,202 @@
+"""Topics that appear by themselves: between the scanner's table, the lenders of the link's pools, and the lane.
+
+What a lender decides is carried out here: places in the table are taken and given up, and what must reach the engine in
+order (EVICTs, then LENDs with the samples that waited for them) stands in an outbox until the lane has room. A place
+is released to the fast path when its LEND is in the lane, so that no sample overtakes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from gateway.core.inbox import Lane
+from gateway.core.lending import Lending
+from gateway.core.readings import Reading
+from gateway.core.types import Samples
+from gateway.protocol.mqtt.lender import Lender, Place, Wanted
+from gateway.protocol.mqtt.table import SPARE_NAME_BYTES, Table, Topic, give_up_place, refuse, take_place
+
+METRICS: Final[tuple[tuple[str, str, str], ...]] = (
+    ("fieldgate_pool_pending_tags", "gauge", "Tags that wait for what they remember before their first sample counts."),
+    ("fieldgate_pool_refused_topics_total", "counter", "Topics that got no row, by reason, each once a minute."),
+)
+
+Lend = Callable[[tuple[Lending, ...]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the parking knows of a tag that was asked for; None: nothing."""
+
+    pool: int
+    row: int
+    generation: int
+    state: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    lendings: tuple[Lending, ...]
+    samples: Samples
+    released: tuple[tuple[int, Topic], ...]
+
+
+class Newcomers:
+    """`lenders` are tried in their order. Places in the table: `written` topics, a template for each offer, then the
+    spare places, those of the first lender first. Called from one thread."""
+
+    def __init__(self, lenders: Sequence[Lender], written: int, lend: Lend) -> None:
+        self.lenders = tuple(lenders)
+        self.templates = tuple(
+            Topic("", offer.feed.qos, 0, (offer.feed,)) for lender in lenders for offer in lender.terms.offers
+        )
+        self.spare = sum(len(lender.terms.rows) for lender in lenders)
+        self._written = written
+        self._lend = lend
+        self._by_topic: dict[str, int] = {}
+        self._topics: dict[int, Topic] = {}
+        self._outbox: deque[_Outgoing] = deque()
+        self._first_template: dict[int, int] = {}
+        self._first_place: dict[int, int] = {}
+        template, place = written, written + len(self.templates)
+        for lender in lenders:
+            self._first_template[lender.terms.pool] = template
+            self._first_place[lender.terms.pool] = place
+            template += len(lender.terms.offers)
+            place += len(lender.terms.rows)
+        self._entries_before = 0
+        self._table: Table | None = None
+
+    def attach(self, table: Table) -> None:
+        """The table that has these templates and spare places."""
+        self._table = table
+        self._entries_before = len(table.entries) - self.spare
+
+    @property
+    def must_wait(self) -> bool:
+        return bool(self._outbox) or any(lender.is_full for lender in self.lenders)
+
+    def topic(self, t: int) -> Topic:
+        return self._topics[t]
+
+    def find(self, topic: str) -> int | None:
+        """The place of a topic that has one."""
+        return self._by_topic.get(topic)
+
+    def is_pending(self, t: int) -> bool:
+        return t in self._topics and self._lender_of(t).is_pending(self._topics[t].feeds[0].row)
+
+    def wait(self, t: int, samples: Samples) -> None:
+        self._lender_of(t).wait(self._topics[t].feeds[0].row, samples)
+
+    def appear(self, topic: str, now_ns: int, vacated: Callable[[int, Topic], None]) -> int | None:
+        """A place for a topic that has none; None when it gets none. `vacated` is told who gave up theirs."""
+        for lender in self.lenders:
+            found = lender.fits(topic)
+            if found is None:
+                continue
+            given = lender.appear(topic, *found, now_ns)
+            self.clear(lender, vacated)
+            if isinstance(given, Place):
+                return self._settle_in(lender, topic, given)
+            break
+        else:
+            self.lenders[0].refuse_unfit()
+        self._refuse(topic.encode())
+        return None
+
+    def refuse_bytes(self, name: bytes) -> None:
+        """A topic that is no text."""
+        self.lenders[0].refuse_unfit()
+        self._refuse(name)
+
+    def clear(self, lender: Lender, vacated: Callable[[int, Topic], None]) -> None:
+        """Take the places of those who left, and have the engine told."""
+        assert self._table is not None
+        rows, evicts = lender.take_left()
+        for row in rows:
+            t = self._place_of(lender, row)
+            topic = self._topics.pop(t)
+            del self._by_topic[topic.name]
+            give_up_place(self._table, t)
+            vacated(t, topic)
+        if len(evicts):
+            self._outbox.append(_Outgoing((), evicts, ()))
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        lendings, parts, released = [], [], []
+        for told in answers:
+            lender = next(lender for lender in self.lenders if lender.terms.pool == told.pool)
+            given = lender.answer(told.row, told.generation, told.state)
+            if given is not None:
+                lendings.append(given[0])
+                parts += given[1]
+                t = self._place_of(lender, told.row)
+                released.append((t, self._topics[t]))
+        if lendings:
+            self._outbox.append(_Outgoing(tuple(lendings), np.concatenate(parts), tuple(released)))
+
+    def flush(self, lane: Lane, is_usable: Callable[[int], bool]) -> None:
+        """Into the lane what it has room for, in order. A message of more than a whole lane would never have."""
+        assert self._table is not None
+        while self._outbox and (lane.room >= len(self._outbox[0].samples) or not len(lane)):
+            going = self._outbox[0]
+            if going.lendings and not self._lend(going.lendings):
+                return
+            lane.append(going.samples)
+            self._outbox.popleft()
+            for t, topic in going.released:
+                if self._topics.get(t) is topic:
+                    self._table.topics[t]["held"] = not is_usable(topic.first)
+
+    def take_wanted(self) -> list[Wanted]:
+        wanted = []
+        for lender in self.lenders:
+            wanted += lender.wanted
+            lender.wanted = []
+        return wanted
+
+    def forgive(self) -> None:
+        """Refused topics may try again."""
+        if self._table is not None:
+            self._table.refused[:] = 0
+
+    def readings(self) -> Iterator[Reading]:
+        for lender in self.lenders:
+            labels = (("pool", lender.terms.name),)
+            yield Reading("fieldgate_pool_pending_tags", lender.pending, labels)
+            for reason, count in lender.counts():
+                yield Reading("fieldgate_pool_refused_topics_total", count, (*labels, ("reason", reason)))
+
+    def _settle_in(self, lender: Lender, topic: str, given: Place) -> int:
+        assert self._table is not None
+        t = self._place_of(lender, given.row)
+        first = self._entries_before + t - self._written - len(self.templates)
+        feed = lender.terms.offers[given.offer].feed
+        name = np.frombuffer(topic.encode(), np.uint8)
+        spare_text = len(self._table.text) - self.spare * SPARE_NAME_BYTES
+        at = spare_text + (t - self._written - len(self.templates)) * SPARE_NAME_BYTES
+        template = self._first_template[lender.terms.pool] + given.offer
+        take_place(self._table, t, template, given.row, name, first, at)
+        self._topics[t] = Topic(
+            topic, feed.qos, first, (replace(feed, topic=topic, row=given.row, device=given.device),)
+        )
+        self._by_topic[topic] = t
+        return t
+
+    def _place_of(self, lender: Lender, row: int) -> int:
+        return self._first_place[lender.terms.pool] + row - lender.terms.rows.start
+
+    def _lender_of(self, t: int) -> Lender:
+        row = self._topics[t].feeds[0].row
+        return next(lender for lender in self.lenders if row in lender.terms.rows)
+
+    def _refuse(self, name: bytes) -> None:
+        assert self._table is not None
+        if len(name) <= SPARE_NAME_BYTES:
+            refuse(self._table, np.frombuffer(name, np.uint8))
