@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.control import layout as at
 from gateway.core.types import NS_PER_S, Int64s
-from gateway.native.words import read_word, write_word
+from gateway.core.kernels.atomics import read_word, write_word
 from gateway.settings.schema import ModbusTcpLink
 
 DELAY_FIRST_S: Final = 0.05

@@ -84,3 +84,15 @@ def begin_write(words: Int64s, index: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def end_write(words: Int64s, index: int) -> None:
     store_release(words, index, words[index] + 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def read_word(words: Int64s, index: int) -> int:
+    """For Python: `load_acquire`."""
+    return load_acquire(words, index)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def write_word(words: Int64s, index: int, value: int) -> None:
+    """For Python: `store_release`."""
+    store_release(words, index, value)
