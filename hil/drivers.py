@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from gateway.control.handle import ControlExecutive
 from gateway.core.types import NS_PER_MS, Kind
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, PidLoop, RegisterType, Table, Tag
+from gateway.settings.schema import ModbusLink, ModbusPoint, PidLoop, RegisterType, Table, Tag
 from hil.devices.plc import VALVE
 from hil.scenario import LoopTable
 
@@ -95,7 +95,7 @@ class Executive:
             ],
             tags={"plant.value": tag("plant.value", 0, value), "plant.actuator": tag("plant.actuator", 1, actuator)},
             links={
-                "plant": ModbusTcpLink(
+                "plant": ModbusLink(
                     name="plc",
                     host="127.0.0.1",
                     port=port,

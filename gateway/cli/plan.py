@@ -13,7 +13,7 @@ from gateway.cli.common import load_or_exit
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.protocol.modbus.load import BusLoad
 from gateway.settings.planning import ROUND_TRIP_ASSUMED_NS, loads
-from gateway.settings.schema import ModbusTcpLink
+from gateway.settings.schema import ModbusLink
 from gateway.settings.units import WrongValueError, duration, show_duration
 
 ROWS_MAX = 40
@@ -47,7 +47,7 @@ class RoundTrip(click.ParamType[int]):
 def command(file: Path, round_trip_ns: int, as_json: bool) -> None:
     settings = load_or_exit(file)
     found = loads(settings, round_trip_ns)
-    links = {link.name: link for link in settings.links if isinstance(link, ModbusTcpLink)}
+    links = {link.name: link for link in settings.links if isinstance(link, ModbusLink)}
     if as_json:
         report = {"round_trip_ms": round_trip_ns / NS_PER_MS, "links": [_json(links[k], v) for k, v in found.items()]}
         click.echo(json.dumps(report, indent=2))
@@ -59,7 +59,7 @@ def command(file: Path, round_trip_ns: int, as_json: bool) -> None:
         _print(console, links[name], load, round_trip_ns)
 
 
-def _json(link: ModbusTcpLink, load: BusLoad) -> dict[str, object]:
+def _json(link: ModbusLink, load: BusLoad) -> dict[str, object]:
     return {
         "link": link.name,
         "address": f"{link.host}:{link.port}",
@@ -94,7 +94,7 @@ def _json(link: ModbusTcpLink, load: BusLoad) -> dict[str, object]:
     }
 
 
-def _print(console: Console, link: ModbusTcpLink, load: BusLoad, round_trip_ns: int) -> None:
+def _print(console: Console, link: ModbusLink, load: BusLoad, round_trip_ns: int) -> None:
     behind = "" if link.baud is None else f", a serial bus at {link.baud} baud behind it"
     console.print(
         f"{link.name}: {link.host}:{link.port}{behind}, {load.requests_per_s:.1f} reads a second, "

@@ -12,9 +12,9 @@ import threading
 from typing import Final
 
 from gateway.control import layout as at
-from gateway.core.types import NS_PER_S, Int64s
 from gateway.core.kernels.atomics import read_word, write_word
-from gateway.settings.schema import ModbusTcpLink
+from gateway.core.types import NS_PER_S, Int64s
+from gateway.settings.schema import ModbusLink
 
 DELAY_FIRST_S: Final = 0.05
 DELAY_MAX_S: Final = 5.0
@@ -24,7 +24,7 @@ LOOK_EVERY_S: Final = 0.05
 class Connector:
     """Keeps one link connected, with doubling delays that start over once a device has answered."""
 
-    def __init__(self, link: ModbusTcpLink, words: Int64s, index: int) -> None:
+    def __init__(self, link: ModbusLink, words: Int64s, index: int) -> None:
         self.link = link
         self.connects = 0
         self.failures = 0
@@ -94,7 +94,7 @@ class Connector:
                 return
 
 
-def connect(link: ModbusTcpLink) -> socket.socket:
+def connect(link: ModbusLink) -> socket.socket:
     """A connected, non-blocking socket that sends small frames at once. Raises OSError."""
     connection = socket.create_connection((link.host, link.port), link.connect_timeout_ns / NS_PER_S)
     try:

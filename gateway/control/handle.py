@@ -21,16 +21,16 @@ from gateway.control import layout as at
 from gateway.control.changes import Changes
 from gateway.control.connect import Connector
 from gateway.control.realtime import PRIORITY, become_real_time
-from gateway.core.kernels.atomics import read_word, write_word
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
+from gateway.core.kernels.atomics import read_word, write_word
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import SAMPLE, Int64s, Samples
 from gateway.core.view import LOOP, Mode
 from gateway.native import libc
 from gateway.native.clock import set_engine_offset
-from gateway.settings.schema import ModbusTcpLink, PidLoop, Tag
+from gateway.settings.schema import ModbusLink, PidLoop, Tag
 
 REFRESH_PERIODS: Final = 50
 DRAIN_SAMPLES: Final = 8_192
@@ -49,7 +49,7 @@ class ControlExecutive:
         *,
         loops: Sequence[PidLoop],
         tags: Mapping[str, tuple[int, Tag]],
-        links: Mapping[str, ModbusTcpLink],
+        links: Mapping[str, ModbusLink],
         now_ns: Clock,
         emit: Emit,
         refresh_periods: int = REFRESH_PERIODS,

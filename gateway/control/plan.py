@@ -15,7 +15,7 @@ from gateway.control import layout as at
 from gateway.core.limits import FAST_LINKS_MAX, LOOPS_MAX
 from gateway.core.types import NS_PER_MS, Quality
 from gateway.protocol.modbus.codes import READ_REGISTERS_MAX, Function
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, PidLoop, Table, Tag
+from gateway.settings.schema import ModbusLink, ModbusPoint, PidLoop, Table, Tag
 
 PERIOD_MIN_NS = NS_PER_MS
 FUNCTIONS = {Table.INPUT: Function.READ_INPUT_REGISTERS, Table.HOLDING: Function.READ_HOLDING_REGISTERS}
@@ -56,7 +56,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Plan:
-    links: tuple[ModbusTcpLink, ...]
+    links: tuple[ModbusLink, ...]
     memory: at.Memory
 
 
@@ -74,14 +74,14 @@ def merge(wanted: Sequence[Span]) -> list[Span]:
 def make(
     loops: Sequence[PidLoop],
     tags: Mapping[str, tuple[int, Tag]],
-    links: Mapping[str, ModbusTcpLink],
+    links: Mapping[str, ModbusLink],
     refresh_periods: int,
 ) -> Plan:
     """Raises ValueError, naming the loop, for what the executive cannot run."""
     if len(loops) > LOOPS_MAX:
         raise ValueError(f"control: {len(loops)} loops, but at most {LOOPS_MAX} are possible; remove some")
     points = [(_input_point(loop, tags), _output_point(loop, tags)) for loop in loops]
-    used: dict[str, ModbusTcpLink] = {}
+    used: dict[str, ModbusLink] = {}
     for loop, pair in zip(loops, points, strict=True):
         for _, tag, _ in pair:
             if tag.device not in links:

@@ -22,6 +22,15 @@ LANE_SAMPLES_MAX: Final = 262_144
 LANE_SAMPLES_PER_TAG: Final = 16
 """Capacity of a source's lane: so many a tag, within the two. Overflow: newest dropped, counted, the source told."""
 
+SYMBOLS_MAX: Final = 32_768
+"""Different texts that one run keeps. Overflow: further ones are not kept, their samples are bad, counted."""
+
+SYMBOL_BYTES_MAX: Final = 512
+"""Bytes of one text in UTF-8. What is longer is cut at a character, counted."""
+
+SYMBOLS_BYTES_MAX: Final = 2_097_152
+"""Bytes of all texts together. Overflow: as with too many."""
+
 CYCLE_SAMPLES_MAX: Final = 262_144
 """Samples of one engine cycle. The rest waits in its lanes for the next one."""
 
@@ -48,6 +57,9 @@ LOOPS_MAX: Final = 64
 
 FAST_LINKS_MAX: Final = 16
 """Modbus TCP connections of the executive."""
+
+ERRANDS_WAITING_MAX: Final = 64
+"""Single requests (writes, identification) that wait for one Modbus link. One more is refused at once and counted."""
 
 SCADA_CLIENTS_MAX: Final = 32
 """Connections to the Modbus server. One more is refused at once and counted."""

@@ -31,6 +31,8 @@ class TagDefinition:
     alarm_persistent: float | None = None
     valid_low: float | None = None
     valid_high: float | None = None
+    labels: tuple[tuple[int, str], ...] = ()
+    """What the values of an integer tag are called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,14 @@ AGGREGATE = np.dtype(
         ("score", "<f8"),
         ("persistent", "<f8"),
         ("reasons", "<i8"),
+        ("score_once_h", "<f8"),
+        ("persistent_once_h", "<f8"),
+        ("score_quality", "<i8"),
     ],
     align=True,
 )
-"""One window of one tag as it stood at the record's end. `rate` is units per second; NaN where count is too small."""
+"""One window of one tag as it stood at the record's end. `rate` is units per second; NaN where count is too small.
+The scores are the tag's, and as in LIVE (`gateway.core.view`)."""
 
 
 @dataclass(frozen=True, slots=True)

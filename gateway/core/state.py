@@ -8,13 +8,13 @@ because a batch comes in no order and each line of a row costs one miss.
     cells    tag               64   the live cell: quality, value, times, score, alarm bits
     limits   tag               64   what the fold must know of the tag; never written after construction
     clears   tag               24   where a raised alarm clears (its deadband)
-    novelty  tag              288   what both anomaly scores remember
+    novelty  tag              304   what both anomaly scores remember
     hours    tag               96   the tag's mean at each hour of the day
     windows  window            64   pane clock, last sample, EWMA
     totals   window       2 × 64   the current pane, then all closed panes of the ring together
     ring     window       P × 64   the panes, one arena for all windows
 
-A tag with one window of P = 30 panes takes 2,660 bytes. Every page is touched at construction: a page first touched
+A tag with one window of P = 30 panes takes 2,676 bytes. Every page is touched at construction: a page first touched
 by a sample would cost it up to 5 µs.
 
 Windows are panes in the tag's own source time. The P panes of a window include the current, partial one, so a window
@@ -86,13 +86,13 @@ CLEAR = np.dtype([("low", "<f8"), ("high", "<f8"), ("score", "<f4"), ("persisten
 NOVELTY = np.dtype(
     [
         ("last_ns", "<i8"),
-        ("begun", "<i4"),
-        ("reasons", "<i4"),
+        ("begun", "u1"),
+        ("reasons", "u1"),
+        ("flags", "<u2"),
+        ("shape", "<i4"),
         ("age_ns", "<f8"),
         ("interval_ns", "<f8"),
         ("quiet_until_ns", "<f8"),
-        ("peak", "<f8"),
-        ("heat", "<f8"),
         ("anchor", "<f8"),
         ("value", "<f8"),
         ("fast", "<f8"),
@@ -117,16 +117,44 @@ NOVELTY = np.dtype(
         ("drift_spread", "<f8"),
         ("noise", "<f8"),
         ("noise_base", "<f8"),
-        ("noise_spread", "<f8"),
         ("still_ns", "<f8"),
-        ("still_ns_max", "<f8"),
-        ("persistent", "<f8"),
-        ("told", "<f8"),
+        ("still_ns_max", "<f4"),
+        ("noise_spread", "<f4"),
+        ("peak", "<f4"),
+        ("heat", "<f4"),
+        ("told", "<f4"),
+        ("persistent", "<f4"),
+        ("block_left", "<f4"),
+        ("learned", "<f4"),
+        ("event_top", "<f4"),
+        ("event_tail", "<f4"),
+        ("event_spread", "<f4"),
+        ("event_slack", "<f4"),
+        ("persistent_top", "<f4"),
+        ("persistent_tail", "<f4"),
+        ("persistent_spread", "<f4"),
+        ("persistent_slack", "<f4"),
     ],
     align=True,
 )
-"""What both scores remember (`gateway.core.kernels.novelty`, `.persistence`). `age_ns` is the time that counted,
-`told` the event score of the latest sample itself."""
+"""What both scores remember (`gateway.core.kernels.novelty`, `.persistence`, `.tail`). `age_ns` is the time that
+counted, `told` the event score of the latest sample itself. `flags` are FLAG bits; `shape` is 1 + the tag's place among
+the codebooks, 0 without one; `learned` the scales of a baseline under way; the odds of a score are divided by 1 + its
+slack (feedback)."""
+
+BEGUN = 1
+BEGUN_EVENT = 2
+BEGUN_PERSISTENT = 4
+BEGUN_EVENT_RATE = 8
+BEGUN_PERSISTENT_RATE = 16
+"""Bits of `begun`: there was a value; event score, persistent score, and what each means, are past their warm-up."""
+
+FLAG_MAINTENANCE = 1
+"""Learn, but raise no alarm from scores."""
+FLAG_LEARNING = 2
+"""A baseline is being learned: every sample since then has the same weight in the reference."""
+FLAG_BASELINE = 4
+"""The reference is a baseline in force: it is held against, and learns nothing."""
 
 WINDOW = np.dtype(
     [

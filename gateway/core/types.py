@@ -1,7 +1,8 @@
 """The words of the core: kinds, qualities, samples.
 
 A value is an 8-byte cell whose kind belongs to its tag, never to the sample, so one record dtype carries
-float64, int64 and uint64 alike: `value` and `bits` are two names for the same eight bytes.
+float64, int64 and uint64 alike: `value` and `bits` are two names for the same eight bytes. Text is the number of a
+symbol (`gateway.core.symbols`).
 
 A batch is a contiguous array of `SAMPLE` records, 32 bytes each (two samples a cache line). One array is one
 argument to a kernel and one memcpy to a queue; a column is a strided view (`batch["row"]`).
@@ -28,6 +29,8 @@ class Kind(IntEnum):
     F64 = 0
     I64 = 1
     U64 = 2
+    SYMBOL = 3
+    """A text, by its number in the table of symbols; 0 is none."""
 
 
 class Quality(IntEnum):

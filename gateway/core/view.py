@@ -19,14 +19,21 @@ LIVE = np.dtype(
         "names": [
             *("row", "quality", "source_ns", "arrival_ns", "value", "bits"),
             *("score", "alarms", "persistent", "reasons"),
+            *("score_once_h", "persistent_once_h", "score_quality", "flags"),
         ],
-        "formats": ["<i4", "<u4", "<i8", "<i8", "<f8", "<i8", "<f8", "<i8", "<f8", "<i8"],
-        "offsets": [0, 4, 8, 16, 24, 24, 32, 40, 48, 56],
-        "itemsize": 64,
+        "formats": [
+            *("<i4", "<u4", "<i8", "<i8", "<f8", "<i8", "<f8", "<i8", "<f8", "<i8"),
+            *("<f8", "<f8", "<u4", "<u4"),
+        ],
+        "offsets": [0, 4, 8, 16, 24, 24, 32, 40, 48, 56, 64, 72, 80, 84],
+        "itemsize": 88,
     }
 )
 """A row as it stands. `value` and `bits` are the last cell that was not bad, with its own times; `quality` is now.
-`score` is the event score, `persistent` the persistent one, both NaN while they warm up; `reasons` are REASON bits."""
+`score` is the event score, `persistent` the persistent one, both NaN while they warm up; `reasons` are REASON bits.
+`…_once_h`: the tag's own past has such scores once in so many hours, NaN while that is too short to tell.
+`score_quality`: "not initialised" while the event score warms up, else the value's where that is not good, else
+uncertain until the persistent score and both rates are there too. `flags` are FLAG bits (`gateway.core.state`)."""
 
 ALARM_LOW = 1
 ALARM_HIGH = 2

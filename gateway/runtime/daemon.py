@@ -22,6 +22,7 @@ import uvloop
 from gateway import __version__
 from gateway.core.events import Event, Severity
 from gateway.core.readings import Measured
+from gateway.core.symbols import Symbols
 from gateway.runtime import metric_tables
 from gateway.runtime.clock import EngineClock, resume_clock
 from gateway.runtime.eventbook import EventBook
@@ -66,6 +67,7 @@ class Daemon:
         clock: EngineClock,
         book: EventBook,
         link_states: LinkStates,
+        symbols: Symbols,
         way: Way,
     ) -> None:
         self._settings = settings
@@ -74,6 +76,7 @@ class Daemon:
         self._clock = clock
         self._book = book
         self._link_states = link_states
+        self._symbols = symbols
         self._way = way
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
@@ -232,7 +235,14 @@ class Daemon:
             raise
 
     def _build_plant(self, settings: Settings) -> Plant:
-        plant = Plant(settings, clock=self._clock, book=self._book, put=self._way.put, died=self._engine_died)
+        plant = Plant(
+            settings,
+            clock=self._clock,
+            book=self._book,
+            symbols=self._symbols,
+            put=self._way.put,
+            died=self._engine_died,
+        )
         plant.warm()
         return plant
 
@@ -260,6 +270,7 @@ class Daemon:
 
     def _measured(self) -> Iterator[Measured]:
         yield self._book
+        yield self._symbols
         yield self._supervisor
         yield self._notifier
         yield self._watchdog
@@ -344,9 +355,18 @@ async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
     except (*START_FAILURES, StateInUse) as error:
         _log.error("cannot start: %s", error)
         return EXIT_FAILED
-    way = Way(store, gateway_id=settings.gateway_id, clock=clock, book=book)
-    loop = asyncio.get_running_loop()
-    daemon = Daemon(settings, environment, loop=loop, clock=clock, book=book, link_states=link_states, way=way)
+    symbols = Symbols()
+    way = Way(store, gateway_id=settings.gateway_id, clock=clock, book=book, text_of=symbols.text_of)
+    daemon = Daemon(
+        settings,
+        environment,
+        loop=asyncio.get_running_loop(),
+        clock=clock,
+        book=book,
+        link_states=link_states,
+        symbols=symbols,
+        way=way,
+    )
     try:
         return await daemon.run()
     finally:

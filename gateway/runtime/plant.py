@@ -1,7 +1,7 @@
 """The plant, wired: from settings to model, inbox, engine, sources, executive and register image.
 
 Everything here lives and dies with one configuration of links, devices, tags and loops; a reload that changes those
-builds another one. What outlives it (clock, event book, spool, http) is handed in.
+builds another one. What outlives it (clock, event book, symbols, spool, http) is handed in.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft, Stream
+from gateway.core.symbols import Symbols
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.cycle import EngineThread
 from gateway.runtime.eventbook import EventBook
@@ -24,8 +25,8 @@ from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
-from gateway.settings.schema import Link, ModbusTcpLink, Settings, Tag
-from gateway.sources.modbus import ModbusTcpSource
+from gateway.settings.schema import Link, ModbusLink, Settings, Tag
+from gateway.sources.modbus import ModbusSource
 from gateway.sources.mqtt import MqttSource
 
 ENGINE_STOP_S = 2.0
@@ -54,6 +55,7 @@ def build_model(settings: Settings) -> Model:
                 alarm_persistent=tag.alarm_persistent,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
+                labels=tag.labels,
             )
             for tag in settings.tags
         ),
@@ -75,12 +77,14 @@ class Plant:
         *,
         clock: EngineClock,
         book: EventBook,
+        symbols: Symbols,
         put: Callable[[RecordDraft], None] | None,
         died: Callable[[], None],
     ) -> None:
         self.settings = settings
         self._clock = clock
         self._book = book
+        self.symbols = symbols
         self.model = build_model(settings)
         uplink = settings.uplink
         self.engine = Engine(
@@ -180,8 +184,10 @@ class Plant:
         ]
 
     def _build_source(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
-        if isinstance(link, ModbusTcpLink):
-            return ModbusTcpSource(link=link, tags=tags, lane=lane, now_ns=self._clock, emit=self._book.emit)
+        if isinstance(link, ModbusLink):
+            return ModbusSource(
+                link=link, tags=tags, lane=lane, symbols=self.symbols, now_ns=self._clock, emit=self._book.emit
+            )
         return MqttSource(
             link=link,
             tags=tags,
@@ -199,7 +205,7 @@ class Plant:
                 device.name: link
                 for device in self.settings.devices
                 for link in self.settings.links
-                if link.name == device.link and isinstance(link, ModbusTcpLink)
+                if link.name == device.link and isinstance(link, ModbusLink)
             },
             now_ns=self._clock,
             emit=self._book.emit,
@@ -215,6 +221,7 @@ class Plant:
             settings=scada,
             registers=registers,
             plant=self.engine.view,
+            text_of=self.symbols.text_of,
             control=self.executive,
             model=self.model,
             loops=tuple(loop.name for loop in self.settings.loops),

@@ -12,7 +12,19 @@ from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT, records
 from gateway.core.types import Float64s, Int64s, Samples
 from gateway.core.view import REASONS
 
-SCORED = np.dtype([("told", "<f8"), ("event", "<f8"), ("persistent", "<f8"), ("reasons", "<i8")], align=True)
+SCORED = np.dtype(
+    [
+        ("told", "<f8"),
+        ("event", "<f8"),
+        ("persistent", "<f8"),
+        ("reasons", "<i8"),
+        ("event_once_ns", "<f8"),
+        ("persistent_once_ns", "<f8"),
+    ],
+    align=True,
+)
+"""`told` is the event score of the sample itself, `event` as it is held and fades; `…_once_ns`: so extreme once in."""
+
 BYTES_PER_TAG = NOVELTY.itemsize + 4 * HOURS
 VALUE_MAX = 1e140
 """As in the fold: what is beyond is a fault of the sensor, and teaches nothing."""
@@ -39,7 +51,7 @@ def score(values: Float64s, times_ns: Int64s, scale_ns: float = SCALE_NS_DEFAULT
     score_series(novelty, hours, values[is_number], times_ns[is_number], float(scale_ns), known)
     before = np.cumsum(is_number) - 1
     out[before >= 0] = known[before[before >= 0]]
-    for name in ("told", "event", "persistent"):
+    for name in ("told", "event", "persistent", "event_once_ns", "persistent_once_ns"):
         out[name][before < 0] = np.nan
     out["told"][~is_number] = np.nan
     return out

@@ -21,7 +21,7 @@ from gateway.runtime.clock import EngineClock, time_quality
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.plant import Plant
 from gateway.serving.http import status as http
-from gateway.settings.schema import ModbusTcpLink
+from gateway.settings.schema import ModbusLink
 
 HEARTBEAT_STALE_NS = 5 * NS_PER_S
 
@@ -91,7 +91,7 @@ class LinkStates:
             states.append(
                 http.LinkState(
                     name=link.name,
-                    kind="Modbus TCP" if isinstance(link, ModbusTcpLink) else "MQTT",
+                    kind="Modbus TCP" if isinstance(link, ModbusLink) else "MQTT",
                     is_up=not down,
                     since_ns=told.time_ns if told else started_ns,
                     detail=told.message if told else "connecting",
@@ -153,6 +153,7 @@ class RuntimeStatus:
             shown = http.Plant(
                 model=plant.model,
                 plant_view=plant.engine.view,
+                text_of=plant.symbols.text_of,
                 loops=plant.settings.loops,
                 control_view=view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],

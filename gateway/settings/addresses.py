@@ -39,8 +39,9 @@ WIDTHS = {
     RegisterType.BCD64: 4,
     RegisterType.SIGNMAG16: 1,
     RegisterType.SIGNMAG32: 2,
+    RegisterType.STRING: 1,
 }
-"""Addresses that a value takes."""
+"""Addresses that a value takes; of a text, at least."""
 
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
 _ENDPOINT = re.compile(_HOST + r"(?::(?P<port>[0-9]{1,5}))?")

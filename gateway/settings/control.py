@@ -18,7 +18,7 @@ from gateway.settings.forms import says
 from gateway.settings.instances import instances
 from gateway.settings.links import Links
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, PidLoop, RegisterType, Table, Tag
+from gateway.settings.schema import ModbusLink, ModbusPoint, PidLoop, RegisterType, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.tags import read_bounds
 from gateway.settings.units import WrongValueError, choice, duration, flag, number, positive, show, show_duration, text
@@ -96,7 +96,7 @@ def read_loops(root: Section, links: Links, devices: Devices, *, are_inhibited: 
     driven: dict[tuple[str, int, int], str] = {}
     used: set[str] = set()
     link_of = {device.name: device.link for device in devices.devices}
-    endpoint_of = {link.name: f"{link.host}:{link.port}" for link in links.all() if isinstance(link, ModbusTcpLink)}
+    endpoint_of = {link.name: f"{link.host}:{link.port}" for link in links.all() if isinstance(link, ModbusLink)}
     for instance in instances(root, "control", limits.LOOPS_MAX):
         section = instance.section
         loops.names.append(instance.name)

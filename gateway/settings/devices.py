@@ -9,7 +9,7 @@ from gateway.settings.addresses import REGISTERS, topic
 from gateway.settings.forms import form_of, says
 from gateway.settings.instances import Instance, instances
 from gateway.settings.links import Links
-from gateway.settings.schema import Device, ModbusTcpLink, Tag
+from gateway.settings.schema import Device, ModbusLink, Tag
 from gateway.settings.section import Section
 from gateway.settings.taglist import TagEntry, TagLists, inline_entries
 from gateway.settings.tags import (
@@ -72,7 +72,7 @@ class Devices:
             return False
         link = self._links.of_device(section)
         self.devices.append(Device(name=instance.name, link=UNKNOWN_LINK if link is None else link.name))
-        if isinstance(link, ModbusTcpLink) or (link is None and _looks_like_modbus(entries)):
+        if isinstance(link, ModbusLink) or (link is None and _looks_like_modbus(entries)):
             self._read_modbus(instance, entries)
         elif link is not None:
             self._read_mqtt(instance, entries)

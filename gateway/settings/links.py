@@ -17,7 +17,7 @@ from gateway.settings.addresses import Broker, Endpoint, broker, is_local, modbu
 from gateway.settings.instances import instances
 from gateway.settings.planning import LOAD_WARNED
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import BrokerAddress, Link, ModbusTcpLink, MqttLink, MqttVersion, NatsAddress
+from gateway.settings.schema import BrokerAddress, Link, ModbusLink, MqttLink, MqttVersion, NatsAddress
 from gateway.settings.section import Section
 from gateway.settings.units import choice, duration, integer, show, text
 
@@ -100,7 +100,7 @@ class Links:
         link: Link
         if is_modbus:
             endpoint = section.get("modbus_tcp", modbus_endpoint, NOWHERE)
-            link = ModbusTcpLink(
+            link = ModbusLink(
                 name=link_name or str(endpoint),
                 host=endpoint.host,
                 port=endpoint.port,
@@ -140,7 +140,7 @@ class Links:
                 section.report.warn(section.place, "is used by no device" + section.note)
         by_endpoint: dict[tuple[str, int], str] = {}
         for link in self.all():
-            if not isinstance(link, ModbusTcpLink):
+            if not isinstance(link, ModbusLink):
                 continue
             first = by_endpoint.setdefault((link.host, link.port), link.name)
             if first == link.name:

@@ -11,8 +11,8 @@ from gateway.core.types import NS_PER_MS
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.load import BusLoad, Timing, bus_load
 from gateway.protocol.modbus.plan import Deadband, Point
-from gateway.protocol.modbus.points import WireType
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, Report, Settings, Table, Tag
+from gateway.protocol.modbus.points import Encoding, Padding, WireType
+from gateway.settings.schema import ModbusLink, ModbusPoint, Report, Settings, Table, Tag
 
 ROUND_TRIP_ASSUMED_NS: Final = 10 * NS_PER_MS
 """What a device behind TCP, or a turnaround on a serial bus, takes unless somebody has measured it."""
@@ -49,6 +49,9 @@ def point_of(row: int, tag: Tag) -> Point:
         absent=at.not_available,
         low=-math.inf if at.clamp_low is None else at.clamp_low,
         high=math.inf if at.clamp_high is None else at.clamp_high,
+        text_registers=at.text_registers,
+        encoding=Encoding[at.encoding.name],
+        padding=Padding[at.padding.name],
         deadband=None if at.report is None else deadband_of(at.report),
     )
 
@@ -64,7 +67,7 @@ def deadband_of(report: Report) -> Deadband:
     )
 
 
-def timing_of(link: ModbusTcpLink, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> Timing:
+def timing_of(link: ModbusLink, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> Timing:
     return Timing(
         round_trip_ns=round_trip_ns,
         request_gap_ns=link.request_gap_ns,
@@ -83,7 +86,7 @@ def loads(settings: Settings, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> dic
     return {
         link.name: bus_load(points_of(tags[link.name]), timing_of(link, round_trip_ns))
         for link in settings.links
-        if isinstance(link, ModbusTcpLink)
+        if isinstance(link, ModbusLink)
     }
 
 

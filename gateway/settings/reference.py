@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, uplink
+from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, texts, uplink
 from gateway.settings.forms import Form, form_of
 from gateway.settings.units import flag, label, name, number, positive, score_limit, text
 
@@ -140,8 +140,8 @@ DEVICES = (
 )
 
 
-def tag_keys(at: str) -> tuple[Key, ...]:
-    """A tag, wherever it is written."""
+def register_keys(at: str) -> tuple[Key, ...]:
+    """Where a tag lies in a Modbus device, and how."""
     return (
         Key(f"{at}.register", addresses.register, "(needed by Modbus)", "Where it lies. Addresses count from 0."),
         Key(
@@ -157,6 +157,19 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             NOTHING,
             "Contents that mean that the device has no value: quality sensor fault.",
         ),
+        Key(
+            f"{at}.labels", texts.labels, NOTHING, "What the values of a whole number are called, wherever it is shown."
+        ),
+        Key(f"{at}.registers", texts.TEXT_REGISTERS, "(needed by texts)", "How many registers a text has."),
+        Key(
+            f"{at}.encoding", texts.ENCODING, "utf-8", "How the characters of a text lie there; utf-16: one a register."
+        ),
+        Key(
+            f"{at}.padding",
+            texts.PADDING,
+            "any",
+            "What stands behind a text: nul (and anything), space, none; any: both of the first two.",
+        ),
         Key(f"{at}.clamp.low", number, NOTHING, "What is below is set to it, with good quality."),
         Key(f"{at}.clamp.high", number, NOTHING, "What is above is set to it, with good quality."),
         Key(f"{at}.report.change", positive, "(any change)", "Readings that differ by no more are not passed on."),
@@ -167,6 +180,13 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
         Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),
         Key(f"{at}.byte_order", tags._is_big, "(the device's)", "Where it differs from its device."),
+    )
+
+
+def tag_keys(at: str) -> tuple[Key, ...]:
+    """A tag, wherever it is written."""
+    return (
+        *register_keys(at),
         Key(f"{at}.topic", addresses.topic, "(the device's)", "MQTT topic that carries it."),
         Key(
             f"{at}.field", addresses.field_path, "(the payload is the number)", "Where the value is in a JSON payload."

@@ -40,6 +40,25 @@ class RegisterType(StrEnum):
     BCD64 = "bcd64"
     SIGNMAG16 = "signmag16"
     SIGNMAG32 = "signmag32"
+    STRING = "string"
+
+
+class TextEncoding(StrEnum):
+    """How the characters of a text lie in its registers."""
+
+    UTF_8 = "utf-8"
+    ASCII = "ascii"
+    LATIN_1 = "latin-1"
+    UTF_16 = "utf-16"
+
+
+class TextPadding(StrEnum):
+    """What stands behind a text that is shorter than its registers."""
+
+    ANY = "any"
+    NUL = "nul"
+    SPACE = "space"
+    NONE = "none"
 
 
 class MqttVersion(StrEnum):
@@ -47,8 +66,8 @@ class MqttVersion(StrEnum):
     V5 = "5"
 
 
-class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One TCP connection, shared by all units behind it."""
+class ModbusLink(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection, shared by all units behind it."""
 
     name: str
     host: str
@@ -59,6 +78,10 @@ class ModbusTcpLink(msgspec.Struct, frozen=True, kw_only=True):
     request_gap_ns: int = 0
     baud: int | None = None
     """Of the serial bus behind this connection, if there is one: for the estimate of its load."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +105,7 @@ class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
     broker: BrokerAddress
 
 
-Link: TypeAlias = ModbusTcpLink | MqttLink
+Link: TypeAlias = ModbusLink | MqttLink
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +137,10 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Patterns, of the field where there is one, by which the device says that it has no value."""
     clamp_low: float | None = None
     clamp_high: float | None = None
+    text_registers: int = 0
+    """Registers of a text; 0 for numbers."""
+    encoding: TextEncoding = TextEncoding.UTF_8
+    padding: TextPadding = TextPadding.ANY
     every_ns: int
     writable: bool = False
     report: Report | None = None
@@ -154,6 +181,8 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     alarm_persistent: float | None = None
     valid_low: float | None = None
     valid_high: float | None = None
+    labels: tuple[tuple[int, str], ...] = ()
+    """What the values of a whole number are called."""
     scada: bool = True
 
 

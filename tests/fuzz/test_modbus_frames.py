@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.protocol.modbus import frames
+from gateway.protocol.modbus import pdu
 from gateway.protocol.modbus.codes import ADU_BYTES_MAX, Function
 from gateway.protocol.modbus.frames import (
     DeviceRefusedError,
@@ -18,17 +18,17 @@ from gateway.protocol.modbus.frames import (
     Request,
     ResponseFramer,
     check_read,
-    check_write,
     read_request,
+    request_of,
 )
 
 REQUESTS = [
     read_request(1, Function.READ_HOLDING_REGISTERS, 10, 2),
     read_request(1, Function.READ_COILS, 0, 12),
-    frames.write_coil_request(1, 3, True),
-    frames.write_register_request(1, 4, b"\x12\x34"),
-    frames.write_coils_request(1, 0, [True, False, True]),
-    frames.write_registers_request(1, 9, b"\x00\x01\x00\x02"),
+    request_of(1, pdu.write_coil(3, True)),
+    request_of(1, pdu.write_register(4, b"\x12\x34")),
+    request_of(1, pdu.write_coils(0, [True, False, True])),
+    request_of(1, pdu.write_registers(9, b"\x00\x01\x00\x02")),
 ]
 
 
@@ -38,7 +38,7 @@ def outcome(request: Request, reply: Reply, buffer: bytearray) -> str:
         if request.reply_bytes:
             start = check_read(request, reply, buffer)
             return buffer[start : start + request.reply_bytes].hex()
-        check_write(request, reply, buffer)
+        pdu.check_echo(request.pdu, bytes(buffer[reply.start - 1 : reply.stop]))
     except (DeviceRefusedError, ReplyError) as error:
         return str(error)
     return "written"
@@ -146,14 +146,14 @@ def test_requests_are_the_bytes_of_the_specification() -> None:
     examples = [
         (read_request(1, Function.READ_COILS, 0x13, 0x13), b"\x06\x01\x01\x00\x13\x00\x13"),
         (read_request(1, Function.READ_HOLDING_REGISTERS, 0x6B, 3), b"\x06\x01\x03\x00\x6b\x00\x03"),
-        (frames.write_coil_request(1, 0xAC, True), b"\x06\x01\x05\x00\xac\xff\x00"),
-        (frames.write_register_request(1, 1, b"\x00\x03"), b"\x06\x01\x06\x00\x01\x00\x03"),
+        (request_of(1, pdu.write_coil(0xAC, True)), b"\x06\x01\x05\x00\xac\xff\x00"),
+        (request_of(1, pdu.write_register(1, b"\x00\x03")), b"\x06\x01\x06\x00\x01\x00\x03"),
         (
-            frames.write_coils_request(1, 0x13, [bit == "1" for bit in "1011001110"]),
+            request_of(1, pdu.write_coils(0x13, [bit == "1" for bit in "1011001110"])),
             b"\x09\x01\x0f\x00\x13\x00\x0a\x02\xcd\x01",
         ),
         (
-            frames.write_registers_request(1, 1, b"\x00\x0a\x01\x02"),
+            request_of(1, pdu.write_registers(1, b"\x00\x0a\x01\x02")),
             b"\x0b\x01\x10\x00\x01\x00\x02\x04\x00\x0a\x01\x02",
         ),
     ]
@@ -163,9 +163,9 @@ def test_requests_are_the_bytes_of_the_specification() -> None:
 
 def test_a_write_is_done_when_it_is_echoed() -> None:
     for request, echo in zip(REQUESTS[2:], (b"\x05\x00\x03\xff\x00", b"\x06\x00\x04\x12\x34"), strict=False):
-        check_write(request, *framed(echo))
+        pdu.check_echo(request.pdu, echo)
         with pytest.raises(ReplyError, match="does not echo"):
-            check_write(request, *framed(echo[:-1] + b"\x77"))
-    check_write(REQUESTS[5], *framed(b"\x10\x00\x09\x00\x02"))
+            pdu.check_echo(request.pdu, echo[:-1] + b"\x77")
+    pdu.check_echo(REQUESTS[5].pdu, b"\x10\x00\x09\x00\x02")
     with pytest.raises(DeviceRefusedError, match="illegal data address"):
-        check_write(REQUESTS[5], *framed(b"\x90\x02"))
+        pdu.check_echo(REQUESTS[5].pdu, b"\x90\x02")

@@ -56,6 +56,11 @@ def near(got: float, want: float) -> bool:
     return (math.isnan(got) and math.isnan(want)) or abs(got - want) < 1e-3
 
 
+def often(got: float, want: float, score: float) -> bool:
+    """Close to 1 the odds of a float32 score are its rounding."""
+    return score > 0.999 or (math.isnan(got) and math.isnan(want)) or math.isclose(got, want, rel_tol=0.02)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(STEP, min_size=1, max_size=60), SILENCE_NS)
 def test_cells_windows_and_scores_equal_the_oracles(
@@ -131,6 +136,9 @@ def test_scores_equal_the_oracles_through_spikes_shifts_standstill_and_noise(see
         live = gate.view.live(np.full(1, 2, np.int32))[0]
         assert near(live["score"], oracle.anomaly.score), (seed, i, live["score"], oracle.anomaly.score)
         assert near(live["persistent"], oracle.anomaly.persistent), (seed, i, live["persistent"])
+        score_once_h, persistent_once_h = oracle.anomaly.once_h()
+        assert often(live["score_once_h"], score_once_h, live["score"]), (seed, i, score_once_h)
+        assert often(live["persistent_once_h"], persistent_once_h, live["persistent"]), (seed, i, persistent_once_h)
         reasons |= {word for bit, word in REASONS.items() if live["reasons"] & bit}
     assert reasons <= set(REASONS.values())
 

@@ -1,4 +1,4 @@
-"""The scores' oracle: the words of `gateway.core.kernels.novelty` and `.persistence` once more, in plain Python.
+"""The scores' oracle: the words of `gateway.core.kernels.novelty`, `.persistence`, `.tail` once more, in plain Python.
 
 It keeps lists and dictionaries, in float64 throughout, and shares no code with the kernels, not even the horizons.
 """
@@ -42,6 +42,44 @@ def between(x: float, limit: float) -> float:
     return max(-limit, min(limit, x))
 
 
+class Rarity:
+    """How often a score is reached: the tops of blocks of one scale, and an exponential tail of their log-odds."""
+
+    def __init__(self, warm_up: float) -> None:
+        self.warm_up, self.top, self.is_known = warm_up, 0.0, False
+        self.begins: float | None = None
+        self.excess = 1.0
+
+    def add(self, score: float) -> None:
+        if score > 0:
+            self.top = max(self.top, score / max(1 - score, 1e-6))
+
+    def close(self, score: float, age: float) -> None:
+        top, self.top = math.log(between(max(self.top, 1e-6), 1e6)), 0.0
+        if math.isnan(score):
+            return
+        self.is_known = self.is_known or age - self.warm_up >= 10
+        if self.begins is None:
+            self.begins = top
+            return
+        blocks = max(age - self.warm_up, 1.0)
+        step = max(self.excess, 0.2) * max(blocks**-0.5, 0.3)
+        if top > self.begins:
+            self.excess += min(1 / (0.3 * min(blocks, 100.0)), 1.0) * (top - self.begins - self.excess)
+            self.begins += 0.7 * step
+        else:
+            self.begins -= 0.3 * step
+        self.excess = min(max(self.excess, 0.05), 10.0)
+
+    def blocks(self, score: float, age: float) -> float:
+        past = age - self.warm_up
+        if math.isnan(score) or self.begins is None or not self.is_known:
+            return math.nan
+        y = math.log(min(max(score / max(1 - score, 1e-6) if score > 0 else 0.0, 1e-6), 1e6))
+        share = 0.3 * math.exp(min((self.begins - y) / self.excess, 50.0))
+        return min(1 / min(max(share, 1e-12), 1.0), 10 * max(past, 10.0))
+
+
 @dataclass
 class AnomalyOracle:
     window_ns: float
@@ -71,6 +109,16 @@ class AnomalyOracle:
         self.level, self.drift, self.noise = Mean(0.5), Mean(10.0), Mean(2.0)
         self.base = self.usual_level = self.usual_drift = self.usual_noise = self.usual_factor = 0.0
         self.still = self.longest_still = 0.0
+        self.has_event = self.has_persistent = False
+        self.event_rarity, self.persistent_rarity, self.block_left = Rarity(5.0), Rarity(30.0), 0.0
+
+    def once_h(self) -> tuple[float, float]:
+        """In how many hours event and persistent score are reached once."""
+        if self.last_ns is None or self.age == 0:
+            return math.nan, math.nan
+        age, hours = self.age / self.scale, self.scale / HOUR
+        event, persistent = self.event_rarity, self.persistent_rarity
+        return hours * event.blocks(self.score, age), hours * persistent.blocks(self.persistent, age)
 
     def learn(self, time_ns: int, value: float) -> None:
         assert self.last_ns is not None
@@ -90,6 +138,13 @@ class AnomalyOracle:
         self.persist(residual, error, frozen, u, floor)
         shift = self.shift(residual, u, floor)
         event = self.event(novelty, shift, u)
+        self.event_rarity.add(event)
+        self.persistent_rarity.add(self.persistent)
+        self.block_left -= u
+        if self.block_left <= 0:
+            self.block_left = 1.0 if self.block_left < -1 else self.block_left + 1
+            self.event_rarity.close(event, self.age / self.scale)
+            self.persistent_rarity.close(self.persistent, self.age / self.scale)
         held = self.score / (1 + u)
         self.score = held if held > event else event
 
@@ -135,7 +190,8 @@ class AnomalyOracle:
 
     def event(self, novelty: float, shift: float, u: float) -> float:
         self.heat *= 160 / (160 + u)
-        if self.age < 5 * self.scale:
+        self.has_event = self.has_event or self.age >= 5 * self.scale
+        if not self.has_event:
             return math.nan
         record = novelty / (novelty + 1 + 0.8 * self.heat)
         self.heat += novelty / (novelty + 1)
@@ -159,7 +215,8 @@ class AnomalyOracle:
         self.usual_level += weight * (off_level - self.usual_level)
         self.usual_drift += weight * (off_drift - self.usual_drift)
         noise = self.change_of_noise(abs(error), u, weight, floor)
-        if scales < 30:
+        self.has_persistent = self.has_persistent or scales >= 30
+        if not self.has_persistent:
             self.persistent = math.nan
             return
         self.persistent = max(level, drift, noise, frozen)

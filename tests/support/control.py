@@ -14,7 +14,7 @@ from gateway.control.handle import ControlExecutive
 from gateway.core.events import Event
 from gateway.core.types import NS_PER_MS, SAMPLE, Kind, Samples
 from gateway.core.view import Mode
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, PidLoop, RegisterType, Table, Tag
+from gateway.settings.schema import ModbusLink, ModbusPoint, PidLoop, RegisterType, Table, Tag
 from tests.support.plc import VALVE
 
 IN_ROW, OUT_ROW = 3, 5
@@ -47,9 +47,9 @@ def tag(name: str, **point: Any) -> Tag:
     )
 
 
-def link(port: int, name: str = "plc", **options: Any) -> ModbusTcpLink:
+def link(port: int, name: str = "plc", **options: Any) -> ModbusLink:
     defaults = {"connect_timeout_ns": 500 * NS_PER_MS, "response_timeout_ns": 100 * NS_PER_MS}
-    return ModbusTcpLink(name=name, host="127.0.0.1", port=port, **(defaults | options))
+    return ModbusLink(name=name, host="127.0.0.1", port=port, **(defaults | options))
 
 
 def loop(**options: Any) -> PidLoop:

@@ -22,6 +22,7 @@ from gateway.core.kernels.histogram import observe
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.readings import HistogramReading, Measured, Reading
 from gateway.core.record import AGGREGATE
+from gateway.core.symbols import no_texts
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality, Samples
 from gateway.core.view import DEVICE, LIVE, LOOP, Mode
 from gateway.serving.http.metrics import MetricTable
@@ -239,6 +240,7 @@ class FakeSource:
         self.the_plant: Plant | None = Plant(
             model=self.model,
             plant_view=FakePlantView(self.model, now_ns),
+            text_of=no_texts,
             loops=loops,
             control_view=FakeControlView(now_ns, len(loops)),
             stages=STAGES,

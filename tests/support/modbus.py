@@ -14,15 +14,17 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
+from pymodbus import ModbusDeviceIdentification
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import SimData, SimDevice
 from pymodbus.simulator.simutils import DataType
 
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, SAMPLE, Kind, Samples
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, RegisterType, Report, Table, Tag
-from gateway.sources.modbus import ModbusTcpSource
+from gateway.settings.schema import ModbusLink, ModbusPoint, RegisterType, Report, Table, Tag
+from gateway.sources.modbus import ModbusSource
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,11 @@ async def pymodbus_server(registers: Sequence[int], bits: Sequence[bool], port: 
     """Unit 1 with `registers` as holding and input registers and `bits` as coils and discretes; yields the port."""
     words = [SimData(0, values=list(registers), datatype=DataType.REGISTERS)]
     flags = [SimData(0, values=list(bits), datatype=DataType.BITS)]
-    server = ModbusTcpServer(SimDevice(1, simdata=(flags, flags, words, words)), address=("127.0.0.1", port))
+    identity = ModbusDeviceIdentification(
+        info_name={"VendorName": "acme", "ProductCode": "P1", "MajorMinorRevision": "2.1"}
+    )
+    device = SimDevice(1, simdata=(flags, flags, words, words))
+    server = ModbusTcpServer(device, address=("127.0.0.1", port), identity=identity)
     await server.serve_forever(background=True)
     assert server.transport is not None
     try:
@@ -120,7 +126,7 @@ async def pymodbus_server(registers: Sequence[int], bits: Sequence[bool], port: 
 def tag(
     name: str, address: int, wire: RegisterType = RegisterType.UINT16, *, unit: int = 1, table: Table = Table.HOLDING,
     every_ms: int = 20, kind: Kind = Kind.F64, scale: float = 1.0, big_endian_words: bool = True,
-    not_available: tuple[int, ...] = (), report: Report | None = None,
+    not_available: tuple[int, ...] = (), report: Report | None = None, text_registers: int = 0,
 ) -> Tag:  # fmt: skip
     return Tag(
         name=f"u{unit}.{name}",
@@ -131,7 +137,7 @@ def tag(
         point=ModbusPoint(
             unit=unit, table=table, address=address, type=wire, scale=scale,
             big_endian_words=big_endian_words, every_ns=every_ms * NS_PER_MS,
-            not_available=not_available, report=report,
+            not_available=not_available, report=report, text_registers=text_registers,
         ),
     )  # fmt: skip
 
@@ -146,7 +152,7 @@ class Rig:
         self.events: list[Event] = []
         self.lane = Lane("test", lane_samples)
         self.samples: Samples = np.zeros(0, SAMPLE)
-        link = ModbusTcpLink(
+        link = ModbusLink(
             name="plc",
             host="127.0.0.1",
             port=port,
@@ -155,10 +161,12 @@ class Rig:
             requests_in_flight=in_flight,
             request_gap_ns=gap_ms * NS_PER_MS,
         )
-        self.source = ModbusTcpSource(
+        self.symbols = Symbols()
+        self.source = ModbusSource(
             link=link,
             tags=list(enumerate(tags)),
             lane=self.lane,
+            symbols=self.symbols,
             now_ns=lambda: round(asyncio.get_running_loop().time() * 1e9),
             emit=self.events.append,
         )

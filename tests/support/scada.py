@@ -18,6 +18,7 @@ from gateway.core.events import Event
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Clock
 from gateway.core.record import AGGREGATE
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_S, Kind, Quality
 from gateway.core.view import DEVICE, LIVE, LOOP, ControlView, Mode, PlantView
 from gateway.serving.scada.lock import Entry
@@ -25,8 +26,8 @@ from gateway.serving.scada.map import Point, RegisterMap, build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.schema import (
     Device,
+    ModbusLink,
     ModbusPoint,
-    ModbusTcpLink,
     PidLoop,
     RegisterType,
     Scada,
@@ -48,7 +49,7 @@ class FakePlant:
         self.rows["quality"] = Quality.BAD_NOT_INITIALISED
         self.rows["value"] = np.nan
         self.windows = {
-            row: np.array([(row, 32, ns, 0, *[np.nan] * 8, 0) for ns in tag.windows_ns], AGGREGATE)
+            row: np.array([(row, 32, ns, 0, *[np.nan] * 8, 0, np.nan, np.nan, 32) for ns in tag.windows_ns], AGGREGATE)
             for row, tag in enumerate(model.tags)
         }
         self.rolled_up = np.zeros(len(model.devices), DEVICE)
@@ -176,7 +177,7 @@ def settings_of(
     writable: tuple[str, ...] = (),
     lock_file: Path = Path("registers.lock"),
 ) -> Settings:
-    link = ModbusTcpLink(name="plc", host="127.0.0.1", connect_timeout_ns=NS_PER_S, response_timeout_ns=NS_PER_S)
+    link = ModbusLink(name="plc", host="127.0.0.1", connect_timeout_ns=NS_PER_S, response_timeout_ns=NS_PER_S)
     names = tuple(dict.fromkeys(tag.device for tag in tags))
     return Settings(
         path=Path("plant.toml"),
@@ -255,10 +256,12 @@ class Bench:
         self.control = FakeControl(len(settings.loops))
         self.registers = map_of(settings, locked)
         self.points = points_of(self.registers)
+        self.symbols = Symbols()
         self.server = ScadaServer(
             settings=settings.scada,
             registers=self.registers,
             plant=self.plant,
+            text_of=self.symbols.text_of,
             control=self.control if with_control else None,
             model=self.model,
             loops=tuple(loop.name for loop in settings.loops),

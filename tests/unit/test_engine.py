@@ -107,6 +107,18 @@ def test_integers_past_two_to_the_53_keep_their_bits() -> None:
     assert window_of(gate)["mean"] == 2.0**64
 
 
+def test_a_text_is_kept_as_its_number_and_is_no_quantity() -> None:
+    gate = engine(tag(kind=Kind.SYMBOL, windows_ns=()))
+    for step in range(200):
+        samples = one(T0 + step * NS_PER_S, 0.0)
+        samples["bits"] = 1 + step % 2
+        gate.step(T0 + step * NS_PER_S, samples)
+    live = gate.view.live(ROW)[0]
+    assert (live["bits"], live["quality"]) == (2, Quality.GOOD)
+    assert math.isnan(live["score"])
+    assert math.isnan(live["persistent"])
+
+
 def test_a_silent_tag_becomes_stale_at_the_grid_and_keeps_its_times() -> None:
     gate = engine(tag(stale_after_ns=NS_PER_S))
     gate.step(T0, one(T0, 5.0))

@@ -15,7 +15,8 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.plan import Block, Point, plan
 from gateway.protocol.modbus.points import WireType
-from gateway.protocol.modbus.polling import PROBE_SHARE, Poller, Transaction
+from gateway.protocol.modbus.polled import Transaction
+from gateway.protocol.modbus.polling import PROBE_SHARE, Poller
 
 MS = NS_PER_MS
 

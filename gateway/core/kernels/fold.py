@@ -25,7 +25,7 @@ from gateway.core.kernels.atomics import begin_write, end_write
 from gateway.core.kernels.prefetch import prefetch
 from gateway.core.kernels.score import score_value
 from gateway.core.kernels.windows import add_to_window
-from gateway.core.state import HOURS, Counter, Tables
+from gateway.core.state import FLAG_MAINTENANCE, HOURS, Counter, Tables
 from gateway.core.types import NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality, Samples
 from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE, REASON_OUT_OF_RANGE
 
@@ -42,6 +42,7 @@ than the runs differ among themselves."""
 
 I64 = int(Kind.I64)
 U64 = int(Kind.U64)
+SYMBOL = int(Kind.SYMBOL)
 SENSOR_FAILURE = int(Quality.BAD_SENSOR_FAILURE)
 OUT_OF_RANGE = int(Quality.UNCERTAIN_OUT_OF_RANGE)
 COUNT_SAMPLES = int(Counter.SAMPLES)
@@ -54,8 +55,8 @@ COUNT_LATE = int(Counter.LATE)
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def as_float(value: float, bits: int, kind: int) -> float:
-    """The number in a cell of the given kind."""
-    if kind == I64:
+    """The number in a cell of the given kind; of a text, that of its symbol, which is a number but no quantity."""
+    if kind in (I64, SYMBOL):
         return float(bits)
     if kind == U64:
         return float(bits) + 18446744073709551616.0 if bits < 0 else float(bits)
@@ -64,7 +65,8 @@ def as_float(value: float, bits: int, kind: int) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def alarms_of(tables: Tables, row: int, value: float) -> int:
-    """Alarm bits after a value: set beyond the limit, cleared beyond the deadband, kept between."""
+    """Alarm bits after a value: set beyond the limit, cleared beyond the deadband, kept between. Under maintenance
+    there are none of scores; declared limits hold all the same."""
     limit = tables.limits[row]
     clear = tables.clears[row]
     before = int(tables.cells[row]["alarms"])
@@ -79,6 +81,8 @@ def alarms_of(tables: Tables, row: int, value: float) -> int:
         alarms |= ALARM_SCORE
     if persistent >= limit["alarm_persistent"] or (before & ALARM_PERSISTENT and not persistent < clear["persistent"]):
         alarms |= ALARM_PERSISTENT
+    if tables.novelty[row]["flags"] & FLAG_MAINTENANCE:
+        alarms &= ALARM_LOW | ALARM_HIGH
     return alarms
 
 
@@ -124,7 +128,8 @@ def fold_one(tables: Tables, panes: int, row: int, quality: int, source_ns: int,
         quality = OUT_OF_RANGE
         cells[row]["reasons"] = int(cells[row]["reasons"]) | REASON_OUT_OF_RANGE
     else:
-        learn(tables, panes, row, value, source_ns)
+        if limits[row]["kind"] != SYMBOL:
+            learn(tables, panes, row, value, source_ns)
         if source_ns >= cells[row]["newest_ns"]:
             cells[row]["newest_ns"] = source_ns
             cells[row]["lag_ns"] = batch[i]["arrival_ns"] - source_ns
@@ -151,7 +156,7 @@ def ask_ahead(tables: Tables, batch: Samples, i: int) -> None:
     if i + AHEAD < len(batch):
         row = int(batch[i + AHEAD]["row"])
         if 0 <= row < rows:
-            for line in range(5):
+            for line in range(6):
                 prefetch(tables.novelty, row, line)
             prefetch(tables.hours, HOURS * row, 0)
             prefetch(tables.hours, HOURS * row, 1)

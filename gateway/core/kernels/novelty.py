@@ -24,7 +24,7 @@ import math
 
 from numba import njit
 
-from gateway.core.state import HOURS
+from gateway.core.state import BEGUN, BEGUN_EVENT, FLAG_BASELINE, HOURS
 from gateway.core.types import NS_PER_S, Float32s, Samples
 
 SCALE_INTERVALS = 30.0
@@ -90,7 +90,7 @@ def outside(x: float, low: float, high: float, floor: float) -> float:
 def first_of(novelty: Samples, hours: Float32s, row: int, value: float, time_ns: int) -> None:
     """Begin with a first value: it is all that the tag has ever done. Each hour of the day is unknown (NaN)."""
     memory = novelty[row]
-    memory["begun"] = 1
+    memory["begun"] = BEGUN
     memory["last_ns"] = time_ns
     memory["anchor"] = value
     memory["value"] = value
@@ -123,8 +123,8 @@ def advance(novelty: Samples, row: int, time_ns: int) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def hour_residual(novelty: Samples, hours: Float32s, row: int, value: float, step_ns: float) -> float:
-    """The value less its mean at this hour of the day, which then learns it. An hour that is
-    new begins where the trend is, less what the residual has been of late."""
+    """The value less its mean at this hour of the day, which then learns it, but for a baseline. An hour
+    that is new begins where the trend is, less what the residual has been of late."""
     memory = novelty[row]
     hour = HOURS * row + memory["last_ns"] // HOUR_OF_DAY_NS % HOURS
     distance = value - memory["anchor"]
@@ -132,6 +132,8 @@ def hour_residual(novelty: Samples, hours: Float32s, row: int, value: float, ste
     if math.isnan(mean):
         mean = memory["fast"] - memory["near"] - memory["anchor"]
     residual = distance - mean
+    if memory["flags"] & FLAG_BASELINE:
+        return float(residual)
     interval_ns = memory["interval_ns"]
     seen_ns = max(HOUR_PRIOR_NS, HOUR_PRIOR_INTERVALS * interval_ns) + memory["age_ns"] / HOURS
     horizon_ns = min(seen_ns, max(HOUR_MEMORY_NS, HOUR_MEMORY_INTERVALS * interval_ns))
@@ -200,15 +202,19 @@ def shift_of(novelty: Samples, row: int, residual: float, u: float, scale_ns: fl
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def event_of(novelty: Samples, row: int, x: float, shift: float, u: float, scale_ns: float) -> float:
-    """The event score of a novelty and a shift: 0 to 1, NaN while the tag warms up, 0 in the quiet time."""
+    """The event score of a novelty and a shift, before any slack: 0 to 1, NaN while the tag warms up, 0 in the
+    quiet time."""
     memory = novelty[row]
-    memory["heat"] *= HEAT_SCALES / (HEAT_SCALES + u)
-    if memory["age_ns"] < WARM_UP_SCALES * scale_ns:
-        return math.nan
-    record = x / (x + 1.0 + HEAT_WEIGHT * memory["heat"])
-    memory["heat"] += x / (x + 1.0)
+    heat = float(memory["heat"]) * (HEAT_SCALES / (HEAT_SCALES + u))
+    memory["heat"] = heat
+    if memory["begun"] & BEGUN_EVENT == 0:
+        if memory["age_ns"] < WARM_UP_SCALES * scale_ns:
+            return math.nan
+        memory["begun"] = int(memory["begun"]) | BEGUN_EVENT
+    record = x / (x + 1.0 + HEAT_WEIGHT * heat)
+    memory["heat"] = heat + x / (x + 1.0)
     raw = (1.0 - SHIFT_SHARE) * record + SHIFT_SHARE * shift * (SHIFT_ALONE + (1.0 - SHIFT_ALONE) * record)
-    if memory["age_ns"] < memory["quiet_until_ns"] and raw <= QUIET_RATIO * memory["peak"]:
+    if memory["age_ns"] < memory["quiet_until_ns"] and raw <= QUIET_RATIO * float(memory["peak"]):
         return 0.0
     if raw > 0.0:
         memory["peak"] = raw

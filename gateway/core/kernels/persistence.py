@@ -11,6 +11,10 @@ the four. Outliers are clipped before they enter a mean, so a spike is no shift.
 on and on, but at half the speed while the score is above 0.5: a fault stays visible for some hundred scales,
 until it is the new normal. A tag that is different from its first sample on is normal by definition.
 
+A **baseline** takes the place of the running reference. While it is learned, every sample since its begin has the same
+weight; once it is in force the base, the usual distances, the noise and the longest stillness stay as they are, and so
+do the hours: a fault never becomes normal, and a slow drift is seen in the end.
+
 Reasons are bits: a fault's bit is set while its own strength gives at least `REASON_AT`. After a step the slow mean
 follows too, and a drift ends as a level; so of level and drift the one that came first stays. `SPIKE` is the event
 score's bit, `OUT_OF_RANGE` the fold's.
@@ -22,6 +26,8 @@ import math
 
 from numba import njit
 
+from gateway.core.kernels.tail import eased
+from gateway.core.state import BEGUN_PERSISTENT, FLAG_BASELINE, FLAG_LEARNING
 from gateway.core.types import Samples
 from gateway.core.view import REASON_DRIFT, REASON_FROZEN, REASON_LEVEL, REASON_NOISE
 
@@ -67,15 +73,17 @@ def clipped(x: float, limit: float) -> float:
 def stillness_of(novelty: Samples, row: int, moved: bool, step_ns: float, scale_ns: float) -> float:
     """How frozen the tag is. It must have moved for longer than it has stood still: else stillness is its nature."""
     memory = novelty[row]
+    is_held = memory["flags"] & FLAG_BASELINE
     if moved:
-        memory["still_ns_max"] = max(memory["still_ns_max"], memory["still_ns"])
+        if not is_held:
+            memory["still_ns_max"] = max(float(memory["still_ns_max"]), memory["still_ns"])
         memory["still_ns"] = 0.0
         return 0.0
     still_ns = memory["still_ns"] + step_ns
     memory["still_ns"] = still_ns
-    if 2.0 * still_ns > memory["age_ns"]:
+    if not is_held and 2.0 * still_ns > memory["age_ns"]:
         return 0.0
-    return strength(still_ns / max(FROZEN_USUAL * memory["still_ns_max"], FROZEN_SCALES_MIN * scale_ns))
+    return strength(still_ns / max(FROZEN_USUAL * float(memory["still_ns_max"]), FROZEN_SCALES_MIN * scale_ns))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -89,9 +97,10 @@ def change_of_noise(novelty: Samples, row: int, error: float, u: float, base: fl
     memory["noise"] += max(base, u / (u + NOISE_SCALES)) * (size - memory["noise"])
     noise = max(memory["noise"], floor)
     factor = min(max(noise / usual, usual / noise) - 1.0, FACTOR_MAX)
-    z = factor / max(NOISE_USUAL * memory["noise_spread"], NOISE_FACTOR_MIN - 1.0)
+    spread = float(memory["noise_spread"])
+    z = factor / max(NOISE_USUAL * spread, NOISE_FACTOR_MIN - 1.0)
     memory["noise_base"] += base * (size - memory["noise_base"])
-    memory["noise_spread"] += base * (factor - memory["noise_spread"])
+    memory["noise_spread"] = spread + base * (factor - spread)
     return strength(z)
 
 
@@ -117,20 +126,53 @@ def shift_from_base(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def persist(
-    novelty: Samples, row: int, residual: float, error: float, frozen: float, u: float, scale_ns: float, floor: float
-) -> None:
-    """The persistent score, 0 to 1, NaN while the tag warms up, and its reasons, into the memory."""
+def weight_of_base(novelty: Samples, row: int, u: float, age: float) -> float:
+    """How much of a step of u scales the reference takes in."""
     memory = novelty[row]
-    age = memory["age_ns"] / scale_ns
+    if memory["flags"] & FLAG_BASELINE:
+        return 0.0
+    if memory["flags"] & FLAG_LEARNING:
+        learned = float(memory["learned"])
+        memory["learned"] = learned + u
+        return u / (u + learned)
     base = u / (u + min(BASE_SCALES, age))
     if memory["persistent"] >= REASON_AT:  # false while it is NaN
         base *= LEARN_SLOWLY
+    return base
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def is_warm(novelty: Samples, row: int, age: float) -> bool:
+    """Whether the reference is old enough to be held against."""
+    memory = novelty[row]
+    if memory["flags"] & FLAG_LEARNING:
+        return memory["learned"] >= WARM_UP_SCALES
+    if age >= WARM_UP_SCALES:
+        memory["begun"] = int(memory["begun"]) | BEGUN_PERSISTENT
+    return memory["begun"] & BEGUN_PERSISTENT != 0 or memory["flags"] & FLAG_BASELINE != 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def persist(
+    novelty: Samples, row: int, residual: float, error: float, frozen: float, u: float, scale_ns: float, floor: float
+) -> float:
+    """The persistent score and its reasons into the memory; returns the score before any slack. Both are 0 to 1, NaN
+    while the tag warms up."""
+    memory = novelty[row]
+    age = memory["age_ns"] / scale_ns
+    base = weight_of_base(novelty, row, u, age)
     level, drift = shift_from_base(novelty, row, residual, u, base, floor)
     noise = change_of_noise(novelty, row, error, u, base, floor)
-    if age < WARM_UP_SCALES:
+    if not is_warm(novelty, row, age):
         memory["persistent"] = math.nan
-        return
+        memory["reasons"] = 0
+        return math.nan
+    strongest = max(max(level, drift), max(noise, frozen))
+    slack = float(memory["persistent_slack"])
+    frozen = eased(frozen, slack)
+    noise = eased(noise, slack)
+    level = eased(level, slack)
+    drift = eased(drift, slack)
     before = memory["reasons"]
     reasons = 0
     if frozen >= REASON_AT:
@@ -142,4 +184,5 @@ def persist(
     elif drift >= REASON_AT:
         reasons |= REASON_LEVEL if before & REASON_LEVEL else REASON_DRIFT
     memory["reasons"] = reasons
-    memory["persistent"] = max(max(level, drift), max(noise, frozen))
+    memory["persistent"] = eased(strongest, slack)
+    return strongest

@@ -13,9 +13,39 @@ import math
 from numba import njit
 
 from gateway.core.kernels.atomics import fence_acquire, load_acquire
+from gateway.core.kernels.score import once_in_ns
 from gateway.core.kernels.windows import merge_ring
 from gateway.core.state import Tables
-from gateway.core.types import Int64s, Samples
+from gateway.core.types import NS_PER_S, QUALITY_GOOD_MIN, Int64s, Quality, Samples
+
+HOUR_NS = 3_600.0 * NS_PER_S
+GOOD = int(Quality.GOOD)
+UNCERTAIN = int(Quality.UNCERTAIN)
+NOT_INITIALISED = int(Quality.BAD_NOT_INITIALISED)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def read_scores(tables: Tables, row: int, into: Samples) -> None:
+    """Scores, what they mean and how far they can be trusted, into a LIVE or AGGREGATE record."""
+    cell = tables.cells[row]
+    score = cell["score"]
+    persistent = cell["persistent"]
+    score_once_ns, persistent_once_ns = once_in_ns(
+        tables.novelty, row, tables.limits[row]["scale_ns"], float(score), float(persistent)
+    )
+    into["score"] = score
+    into["persistent"] = persistent
+    into["reasons"] = cell["reasons"]
+    into["score_once_h"] = score_once_ns / HOUR_NS
+    into["persistent_once_h"] = persistent_once_ns / HOUR_NS
+    if math.isnan(score):
+        into["score_quality"] = NOT_INITIALISED
+    elif cell["quality"] < QUALITY_GOOD_MIN:
+        into["score_quality"] = cell["quality"]
+    elif math.isnan(persistent) or math.isnan(score_once_ns) or math.isnan(persistent_once_ns):
+        into["score_quality"] = UNCERTAIN
+    else:
+        into["score_quality"] = GOOD
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -34,10 +64,9 @@ def read_live(tables: Tables, rows: Samples, out: Samples) -> None:
             into["source_ns"] = cell["source_ns"]
             into["arrival_ns"] = cell["arrival_ns"]
             into["bits"] = cell["bits"]
-            into["score"] = cell["score"]
-            into["persistent"] = cell["persistent"]
-            into["reasons"] = cell["reasons"]
             into["alarms"] = cell["alarms"]
+            into["flags"] = tables.novelty[row]["flags"]
+            read_scores(tables, row, into)
             fence_acquire()
             if word & 1 == 0 and load_acquire(words, row) == word:
                 break
@@ -73,9 +102,7 @@ def read_window(tables: Tables, panes: int, row: int, w: int, now_ns: int, scrat
     current = tables.totals[2 * w]
     into["quality"] = cell["quality"]
     into["window_ns"] = window["window_ns"]
-    into["score"] = cell["score"]
-    into["persistent"] = cell["persistent"]
-    into["reasons"] = cell["reasons"]
+    read_scores(tables, row, into)
     pane = window["pane"]
     present = (max(now_ns - cell["lag_ns"], window["last_ns"]) + window["phase_ns"]) // window["pane_ns"]
     closed_index = 2 * w + 1

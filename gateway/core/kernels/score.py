@@ -1,4 +1,5 @@
-"""One value into both scores of a tag: the event score (`novelty`) and the persistent one (`persistence`).
+"""One value into both scores of a tag: the event score (`novelty`) and the persistent one (`persistence`), and both
+into what they mean (`tail`).
 
 They share the tag's clock and two signals, the residual to the hour of the day and the error of the prediction.
 """
@@ -12,6 +13,7 @@ from numba import njit
 from gateway.core.kernels.novelty import (
     EPSILON,
     SCALE_INTERVALS,
+    WARM_UP_SCALES,
     advance,
     event_of,
     first_of,
@@ -20,12 +22,51 @@ from gateway.core.kernels.novelty import (
     record_of,
     shift_of,
 )
+from gateway.core.kernels.persistence import WARM_UP_SCALES as PERSISTENT_WARM_UP_SCALES
 from gateway.core.kernels.persistence import persist, stillness_of
+from gateway.core.kernels.tail import BLOCK_SCALES, blocks_until, eased, take_in
+from gateway.core.state import BEGUN_EVENT_RATE, BEGUN_PERSISTENT_RATE
 from gateway.core.types import Float32s, Float64s, Int64s, Samples
 from gateway.core.view import REASON_SPIKE
 
 SPIKE_AT = 0.5
 """An event score of at least this is told as a reason."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def ages_of(novelty: Samples, row: int, scale_ns: float) -> tuple[float, float]:
+    """For how many scales there have been event and persistent scores."""
+    age = novelty[row]["age_ns"] / scale_ns
+    return age - WARM_UP_SCALES, age - PERSISTENT_WARM_UP_SCALES
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def once_in_ns(novelty: Samples, row: int, scale_ns: float, event: float, persistent: float) -> tuple[float, float]:
+    """In how much time the tag reaches such scores once, by its own past; NaN where that is not known. Reads only."""
+    memory = novelty[row]
+    scale_ns = max(scale_ns, SCALE_INTERVALS * memory["interval_ns"])
+    if scale_ns <= 0.0:
+        return math.nan, math.nan
+    event_age, persistent_age = ages_of(novelty, row, scale_ns)
+    block_ns = BLOCK_SCALES * scale_ns
+    event_blocks = persistent_blocks = math.nan
+    if memory["begun"] & BEGUN_EVENT_RATE:
+        event_blocks = blocks_until(
+            event,
+            float(memory["event_slack"]),
+            float(memory["event_tail"]),
+            float(memory["event_spread"]),
+            event_age / BLOCK_SCALES,
+        )
+    if memory["begun"] & BEGUN_PERSISTENT_RATE:
+        persistent_blocks = blocks_until(
+            persistent,
+            float(memory["persistent_slack"]),
+            float(memory["persistent_tail"]),
+            float(memory["persistent_spread"]),
+            persistent_age / BLOCK_SCALES,
+        )
+    return block_ns * event_blocks, block_ns * persistent_blocks
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -51,9 +92,11 @@ def score_value(
         residual = hour_residual(novelty, hours, row, value, step_ns)
         error = prediction_residual(novelty, row, value, u)
         x = record_of(novelty, row, residual, error, u, floor)
-        persist(novelty, row, residual, error, frozen, u, scale_ns, floor)
+        persistent = persist(novelty, row, residual, error, frozen, u, scale_ns, floor)
         shift = shift_of(novelty, row, residual, u, scale_ns, floor)
         event = event_of(novelty, row, x, shift, u, scale_ns)
+        take_in(novelty, row, event, persistent, u, ages_of(novelty, row, scale_ns))
+        event = eased(event, float(memory["event_slack"]))
         memory["told"] = event
         held = held / (1.0 + u)
         if not held > event:
@@ -85,3 +128,6 @@ def score_series(
         out[i]["event"] = held
         out[i]["persistent"] = persistent
         out[i]["reasons"] = reasons
+        event_once_ns, persistent_once_ns = once_in_ns(novelty, 0, scale_ns, held, persistent)
+        out[i]["event_once_ns"] = event_once_ns
+        out[i]["persistent_once_ns"] = persistent_once_ns

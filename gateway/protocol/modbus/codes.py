@@ -18,6 +18,9 @@ class Function(IntEnum):
     WRITE_SINGLE_REGISTER = 6
     WRITE_MULTIPLE_COILS = 15
     WRITE_MULTIPLE_REGISTERS = 16
+    MASK_WRITE_REGISTER = 22
+    READ_WRITE_REGISTERS = 23
+    ENCAPSULATED = 43
 
 
 class ModbusException(IntEnum):
@@ -37,6 +40,8 @@ READ_REGISTERS_MAX: Final = 125
 READ_BITS_MAX: Final = 2000
 WRITE_REGISTERS_MAX: Final = 123
 WRITE_BITS_MAX: Final = 1968
+READ_WRITE_REGISTERS_MAX: Final = 121
+"""What function 23 writes."""
 MBAP_BYTES: Final = 7
 ADU_BYTES_MAX: Final = 260
 """MBAP header (7) and PDU (253)."""

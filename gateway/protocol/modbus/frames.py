@@ -8,8 +8,8 @@ A reply passes three gates, each with its own reaction:
    resynchronised, because Modbus TCP has no start mark: `ProtocolError`, and the connection must be closed.
 2. The transaction: the caller looks the id up among those that still wait. A reply to an earlier transaction is
    thereby never taken for the present one; an unknown id is counted and dropped.
-3. The request (`check_read`, `check_write`): unit, function, byte count, echo. The header has delimited the frame, so
-   the stream is still sound: `ReplyError` fails this request alone, and the connection stays.
+3. The request (`check_read`, `pdu.check_echo`): unit, function, byte count, echo. The header has delimited the frame,
+   so the stream is still sound: `ReplyError` fails this request alone, and the connection stays.
 
 An exception reply is neither: the device understood and refused (`DeviceRefusedError`).
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from gateway.protocol.modbus.codes import (
     ADU_BYTES_MAX,
@@ -28,8 +28,6 @@ from gateway.protocol.modbus.codes import (
     MBAP_BYTES,
     READ_BITS_MAX,
     READ_REGISTERS_MAX,
-    WRITE_BITS_MAX,
-    WRITE_REGISTERS_MAX,
     Function,
     ModbusException,
 )
@@ -37,6 +35,7 @@ from gateway.protocol.modbus.codes import (
 LENGTH_MIN: Final = 2
 """Smallest MBAP length: unit id and function code."""
 LENGTH_MAX: Final = ADU_BYTES_MAX - MBAP_BYTES + 1
+PDU_BYTES_MAX: Final = ADU_BYTES_MAX - MBAP_BYTES
 COIL_ON: Final = 0xFF00
 
 _HEADER = struct.Struct(">HHHBB")
@@ -69,7 +68,7 @@ def exception_name(code: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request without its transaction id. `reply_bytes` is the data size of a read's reply, 0 for a write."""
+    """A request without its transaction id. `reply_bytes` is the data size of a read's reply, else 0."""
 
     unit: int
     function: int
@@ -80,6 +79,10 @@ class Request:
 
     def stamped(self, transaction: int) -> bytes:
         return transaction.to_bytes(2, "big") + self.body
+
+    @property
+    def pdu(self) -> bytes:
+        return self.body[MBAP_BYTES - 2 :]
 
 
 def _request(unit: int, function: int, address: int, count: int, reply_bytes: int, tail: bytes) -> Request:
@@ -102,31 +105,11 @@ def read_request(unit: int, function: Function, address: int, count: int) -> Req
     return _request(unit, function, address, count, reply_bytes, count.to_bytes(2, "big"))
 
 
-def write_coil_request(unit: int, address: int, is_on: bool) -> Request:
-    return _request(unit, Function.WRITE_SINGLE_COIL, address, 1, 0, (COIL_ON if is_on else 0).to_bytes(2, "big"))
-
-
-def write_register_request(unit: int, address: int, register: bytes) -> Request:
-    assert len(register) == 2
-    return _request(unit, Function.WRITE_SINGLE_REGISTER, address, 1, 0, register)
-
-
-def write_coils_request(unit: int, address: int, are_on: list[bool]) -> Request:
-    count = len(are_on)
-    assert 1 <= count <= WRITE_BITS_MAX
-    packed = bytearray((count + 7) // 8)
-    for index, is_on in enumerate(are_on):
-        packed[index // 8] |= is_on << (index % 8)
-    tail = struct.pack(">HB", count, len(packed)) + packed
-    return _request(unit, Function.WRITE_MULTIPLE_COILS, address, count, 0, tail)
-
-
-def write_registers_request(unit: int, address: int, registers: bytes) -> Request:
-    count, odd = divmod(len(registers), 2)
-    assert not odd
-    assert 1 <= count <= WRITE_REGISTERS_MAX
-    tail = struct.pack(">HB", count, len(registers)) + registers
-    return _request(unit, Function.WRITE_MULTIPLE_REGISTERS, address, count, 0, tail)
+def request_of(unit: int, pdu: bytes) -> Request:
+    """Any request (`gateway.protocol.modbus.pdu`); its reply is checked by who asked."""
+    assert 0 <= unit <= 255
+    assert 1 <= len(pdu) <= PDU_BYTES_MAX
+    return Request(unit, pdu[0], 0, 0, 0, struct.pack(">HHB", 0, 1 + len(pdu), unit) + pdu)
 
 
 class Reply(NamedTuple):
@@ -137,6 +120,26 @@ class Reply(NamedTuple):
     function: int
     start: int
     stop: int
+
+
+class Framer(Protocol):
+    """How requests are put on the wire and replies cut out of what comes back.
+
+    Read into `free()`, tell `received(n)` how much came, then call `next_reply()` until it returns None. A reply's
+    bytes stay valid until `free()` is called again.
+    """
+
+    buffer: bytearray
+
+    def frame(self, request: Request, transaction: int) -> bytes: ...
+
+    def free(self) -> memoryview: ...
+
+    def received(self, n: int) -> None: ...
+
+    def next_reply(self) -> Reply | None:
+        """Raises ProtocolError when the stream is lost."""
+        ...
 
 
 class ResponseFramer:
@@ -163,6 +166,10 @@ class ResponseFramer:
 
     def received(self, n: int) -> None:
         self._stop += n
+
+    def frame(self, request: Request, transaction: int) -> bytes:
+        """What is sent for a request."""
+        return request.stamped(transaction)
 
     def next_reply(self) -> Reply | None:
         """The next whole frame, or None when more bytes are needed; raises ProtocolError at once when none can come."""
@@ -192,7 +199,7 @@ class ResponseFramer:
             raise ProtocolError(f"frame length {length}: Modbus TCP allows {LENGTH_MIN} to {LENGTH_MAX}")
 
 
-def _check_heading(request: Request, reply: Reply, buffer: bytearray) -> int:
+def check_heading(request: Request, reply: Reply, buffer: bytearray) -> int:
     """Unit and function; returns the number of data bytes. An exception reply raises DeviceRefusedError."""
     if reply.unit != request.unit:
         raise ReplyError(f"reply from unit {reply.unit} to a request for unit {request.unit}")
@@ -211,18 +218,10 @@ def check_read(request: Request, reply: Reply, buffer: bytearray) -> int:
     if reply.unit == request.unit and reply.function == request.function:
         size = reply.stop - reply.start
     else:
-        size = _check_heading(request, reply, buffer)
+        size = check_heading(request, reply, buffer)
     if size != request.reply_bytes + 1:
         raise ReplyError(f"reply with {size} data bytes to a request for {request.reply_bytes} and their count")
     stated = buffer[reply.start]
     if stated != request.reply_bytes:
         raise ReplyError(f"reply states {stated} data bytes and brings {request.reply_bytes}")
     return reply.start + 1
-
-
-def check_write(request: Request, reply: Reply, buffer: bytearray) -> None:
-    """A write's reply echoes address and value, or address and count; raises ReplyError or DeviceRefusedError."""
-    size = _check_heading(request, reply, buffer)
-    echo = request.body[MBAP_BYTES - 1 : MBAP_BYTES + 3]
-    if size != len(echo) or buffer[reply.start : reply.stop] != echo:
-        raise ReplyError("the reply to a write does not echo it")

@@ -13,26 +13,23 @@ faster in silence; a unit that never answered is measured by its neighbours.
 **Silence.** A unit that owes `OWED_MAX` answers in a row is only probed, with back-off, and all probes of a link
 together take no more than one part in `PROBE_SHARE` of its time. Any answer brings all its blocks back at once. A
 single block that fails while its unit answers is held back the same way by a breaker of its own.
+
+**Lines.** On a serial line (`Line`) nothing on the wire tells one transaction from another, so a reply is known by its
+unit: a unit has one transaction at a time, and one that did not answer is not asked again before its reply cannot come
+any more. Characters take their time, which is added to every patience, and nobody gives up while they still come.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
-from gateway.core.backoff import Backoff
-from gateway.core.breaker import Breaker
-from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality
+from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.protocol.modbus.plan import Block, halved
-from gateway.protocol.modbus.points import MEMORY
+from gateway.protocol.modbus.polled import Poll, Transaction, Unit
 
-OWED_MAX: Final = 3
-PROBES: Final = Backoff(base_ns=500 * NS_PER_MS, cap_ns=10 * NS_PER_S)
-REFUSALS: Final = Backoff(base_ns=NS_PER_S, cap_ns=60 * NS_PER_S)
-"""Back-off of a block that fails while its unit answers."""
 PROBE_SHARE: Final = 20
 PATIENCE_FLOOR_NS: Final = 50 * NS_PER_MS
 PATIENCE_UNKNOWN_NS: Final = 500 * NS_PER_MS
@@ -43,84 +40,17 @@ PEAK_DECAY_BITS: Final = 6
 TRANSACTIONS: Final = 1 << 16
 SPLITS_MAX: Final = 32
 """Cuts of one unit's blocks in search of a refused address. Then a refused block stays as it is, all its tags bad."""
+BUSY_RETRY_NS: Final = 500 * NS_PER_MS
+"""A unit that says that it is busy is asked for the same block again after so long."""
+FRAMING_BYTES: Final = 13
+"""Unit, function, address, count, byte count and two checksums: what a read has on a line beside its data."""
 
 
-class Unit:
-    """One unit behind the link, and what is known of it."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A serial line. `byte_ns` is how long one byte takes on it, 0 when nobody knows."""
 
-    __slots__ = (
-        "answered_ns",
-        "breaker",
-        "devices",
-        "id",
-        "is_babbling",
-        "is_silent",
-        "peak_ns",
-        "polls",
-        "probe",
-        "splits",
-    )
-
-    def __init__(self, unit_id: int) -> None:
-        self.id = unit_id
-        self.devices: tuple[str, ...] = ()
-        self.polls: list[Poll] = []
-        self.breaker = Breaker(failures_max=OWED_MAX, backoff=PROBES, seed=unit_id)
-        self.peak_ns = 0
-        self.answered_ns = -1
-        self.probe: Transaction | None = None
-        self.splits = 0
-        self.is_silent = False
-        """Declared silent: a whole response timeout has passed without a word, and the breaker is open."""
-        self.is_babbling = False
-        """Its last reply did not fit its request."""
-
-
-class Poll:
-    """A block in the schedule. `quality` is what was last told of its rows; `out` takes its decoded samples."""
-
-    __slots__ = (
-        "block",
-        "breaker",
-        "due_ns",
-        "exception",
-        "good_ns",
-        "grid_ns",
-        "memory",
-        "out",
-        "quality",
-        "unit",
-        "waits",
-    )
-
-    def __init__(self, block: Block, unit: Unit) -> None:
-        self.block = block
-        self.unit = unit
-        self.breaker = Breaker(failures_max=OWED_MAX, backoff=REFUSALS, seed=block.request.address)
-        self.due_ns = 0
-        self.grid_ns = 0
-        self.good_ns = -1
-        """When the newest request that was answered well was sent."""
-        self.waits = False
-        """It holds a slot now."""
-        self.exception = 0
-        self.quality = int(Quality.BAD_NOT_INITIALISED)
-        self.out = np.zeros(len(block.points), SAMPLE)
-        self.memory = np.zeros(len(block.points), MEMORY)
-        """What was passed on last, for blocks with rules."""
-
-
-class Transaction:
-    __slots__ = ("gives_up_ns", "holds_slot", "id", "is_probe", "poll", "sent_ns")
-
-    def __init__(self, number: int, poll: Poll, sent_ns: int, gives_up_ns: int, is_probe: bool) -> None:
-        self.id = number
-        self.poll = poll
-        self.sent_ns = sent_ns
-        self.gives_up_ns = gives_up_ns
-        """When its slot goes to somebody else."""
-        self.is_probe = is_probe
-        self.holds_slot = True
+    byte_ns: int = 0
 
 
 class Poller:
@@ -131,9 +61,17 @@ class Poller:
     """
 
     def __init__(
-        self, blocks: Sequence[Block], *, requests_in_flight: int, response_timeout_ns: int, request_gap_ns: int = 0
+        self,
+        blocks: Sequence[Block],
+        *,
+        requests_in_flight: int,
+        response_timeout_ns: int,
+        request_gap_ns: int = 0,
+        line: Line | None = None,
     ) -> None:
         assert requests_in_flight >= 1
+        assert line is None or requests_in_flight == 1, "a line carries one request at a time"
+        self._line = line
         self._requests_in_flight = requests_in_flight
         self._response_timeout_ns = response_timeout_ns
         self._request_gap_ns = request_gap_ns
@@ -166,19 +104,38 @@ class Poller:
 
     def begin(self, now_ns: int) -> None:
         """A new connection: nothing is under way, every block is due at once and then on its grid."""
-        self._outstanding.clear()
-        self._holding.clear()
+        self.resume(now_ns)
         self._queue.clear()
-        self._free_ns = self._probe_free_ns = now_ns
+        self._probe_free_ns = now_ns
         self._probed_ns = None
         for unit in self.units.values():
             unit.breaker.answered()
-            unit.probe = None
         for poll in sorted(self.polls, key=lambda poll: poll.block.phase_ns * 1000 // poll.block.period_ns):
             poll.breaker.answered()
-            poll.waits = False
             poll.grid_ns = now_ns + poll.block.phase_ns
             self._schedule(poll, now_ns)
+
+    def resume(self, now_ns: int) -> None:
+        """A connection that was closed between two rounds: nothing is under way, the schedule goes on."""
+        self._outstanding.clear()
+        self._holding.clear()
+        self._free_ns = now_ns
+        for unit in self.units.values():
+            unit.probe = None
+        for poll in self.polls:
+            poll.waits = False
+
+    @property
+    def under_way(self) -> Iterable[Transaction]:
+        """What was sent and may still be answered."""
+        return self._outstanding.values()
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """When the next block is due; None while there is anything under way."""
+        if self._outstanding or not self._queue:
+            return None
+        return self._queue[0][0]
 
     def _schedule(self, poll: Poll, due_ns: int) -> None:
         poll.due_ns = due_ns
@@ -239,15 +196,44 @@ class Poller:
                 ready_ns = max(ready_ns, unit.probe.gives_up_ns + 1)
         if poll.breaker.is_open:
             ready_ns = max(ready_ns, poll.breaker.retry_ns)
-        return ready_ns
+        return ready_ns if self._line is None else max(ready_ns, self._clear_ns(unit))
 
-    def _sent(self, poll: Poll, now_ns: int) -> Transaction:
+    def _clear_ns(self, unit: Unit) -> int:
+        """On a line: when no reply to an earlier request of this unit can come any more."""
+        earlier = self._outstanding.get(unit.id)
+        return 0 if earlier is None else earlier.dead_ns + 1
+
+    def send_apart(self, poll: Poll, now_ns: int) -> Transaction | None:
+        """A request outside the schedule: `poll` is in no queue. None while it cannot be sent."""
+        if now_ns < self._free_ns or len(self._holding) >= self._requests_in_flight:
+            return None
+        if self._line is not None and self._clear_ns(poll.unit) > now_ns:
+            return None
+        return self._sent(poll, now_ns)
+
+    def _next_number(self, unit: Unit) -> int:
+        if self._line is not None:
+            return unit.id
         number = (self._last_id + 1) % TRANSACTIONS
         while number in self._outstanding:
             number = (number + 1) % TRANSACTIONS
         self._last_id = number
+        return number
+
+    def _sent(self, poll: Poll, now_ns: int) -> Transaction:
+        number = self._next_number(poll.unit)
         unit = poll.unit
-        transaction = Transaction(number, poll, now_ns, now_ns + self._patience_ns(unit), unit.breaker.is_open)
+        request = poll.block.request
+        size = FRAMING_BYTES + len(request.body) + request.reply_bytes
+        wire_ns = 0 if self._line is None else size * self._line.byte_ns
+        transaction = Transaction(
+            number,
+            poll,
+            now_ns,
+            gives_up_ns=now_ns + wire_ns + self._patience_ns(unit),
+            dead_ns=now_ns + wire_ns + self._response_timeout_ns,
+            is_probe=unit.breaker.is_open,
+        )
         if transaction.is_probe:
             unit.probe = transaction
             self._probe_free_ns = transaction.gives_up_ns + 1
@@ -263,6 +249,12 @@ class Poller:
         return min(self._response_timeout_ns, patience_ns)
 
     # What comes of it
+
+    def heard_bytes(self, now_ns: int) -> None:
+        """On a line: something is being said. It gets its silence, and whoever is waited for its time to finish."""
+        self._free_ns = max(self._free_ns, now_ns + self._request_gap_ns)
+        for transaction in self._holding:
+            transaction.gives_up_ns = min(transaction.dead_ns, max(transaction.gives_up_ns, now_ns + PATIENCE_FLOOR_NS))
 
     def take_reply(self, number: int, now_ns: int) -> Transaction | None:
         """The transaction that this id answers; None, counted, for one that nobody waits for (any more)."""
@@ -318,6 +310,11 @@ class Poller:
         self._answered(transaction, now_ns)
         transaction.poll.breaker.failed(now_ns)
 
+    def postponed(self, transaction: Transaction, now_ns: int) -> None:
+        """The unit answers that it is busy: the same block again a little later, which no breaker counts."""
+        self._answered(transaction, now_ns)
+        self._schedule(transaction.poll, now_ns + BUSY_RETRY_NS)
+
     def unreachable(self, transaction: Transaction, now_ns: int) -> None:
         """A gateway on the way says that the unit does not answer: silence, told by somebody else."""
         transaction.poll.unit.breaker.failed(now_ns)
@@ -332,11 +329,7 @@ class Poller:
                 poll.unit.peak_ns >>= 1
             else:
                 poll.breaker.failed(now_ns)
-        dead: list[Transaction] = []
-        for transaction in self._outstanding.values():
-            if transaction.sent_ns + self._response_timeout_ns > now_ns:
-                break
-            dead.append(transaction)
+        dead = [transaction for transaction in self._outstanding.values() if transaction.dead_ns <= now_ns]
         for transaction in dead:
             del self._outstanding[transaction.id]
         self.timeouts += len(dead)
@@ -380,5 +373,8 @@ class Poller:
             if transaction.gives_up_ns < wake_ns:
                 wake_ns = transaction.gives_up_ns
         for transaction in self._outstanding.values():
-            return min(wake_ns, transaction.sent_ns + self._response_timeout_ns)
+            if transaction.dead_ns < wake_ns:
+                wake_ns = transaction.dead_ns
+            if self._line is None:
+                break  # they die in the order in which they were sent
         return wake_ns

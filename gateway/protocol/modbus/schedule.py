@@ -136,9 +136,11 @@ def earliest(s: Schedule, link: int) -> Any:
     first = s.links[link, at.FIRST_BLOCK]
     found = NOBODY
     for block in range(first, first + s.links[link, at.BLOCKS]):
-        if found == NOBODY or s.due[block] < s.due[found]:
-            found = np.int64(block)
-        elif s.due[block] == s.due[found] and s.blocks[block, at.SEQUENCE] < s.blocks[found, at.SEQUENCE]:
+        if (
+            found == NOBODY
+            or s.due[block] < s.due[found]
+            or (s.due[block] == s.due[found] and s.blocks[block, at.SEQUENCE] < s.blocks[found, at.SEQUENCE])
+        ):
             found = np.int64(block)
     return found
 
@@ -299,9 +301,7 @@ def answered(s: Schedule, link: int, unit: int, sent_ns: int, now_ns: int) -> No
     row[at.PEAK_NS] = max(lower_ns, row[at.PEAK_NS] - (row[at.PEAK_NS] >> polling.PEAK_DECAY_BITS))
     lower_ns = min(trip_ns, state[at.LINK_TRIP_NS]) if state[at.LINK_TRIP_NS] else trip_ns
     state[at.LINK_TRIP_NS] = trip_ns
-    state[at.LINK_PEAK_NS] = max(
-        lower_ns, state[at.LINK_PEAK_NS] - (state[at.LINK_PEAK_NS] >> polling.PEAK_DECAY_BITS)
-    )
+    state[at.LINK_PEAK_NS] = max(lower_ns, state[at.LINK_PEAK_NS] - (state[at.LINK_PEAK_NS] >> polling.PEAK_DECAY_BITS))
     if row[at.UNIT_FAILURES] == 0:
         return
     if row[at.UNIT_FAILURES] >= OWED_MAX:

@@ -77,7 +77,7 @@ GOOD: Final = int(Quality.GOOD)
 STALE: Final = int(Quality.UNCERTAIN_STALE)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def read_length(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     """(position after it, MORE or BAD_LENGTH; value) of a variable byte integer."""
     value = 0
@@ -94,7 +94,7 @@ def read_length(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     return BAD_LENGTH, 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
     n = state[ACK_BYTES]
     acks[n] = first
@@ -104,7 +104,7 @@ def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
     state[ACK_BYTES] = n + 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, topic: int, flags: int) -> None:
     n = state[HANDED_COUNT]
     handed[n]["what"] = what
@@ -116,7 +116,7 @@ def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, top
     state[HANDED_COUNT] = n + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_payload(
     state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples,
@@ -145,7 +145,7 @@ def take_payload(
     state[FAST] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_publish(
     state: Int64s, table: Table, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int, end: int,
     arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
@@ -207,7 +207,7 @@ def take_publish(
     return stop
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int, acks: Bytes) -> int:
     if first != PUBREL_FIRST or stop - body < 2 or (state[VERSION] != V5 and stop - body != 2):
         return BAD_PUBREL
@@ -219,7 +219,7 @@ def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int
     return stop
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_packet(
     state: Int64s, table: Table, seen: Bytes, buffer: Bytes, at: int, end: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
@@ -252,7 +252,7 @@ def take_packet(
     return int(after)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def scan(
     state: Int64s, table: Table, seen: Bytes, buffer: Bytes, at: int, end: int, room: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,

@@ -19,7 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gateway.core.kernels.novelty import SCALE_INTERVALS
 from gateway.core.kernels.score import score_rows
+from gateway.core.kernels.tail import BLOCK_SCALES, TAIL_SHARE
 from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT, records
 from gateway.core.types import NS_PER_S, Float64s
 from gateway.runtime.benches.environment import environment
@@ -31,6 +33,7 @@ FLAG_AT = 0.5
 PEER_SAMPLES = 6_400
 PEER_FLAG_AT = 0.9999
 DAY_NS = 86_400 * NS_PER_S
+RARITY_DAYS = (1, 3, 7)
 SEEDS = range(8)
 MADE_SERIES = 4
 SPEED_ROUNDS = 40
@@ -127,6 +130,29 @@ def alarm_figures(series: Sequence[Labelled], scores: dict[str, Float64s], flag_
     }
 
 
+def rarity_figures(series: Sequence[Labelled]) -> list[dict[str, object]]:
+    """Whether "once in N hours" is true: how often it was told outside of the labels, and how often it should be."""
+    rows: list[dict[str, object]] = []
+    scored = [(one, score(one.values, one.times_ns)) for one in series]
+    for name in ("event", "persistent"):
+        for days in RARITY_DAYS:
+            told, expected = 0, 0.0
+            for one, records_of_one in scored:
+                interval_ns = float(np.median(np.diff(one.times_ns)))
+                once_ns = records_of_one[f"{name}_once_ns"]
+                if days * DAY_NS < SCALE_INTERVALS * interval_ns * BLOCK_SCALES / TAIL_SHARE:
+                    continue  # shorter than what the tail speaks of
+                on = np.nan_to_num(once_ns) >= days * DAY_NS
+                free = ~one.is_labelled() & ~np.isnan(once_ns)
+                told += int((on & ~np.concatenate([[False], on[:-1]]) & free).sum())
+                expected += free.sum() * interval_ns / (days * DAY_NS)
+            ratio = round(told / expected, 2) if expected else None
+            rows.append(
+                {"score": name, "once_in_days": days, "told": told, "expected": round(expected, 1), "ratio": ratio}
+            )
+    return rows
+
+
 def fault_figures(series: Sequence[Labelled]) -> list[dict[str, object]]:
     """For each kind of fault and detector: the share that raised a flag within it, and after how many samples."""
     rows: list[dict[str, object]] = []
@@ -191,5 +217,6 @@ def run(*, nab: Path | None, series: int, progress: Progress) -> dict[str, objec
             "state_bytes_per_tag": BYTES_PER_TAG,
         },
         "detectors": detectors,
+        "rarity": rarity_figures(corpus),
         "faults": faults,
     }

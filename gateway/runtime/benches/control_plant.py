@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.core.types import NS_PER_S, Kind
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, PidLoop, RegisterType, Table, Tag
+from gateway.settings.schema import ModbusLink, ModbusPoint, PidLoop, RegisterType, Table, Tag
 
 SETPOINT = 50.0
 GAIN = 2.0
@@ -70,9 +70,9 @@ class Case:
                 made[name] = (len(made), tag)
         return made
 
-    def link_settings(self, port: int) -> dict[str, ModbusTcpLink]:
+    def link_settings(self, port: int) -> dict[str, ModbusLink]:
         return {
-            f"plc{n}": ModbusTcpLink(
+            f"plc{n}": ModbusLink(
                 name=f"plc{n}",
                 host="127.0.0.1",
                 port=port,

@@ -30,10 +30,11 @@ import numpy as np
 import uvloop
 
 from gateway.core.inbox import Lane
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality, Samples
 from gateway.runtime.benches.environment import environment
-from gateway.settings.schema import ModbusPoint, ModbusTcpLink, RegisterType, Table, Tag
-from gateway.sources.modbus import ModbusTcpSource
+from gateway.settings.schema import ModbusLink, ModbusPoint, RegisterType, Table, Tag
+from gateway.sources.modbus import ModbusSource
 
 BARE_REQUEST = struct.pack(">HHHBBHH", 1, 0, 6, 1, 3, 0, 100)
 CONNECTIONS = 50
@@ -110,11 +111,9 @@ async def tasks(*coroutines: Any) -> AsyncIterator[None]:
                 await task
 
 
-def source(
-    port: int, tags: Sequence[Tag], *, in_flight: int = 1, timeout_s: float = 1.0
-) -> tuple[ModbusTcpSource, Lane]:
+def source(port: int, tags: Sequence[Tag], *, in_flight: int = 1, timeout_s: float = 1.0) -> tuple[ModbusSource, Lane]:
     lane = Lane("bench", 64 * len(tags))
-    link = ModbusTcpLink(
+    link = ModbusLink(
         name="bench",
         host="127.0.0.1",
         port=port,
@@ -123,7 +122,10 @@ def source(
         requests_in_flight=in_flight,
     )
     rows = list(enumerate(tags))
-    return ModbusTcpSource(link=link, tags=rows, lane=lane, now_ns=time.monotonic_ns, emit=lambda _: None), lane
+    source = ModbusSource(
+        link=link, tags=rows, lane=lane, symbols=Symbols(), now_ns=time.monotonic_ns, emit=lambda _: None
+    )
+    return source, lane
 
 
 def tag(unit: int, address: int, period_ns: int) -> Tag:
@@ -209,7 +211,7 @@ async def floor(port: int, seconds: float) -> Phase:
     return phase
 
 
-async def late_share(pairs: Sequence[tuple[ModbusTcpSource, Lane]]) -> float:
+async def late_share(pairs: Sequence[tuple[ModbusSource, Lane]]) -> float:
     """Share of the polls that were left out because their time was over, once all connections are made."""
     sources = [each for each, _ in pairs]
     async with tasks(*(each.run() for each in sources), drain([lane for _, lane in pairs], np.zeros(1 << 16, SAMPLE))):

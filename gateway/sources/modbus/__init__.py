@@ -1,5 +1,5 @@
 """Modbus TCP links: `source` polls one, `session` is the connection under it."""
 
-from gateway.sources.modbus.source import METRICS, ModbusTcpSource
+from gateway.sources.modbus.source import METRICS, ModbusSource
 
-__all__ = ["METRICS", "ModbusTcpSource"]
+__all__ = ["METRICS", "ModbusSource"]

@@ -20,9 +20,7 @@ from gateway.sources.modbus.fast_reply import answers, mark, mark_unit, tell, wo
 COMM_FAILURE = np.int64(Quality.BAD_COMM_FAILURE)
 NOTHING = np.int64(0)
 SEND_FLAGS = libc.MSG_DONTWAIT | libc.MSG_NOSIGNAL
-CLOSED, SILENT, SPLIT_DONE, ASK_LOST = (
-    np.int64(kind) for kind in (at.CLOSED, at.SILENT, at.SPLIT_DONE, at.ASK_LOST)
-)
+CLOSED, SILENT, SPLIT_DONE, ASK_LOST = (np.int64(kind) for kind in (at.CLOSED, at.SILENT, at.SPLIT_DONE, at.ASK_LOST))
 ADDRESS_AT = np.int64(8)
 BIT_READS_MAX = int(Function.READ_DISCRETE_INPUTS)
 SEND_REFUSED = np.int64(at.SEND_REFUSED)

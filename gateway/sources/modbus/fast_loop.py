@@ -24,7 +24,8 @@ from gateway.native import libc
 from gateway.protocol.modbus import frames, schedule
 from gateway.protocol.modbus import schedule_rows as rows
 from gateway.protocol.modbus.schedule import kernel
-from gateway.sources.modbus import fast_commands, fast_memory as at
+from gateway.sources.modbus import fast_commands
+from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus.fast_memory import Memory
 from gateway.sources.modbus.fast_reply import bury, take_frame, word
 

@@ -99,7 +99,9 @@ def take_frame(m: Memory, link: int, start: int, size: int, now_ns: int) -> None
         connection[at.IS_TOLD_HEARD] = tell(m, HEARD, link, unit, block, NOTHING, now_ns, sent_ns) >= 0
     if block < 0:
         ask_replied(m, link, slot, start, size, now_ns)
-    elif s.blocks[block, rows.VERSION] == s.slots[slot, rows.OF_VERSION] and s.blocks[block, rows.WAITS] != at.IN_REVIEW:
+    elif (
+        s.blocks[block, rows.VERSION] == s.slots[slot, rows.OF_VERSION] and s.blocks[block, rows.WAITS] != at.IN_REVIEW
+    ):
         read_replied(m, link, slot, start, size, now_ns)
     schedule.drop(s, link, slot)
 
@@ -111,9 +113,7 @@ def ask_replied(m: Memory, link: int, slot: int, start: int, size: int, now_ns: 
     sent_ns = s.slots[slot, rows.SENT_NS]
     schedule.answered(s, link, unit, sent_ns, now_ns)
     answers(m, link, unit, now_ns, sent_ns)
-    tell_frame(
-        m, ASK_REPLY, link, unit, schedule.NOBODY, s.slots[slot, rows.OF_VERSION], now_ns, sent_ns, start, size
-    )
+    tell_frame(m, ASK_REPLY, link, unit, schedule.NOBODY, s.slots[slot, rows.OF_VERSION], now_ns, sent_ns, start, size)
 
 
 @kernel
@@ -264,7 +264,9 @@ def bury(m: Memory, link: int, now_ns: int) -> None:
         is_silent = schedule.is_found_silent(s, slot)
         if block < 0:
             tell(m, ASK_DEAD, link, unit, block, s.slots[slot, rows.OF_VERSION], now_ns, sent_ns)
-        elif s.blocks[block, rows.VERSION] == s.slots[slot, rows.OF_VERSION] and s.blocks[block, rows.GOOD_NS] < sent_ns:
+        elif (
+            s.blocks[block, rows.VERSION] == s.slots[slot, rows.OF_VERSION] and s.blocks[block, rows.GOOD_NS] < sent_ns
+        ):
             mark(m, link, block, COMM_FAILURE, now_ns)
         if is_silent:
             mark_unit(m, link, unit, COMM_FAILURE, sent_ns, now_ns)

@@ -214,4 +214,3 @@ class PollThread:
         yield Reading("fieldgate_modbus_thread_wakes_total", int(words[at.WAKES]))
         yield histogram_reading("fieldgate_modbus_thread_lateness_seconds", self.memory.lateness)
         yield Reading("fieldgate_modbus_thread_reports_dropped_total", int(words[at.REPORTS_DROPPED]))
-

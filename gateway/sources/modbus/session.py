@@ -16,8 +16,8 @@ import numpy as np
 from gateway.core.ports import Clock
 from gateway.core.types import NS_PER_MS
 from gateway.protocol.modbus.decode import Bytes
-from gateway.protocol.modbus.frames import ProtocolError, Reply, ResponseFramer
-from gateway.protocol.modbus.polling import Transaction
+from gateway.protocol.modbus.frames import Framer, ProtocolError, Reply
+from gateway.protocol.modbus.polled import Transaction
 
 
 class LinkSilentError(Exception):
@@ -30,7 +30,7 @@ class Conversation(Protocol):
     now_ns: Clock
     protocol_errors: int
 
-    def connected(self, now_ns: int) -> None: ...
+    def connected(self, session: Session, now_ns: int) -> None: ...
 
     def next_request(self, now_ns: int) -> Transaction | None: ...
 
@@ -63,11 +63,11 @@ class _Report:
 class Session(asyncio.BufferedProtocol):
     """One connection, from made to lost. `closed` holds why it ended."""
 
-    def __init__(self, conversation: Conversation, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, conversation: Conversation, framer: Framer, loop: asyncio.AbstractEventLoop) -> None:
         self._conversation = conversation
         self._loop = loop
         self._report = _Report(self)
-        self._framer = ResponseFramer()
+        self._framer = framer
         self._data = np.frombuffer(self._framer.buffer, np.uint8)
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -80,7 +80,7 @@ class Session(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is not registered as one
         with self._report:
             now_ns = self._now_ns()
-            self._conversation.connected(now_ns)
+            self._conversation.connected(self, now_ns)
             self._turn(now_ns)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -103,6 +103,11 @@ class Session(asyncio.BufferedProtocol):
         reason = "closed the connection" if exc is None else f"connection lost ({exc})"
         self._close(f"{reason}: check the device, and how many connections it allows")
 
+    def wake(self) -> None:
+        """There may be something to send that was not there before."""
+        with self._report:
+            self._turn(self._now_ns())
+
     # Inside
 
     def _now_ns(self) -> int:
@@ -124,7 +129,7 @@ class Session(asyncio.BufferedProtocol):
         if transport is None:
             return
         while (transaction := self._conversation.next_request(now_ns)) is not None:
-            transport.write(transaction.poll.block.request.stamped(transaction.id))
+            transport.write(self._framer.frame(transaction.poll.block.request, transaction.id))
         wake_ns = self._conversation.wake_ns(now_ns)
         if self._timer is not None:
             if self._timer_ns <= wake_ns:

@@ -22,45 +22,41 @@ from typing import Final
 import numpy as np
 
 from gateway.core.backoff import Backoff
-from gateway.core.events import Emit, Event, Severity
+from gateway.core.events import Emit
 from gateway.core.histogram import BUCKETS, SIZE
 from gateway.core.inbox import Lane
 from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
-from gateway.protocol.modbus.codes import ModbusException
 from gateway.protocol.modbus.decode import Bytes, decode_block
 from gateway.protocol.modbus.frames import (
     DeviceRefusedError,
     Reply,
     ReplyError,
+    ResponseFramer,
     check_read,
     exception_name,
 )
+from gateway.protocol.modbus.pdu import check_function
 from gateway.protocol.modbus.plan import plan
 from gateway.protocol.modbus.points import MEMORY, POINT, RULE
-from gateway.protocol.modbus.polling import Poll, Poller, Transaction, Unit
+from gateway.protocol.modbus.polled import Poll, Transaction
+from gateway.protocol.modbus.polling import BUSY_RETRY_NS, Poller
+from gateway.protocol.modbus.reactions import Reaction, rule_of
 from gateway.protocol.modbus.report import keep_news
+from gateway.protocol.modbus.texts import decode_texts, scratch_bytes
 from gateway.settings.planning import point_of
-from gateway.settings.schema import ModbusTcpLink, Tag
+from gateway.settings.schema import ModbusLink, Tag
+from gateway.sources.modbus.connect import CannotConnectError, open_connection
+from gateway.sources.modbus.errands import Errand, Errands, NoAnswerError, NotConnectedError
 from gateway.sources.modbus.session import LinkSilentError, Session
+from gateway.sources.modbus.tell import Teller
 
 LINK_SILENCE_NS: Final = 60 * NS_PER_S
 """Without a single reply for so long, a connection is given up: a router on the way may have forgotten it."""
 RECONNECT: Final = Backoff(base_ns=500 * NS_PER_MS, cap_ns=30 * NS_PER_S)
-
-UNREACHABLE: Final = (
-    ModbusException.GATEWAY_PATH_UNAVAILABLE,
-    ModbusException.GATEWAY_TARGET_FAILED_TO_RESPOND,
-)
-ILLEGAL: Final = (
-    ModbusException.ILLEGAL_FUNCTION,
-    ModbusException.ILLEGAL_DATA_ADDRESS,
-    ModbusException.ILLEGAL_DATA_VALUE,
-)
-SPLITTING: Final = (ModbusException.ILLEGAL_DATA_ADDRESS, ModbusException.ILLEGAL_DATA_VALUE)
-"""What a device answers to a read of which it knows only a part, or that is longer than it likes."""
 
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_modbus_requests_total", "counter", "Requests sent."),
@@ -78,6 +74,8 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_modbus_connected", "gauge", "1 while connected."),
     ("fieldgate_modbus_blocks", "gauge", "Read requests that the link's tags were merged into."),
     ("fieldgate_modbus_device_up", "gauge", "1 while the link is connected and the device's unit answers."),
+    ("fieldgate_modbus_errands_total", "counter", "Requests sent out of turn: writes, identification."),
+    ("fieldgate_modbus_errands_refused_total", "counter", "Such requests refused because too many waited."),
     ("fieldgate_modbus_round_trip_seconds", "histogram", "From request sent to reply complete."),
 )
 
@@ -86,22 +84,33 @@ def load_kernels() -> None:
     """Load or compile what the first reply would otherwise wait for."""
     nothing = np.zeros(0, SAMPLE)
     decode_block(nothing, np.zeros(0, POINT), np.zeros(1, np.uint8), 0, 0)
+    decode_texts(nothing, np.zeros(0, POINT), np.zeros(1, np.uint8), 0, Symbols(1, 1).words, scratch_bytes())
     keep_news(nothing, np.zeros(0, RULE), np.zeros(0, MEMORY))
     observe(np.zeros(SIZE, np.int64), 1)
 
 
-class ModbusTcpSource:
+class ModbusSource:
     """Polls all units behind one Modbus TCP connection into its lane. `tags` are (row, tag) of this link."""
 
     def __init__(
-        self, *, link: ModbusTcpLink, tags: Sequence[tuple[int, Tag]], lane: Lane, now_ns: Clock, emit: Emit
+        self,
+        *,
+        link: ModbusLink,
+        tags: Sequence[tuple[int, Tag]],
+        lane: Lane,
+        symbols: Symbols,
+        now_ns: Clock,
+        emit: Emit,
     ) -> None:
         load_kernels()
         self.name = link.name
         self.now_ns = now_ns
         self._link = link
         self._lane = lane
-        self._emit = emit
+        self._symbols = symbols
+        self._scratch = scratch_bytes()
+        self._tell = Teller(name=link.name, lane=lane, emit=emit)
+        self._errands = Errands()
         self._seed = zlib.crc32(link.name.encode())
         blocks = plan(point_of(row, tag) for row, tag in tags)
         self.poller = Poller(
@@ -113,10 +122,11 @@ class ModbusTcpSource:
         self._failures = 0  # attempts at a working connection, in a row
         self._is_up = False
         self._was_told_down = False
-        self._is_connected = False
         self._is_in_doubt = False
         self._heard_ns = 0
+        self._session: Session | None = None
         self.requests = 0
+        self.errands = 0
         self.responses = 0
         self.reply_errors = 0
         self.protocol_errors = 0
@@ -130,43 +140,43 @@ class ModbusTcpSource:
 
     async def run(self) -> None:
         """Connect, poll, and again with back-off, until cancelled."""
-        while True:
-            reason = await self._attempt()
-            self._is_connected = False
-            self._disconnected(reason)
-            self._failures += 1
-            self.failed_connects += 1
-            await asyncio.sleep(RECONNECT.delay_ns(self._failures, self._seed) / NS_PER_S)
+        try:
+            while True:
+                reason = await self._attempt()
+                self._disconnected(reason)
+                self._failures += 1
+                self.failed_connects += 1
+                await asyncio.sleep(RECONNECT.delay_ns(self._failures, self._seed) / NS_PER_S)
+        finally:
+            self._fail_errands("the link was stopped")
 
     async def _attempt(self) -> str:
         """One connection from beginning to end; returns why it ended, or was not made."""
-        loop = asyncio.get_running_loop()
-        session = Session(self, loop)
+        session = Session(self, ResponseFramer(), asyncio.get_running_loop())
         try:
-            async with asyncio.timeout(self._link.connect_timeout_ns / NS_PER_S):
-                await loop.create_connection(lambda: session, self._link.host, self._link.port)
+            await open_connection(self._link, session)
             return await session.closed
-        except TimeoutError:
-            return "does not answer to the connection attempt: check address, cabling and firewall"
-        except OSError as error:
-            return f"cannot be reached ({error}): check host, port, and that the device is on"
+        except CannotConnectError as error:
+            return str(error)
         finally:
+            self._session = None
             session.abort()
 
-    def connected(self, now_ns: int) -> None:
+    def connected(self, session: Session, now_ns: int) -> None:
+        self._session = session
         self.connects += 1
-        self._is_connected = True
         self._heard_ns = now_ns
         self.poller.begin(now_ns)
 
     def _disconnected(self, reason: str) -> None:
         now_ns = self.now_ns()
         if self._is_up or not self._was_told_down:
-            self._tell(now_ns, Severity.WARNING, "link.down", self.name, f"{self._place} {reason}")
+            self._tell.link_down(self._link.place, reason, now_ns)
         self._is_up = False
         self._was_told_down = True
+        self._fail_errands(f"{self._link.place} {reason}")
         for poll in self.poller.polls:
-            self._mark(poll, Quality.BAD_NOT_CONNECTED, now_ns)
+            self._tell.mark(poll, Quality.BAD_NOT_CONNECTED, now_ns)
 
     def _works(self, now_ns: int) -> None:
         """The connection has shown that it is one."""
@@ -174,20 +184,71 @@ class ModbusTcpSource:
         self._is_in_doubt = False
         if not self._is_up:
             self._is_up = True
-            self._tell(now_ns, Severity.INFO, "link.up", self.name, f"{self._place} is connected")
+            self._tell.link_up(self._link.place, now_ns)
 
-    @property
-    def _place(self) -> str:
-        return f"{self._link.host}:{self._link.port}"
+    # Errands
+
+    async def request(self, unit: int, pdu: bytes) -> bytes:
+        """The PDU that answers this one. Raises as `gateway.sources.modbus.errands.Requester` says."""
+        if self._session is None:
+            raise NotConnectedError(f"{self._link.place} is not connected")
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        known = self.poller.units.get(unit) or self._errands.guest(unit)
+        self._errands.add(Errand(known, pdu, answer))
+        self._session.wake()
+        return await answer
+
+    def _fail_errands(self, why: str) -> None:
+        """Nothing that was sent on this connection will be answered any more."""
+        for transaction in self.poller.under_way:
+            if isinstance(transaction.poll, Errand):
+                transaction.poll.fail(NoAnswerError(f"the connection was lost: {why}"))
+        self._errands.fail_all(NotConnectedError(why))
+
+    def _errand_answered(
+        self, errand: Errand, transaction: Transaction, reply: Reply, buffer: bytearray, now_ns: int
+    ) -> None:
+        pdu = bytes(buffer[reply.start - 1 : reply.stop])
+        try:
+            if reply.unit != errand.unit.id:
+                raise ReplyError(f"reply from unit {reply.unit} to a request for unit {errand.unit.id}")
+            check_function(errand.pdu, pdu)
+        except DeviceRefusedError as error:
+            self._exceptions[error.code] += 1
+            if rule_of(error.code).reaction is Reaction.UNREACHABLE:
+                self.poller.unreachable(transaction, now_ns)
+            else:
+                self.poller.read(transaction, now_ns)
+            errand.fail(error)
+            return
+        except ReplyError as error:
+            self.reply_errors += 1
+            self.poller.read(transaction, now_ns)
+            errand.fail(error)
+            return
+        self.poller.read(transaction, now_ns)
+        self._tell.heard(errand.unit, now_ns)
+        if not errand.answer.done():
+            errand.answer.set_result(pdu)
 
     # Requests and replies
 
     def next_request(self, now_ns: int) -> Transaction | None:
-        if not self.poller.is_due(now_ns):
+        is_due = self.poller.is_due(now_ns)
+        if len(self._errands):
+            errand = self._errands.first(is_read_due=is_due)
+            transaction = self.poller.send_apart(errand, now_ns) if errand is not None else None
+            if transaction is not None:
+                self._errands.sent()
+                self.errands += 1
+                self.requests += 1
+                return transaction
+        if not is_due:
             return None
         transaction = self.poller.next_request(now_ns, is_held_back=self._lane.is_past_mark)
         if transaction is not None:
             self.requests += 1
+            self._errands.read_sent()
         return transaction
 
     def replied(self, reply: Reply, buffer: bytearray, data: Bytes, now_ns: int) -> None:
@@ -201,25 +262,33 @@ class ModbusTcpSource:
             self._works(now_ns)
         observe(self._round_trips, now_ns - transaction.sent_ns)
         poll = transaction.poll
+        if isinstance(poll, Errand):
+            self._errand_answered(poll, transaction, reply, buffer, now_ns)
+            return
         try:
             start = check_read(poll.block.request, reply, buffer)
         except DeviceRefusedError as error:
             self._refused(transaction, error.code, now_ns)
             return
         except ReplyError as error:
-            self._garbled(transaction, error, now_ns)
+            self.reply_errors += 1
+            self._tell.heard(poll.unit, now_ns)
+            self.poller.refused(transaction, now_ns)
+            self._tell.garbled(poll, error, now_ns)
             return
         if poll.unit.is_silent:
-            self._heard(poll.unit, now_ns)
+            self._tell.heard(poll.unit, now_ns)
         if not self.poller.read(transaction, now_ns):
             return
         decode_block(poll.out, poll.block.table, data, start, now_ns)
+        if poll.block.has_texts:
+            decode_texts(poll.out, poll.block.table, data, start, self._symbols.words, self._scratch)
         if poll.block.rules is None:
             self._lane.append(poll.out)
         else:
             self._append_news(poll, poll.block.rules)
-        if poll.quality != Quality.GOOD or poll.unit.is_babbling:
-            self._recovered(poll, now_ns)
+        if poll.quality != Quality.GOOD or poll.unit.is_babbling or poll.exception:
+            self._tell.recovered(poll, now_ns)
 
     def _append_news(self, poll: Poll, rules: Samples) -> None:
         news = keep_news(poll.out, rules, poll.memory)
@@ -232,96 +301,41 @@ class ModbusTcpSource:
 
     def expire(self, now_ns: int) -> None:
         dead = self.poller.expired(now_ns)
+        within = f"no reply within {self._link.response_timeout_ns / NS_PER_S:g} s"
         for transaction in dead:
             if not self._is_up and not self._is_in_doubt:
                 self._works(now_ns)
             poll = transaction.poll
-            if poll.good_ns < transaction.sent_ns:
-                self._mark(poll, Quality.BAD_COMM_FAILURE, now_ns)
-            if self.poller.is_found_silent(transaction):
-                self._silent(poll.unit, f"no reply within {self._link.response_timeout_ns / NS_PER_S:g} s", now_ns)
+            if isinstance(poll, Errand):
+                poll.fail(NoAnswerError(f"unit {poll.unit.id} on {self.name}: {within}"))
+            elif poll.good_ns < transaction.sent_ns:
+                self._tell.mark(poll, Quality.BAD_COMM_FAILURE, now_ns)
+            if poll.unit.polls and self.poller.is_found_silent(transaction):
+                self._tell.silent(poll.unit, within, now_ns)
         if dead and now_ns - self._heard_ns >= LINK_SILENCE_NS:
             self._is_in_doubt = True
             raise LinkSilentError(f"has not answered for {(now_ns - self._heard_ns) / NS_PER_S:.0f} s")
 
-    # Changes of state
-
-    def _recovered(self, poll: Poll, now_ns: int) -> None:
-        unit = poll.unit
-        if unit.is_babbling:
-            self._tell_unit(unit, Severity.NOTICE, "unit.answers", "sends fitting replies again", now_ns)
-        if poll.exception:
-            self._tell_unit(unit, Severity.NOTICE, "unit.answers", f"answers to {poll.block.place} again", now_ns)
-        unit.is_babbling = False
-        poll.exception = 0
-        poll.quality = int(Quality.GOOD)
-
-    def _heard(self, unit: Unit, now_ns: int) -> None:
-        if unit.is_silent:
-            unit.is_silent = False
-            self._tell_unit(unit, Severity.NOTICE, "unit.answers", "answers again", now_ns)
-
-    def _silent(self, unit: Unit, why: str, now_ns: int) -> None:
-        if not unit.is_silent:
-            unit.is_silent = True
-            advice = f"is silent ({why}); it is probed with back-off: check its power, wiring and unit id"
-            self._tell_unit(unit, Severity.WARNING, "unit.silent", advice, now_ns)
-        for poll in unit.polls:
-            self._mark(poll, Quality.BAD_COMM_FAILURE, now_ns)
-
     def _refused(self, transaction: Transaction, code: int, now_ns: int) -> None:
+        """An exception reply to a read; `reactions` says what is done."""
         self._exceptions[code] += 1
         poll = transaction.poll
-        unit = poll.unit
-        if code in UNREACHABLE:
+        rule = rule_of(code)
+        if rule.reaction is Reaction.UNREACHABLE:
             self.poller.unreachable(transaction, now_ns)
-            self._mark(poll, Quality.BAD_COMM_FAILURE, now_ns)
-            if unit.breaker.is_open:
-                self._silent(unit, f"the gateway says: {exception_name(code)}", now_ns)
+            self._tell.mark(poll, rule.quality, now_ns)
+            if poll.unit.breaker.is_open:
+                self._tell.silent(poll.unit, f"the gateway says: {exception_name(code)}", now_ns)
             return
-        self._heard(unit, now_ns)
+        self._tell.heard(poll.unit, now_ns)
+        if rule.reaction is Reaction.LATER:
+            self.poller.postponed(transaction, now_ns)
+            self._tell.busy(poll, code, rule, BUSY_RETRY_NS / NS_PER_S, now_ns)
+            return
         self.poller.refused(transaction, now_ns)
-        if code in SPLITTING and self.poller.split(poll, now_ns):
+        if rule.reaction is Reaction.SPLIT and self.poller.split(poll, now_ns):
             return
-        is_illegal = code in ILLEGAL
-        self._mark(poll, Quality.BAD_CONFIG if is_illegal else Quality.BAD_DEVICE_FAILURE, now_ns)
-        if poll.exception != code:
-            poll.exception = code
-            remedy = "address and table against its manual" if is_illegal else "the device's own diagnostics"
-            why = f"exception {code}, {exception_name(code)}: check {remedy}"
-            what = f"refuses {poll.block.place} ({poll.block.tags}) with {why}"
-            self._tell_unit(unit, Severity.WARNING, "unit.exception", what, now_ns)
-
-    def _garbled(self, transaction: Transaction, error: ReplyError, now_ns: int) -> None:
-        self.reply_errors += 1
-        poll = transaction.poll
-        self._heard(poll.unit, now_ns)
-        self.poller.refused(transaction, now_ns)
-        self._mark(poll, Quality.BAD_COMM_FAILURE, now_ns)
-        if not poll.unit.is_babbling:
-            poll.unit.is_babbling = True
-            advice = "check for a second unit with this id, and its firmware"
-            what = f"sends replies that do not fit ({error}; asked for {poll.block.place}): {advice}"
-            self._tell_unit(poll.unit, Severity.WARNING, "unit.garbage", what, now_ns)
-
-    def _mark(self, poll: Poll, quality: Quality, now_ns: int) -> None:
-        """Tell the engine once that a block's rows are bad; again at the next failure if the lane has no room."""
-        if poll.quality == quality:
-            return
-        samples = np.zeros(len(poll.block.points), SAMPLE)
-        samples["row"] = poll.block.table["row"]
-        samples["quality"] = quality
-        samples["source_ns"] = now_ns
-        samples["arrival_ns"] = now_ns
-        poll.memory["is_known"] = 0  # the next good reading is news
-        if self._lane.append(samples) == len(samples):
-            poll.quality = int(quality)
-
-    def _tell_unit(self, unit: Unit, severity: Severity, kind: str, what: str, now_ns: int) -> None:
-        self._tell(now_ns, severity, kind, ", ".join(unit.devices), f"unit {unit.id} on {self.name} {what}")
-
-    def _tell(self, now_ns: int, severity: Severity, kind: str, subject: str, message: str) -> None:
-        self._emit(Event(now_ns, severity, kind, subject, message))
+        self._tell.refused(poll, code, rule, now_ns)
 
     # Measured
 
@@ -343,7 +357,9 @@ class ModbusTcpSource:
         yield Reading("fieldgate_modbus_unchanged_samples_total", self.unchanged, labels)
         yield Reading("fieldgate_modbus_connects_total", self.connects, labels)
         yield Reading("fieldgate_modbus_failed_connects_total", self.failed_connects, labels)
-        yield Reading("fieldgate_modbus_connected", self._is_connected, labels)
+        yield Reading("fieldgate_modbus_errands_total", self.errands, labels)
+        yield Reading("fieldgate_modbus_errands_refused_total", self._errands.refused, labels)
+        yield Reading("fieldgate_modbus_connected", self._session is not None, labels)
         yield Reading("fieldgate_modbus_blocks", sum(len(unit.polls) for unit in poller.units.values()), labels)
         for unit in poller.units.values():
             for device in unit.devices:

@@ -153,6 +153,16 @@ function showUplink(u) {
     facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.8 * u.bytes_max));
 }
 
+// In how much time a tag reaches such a score once, by its own past; what happens every day is not worth saying.
+const often = (hours) => (hours === null || hours < 24 ? "" : hours < 48 ? "once a day" : `once in ${Math.round(hours / 24)} days`);
+
+// What a score needs to be understood: why it is what it is, how rare that is, or why there is none yet.
+const scoreNote = (v) => [
+  v.in_maintenance ? "maintenance" : "", ...v.reasons,
+  v.score === null && v.text !== null ? v.score_quality.reason : "",
+  v.reasons.length ? often(Math.max(v.score_once_h ?? 0, v.persistent_once_h ?? 0)) : "",
+].filter(Boolean).join(", ");
+
 // A score goes from 0 (as ever) to 1 (as never); 0.5 is as far as the tag usually swings.
 function score(value, words) {
   if (value === null) return NONE;
@@ -185,7 +195,7 @@ function showTags(t) {
       cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),
       labelled("age", "n", age(v.age_s)), labelled("over", "n detail", w.window_s === null ? NONE : span(w.window_s)),
       labelled("mean", "n", num(w.mean)), labelled("sd", "n", num(w.sd)), labelled("min", "n", num(w.min)), labelled("max", "n", num(w.max)),
-      labelled("score", "", score(v.score, v.alarms), v.reasons.length ? el("span", "detail", ` ${v.reasons.join(", ")}`) : null));
+      labelled("score", "", score(v.score, v.alarms), scoreNote(v) ? el("span", "detail", ` ${scoreNote(v)}`) : null));
   }), ask.search || ask.problems ? "No tag matches." : "No tags yet.");
 }
 
