@@ -15,7 +15,7 @@ from numba import config, njit
 
 from gateway.core import backoff
 from gateway.core.types import NS_PER_S
-from gateway.protocol.modbus import polling
+from gateway.protocol.modbus import polled, polling
 from gateway.protocol.modbus import schedule_rows as at
 from gateway.protocol.modbus.schedule_rows import Schedule
 
@@ -26,16 +26,16 @@ kernel: Any = (
 )
 """Decorator of functions that only jitted functions call, and that are compiled into those."""
 
-OWED_MAX = np.int64(polling.OWED_MAX)
-PROBES_BASE_NS, PROBES_CAP_NS = np.int64(polling.PROBES.base_ns), np.int64(polling.PROBES.cap_ns)
-REFUSALS_BASE_NS, REFUSALS_CAP_NS = np.int64(polling.REFUSALS.base_ns), np.int64(polling.REFUSALS.cap_ns)
+OWED_MAX = np.int64(polled.OWED_MAX)
+PROBES_BASE_NS, PROBES_CAP_NS = np.int64(polled.PROBES.base_ns), np.int64(polled.PROBES.cap_ns)
+REFUSALS_BASE_NS, REFUSALS_CAP_NS = np.int64(polled.REFUSALS.base_ns), np.int64(polled.REFUSALS.cap_ns)
 TRANSACTIONS = np.int64(polling.TRANSACTIONS)
 NOBODY = np.int64(-1)
 
 if config.DISABLE_JIT:
 
     def mix(seed: int, failures: int) -> int:
-        return backoff.mix(seed * 0x10001 + failures) % 1024
+        return backoff.mix(int(seed) * 0x10001 + int(failures)) % 1024
 
 else:
 
@@ -338,7 +338,7 @@ def refused(s: Schedule, link: int, unit: int, block: int, sent_ns: int, now_ns:
 def postponed(s: Schedule, link: int, unit: int, block: int, sent_ns: int, now_ns: int) -> None:
     """The unit answers that it is busy: the same block again a little later, which no breaker counts."""
     answered(s, link, unit, sent_ns, now_ns)
-    schedule(s, link, block, now_ns + np.int64(500_000_000))
+    schedule(s, link, block, now_ns + polling.BUSY_RETRY_NS)
 
 
 @kernel

@@ -71,12 +71,15 @@ def transactions_max(units: int) -> int:
 
 
 def allocate(sizes: Sequence[Size]) -> Schedule:
-    """Zeroed arrays with a link's rows for each of `sizes`, in their order."""
+    """Zeroed arrays with a link's rows for each of `sizes`, in their order.
+
+    After a link's units comes the row of its guest: whichever unit is asked for something and has no blocks.
+    """
     links = np.zeros((len(sizes), LINK_FIELDS), np.int64)
     units = blocks = slots = 0
     for row, size in zip(links, sizes, strict=True):
         row[FIRST_UNIT], row[FIRST_BLOCK], row[FIRST_SLOT], row[SLOTS] = units, blocks, slots, size.slots
-        units, blocks, slots = units + size.units, blocks + size.blocks, slots + size.slots
+        units, blocks, slots = units + size.units + 1, blocks + size.blocks, slots + size.slots
     return Schedule(
         links,
         np.zeros((max(1, units), UNIT_FIELDS), np.int64),
@@ -95,10 +98,10 @@ def fill(
     first = int(row[FIRST_UNIT])
     units = {unit: first + i for i, unit in enumerate(dict.fromkeys(block.unit for block in blocks))}
     row[UNITS] = len(units)
-    for unit, at in units.items():
+    for at, unit in enumerate((*units, 0), first):
         s.units[at] = 0
         s.units[at, UNIT_ID] = unit
-        s.units[at, ANSWERED_NS] = -1
+        s.units[at, ANSWERED_NS] = s.units[at, PROBE_GIVES_UP_NS] = -1
     for at, block in enumerate(blocks, int(row[FIRST_BLOCK])):
         fill_block(s, at, block, units[block.unit])
     rank(s, link, range(int(row[FIRST_BLOCK]), int(row[FIRST_BLOCK]) + len(blocks)))

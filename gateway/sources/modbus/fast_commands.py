@@ -1,4 +1,4 @@
-"""The poll thread's dealings with the loop: commands obeyed, descriptors adopted and closed, requests sent for others."""
+"""The poll thread's dealings with the loop: commands, descriptors adopted and closed, requests sent for others."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def obey_one(m: Memory, command: Any, link: int, now_ns: int) -> None:
 
 @kernel
 def judge(m: Memory, link: int, block: int, command: Any, now_ns: int) -> None:
-    """The loop's verdict on an exception: `VALUE` is a quality, `TIME_NS` when it came, `SINCE_NS` when it was asked."""
+    """The loop's verdict on an exception that came at `TIME_NS` and had been asked for at `SINCE_NS`."""
     s = m.s
     kind = command[at.KIND]
     unit = s.blocks[block, rows.UNIT]
@@ -77,9 +77,12 @@ def judge(m: Memory, link: int, block: int, command: Any, now_ns: int) -> None:
         if schedule.is_open(s, unit) and s.units[unit, rows.ANSWERED_NS] < sent_ns:
             mark_unit(m, link, unit, COMM_FAILURE, sent_ns, now_ns)
             if s.units[unit, rows.IS_SILENT] == 0:
-                s.units[unit, rows.IS_SILENT] = tell(m, SILENT, link, unit, block, NOTHING, now_ns, sent_ns) >= 0
+                s.units[unit, rows.IS_SILENT] = (
+                    tell(m, SILENT, link, unit, block, NOTHING, now_ns, command[at.VALUE]) >= 0
+                )
         return
     answers(m, link, unit, now_ns, sent_ns)
+    m.reads[block, at.IS_EXCEPTED] = kind != at.SPLIT
     if kind == at.POSTPONED:
         schedule.postponed(s, link, unit, block, sent_ns, came_ns)
         return
@@ -183,6 +186,9 @@ def send_ask(m: Memory, link: int, now_ns: int) -> Any:
         return True
     one = m.asks[chosen]
     one["state"] = at.ASK_SENT
+    s = m.s
+    if one["unit"] == s.links[link, rows.FIRST_UNIT] + s.links[link, rows.UNITS]:
+        s.units[one["unit"], rows.UNIT_FAILURES] = 0  # the guest of today is not that of yesterday
     slot = schedule.sent(m.s, link, one["unit"], np.int64(rows.NOT_A_BLOCK), now_ns)
     m.s.slots[slot, rows.OF_VERSION] = chosen
     number = m.s.slots[slot, rows.ID]

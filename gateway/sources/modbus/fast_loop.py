@@ -18,7 +18,7 @@ from numba import njit
 
 from gateway.core.kernels.atomics import load_acquire, store_release
 from gateway.core.kernels.histogram import observe
-from gateway.core.lanes import CAPACITY, HEAD, TAIL
+from gateway.core.kernels.lanes import CAPACITY, HEAD, TAIL
 from gateway.core.types import NS_PER_MS
 from gateway.native import libc
 from gateway.protocol.modbus import frames, schedule

@@ -17,19 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core import histogram
-from gateway.core.lanes import CAPACITY, FIRST, LANE_WORDS
+from gateway.core.kernels.lanes import CAPACITY, FIRST, LANE_WORDS
 from gateway.core.types import SAMPLE, Int64s, Samples
 from gateway.native.libc import EPOLL_EVENT
 from gateway.protocol.modbus import schedule_rows
 from gateway.protocol.modbus.codes import ADU_BYTES_MAX
 from gateway.protocol.modbus.points import MEMORY, POINT, RULE
 from gateway.protocol.modbus.schedule_rows import Schedule
+from gateway.protocol.modbus.texts import scratch_bytes
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Records: TypeAlias = Any
 
 # words. STOP and OFFSET are the loop's, the descriptors config, the others the thread's, but for the rings' far ends.
-STOP, ENGINE_OFFSET_NS, EPOLL, WAKER, BELL, LINKS, HEARTBEAT_NS, WAKES, UNTOLD, REPORTS_DROPPED = range(10)
+STOP, ENGINE_OFFSET_NS, EPOLL, WAKER, BELL, LINKS, HEARTBEAT_NS, WAKES, UNTOLD, REPORTS_DROPPED, FRAME_SIZE = range(11)
 """WAKER wakes the thread, BELL the loop; both are eventfds. HEARTBEAT_NS: engine time of the last wake."""
 COMMAND_HEAD, COMMAND_TAIL, REPORT_HEAD, REPORT_TAIL, WORDS = 16, 24, 32, 40, 48
 """Rings' indexes, on cache lines of their own."""
@@ -40,7 +41,8 @@ FD, GENERATION, RECEIVED, IS_TOLD_HEARD, HEARD_NS, ASKS_WAITING, CLOSE_REASON, C
 REQUESTS, RESPONSES, REPLY_ERRORS, UNCHANGED, CONNECTION_FIELDS = range(8, 13)
 
 # reads: what a block asks for, and what becomes of the reply
-FIRST_POINT, POINTS, REPLY_BYTES, HAS_RULES, QUALITY, READ_FIELDS = range(6)
+FIRST_POINT, POINTS, REPLY_BYTES, HAS_RULES, HAS_TEXTS, QUALITY, IS_EXCEPTED, READ_FIELDS = range(8)
+"""IS_EXCEPTED: the loop said something of its exception, and wants to hear when it is read again."""
 
 # WAITS of a block, beside 0 and 1: its refusal is under review
 IN_REVIEW: Final = 2
@@ -114,7 +116,7 @@ class Memory(NamedTuple):
     rules: Samples
     memory: Samples
     lanes: Int64s
-    """[link, LANE_WORDS] (`gateway.core.lanes`)."""
+    """[link, LANE_WORDS] (`gateway.core.kernels.lanes`)."""
     ring: Samples
     """The samples of all lanes."""
     scratch: Samples
@@ -128,10 +130,13 @@ class Memory(NamedTuple):
     events: Records
     bell: Int64s
     timespec: Int64s
+    symbols: Int64s
+    """`Symbols.words`: for texts."""
+    text: Bytes
 
 
-def allocate(sizes: Sequence[schedule_rows.Size], capacities: Sequence[int]) -> Memory:
-    """For links of these sizes, with lanes of these capacities in samples."""
+def allocate(sizes: Sequence[schedule_rows.Size], capacities: Sequence[int], symbols: Int64s) -> Memory:
+    """For links of these sizes, with lanes of these capacities in samples; `symbols` is `Symbols.words`."""
     links = max(1, len(sizes))
     s = schedule_rows.allocate(sizes)
     blocks = len(s.due)
@@ -154,7 +159,7 @@ def allocate(sizes: Sequence[schedule_rows.Size], capacities: Sequence[int]) -> 
         memory=np.zeros(blocks, MEMORY),
         lanes=lanes,
         ring=np.zeros(max(1, at), SAMPLE),
-        scratch=np.zeros(schedule_rows_max(sizes), SAMPLE),
+        scratch=np.zeros(samples_max(sizes), SAMPLE),
         received=np.zeros((links, RECEIVE_BYTES), np.uint8),
         trips=np.zeros((links, histogram.SIZE), np.int64),
         lateness=np.zeros(histogram.SIZE, np.int64),
@@ -164,9 +169,11 @@ def allocate(sizes: Sequence[schedule_rows.Size], capacities: Sequence[int]) -> 
         events=np.zeros(EVENTS, EPOLL_EVENT),
         bell=np.ones(1, np.int64),
         timespec=np.zeros(2, np.int64),
+        symbols=symbols,
+        text=scratch_bytes(),
     )
 
 
-def schedule_rows_max(sizes: Sequence[schedule_rows.Size]) -> int:
+def samples_max(sizes: Sequence[schedule_rows.Size]) -> int:
     """The most samples that one reply can make: a block may hold several tags of one register."""
     return max((size.blocks for size in sizes), default=1)

@@ -16,20 +16,23 @@ import numpy as np
 
 from gateway.core.kernels.atomics import load_acquire, store_release
 from gateway.core.kernels.histogram import observe
-from gateway.core.lanes import CAPACITY, DEPTH_MAX, DROPPED, FIRST, HEAD, TAIL
+from gateway.core.kernels.lanes import CAPACITY, DEPTH_MAX, DROPPED, FIRST, HEAD, TAIL
 from gateway.core.types import Quality, Samples
 from gateway.protocol.modbus import schedule
 from gateway.protocol.modbus import schedule_rows as rows
-from gateway.protocol.modbus.codes import EXCEPTION_BIT
+from gateway.protocol.modbus.codes import EXCEPTION_BIT, ModbusException
 from gateway.protocol.modbus.decode import decode_block
 from gateway.protocol.modbus.report import keep_news
 from gateway.protocol.modbus.schedule import kernel
+from gateway.protocol.modbus.texts import decode_texts
 from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus.fast_memory import Bytes, Memory
 
 GOOD = np.int64(Quality.GOOD)
 COMM_FAILURE = np.int64(Quality.BAD_COMM_FAILURE)
 NOTHING = np.int64(0)
+PATH_UNAVAILABLE = int(ModbusException.GATEWAY_PATH_UNAVAILABLE)
+NO_RESPONSE = int(ModbusException.GATEWAY_TARGET_FAILED_TO_RESPOND)
 MATCHES, REFUSED, MISMATCH = range(3)
 
 HEARD, DEAD, REFUSED_REPORT, GARBLED, RECOVERED, ANSWERS = (
@@ -60,7 +63,8 @@ def tell(m: Memory, kind: int, link: int, unit: int, block: int, value: int, now
     report["time_ns"] = now_ns
     report["sent_ns"] = sent_ns
     report["generation"] = m.connections[link, at.GENERATION]
-    report["size"] = 0
+    report["size"] = m.words[at.FRAME_SIZE]
+    m.words[at.FRAME_SIZE] = 0
     store_release(m.words, at.REPORT_HEAD, head + 1)
     m.words[at.UNTOLD] = 1
     return place
@@ -76,6 +80,7 @@ def tell_frame(
         data = m.reports[place]["data"]
         for i in range(size):
             data[i] = m.received[link, start + i]
+        m.words[at.FRAME_SIZE] = size
     return tell(m, kind, link, unit, block, value, now_ns, sent_ns) >= 0
 
 
@@ -99,11 +104,16 @@ def take_frame(m: Memory, link: int, start: int, size: int, now_ns: int) -> None
         connection[at.IS_TOLD_HEARD] = tell(m, HEARD, link, unit, block, NOTHING, now_ns, sent_ns) >= 0
     if block < 0:
         ask_replied(m, link, slot, start, size, now_ns)
-    elif (
-        s.blocks[block, rows.VERSION] == s.slots[slot, rows.OF_VERSION] and s.blocks[block, rows.WAITS] != at.IN_REVIEW
-    ):
+    elif is_present(m, slot) and s.blocks[block, rows.WAITS] != at.IN_REVIEW:
         read_replied(m, link, slot, start, size, now_ns)
     schedule.drop(s, link, slot)
+
+
+@kernel
+def is_present(m: Memory, slot: int) -> Any:
+    """Whether the block that a transaction asked for has not been cut since."""
+    block = m.s.slots[slot, rows.OF_BLOCK]
+    return m.s.blocks[block, rows.VERSION] == m.s.slots[slot, rows.OF_VERSION]
 
 
 @kernel
@@ -111,8 +121,12 @@ def ask_replied(m: Memory, link: int, slot: int, start: int, size: int, now_ns: 
     s = m.s
     unit = s.slots[slot, rows.OF_UNIT]
     sent_ns = s.slots[slot, rows.SENT_NS]
-    schedule.answered(s, link, unit, sent_ns, now_ns)
-    answers(m, link, unit, now_ns, sent_ns)
+    code = np.int64(m.received[link, start + 8]) if size == 9 and m.received[link, start + 7] >= EXCEPTION_BIT else 0
+    if code in (PATH_UNAVAILABLE, NO_RESPONSE):
+        schedule.unit_failed(s, unit, now_ns)
+    else:
+        schedule.answered(s, link, unit, sent_ns, now_ns)
+        answers(m, link, unit, now_ns, sent_ns)
     tell_frame(m, ASK_REPLY, link, unit, schedule.NOBODY, s.slots[slot, rows.OF_VERSION], now_ns, sent_ns, start, size)
 
 
@@ -127,8 +141,10 @@ def read_replied(m: Memory, link: int, slot: int, start: int, size: int, now_ns:
         answers(m, link, unit, now_ns, sent_ns)
         if schedule.read(s, link, slot, now_ns):
             pass_on(m, link, block, start + 9, now_ns)
-            if m.reads[block, at.QUALITY] != GOOD or s.units[unit, rows.IS_BABBLING]:
-                m.reads[block, at.QUALITY] = GOOD
+            read = m.reads[block]
+            if read[at.QUALITY] != GOOD or s.units[unit, rows.IS_BABBLING] or read[at.IS_EXCEPTED]:
+                read[at.QUALITY] = GOOD
+                read[at.IS_EXCEPTED] = 0
                 s.units[unit, rows.IS_BABBLING] = 0
                 tell(m, RECOVERED, link, unit, block, NOTHING, now_ns, sent_ns)
     elif verdict == REFUSED:
@@ -180,18 +196,27 @@ def pass_on(m: Memory, link: int, block: int, start: int, now_ns: int) -> None:
     place = head % capacity
     if read[at.HAS_RULES] == 0 and count <= room and place + count <= capacity:
         base = lane[FIRST] + place
-        decode_block(m.ring[base : base + count], m.table[first : first + count], m.received[link], start, now_ns)
+        decode(m, link, block, m.ring[base : base + count], start, now_ns)
         store_release(lane, HEAD, head + count)
         lane[DEPTH_MAX] = max(lane[DEPTH_MAX], capacity - room + count)
         return
     out = m.scratch[:count]
-    decode_block(out, m.table[first : first + count], m.received[link], start, now_ns)
+    decode(m, link, block, out, start, now_ns)
     news = count
     if read[at.HAS_RULES]:
         news = np.int64(keep_news(out, m.rules[first : first + count], m.memory[first : first + count]))
         m.connections[link, at.UNCHANGED] += count - news
     if put(m, link, out, news) < news:
         forget(m, block)  # what did not fit was not passed on
+
+
+@kernel
+def decode(m: Memory, link: int, block: int, out: Samples, start: int, now_ns: int) -> None:
+    first = m.reads[block, at.FIRST_POINT]
+    table = m.table[first : first + m.reads[block, at.POINTS]]
+    decode_block(out, table, m.received[link], start, now_ns)
+    if m.reads[block, at.HAS_TEXTS]:
+        decode_texts(out, table, m.received[link], start, m.symbols, m.text)
 
 
 @kernel
@@ -264,9 +289,7 @@ def bury(m: Memory, link: int, now_ns: int) -> None:
         is_silent = schedule.is_found_silent(s, slot)
         if block < 0:
             tell(m, ASK_DEAD, link, unit, block, s.slots[slot, rows.OF_VERSION], now_ns, sent_ns)
-        elif (
-            s.blocks[block, rows.VERSION] == s.slots[slot, rows.OF_VERSION] and s.blocks[block, rows.GOOD_NS] < sent_ns
-        ):
+        elif is_present(m, slot) and s.blocks[block, rows.GOOD_NS] < sent_ns:
             mark(m, link, block, COMM_FAILURE, now_ns)
         if is_silent:
             mark_unit(m, link, unit, COMM_FAILURE, sent_ns, now_ns)

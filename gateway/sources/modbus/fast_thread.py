@@ -14,14 +14,17 @@ import signal
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol
 
 from gateway.core.kernels.atomics import read_word, write_word
-from gateway.core.lanes import SharedLane
+from gateway.core.kernels.lanes import FIRST, SharedLane
+from gateway.core.kernels.symbols import symbol_words
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading, histogram_reading
+from gateway.core.symbols import Symbols
 from gateway.native.clock import set_engine_offset
 from gateway.native.libc import EPOLL_CTL_ADD, EPOLL_IN
 from gateway.protocol.modbus import schedule_rows
@@ -57,10 +60,31 @@ class Listener(Protocol):
         """Reports were dropped: see for yourself."""
         ...
 
+    def fail(self, error: BaseException) -> None:
+        """An error of ours came out of the listener."""
+        ...
+
+
+class _Passing:
+    """Brings what goes wrong while a listener listens to the listener's owner: the others are heard all the same."""
+
+    __slots__ = ("_listener",)
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if error is not None:
+            self._listener.fail(error)
+        return error is not None
+
 
 def load_kernels() -> None:
     """Load or compile the thread's function: one cycle that finds its stop flag set."""
-    memory = at.allocate([], [])
+    memory = at.allocate([], [], symbol_words(1, 1))
     memory.words[at.STOP] = 1
     memory.words[at.BELL] = memory.words[at.WAKER] = memory.words[at.EPOLL] = -1
     fast_loop.run(memory)
@@ -70,22 +94,23 @@ def load_kernels() -> None:
 class PollThread:
     """Polls the links of `shares`, each of which has its rows and its lane by its place there."""
 
-    def __init__(self, shares: Sequence[Share], now_ns: Clock) -> None:
+    def __init__(self, shares: Sequence[Share], symbols: Symbols, now_ns: Clock) -> None:
         load_kernels()
         self.now_ns = now_ns
         sizes = [schedule_rows.size_of(share.blocks) for share in shares]
-        self.memory: Memory = at.allocate(sizes, [share.lane_samples for share in shares])
+        self.memory: Memory = at.allocate(sizes, [share.lane_samples for share in shares], symbols.words)
         self.memory.words[at.LINKS] = len(shares)
         self.lanes = tuple(self._lane(link, share) for link, share in enumerate(shares))
         self._listeners: dict[int, Listener] = {}
         self._backlog: deque[tuple[int, ...]] = deque()
+        self._asks = list(range(at.ASKS_MAX))
         self._users = 0
         self._thread: threading.Thread | None = None
         self._epoll: select.epoll | None = None
         self._seen_dropped = 0
 
     def _lane(self, link: int, share: Share) -> SharedLane:
-        first = int(self.memory.lanes[link, at.FIRST])
+        first = int(self.memory.lanes[link, FIRST])
         ring = self.memory.ring[first : first + share.lane_samples]
         return SharedLane(share.name, ring, self.memory.lanes[link])
 
@@ -189,23 +214,31 @@ class PollThread:
 
     def _take_reports(self) -> None:
         words = self.memory.words
-        try:
+        with suppress(BlockingIOError):  # at the end it is read whether or not it has rung
             os.eventfd_read(int(words[at.BELL]))
-        except BlockingIOError:
-            pass  # at the end it is read whether or not it has rung
         tail = int(words[at.REPORT_TAIL])
         while tail < int(read_word(words, at.REPORT_HEAD)):
             report = self.memory.reports[tail % at.REPORTS_MAX]
             listener = self._listeners.get(int(report["link"]))
             if listener is not None:
-                listener.reported(report)
+                with _Passing(listener):
+                    listener.reported(report)
             tail += 1
             write_word(words, at.REPORT_TAIL, tail)
         dropped = int(words[at.REPORTS_DROPPED])
         if dropped != self._seen_dropped:
             self._seen_dropped = dropped
             for listener in list(self._listeners.values()):
-                listener.look()
+                with _Passing(listener):
+                    listener.look()
+
+    def take_ask(self) -> int | None:
+        """A row of `asks` to be filled; None when all are taken. `give_ask` is owed."""
+        return self._asks.pop() if self._asks else None
+
+    def give_ask(self, ask: int) -> None:
+        self.memory.asks[ask]["state"] = at.ASK_FREE
+        self._asks.append(ask)
 
     # Measured
 

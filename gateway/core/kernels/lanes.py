@@ -5,17 +5,13 @@ The same lane as `inbox.Lane` in every other respect: one producer, one consumer
 
 from __future__ import annotations
 
-from typing import Final
+from numba import njit
 
-import numpy as np
-
-from gateway.core.kernels.atomics import read_word, write_word
-from gateway.core.types import SAMPLE, Int64s, Samples
+from gateway.core.kernels.atomics import load_acquire, store_release
+from gateway.core.types import Int64s, Samples
 
 HEAD, DROPPED, DEPTH_MAX, TAIL, FIRST, CAPACITY, LANE_WORDS = 0, 1, 2, 8, 14, 15, 16
 """The producer's and the consumer's words are on cache lines of their own; FIRST and CAPACITY are config."""
-
-_RAW: Final = np.dtype(f"V{SAMPLE.itemsize}")
 
 
 class SharedLane:
@@ -25,7 +21,7 @@ class SharedLane:
         self.name = name
         self.capacity = len(ring)
         self.weight = weight
-        self._ring = ring.view(_RAW)
+        self._ring = ring
         self._words = words
 
     def __len__(self) -> int:
@@ -50,13 +46,20 @@ class SharedLane:
 
     def take_into(self, out: Samples) -> int:
         """Move up to `len(out)` samples out; returns how many. Only the consumer's thread calls this."""
-        tail = int(self._words[TAIL])
-        n = min(len(out), int(read_word(self._words, HEAD)) - tail)
-        start = tail % self.capacity
-        first = min(n, self.capacity - start)
-        raw = out.view(_RAW)
-        raw[:first] = self._ring[start : start + first]
-        if n > first:
-            raw[first:n] = self._ring[: n - first]
-        write_word(self._words, TAIL, tail + n)
-        return n
+        return int(_take(self._words, self._ring, out))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _take(words: Int64s, ring: Samples, out: Samples) -> int:
+    tail = words[TAIL]
+    n = min(len(out), load_acquire(words, HEAD) - tail)
+    at = tail % len(ring)
+    for i in range(n):
+        out[i]["row"] = ring[at]["row"]
+        out[i]["quality"] = ring[at]["quality"]
+        out[i]["source_ns"] = ring[at]["source_ns"]
+        out[i]["arrival_ns"] = ring[at]["arrival_ns"]
+        out[i]["bits"] = ring[at]["bits"]
+        at = at + 1 if at + 1 < len(ring) else 0
+    store_release(words, TAIL, tail + n)
+    return int(n)
