@@ -85,7 +85,11 @@ SAMPLE = np.dtype(
 )
 """One sample: tag row, quality, source and arrival time (engine time, ns), and the cell under both its names."""
 
+RAW_SAMPLE = np.dtype(f"V{SAMPLE.itemsize}")
+"""A sample as plain bytes: copied by memcpy, where a record is copied field by field, ten times as slowly."""
+
 Samples: TypeAlias = npt.NDArray[np.void]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
 Int64s: TypeAlias = npt.NDArray[np.int64]
 Float64s: TypeAlias = npt.NDArray[np.float64]
 Float32s: TypeAlias = npt.NDArray[np.float32]

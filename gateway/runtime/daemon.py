@@ -25,8 +25,10 @@ from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
 from gateway.runtime import metric_tables
 from gateway.runtime.clock import EngineClock, resume_clock
+from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.logs import log_event, set_up_logs
+from gateway.runtime.operating import Operating
 from gateway.runtime.plant import Plant
 from gateway.runtime.reload import compare
 from gateway.runtime.statedir import StateInUse, hold_state_dir
@@ -36,6 +38,8 @@ from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
 from gateway.runtime.uplink import LEASE_KEY, Way, open_store
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.status import Phase
+from gateway.serving.operator.messages import socket_path
+from gateway.serving.operator.server import OperatorServer
 from gateway.serving.scada.lock import LockError
 from gateway.serving.scada.map import MapError
 from gateway.serving.scada.server import ListenError
@@ -78,6 +82,7 @@ class Daemon:
         self._link_states = link_states
         self._symbols = symbols
         self._way = way
+        self._continuity = Continuity(settings, now_ns=clock, emit=book.emit, put=way.put)
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
         self._watchdog = Watchdog(
@@ -85,6 +90,10 @@ class Daemon:
         )
         self._progress = Progress()
         self._http: HttpServer | None = None
+        operating = Operating(lambda: self._progress.plant, clock)
+        self._operator = OperatorServer(
+            socket_path(settings.state_dir), operating.actions(), now_ns=clock, emit=book.emit
+        )
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._failed = False
@@ -120,12 +129,12 @@ class Daemon:
         self._way.start(self._supervisor)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
         self._http = self._start_http(settings)
+        await self._operator.start()
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
-        await self._way.use(plant.model)
-        await plant.start(self._supervisor)
-        self._progress.plant = plant
+        self._continuity.start()
+        await self._start_plant(plant)
         await self._way.connect(settings.uplink, self._supervisor)
         self._progress.phase = Phase.READY
         self._tell(self._summary())
@@ -137,7 +146,9 @@ class Daemon:
         self._notifier.stopping("stopping")
         self._say(Severity.INFO, "gateway.stopping", "stopping")
         for step in (
+            self._operator.stop(),
             plant.stop(self._supervisor, is_reload=False) if plant else None,
+            asyncio.to_thread(self._continuity.stop) if plant else None,
             self._way.stop(self._supervisor),
         ):
             if step is not None:
@@ -201,25 +212,30 @@ class Daemon:
         plant = await asyncio.to_thread(self._build_plant, new)
         await old.stop(self._supervisor, is_reload=True)
         try:
-            await self._way.use(plant.model)
-            await plant.start(self._supervisor)
+            await self._start_plant(plant)
         except START_FAILURES:
             await self._put_back(old.settings)
             raise
-        self._progress.plant = plant
 
     async def _put_back(self, settings: Settings) -> None:
         """A plant like the old one; should even that not start, the daemon ends and the service manager begins anew."""
         self._progress.plant = None
         plant = await asyncio.to_thread(self._build_plant, settings)
         try:
-            await self._way.use(plant.model)
-            await plant.start(self._supervisor)
+            await self._start_plant(plant)
         except START_FAILURES as error:
             self._say(Severity.ERROR, "gateway.failed", f"the running configuration does not start again: {error}")
             self._failed = True
             self._stop.set()
             raise
+
+    async def _start_plant(self, plant: Plant) -> None:
+        """In place of the one before, if there was one: its records are all stored first."""
+        await asyncio.to_thread(self._continuity.flush)
+        await self._way.use(plant.model)
+        self._continuity.begin(plant.spec, plant.settings)
+        plant.thread.number = self._continuity.number
+        await plant.start(self._supervisor)
         self._progress.plant = plant
 
     async def _move_http(self, new: Settings) -> None:
@@ -240,7 +256,7 @@ class Daemon:
             clock=self._clock,
             book=self._book,
             symbols=self._symbols,
-            put=self._way.put,
+            hand_on=self._continuity.take,
             died=self._engine_died,
         )
         plant.warm()
@@ -274,7 +290,9 @@ class Daemon:
         yield self._supervisor
         yield self._notifier
         yield self._watchdog
+        yield self._operator
         yield from self._way.measured()
+        yield from self._continuity.measured()
         if self._progress.plant is not None:
             yield from self._progress.plant.measured()
 

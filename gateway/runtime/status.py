@@ -17,7 +17,7 @@ from gateway.core.events import Event
 from gateway.core.readings import Measured
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
 from gateway.core.view import LOOP, ControlView, Mode
-from gateway.runtime.clock import EngineClock, time_quality
+from gateway.runtime.clock import EngineClock, is_clock_synced
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.plant import Plant
 from gateway.serving.http import status as http
@@ -91,7 +91,7 @@ class LinkStates:
             states.append(
                 http.LinkState(
                     name=link.name,
-                    kind="Modbus TCP" if isinstance(link, ModbusLink) else "MQTT",
+                    kind=link.kind if isinstance(link, ModbusLink) else "MQTT",
                     is_up=not down,
                     since_ns=told.time_ns if told else started_ns,
                     detail=told.message if told else "connecting",
@@ -140,7 +140,7 @@ class RuntimeStatus:
                 if beat_ns
             ),
             wall_offset_ns=self._clock.wall_offset_ns(),
-            wall_is_synchronised=time_quality() == "synced",
+            wall_is_synchronised=is_clock_synced(),
         )
 
     def plant(self) -> http.Plant | None:
@@ -156,6 +156,7 @@ class RuntimeStatus:
                 text_of=plant.symbols.text_of,
                 loops=plant.settings.loops,
                 control_view=view,
+                alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
             )
             self._shown = (plant, shown)

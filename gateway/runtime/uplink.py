@@ -21,7 +21,7 @@ from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft
 from gateway.core.symbols import TextOf
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
-from gateway.runtime.clock import EngineClock, time_quality
+from gateway.runtime.clock import EngineClock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.statedir import SPOOL_FILE
@@ -169,8 +169,8 @@ class Way:
             self._tag_kinds,
             text_of=self._text_of,
             labels=self._labels,
-            wall_offset_ns=self._clock.wall_offset_ns(),
-            time_quality=TimeQuality(time_quality()),
+            wall_offset_ns=draft.stamp.wall_offset_ns,
+            time_quality=TimeQuality.SYNCED if draft.stamp.is_synced else TimeQuality.UNSYNCED,
         )
 
     async def _keep_lease(self) -> None:

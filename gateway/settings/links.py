@@ -8,47 +8,27 @@ so that its devices do not complain as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from gateway.core import limits
-from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.core.types import NS_PER_S
 from gateway.protocol.modbus.load import BusLoad
-from gateway.settings.addresses import Broker, Endpoint, broker, is_local, modbus_endpoint, nats_server
+from gateway.settings import modbuslinks
+from gateway.settings.addresses import Broker, broker
+from gateway.settings.brokers import KINDS, LINK_ELSEWHERE, NOWHERE, Files, read_broker, read_session
 from gateway.settings.instances import instances
 from gateway.settings.planning import LOAD_WARNED
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import BrokerAddress, Link, ModbusLink, MqttLink, MqttVersion, NatsAddress
+from gateway.settings.schema import Link, ModbusLink, MqttLink
 from gateway.settings.section import Section
-from gateway.settings.units import choice, duration, integer, show, text
-
-MINUTE_NS = 60 * NS_PER_S
-NOWHERE = Endpoint("nowhere", 1)
-"""Stand-in of an address that could not be read."""
-
-TIMEOUT = duration(NS_PER_MS, MINUTE_NS)
-GAP = duration(0, NS_PER_S)
-IN_FLIGHT = integer(1, 16)
-BAUD = integer(300, 4_000_000)
-KEEP_ALIVE = duration(NS_PER_S, 18 * 60 * MINUTE_NS)
-"""MQTT counts it in whole seconds of 16 bits."""
-VERSION = choice(MqttVersion)
-CLIENT_ID_MAX = 128
-
-KINDS = 'write modbus_tcp = "10.0.0.5:502" or mqtt = "mqtt://broker.example:1883"'
-LINK_ELSEWHERE = {
-    "password": 'would put a secret into this file; write password_file = "..."',
-    "host": f"is part of the address; {KINDS}",
-    "port": f"is part of the address; {KINDS}",
-    "unit": "belongs to the device, because one link serves many units; write it into [devices.NAME]",
-}
+from gateway.settings.units import show, text
 
 
 class Links:
     """All links of one configuration, in the file's order, those without a name last."""
 
-    def __init__(self, root: Section, gateway_id: str, directory: Path) -> None:
+    def __init__(self, root: Section, gateway_id: str, files: Files) -> None:
         self._gateway_id = gateway_id
-        self._directory = directory
+        self._files = files
         self._links: dict[str, Link | None] = {}
         self._used: set[str] = set()
         self._sections: dict[str, Section] = {}
@@ -78,7 +58,7 @@ class Links:
     def _inline(self, device: Section) -> Link | None:
         section = device.table("link")
         link = self._read(section, None) if section is not None else None
-        if section is None or link is None or not section.is_sound("modbus_tcp", "mqtt"):
+        if section is None or link is None or not section.is_sound(*modbuslinks.KEYS, "mqtt"):
             return link
         known = self._links.setdefault(link.name, link)
         self._inline_sections.setdefault(link.name, device)
@@ -89,32 +69,23 @@ class Links:
         return link
 
     def _read(self, section: Section, link_name: str | None) -> Link | None:
-        is_modbus, is_mqtt = section.has("modbus_tcp"), section.has("mqtt")
-        if is_modbus and is_mqtt:
-            section.wrong_here(f"is both modbus_tcp and mqtt; {KINDS}")
+        spoken = [key for key in (*modbuslinks.KEYS, "mqtt") if section.has(key)]
+        if len(spoken) > 1:
+            section.wrong_here(f"is both {spoken[0]} and {spoken[1]}; {KINDS}")
             return None
-        if not (is_modbus or is_mqtt):
-            near = [did_you_mean(key, ("modbus_tcp", "mqtt"), "") for key in section.content]
+        if not spoken:
+            near = [did_you_mean(key, (*modbuslinks.KEYS, "mqtt"), "") for key in section.content]
             section.wrong_here(f"has no address; {next(filter(None, near), KINDS)}")
             return None
-        link: Link
-        if is_modbus:
-            endpoint = section.get("modbus_tcp", modbus_endpoint, NOWHERE)
-            link = ModbusLink(
-                name=link_name or str(endpoint),
-                host=endpoint.host,
-                port=endpoint.port,
-                connect_timeout_ns=section.get("connect_timeout", TIMEOUT, 3 * NS_PER_S),
-                response_timeout_ns=section.get("response_timeout", TIMEOUT, NS_PER_S),
-                requests_in_flight=section.get("requests_in_flight", IN_FLIGHT, 1),
-                request_gap_ns=section.get("request_gap", GAP, 0),
-                baud=section.get("baud", BAUD, None),
-            )
-        else:
-            address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
-            own_name = link_name or str(address.endpoint)
-            client = f"{self._gateway_id}-{link_name or f'{address.endpoint.host}-{address.endpoint.port}'}"
-            link = MqttLink(name=own_name, broker=read_broker(section, client, self._directory))
+        if spoken != ["mqtt"]:
+            modbus = modbuslinks.read_modbus(section, spoken[0], link_name, self._files)
+            section.finish(LINK_ELSEWHERE | modbuslinks.elsewhere(modbus))
+            return modbus
+        address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
+        own_name = link_name or str(address.endpoint)
+        client = f"{self._gateway_id}-{link_name or f'{address.endpoint.host}-{address.endpoint.port}'}"
+        address_of = read_broker(section, client, self._files)
+        link = MqttLink(name=own_name, broker=address_of, session=read_session(section, address_of.version))
         section.finish(LINK_ELSEWHERE)
         return link
 
@@ -138,11 +109,11 @@ class Links:
         for link_name, section in self._sections.items():
             if link_name not in self._used:
                 section.report.warn(section.place, "is used by no device" + section.note)
-        by_endpoint: dict[tuple[str, int], str] = {}
+        by_place: dict[str, str] = {}
         for link in self.all():
             if not isinstance(link, ModbusLink):
                 continue
-            first = by_endpoint.setdefault((link.host, link.port), link.name)
+            first = by_place.setdefault(link.place, link.name)
             if first == link.name:
                 continue
             # Links without a name come last and differ among themselves, so one of the two has a section.
@@ -151,64 +122,3 @@ class Links:
             section.report.warn(
                 section.place, f"connects to the same place as {show(other)}; many devices serve one connection only"
             )
-
-
-def read_broker(section: Section, default_client_id: str, directory: Path) -> BrokerAddress:
-    """The broker's address under `mqtt`, and the log-in beside it."""
-    address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
-    username, password_file, ca_file = _log_in(section, address, "mqtt", "mqtts://", directory)
-    client_id = section.get("client_id", text, default_client_id)
-    if len(client_id.encode()) > CLIENT_ID_MAX:
-        section.wrong("client_id", f"is too long; write at most {CLIENT_ID_MAX} bytes")
-    return BrokerAddress(
-        host=address.endpoint.host,
-        port=address.endpoint.port,
-        tls=address.tls,
-        ca_file=ca_file,
-        version=section.get("version", VERSION, MqttVersion.V311),
-        client_id=client_id,
-        username=username,
-        password_file=password_file,
-        keep_alive_s=section.get("keep_alive", KEEP_ALIVE, 30 * NS_PER_S) // NS_PER_S,
-    )
-
-
-def read_nats(section: Section, client_name: str, directory: Path) -> NatsAddress:
-    """The server's address under `nats`, and the log-in beside it."""
-    address = section.get("nats", nats_server, Broker(NOWHERE, tls=False))
-    username, password_file, ca_file = _log_in(section, address, "nats", "tls://", directory)
-    return NatsAddress(
-        host=address.endpoint.host,
-        port=address.endpoint.port,
-        tls=address.tls,
-        ca_file=ca_file,
-        client_name=client_name,
-        username=username,
-        password_file=password_file,
-    )
-
-
-def _log_in(
-    section: Section, address: Broker, key: str, secure: str, directory: Path
-) -> tuple[str | None, Path | None, Path | None]:
-    """User, password file and CA file; `secure` is the scheme that has TLS."""
-    username = section.get("username", text, None)
-    password_file = _file(section, "password_file", directory)
-    ca_file = _file(section, "ca_file", directory)
-    if password_file is not None and username is None and section.is_sound("username"):
-        section.wrong("password_file", "needs a user; write username = as well")
-    if ca_file is not None and not address.tls and section.is_sound(key):
-        section.wrong("ca_file", f"has no use without TLS; write {secure} in the address, or take it out")
-    if password_file is not None and not address.tls and not is_local(address.endpoint.host):
-        section.warn("password_file", f"the password crosses the network in clear; use {secure}")
-    return username, password_file, ca_file
-
-
-def _file(section: Section, key: str, directory: Path) -> Path | None:
-    found = section.get(key, text, None)
-    if found is None:
-        return None
-    file = directory / found
-    if not file.is_file():
-        section.warn(key, f"there is no file {file} on this machine yet")
-    return file

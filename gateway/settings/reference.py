@@ -7,42 +7,18 @@ NAME and TAG in a path stand for any name. A default in brackets is a rule rathe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, texts, uplink
-from gateway.settings.forms import Form, form_of
-from gateway.settings.units import flag, label, name, number, positive, score_limit, text
+from gateway.settings import addresses, control, devices, journal, load, reads, serving, tags, uplink
+from gateway.settings.forms import Form
+from gateway.settings.reference_alarms import alarm_keys
+from gateway.settings.reference_brokers import broker_keys
+from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
+from gateway.settings.reference_links import EACH, LINKS
+from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
+from gateway.settings.units import flag, label, name, number, positive, text
 
-ANY = frozenset({"NAME", "TAG"})
-"""Parts of a path that stand for any name."""
-REQUIRED = "(none: must be written)"
-NOTHING = "(none)"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """`accepts` is the parser that the loader uses, or the form of a table that has more than one."""
-
-    path: str
-    accepts: Callable[[object], Any] | Form
-    default: str
-    help: str
-
-    @property
-    def form(self) -> Form:
-        return self.accepts if isinstance(self.accepts, Form) else form_of(self.accepts)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(self.path.split("."))
-
-
-EACH = Form(
-    'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
-    {"type": "object", "additionalProperties": {"type": ["string", "array"]}},
-)
 UNITS = Form(
     'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
     {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
@@ -65,7 +41,8 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
-    Key("defaults.every", tags.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
+    Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
+    Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
     Key(
         "defaults.stale_after",
@@ -76,46 +53,6 @@ GATEWAY = (
 )
 
 
-def broker_keys(at: str, client_id: str, instead: str) -> tuple[Key, ...]:
-    """A session with an MQTT broker."""
-    return (
-        Key(
-            f"{at}.mqtt",
-            addresses.broker,
-            f"(this or {instead})",
-            "An MQTT broker, and where it is. TLS with mqtts://.",
-        ),
-        Key(f"{at}.version", links.VERSION, "3.1.1", "Version of MQTT that is spoken."),
-        Key(f"{at}.client_id", text, f"({client_id})", "Who the session is. Two sessions with one id end each other."),
-        Key(f"{at}.username", text, NOTHING, "The user who logs in."),
-        Key(f"{at}.password_file", text, NOTHING, "A file whose first line is the password. Needs `username`."),
-        Key(f"{at}.ca_file", text, "(the system's)", "Certificates of the authorities that are trusted. Needs TLS."),
-        Key(f"{at}.keep_alive", links.KEEP_ALIVE, "30s", "A session without a sign of life for longer is given up."),
-    )
-
-
-LINKS = (
-    Key("links.NAME.each", EACH, NOTHING, "Makes one link for each value; {n} is replaced in every text inside."),
-    Key(
-        "links.NAME.modbus_tcp", addresses.modbus_endpoint, "(this or `mqtt`)", "A Modbus TCP connection, and where to."
-    ),
-    Key("links.NAME.connect_timeout", links.TIMEOUT, "3s", "How long a connection may take to be made."),
-    Key("links.NAME.response_timeout", links.TIMEOUT, "1s", "A unit that says nothing for so long did not answer."),
-    Key(
-        "links.NAME.requests_in_flight",
-        links.IN_FLIGHT,
-        "1",
-        "Requests on the way at once. More than 1 only where the device can queue them.",
-    ),
-    Key("links.NAME.request_gap", links.GAP, "0s", "Rest between two requests, for slow serial converters."),
-    Key(
-        "links.NAME.baud",
-        links.BAUD,
-        NOTHING,
-        "Of the serial bus behind a converter, for the estimate of its load by fieldgate plan and check.",
-    ),
-    *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
-)
 DEVICES = (
     Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
     Key("devices.NAME.link", LINK_OF_DEVICE, REQUIRED, "The connection that the device is behind."),
@@ -130,6 +67,7 @@ DEVICES = (
         "0",
         "Registers from one instance of a template to the next: eight channels of one card are one table.",
     ),
+    *LIMIT_KEYS,
     Key(
         "devices.NAME.topic",
         addresses.topic,
@@ -138,49 +76,6 @@ DEVICES = (
     ),
     Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
 )
-
-
-def register_keys(at: str) -> tuple[Key, ...]:
-    """Where a tag lies in a Modbus device, and how."""
-    return (
-        Key(f"{at}.register", addresses.register, "(needed by Modbus)", "Where it lies. Addresses count from 0."),
-        Key(
-            f"{at}.type",
-            shapes.register_type,
-            "(uint16; bool in coils and discrete inputs)",
-            "How the registers are read.",
-        ),
-        Key(f"{at}.bits", addresses.bits, "(the whole value)", "The part of it that is the value, 0 the lowest bit."),
-        Key(
-            f"{at}.not_available",
-            addresses.patterns,
-            NOTHING,
-            "Contents that mean that the device has no value: quality sensor fault.",
-        ),
-        Key(
-            f"{at}.labels", texts.labels, NOTHING, "What the values of a whole number are called, wherever it is shown."
-        ),
-        Key(f"{at}.registers", texts.TEXT_REGISTERS, "(needed by texts)", "How many registers a text has."),
-        Key(
-            f"{at}.encoding", texts.ENCODING, "utf-8", "How the characters of a text lie there; utf-16: one a register."
-        ),
-        Key(
-            f"{at}.padding",
-            texts.PADDING,
-            "any",
-            "What stands behind a text: nul (and anything), space, none; any: both of the first two.",
-        ),
-        Key(f"{at}.clamp.low", number, NOTHING, "What is below is set to it, with good quality."),
-        Key(f"{at}.clamp.high", number, NOTHING, "What is above is set to it, with good quality."),
-        Key(f"{at}.report.change", positive, "(any change)", "Readings that differ by no more are not passed on."),
-        Key(f"{at}.report.percent", positive, NOTHING, "The same, in percent of the last value passed on."),
-        Key(f"{at}.report.hold", shapes.HOLD, "0s", "Nothing is passed on sooner after the last one."),
-        Key(f"{at}.report.heartbeat", shapes.HEARTBEAT, "(half of `stale_after`)", "Passed on then, changed or not."),
-        Key(f"{at}.every", tags.EVERY, "(as in [defaults])", "How often it is read."),
-        Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
-        Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),
-        Key(f"{at}.byte_order", tags._is_big, "(the device's)", "Where it differs from its device."),
-    )
 
 
 def tag_keys(at: str) -> tuple[Key, ...]:
@@ -204,12 +99,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(
             f"{at}.valid.high", number, NOTHING, "Above it the quality is out of range, and no window takes the value."
         ),
-        Key(f"{at}.alarm.low", number, NOTHING, "Below it the tag is in alarm."),
-        Key(f"{at}.alarm.high", number, NOTHING, "Above it the tag is in alarm."),
-        Key(
-            f"{at}.alarm.score", score_limit, NOTHING, "Anomaly score from which it is in alarm: 0 as ever, 1 as never."
-        ),
-        Key(f"{at}.alarm.persistent", score_limit, NOTHING, "The same, of the score of faults that stay."),
+        *alarm_keys(f"{at}.alarm"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 
@@ -286,6 +176,17 @@ UPLINK = (
     Key("uplink.NAME.grace_buffer", uplink.GRACE_BUFFER, "64MB", "How much of them is kept at the most."),
     Key("uplink.NAME.acknowledge_timeout", uplink.ACKNOWLEDGE_TIMEOUT, "10s", "A session without one is given up."),
 )
+JOURNAL = (
+    Key("journal.keep", journal.KEEP, "1GB", "How many bytes of it are kept; then the oldest file is deleted."),
+    Key("journal.keep_for", journal.KEEP_FOR, "7d", "How long it is kept, for fieldgate replay."),
+    Key(
+        "journal.commit_every",
+        journal.COMMIT_EVERY,
+        "50ms",
+        "How often it is written to the disk. Records and durable acknowledgements wait for it.",
+    ),
+    Key("journal.leave_out", serving.TAG_GLOBS, "[]", "Tags whose samples are not written to it."),
+)
 SERVING = (
     Key("scada.modbus_tcp", addresses.listen_endpoint, '"127.0.0.1:1502"', "Where the Modbus server listens."),
     Key("scada.tags", serving.TAG_GLOBS, '["*"]', "Which tags are shown."),
@@ -305,11 +206,13 @@ SERVING = (
 KEYS: tuple[Key, ...] = (
     *GATEWAY,
     *LINKS,
+    *POLLS,
     *DEVICES,
     *tag_keys("devices.NAME.tags.TAG"),
     *tag_keys("tag_lists.NAME.TAG"),
     *CONTROL,
     *UPLINK,
+    *JOURNAL,
     *SERVING,
 )
 
@@ -331,7 +234,8 @@ def json_schema() -> dict[str, object]:
     """JSON Schema (draft 7) of a configuration, for editors. Every table refuses keys that are not in it."""
     root = _table()
     for key in KEYS:
-        _put(root, key.parts, key)
+        if "KIND" not in key.parts:  # those stand in the form of each kind
+            _put(root, key.parts, key)
     link = root["properties"]["links"]["additionalProperties"]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

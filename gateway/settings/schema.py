@@ -13,7 +13,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
+from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 
 
 class Table(StrEnum):
@@ -66,22 +68,14 @@ class MqttVersion(StrEnum):
     V5 = "5"
 
 
-class ModbusLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection, shared by all units behind it."""
+class Retained(StrEnum):
+    """Which retained messages a subscription brings (MQTT 5, 3.8.3.1)."""
 
-    name: str
-    host: str
-    port: int = 502
-    connect_timeout_ns: int
-    response_timeout_ns: int
-    requests_in_flight: int = 1
-    request_gap_ns: int = 0
-    baud: int | None = None
-    """Of the serial bus behind this connection, if there is one: for the estimate of its load."""
-
-    @property
-    def place(self) -> str:
-        return f"{self.host}:{self.port}"
+    EACH = "each"
+    """At each connection."""
+    NEW = "new"
+    """Only where the broker did not know the subscription."""
+    NEVER = "never"
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,18 +85,43 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     tls: bool = False
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    """The client's certificate, its chain behind it, and its key unless `key_file` has that."""
+    key_file: Path | None = None
+    key_password_file: Path | None = None
     version: MqttVersion = MqttVersion.V311
     client_id: str
     username: str | None = None
+    username_file: Path | None = None
     password_file: Path | None = None
     keep_alive_s: int = 30
 
 
+class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subscriber agrees with its broker. From `retained` on of MQTT 5 only."""
+
+    shared_group: str | None = None
+    """Subscribers of one group share the messages; None: this one has them all."""
+    message_bytes_max: int = 131_072
+    """What is longer is skipped, counted and told."""
+    retained: Retained = Retained.EACH
+    no_local: bool = False
+    retain_as_published: bool = False
+    session_expiry_s: int | None = None
+    """How long the broker keeps a session that is to be kept; None: an hour, with durable tags a day."""
+    receive_maximum: int = 1_024
+    topic_alias_maximum: int = 32
+    packet_bytes_max: int | None = None
+    """What the broker is told not to send; it drops such messages in silence."""
+    follow_redirect: bool = False
+
+
 class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One session with a broker."""
+    """One session with a broker, and one more for the tags that are durable."""
 
     name: str
     broker: BrokerAddress
+    session: MqttSession = MqttSession()
 
 
 Link: TypeAlias = ModbusLink | MqttLink
@@ -117,6 +136,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of the last value passed on."""
     hold_ns: int = 0
     heartbeat_ns: int
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """Addresses of a table, `first` to `last`, that a device must not be asked for."""
+
+    table: Table
+    first: int
+    last: int
+
+
+class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one read of a device may be."""
+
+    registers_max: int = 125
+    bits_max: int = 2_000
+    gap_registers_max: int = 8
+    """Unused registers that are read along; for bits the same bytes."""
+    holes: tuple[Hole, ...] = ()
+
+
+ANY_READ = ReadLimits()
 
 
 class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +182,10 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     encoding: TextEncoding = TextEncoding.UTF_8
     padding: TextPadding = TextPadding.ANY
     every_ns: int
+    phase_ns: int | None = None
+    """When in the period, on the grid of engine time; None: wherever there is room."""
+    jitter_ns: int = 0
+    limits: ReadLimits = ANY_READ
     writable: bool = False
     report: Report | None = None
 
@@ -175,10 +219,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     windows_ns: tuple[int, ...]
     stale_after_ns: int
-    alarm_low: float | None = None
-    alarm_high: float | None = None
-    alarm_score: float | None = None
-    alarm_persistent: float | None = None
+    alarms: tuple[AlarmDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
     labels: tuple[tuple[int, str], ...] = ()
@@ -278,6 +319,16 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     lock_file: Path
 
 
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the journal is kept, how long its groups gather, and whose samples are not in it."""
+
+    bytes_max: int
+    age_ns: int
+    commit_every_ns: int
+    left_out: tuple[str, ...] = ()
+    """Full names of tags."""
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
@@ -291,10 +342,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     log_level: str
     panes_per_window: int
+    checkpoint_every_ns: int
     links: tuple[Link, ...]
     devices: tuple[Device, ...]
     tags: tuple[Tag, ...]
     loops: tuple[PidLoop, ...]
+    journal: Journal | None
     uplink: Uplink | None
     scada: Scada | None
     http: Http | None

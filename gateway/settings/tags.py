@@ -10,21 +10,23 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from gateway.core import limits
+from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
+from gateway.settings.alarms import bound, read_alarms
 from gateway.settings.forms import form_of, says
-from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Report, Table, Tag
+from gateway.settings.reads import EVERY, PollGroup, Polls, check_reads
+from gateway.settings.schema import ModbusPoint, MqttPoint, ReadLimits, RegisterType, Report, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.shapes import FLOATS, SIGNED, Shape, read_report, read_shape, register_type
 from gateway.settings.texts import TextShape, check_labels, labels, read_text_shape
-from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, score_limit, show_duration
+from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, show_duration
 
 HOUR_NS = 3_600 * NS_PER_S
 STALE_AFTER_FLOOR_NS = 2 * NS_PER_S
 STALE_AFTER_MQTT_NS = 30 * NS_PER_S
 STALE_AFTER_PERIODS = 3
 
-EVERY = duration(NS_PER_MS, 24 * HOUR_NS)
 WINDOWS = array_of(duration(NS_PER_S, 24 * HOUR_NS), '["10s", "5min"]', limits.WINDOWS_PER_TAG_MAX)
 STALE_AFTER = duration(10 * NS_PER_MS, 7 * 24 * HOUR_NS)
 QOS = integer(0, 2)
@@ -32,14 +34,15 @@ QOS = integer(0, 2)
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
 WRITABLE_TABLES = (Table.COIL, Table.HOLDING)
 
-_MODBUS_ONLY = "belongs to tags of modbus_tcp links, and this device's link is mqtt; take it out"
-_MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is modbus_tcp; take it out"
+_MODBUS_ONLY = "belongs to tags of Modbus links, and this device's link is mqtt; take it out"
+_MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is Modbus; take it out"
 MODBUS_ELSEWHERE = dict.fromkeys(("topic", "field", "time_field", "qos"), _MQTT_ONLY)
 MQTT_ELSEWHERE = dict.fromkeys(
     (
         "register",
         "type",
         "every",
+        "poll",
         "write",
         "word_order",
         "byte_order",
@@ -69,6 +72,7 @@ class Defaults(NamedTuple):
     every_ns: int
     windows_ns: tuple[int, ...]
     stale_after_ns: int | None
+    polls: Polls
 
 
 class Common(NamedTuple):
@@ -77,10 +81,7 @@ class Common(NamedTuple):
     unit: str
     windows_ns: tuple[int, ...]
     stale_after_ns: int
-    alarm_low: float | None
-    alarm_high: float | None
-    alarm_score: float | None
-    alarm_persistent: float | None
+    alarms: tuple[AlarmDefinition, ...]
     valid_low: float | None
     valid_high: float | None
     labels: tuple[tuple[int, str], ...]
@@ -100,7 +101,7 @@ class ModbusSpec(NamedTuple):
     big_endian_bytes: bool | None
     scale: float
     offset: float
-    every_ns: int
+    poll: PollGroup
     writable: bool
     report: Report | None
 
@@ -118,12 +119,14 @@ class MqttSpec(NamedTuple):
 
 def read_defaults(root: Section) -> Defaults:
     section = root.table("defaults")
+    polls = Polls(root)
     if section is None:
-        return Defaults(NS_PER_S, (60 * NS_PER_S,), None)
+        return Defaults(NS_PER_S, (60 * NS_PER_S,), None, polls)
     defaults = Defaults(
         every_ns=section.get("every", EVERY, NS_PER_S),
         windows_ns=section.get("windows", WINDOWS, (60 * NS_PER_S,)),
         stale_after_ns=section.get("stale_after", STALE_AFTER, None),
+        polls=polls,
     )
     section.finish()
     return defaults
@@ -135,7 +138,8 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
     is_bit = place.table in BIT_TABLES
     wire = section.get("type", register_type, RegisterType.BOOL if is_bit else RegisterType.UINT16)
     scale, offset = _read_scaling(section)
-    every_ns = section.get("every", EVERY, defaults.every_ns)
+    poll = defaults.polls.of_tag(section, defaults.every_ns)
+    every_ns = poll.every_ns
     writable = section.get("write", flag, False)
     shape = read_shape(section, place.table, wire)
     as_text = read_text_shape(section, place.table, wire)
@@ -170,7 +174,7 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
         big_endian_bytes=read_order(section, "byte_order", None),
         scale=scale,
         offset=offset,
-        every_ns=every_ns,
+        poll=poll,
         writable=writable,
         report=report,
     )
@@ -226,25 +230,18 @@ def _read_scaling(section: Section) -> tuple[float, float]:
 
 
 def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> Common:
-    alarm_low = alarm_high = alarm_score = alarm_persistent = valid_low = valid_high = None
-    alarm = section.table("alarm")
-    if alarm is not None:
-        alarm_low, alarm_high = read_bounds(alarm, "low", "high")
-        alarm_score = alarm.get("score", score_limit, None)
-        alarm_persistent = alarm.get("persistent", score_limit, None)
-        alarm.finish()
+    windows_ns = section.get("windows", WINDOWS, defaults.windows_ns)
+    alarms = read_alarms(section.table("alarm"), windows_ns)
+    valid_low = valid_high = None
     valid = section.table("valid")
     if valid is not None:
         valid_low, valid_high = read_bounds(valid, "low", "high")
         valid.finish()
     return Common(
         unit=section.get("unit", label, ""),
-        windows_ns=section.get("windows", WINDOWS, defaults.windows_ns),
+        windows_ns=windows_ns,
         stale_after_ns=section.get("stale_after", STALE_AFTER, stale_after_ns),
-        alarm_low=alarm_low,
-        alarm_high=alarm_high,
-        alarm_score=alarm_score,
-        alarm_persistent=alarm_persistent,
+        alarms=alarms,
         valid_low=valid_low,
         valid_high=valid_high,
         labels=section.get("labels", labels, ()),
@@ -262,15 +259,18 @@ def read_bounds(section: Section, low_key: str, high_key: str) -> tuple[float | 
 
 
 def bind_modbus(
-    spec: ModbusSpec, device: str, tag: str, *, unit: int, shift: int, big_words: bool, big_bytes: bool
-) -> Tag:
+    spec: ModbusSpec, device: str, tag: str, *, unit: int, shift: int, limits: ReadLimits, big_words: bool,
+    big_bytes: bool,
+) -> Tag:  # fmt: skip
     """`shift` is added to the address (`register_stride`)."""
     address = spec.address + shift
-    last = address + max(WIDTHS[spec.type], spec.text.registers) - 1
+    registers = max(WIDTHS[spec.type], spec.text.registers)
+    last = address + registers - 1
     if last >= REGISTERS and spec.section.is_sound("register"):
         spec.section.wrong(
             "register", f"reaches address {last} in device {device}; the last one is {REGISTERS - 1}, write a lower one"
         )
+    check_reads(spec.section, limits, spec.table, address, registers)
     words, octets = spec.big_endian_words, spec.big_endian_bytes
     point = ModbusPoint(
         unit=unit,
@@ -289,7 +289,10 @@ def bind_modbus(
         text_registers=spec.text.registers,
         encoding=spec.text.encoding,
         padding=spec.text.padding,
-        every_ns=spec.every_ns,
+        every_ns=spec.poll.every_ns,
+        phase_ns=spec.poll.phase_ns,
+        jitter_ns=spec.poll.jitter_ns,
+        limits=limits,
         writable=spec.writable,
         report=spec.report,
     )
@@ -323,10 +326,7 @@ def _tag(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, comm
         unit=common.unit,
         windows_ns=common.windows_ns,
         stale_after_ns=common.stale_after_ns,
-        alarm_low=common.alarm_low,
-        alarm_high=common.alarm_high,
-        alarm_score=common.alarm_score,
-        alarm_persistent=common.alarm_persistent,
+        alarms=bound(common.alarms, device),
         valid_low=common.valid_low,
         valid_high=common.valid_high,
         labels=common.labels,

@@ -180,6 +180,8 @@ def settings_of(
     link = ModbusLink(name="plc", host="127.0.0.1", connect_timeout_ns=NS_PER_S, response_timeout_ns=NS_PER_S)
     names = tuple(dict.fromkeys(tag.device for tag in tags))
     return Settings(
+        checkpoint_every_ns=10**9,
+        journal=None,
         path=Path("plant.toml"),
         gateway_id="plant",
         state_dir=Path("state"),
