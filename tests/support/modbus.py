@@ -30,7 +30,7 @@ from gateway.protocol.modbus.plan import plan
 from gateway.settings.planning import point_of
 from gateway.settings.schema import ModbusLink, ModbusPoint, RegisterType, Report, Table, Tag
 from gateway.sources.modbus import ModbusSource
-from gateway.sources.modbus.fast_source import FastModbusSource
+from gateway.sources.modbus.fast_source import FastModbusSource, is_for_thread
 from gateway.sources.modbus.fast_thread import PollThread, Share
 
 
@@ -174,7 +174,7 @@ class Rig:
         self.symbols = Symbols()
         self.lane: Lane | SharedLane
         self.source: ModbusSource | FastModbusSource
-        if Rig.polled_by == "loop":
+        if Rig.polled_by == "loop" or not is_for_thread(link):
             self.lane = Lane("test", lane_samples)
             self.source = ModbusSource(
                 link=link,

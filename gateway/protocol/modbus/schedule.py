@@ -34,15 +34,15 @@ NOBODY = np.int64(-1)
 
 if config.DISABLE_JIT:
 
-    def mix(seed: int, failures: int) -> int:
-        return backoff.mix(int(seed) * 0x10001 + int(failures)) % 1024
+    def mix(seed: int, number: int) -> int:
+        return backoff.mix(int(seed) * 0x10001 + int(number)) % 1024
 
 else:
 
     @kernel
-    def mix(seed: int, failures: int) -> Any:
+    def mix(seed: int, number: int) -> Any:
         """Ten bits of `backoff.mix`."""
-        value = np.uint64(seed * 0x10001 + failures) + np.uint64(0x9E3779B97F4A7C15)
+        value = np.uint64(seed * 0x10001 + number) + np.uint64(0x9E3779B97F4A7C15)
         value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return np.int64((value ^ (value >> np.uint64(31))) & np.uint64(1023))
@@ -103,7 +103,7 @@ def begin(s: Schedule, link: int, now_ns: int) -> None:
         row = s.blocks[block]
         row[at.BLOCK_FAILURES] = 0
         row[at.WAITS] = 0
-        row[at.GRID_NS] = now_ns + row[at.PHASE_NS]
+        row[at.GRID_NS] = row[at.PHASE_NS]
         row[at.SEQUENCE] = state[at.PUSHES] + row[at.RANK]
         s.due[block] = now_ns
     state[at.PUSHES] += state[at.BLOCKS]
@@ -124,8 +124,11 @@ def schedule_after(s: Schedule, link: int, block: int, time_ns: int) -> Any:
     """Due at its first grid point after `time_ns`; returns how many grid points were passed over for it."""
     row = s.blocks[block]
     period_ns = row[at.PERIOD_NS]
-    due_ns = row[at.GRID_NS] + ((time_ns - row[at.GRID_NS]) // period_ns + 1) * period_ns
-    skipped = max(np.int64(0), (due_ns - s.due[block] - 1) // period_ns)
+    number = (time_ns - row[at.GRID_NS]) // period_ns + 1
+    skipped = max(np.int64(0), number - (s.due[block] - row[at.GRID_NS]) // period_ns - 1)
+    due_ns = row[at.GRID_NS] + number * period_ns
+    if row[at.JITTER_NS]:
+        due_ns += row[at.JITTER_NS] * mix(row[at.SEED], number) // 1024
     schedule(s, link, block, due_ns)
     return skipped
 

@@ -28,9 +28,9 @@ UNIT_ID, PEAK_NS, TRIP_NS, ANSWERED_NS, PROBE_GIVES_UP_NS, UNIT_FAILURES, UNIT_R
 IS_SILENT, IS_BABBLING, UNIT_FIELDS = range(7, 10)
 
 # blocks, config
-UNIT, PERIOD_NS, PHASE_NS, SEED, RANK = range(5)
+UNIT, PERIOD_NS, PHASE_NS, JITTER_NS, SEED, RANK = range(6)
 # blocks, state
-GRID_NS, SEQUENCE, GOOD_NS, WAITS, BLOCK_FAILURES, BLOCK_RETRY_NS, VERSION, BLOCK_FIELDS = range(5, 13)
+GRID_NS, SEQUENCE, GOOD_NS, WAITS, BLOCK_FAILURES, BLOCK_RETRY_NS, VERSION, BLOCK_FIELDS = range(6, 14)
 
 # transactions
 ID, OF_BLOCK, OF_UNIT, SENT_NS, GIVES_UP_NS, IS_PROBE, HOLDS_SLOT, OF_VERSION, SLOT_FIELDS = range(9)
@@ -113,7 +113,7 @@ def fill_block(s: Schedule, at: int, block: Block, unit: int) -> None:
     version = row[VERSION]
     row[:] = 0
     row[UNIT], row[PERIOD_NS], row[PHASE_NS], row[SEED] = unit, block.period_ns, block.phase_ns, block.request.address
-    row[GOOD_NS], row[VERSION] = -1, version + 1
+    row[JITTER_NS], row[GOOD_NS], row[VERSION] = block.jitter_ns, -1, version + 1
 
 
 def rank(s: Schedule, link: int, order: Sequence[int]) -> None:

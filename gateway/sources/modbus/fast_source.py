@@ -12,14 +12,13 @@ from __future__ import annotations
 import asyncio
 import os
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
 
 from gateway.core.events import Emit
-from gateway.core.readings import HistogramReading, Reading, histogram_reading
+from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_S, Quality
 from gateway.protocol.modbus import schedule_rows as rows
 from gateway.protocol.modbus.frames import (
@@ -42,12 +41,18 @@ from gateway.settings.schema import ModbusLink
 from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus import source
 from gateway.sources.modbus.connect import CannotConnectError, open_connection
+from gateway.sources.modbus.counts import Counts, polled
 from gateway.sources.modbus.errands import CrowdedError, NoAnswerError, NotConnectedError
 from gateway.sources.modbus.fast_thread import PollThread
 from gateway.sources.modbus.session import Session
 from gateway.sources.modbus.tell import Teller
 
 CLOSE_WITHIN_S: Final = 1.0
+
+
+def is_for_thread(link: ModbusLink) -> bool:
+    """Plain Modbus TCP over a connection that is kept: everything else is polled on the loop (`ModbusSource`)."""
+    return link.is_plain_tcp and link.keep_open
 
 
 class Handover(asyncio.Protocol):
@@ -80,11 +85,9 @@ class FastModbusSource:
         self.poller = Poller(
             blocks, requests_in_flight=link.requests_in_flight, response_timeout_ns=link.response_timeout_ns
         )
-        self.protocol_errors = 0
-        self.connects = 0
-        self.failed_connects = 0
-        self.errands = 0
-        self.errands_refused = 0
+        self.counts = Counts()
+        self.counts.round_trips = thread.memory.trips[index]
+        self._errands_refused = 0
         self._link = link
         self._index = index
         self._thread = thread
@@ -97,7 +100,6 @@ class FastModbusSource:
         self._closed: asyncio.Future[str] | None = None
         self._generation = 0
         self._is_gone = asyncio.Event()
-        self._exceptions: Counter[int] = Counter()
         self._splits: dict[int, tuple[Block, Block]] = {}
         self._answers: dict[int, tuple[bytes, int, asyncio.Future[bytes]]] = {}
         self._units: dict[int, Unit] = {}
@@ -147,7 +149,7 @@ class FastModbusSource:
                     reason = await self._attempt()
                     self._disconnected(reason)
                     self._failures += 1
-                    self.failed_connects += 1
+                    self.counts.failed_connects += 1
                     await asyncio.sleep(source.RECONNECT.delay_ns(self._failures, self._seed) / NS_PER_S)
             finally:
                 self._fail_errands("the link was stopped")
@@ -162,7 +164,7 @@ class FastModbusSource:
         finally:
             if handover.descriptor >= 0 and asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 os.close(handover.descriptor)
-        self.connects += 1
+        self.counts.connects += 1
         self._generation += 1
         self._closed = asyncio.get_running_loop().create_future()
         self._is_gone.clear()
@@ -252,7 +254,7 @@ class FastModbusSource:
         state = self._thread.memory.connections[self._index]
         reason, detail = int(state[at.CLOSE_REASON]), int(state[at.CLOSE_DETAIL])
         if reason in (at.BAD_PROTOCOL, at.BAD_LENGTH):
-            self.protocol_errors += 1
+            self.counts.protocol_errors += 1
         silence_s = (self._thread.now_ns() - int(state[at.HEARD_NS])) / NS_PER_S
         self._closed.set_result(why_closed(reason, detail, silence_s))
 
@@ -274,7 +276,7 @@ class FastModbusSource:
     def _refused(self, poll: Poll, report: Any, now_ns: int) -> None:
         """An exception reply to a read; `reactions` says what is done."""
         row, code = int(report["block"]), int(report["value"])
-        self._exceptions[code] += 1
+        self.counts.exceptions[code] += 1
         rule = rule_of(code)
         times = now_ns, int(report["sent_ns"])
         if rule.reaction is Reaction.UNREACHABLE:
@@ -315,17 +317,22 @@ class FastModbusSource:
             raise NotConnectedError(f"{self._link.place} is not connected")
         ask = self._thread.take_ask()
         if ask is None:
-            self.errands_refused += 1
+            self._errands_refused += 1
             raise CrowdedError(f"{at.ASKS_MAX} requests wait already; try again later")
         row = next((row for row, known in self._units.items() if known.id == unit), self._guest)
         frame = bytes(4) + (len(pdu) + 1).to_bytes(2, "big") + bytes([unit]) + pdu
         record = self._thread.memory.asks[ask]
-        record["link"], record["unit"], record["size"], record["order"] = self._index, row, len(frame), self.errands
+        record["link"], record["unit"], record["size"], record["order"] = (
+            self._index,
+            row,
+            len(frame),
+            self.counts.errands,
+        )
         record["data"][: len(frame)] = np.frombuffer(frame, np.uint8)
         record["state"] = at.ASK_WAITS
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._answers[ask] = pdu, unit, answer
-        self.errands += 1
+        self.counts.errands += 1
         self._thread.put(at.ASK, self._index, 0, ask)
         return await answer
 
@@ -341,7 +348,7 @@ class FastModbusSource:
                     raise ReplyError(f"reply from unit {reply[0]} to a request for unit {unit}")
                 check_function(pdu, reply[1:])
             except DeviceRefusedError as refusal:
-                self._exceptions[refusal.code] += 1
+                self.counts.exceptions[refusal.code] += 1
                 error = refusal
             except ReplyError as mismatch:
                 self._thread.memory.connections[self._index, at.REPLY_ERRORS] += 1
@@ -370,49 +377,33 @@ class FastModbusSource:
 
     # Measured
 
-    @property
-    def requests(self) -> int:
-        return int(self._thread.memory.connections[self._index, at.REQUESTS])
-
-    @property
-    def responses(self) -> int:
-        return int(self._thread.memory.connections[self._index, at.RESPONSES])
-
-    @property
-    def late(self) -> int:
-        return int(self._thread.memory.s.links[self._index, rows.LATE])
-
-    def readings(self) -> Iterator[Reading | HistogramReading]:
+    def count(self) -> None:
+        """Bring `counts` and the poller's own up to date with what the thread has counted."""
         memory = self._thread.memory
         state, connection = memory.s.links[self._index], memory.connections[self._index]
+        self.counts.requests = int(connection[at.REQUESTS])
+        self.counts.responses = int(connection[at.RESPONSES])
+        self.counts.reply_errors = int(connection[at.REPLY_ERRORS])
+        self.counts.unchanged = int(connection[at.UNCHANGED])
+        self.poller.timeouts = int(state[rows.TIMEOUTS])
+        self.poller.strays = int(state[rows.STRAYS])
+        self.poller.late = int(state[rows.LATE])
+        self.poller.skipped_held_back = int(state[rows.SKIPPED_HELD_BACK])
+        self.poller.skipped_failing = int(state[rows.SKIPPED_FAILING])
+
+    def readings(self) -> Iterator[Reading | HistogramReading]:
+        self.count()
         link = ("link", self.name)
-        labels = (link,)
-        for name, value in (
-            ("requests_total", connection[at.REQUESTS]),
-            ("responses_total", connection[at.RESPONSES]),
-            ("timeouts_total", state[rows.TIMEOUTS]),
-            ("reply_errors_total", connection[at.REPLY_ERRORS]),
-            ("stray_replies_total", state[rows.STRAYS]),
-            ("protocol_errors_total", self.protocol_errors),
-            ("late_polls_total", state[rows.LATE]),
-            ("unchanged_samples_total", connection[at.UNCHANGED]),
-            ("connects_total", self.connects),
-            ("failed_connects_total", self.failed_connects),
-            ("errands_total", self.errands),
-            ("errands_refused_total", self.errands_refused),
-            ("connected", connection[at.FD] >= 0),
-            ("blocks", state[rows.BLOCKS]),
-        ):
-            yield Reading(f"fieldgate_modbus_{name}", int(value), labels)
-        for code, count in list(self._exceptions.items()):
-            yield Reading("fieldgate_modbus_exceptions_total", count, (link, ("code", str(code))))
-        for reason, field in (("inbox full", rows.SKIPPED_HELD_BACK), ("failing", rows.SKIPPED_FAILING)):
-            yield Reading("fieldgate_modbus_skipped_polls_total", int(state[field]), (link, ("reason", reason)))
+        yield from self.counts.readings(self.name)
+        yield from polled(self.name, self.poller)
+        yield Reading("fieldgate_modbus_discarded_bytes_total", 0, (link,))
+        yield Reading("fieldgate_modbus_errands_refused_total", self._errands_refused, (link,))
+        is_connected = self._thread.memory.connections[self._index, at.FD] >= 0
+        yield Reading("fieldgate_modbus_connected", int(is_connected), (link,))
         for unit in self.poller.units.values():
             for device in unit.devices:
                 is_up = self._is_up and not unit.is_silent
                 yield Reading("fieldgate_modbus_device_up", is_up, (link, ("device", device)))
-        yield histogram_reading("fieldgate_modbus_round_trip_seconds", memory.trips[self._index], labels)
 
 
 def why_closed(reason: int, detail: int, silence_s: float) -> str:
