@@ -12,7 +12,7 @@ from gateway.native import libc
 from gateway.protocol.modbus import schedule
 from gateway.protocol.modbus import schedule_rows as rows
 from gateway.protocol.modbus.codes import Function
-from gateway.protocol.modbus.schedule import kernel
+from gateway.protocol.modbus.kernel import kernel
 from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus.fast_memory import Memory
 from gateway.sources.modbus.fast_reply import answers, mark, mark_unit, tell, word

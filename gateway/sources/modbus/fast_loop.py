@@ -23,7 +23,7 @@ from gateway.core.types import NS_PER_MS
 from gateway.native import libc
 from gateway.protocol.modbus import frames, schedule
 from gateway.protocol.modbus import schedule_rows as rows
-from gateway.protocol.modbus.schedule import kernel
+from gateway.protocol.modbus.kernel import kernel
 from gateway.sources.modbus import fast_commands
 from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus.fast_memory import Memory
@@ -64,8 +64,8 @@ def run(m: Memory) -> None:
                 if m.connections[link, at.FD] >= 0:
                     turn(m, link, now_ns)
     fast_commands.obey(m, now_ns)
-    for link in range(m.words[at.LINKS]):
-        fast_commands.close(m, link, STOPPED, NOTHING, now_ns)
+    for each in range(m.words[at.LINKS]):
+        fast_commands.close(m, each, STOPPED, NOTHING, now_ns)
     fast_commands.ring_bell(m)
 
 
@@ -78,7 +78,7 @@ def clock_ns(m: Memory) -> Any:
 @kernel
 def wait(m: Memory, for_ns: int) -> Any:
     """How many sockets are ready, after at most `for_ns`, rounded up to a millisecond."""
-    timeout_ms = (max(for_ns, np.int64(0)) + NS_PER_MS - 1) // NS_PER_MS
+    timeout_ms = -(-for_ns // NS_PER_MS) if for_ns > 0 else np.int64(0)
     return max(0, libc.libc_epoll_wait(m.words[at.EPOLL], m.events.ctypes, at.EVENTS, timeout_ms))
 
 

@@ -22,8 +22,8 @@ from gateway.protocol.modbus import schedule
 from gateway.protocol.modbus import schedule_rows as rows
 from gateway.protocol.modbus.codes import EXCEPTION_BIT, ModbusException
 from gateway.protocol.modbus.decode import decode_block
+from gateway.protocol.modbus.kernel import kernel
 from gateway.protocol.modbus.report import keep_news
-from gateway.protocol.modbus.schedule import kernel
 from gateway.protocol.modbus.texts import decode_texts
 from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus.fast_memory import Bytes, Memory

@@ -22,14 +22,8 @@ from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_S, Quality
 from gateway.protocol.modbus import schedule_rows as rows
 from gateway.protocol.modbus.frames import (
-    LENGTH_MAX,
-    LENGTH_MIN,
     DeviceRefusedError,
-    ProtocolError,
-    Reply,
     ReplyError,
-    ResponseFramer,
-    check_read,
     exception_name,
 )
 from gateway.protocol.modbus.pdu import check_function
@@ -43,6 +37,7 @@ from gateway.sources.modbus import source
 from gateway.sources.modbus.connect import CannotConnectError, open_connection
 from gateway.sources.modbus.counts import Counts, polled
 from gateway.sources.modbus.errands import CrowdedError, NoAnswerError, NotConnectedError
+from gateway.sources.modbus.fast_connect import Handover, why_closed, why_garbled
 from gateway.sources.modbus.fast_thread import PollThread
 from gateway.sources.modbus.session import Session
 from gateway.sources.modbus.tell import Teller
@@ -55,21 +50,12 @@ def is_for_thread(link: ModbusLink) -> bool:
     return link.is_plain_tcp and link.keep_open
 
 
-class Handover(asyncio.Protocol):
-    """Takes a connection that was just made, and gives its descriptor away."""
-
-    def __init__(self) -> None:
-        self.descriptor = -1
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        made = cast(asyncio.Transport, transport)
-        made.pause_reading()
-        self.descriptor = os.dup(made.get_extra_info("socket").fileno())
-        made.abort()
-
-
 class FastTeller(Teller):
     """Events alone: bad qualities are put into the lane by the thread, which has its other end."""
+
+    def __init__(self, *, name: str, emit: Emit) -> None:
+        self._name = name
+        self._emit = emit
 
     def mark(self, poll: Poll, quality: Quality, now_ns: int) -> None:
         poll.quality = int(quality)
@@ -91,7 +77,7 @@ class FastModbusSource:
         self._link = link
         self._index = index
         self._thread = thread
-        self._tell = FastTeller(name=link.name, lane=thread.lanes[index], emit=emit)
+        self._tell = FastTeller(name=link.name, emit=emit)
         self._seed = zlib.crc32(link.name.encode())
         self._failures = 0  # attempts at a working connection, in a row
         self._is_up = False
@@ -322,12 +308,8 @@ class FastModbusSource:
         row = next((row for row, known in self._units.items() if known.id == unit), self._guest)
         frame = bytes(4) + (len(pdu) + 1).to_bytes(2, "big") + bytes([unit]) + pdu
         record = self._thread.memory.asks[ask]
-        record["link"], record["unit"], record["size"], record["order"] = (
-            self._index,
-            row,
-            len(frame),
-            self.counts.errands,
-        )
+        record["link"], record["unit"], record["size"] = self._index, row, len(frame)
+        record["order"] = self.counts.errands
         record["data"][: len(frame)] = np.frombuffer(frame, np.uint8)
         record["state"] = at.ASK_WAITS
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -404,32 +386,3 @@ class FastModbusSource:
             for device in unit.devices:
                 is_up = self._is_up and not unit.is_silent
                 yield Reading("fieldgate_modbus_device_up", is_up, (link, ("device", device)))
-
-
-def why_closed(reason: int, detail: int, silence_s: float) -> str:
-    """In the words that go on after the name of the place."""
-    if reason == at.ASKED_TO:
-        return f"has not answered for {silence_s:.0f} s: check the path to the device, and whether it still knows us"
-    if reason in (at.BAD_PROTOCOL, at.BAD_LENGTH):
-        error = (
-            f"protocol id {detail} in place of 0: the peer does not speak Modbus TCP"
-            if reason == at.BAD_PROTOCOL
-            else f"frame length {detail}: Modbus TCP allows {LENGTH_MIN} to {LENGTH_MAX}"
-        )
-        return f"sends what is not Modbus TCP ({error}): check host, port and the device's protocol"
-    what = "closed the connection" if reason == at.PEER_CLOSED else "connection lost"
-    return f"{what}: check the device, and how many connections it allows"
-
-
-def why_garbled(block: Block, report: Any) -> Exception:
-    """The error of a reply that did not fit its request, as the check of frames words it."""
-    frame = bytearray(report["data"][: int(report["size"])].tobytes())
-    framer = ResponseFramer()
-    framer.free()[: len(frame)] = frame
-    framer.received(len(frame))
-    try:
-        reply = framer.next_reply()
-        check_read(block.request, cast(Reply, reply), framer.buffer)
-    except (ReplyError, DeviceRefusedError, ProtocolError) as error:
-        return error
-    raise AssertionError("the thread refuses only what the check refuses")
