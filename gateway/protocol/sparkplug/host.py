@@ -1,0 +1,470 @@
+"""A host application of Sparkplug B (3.0.0): what births say, in which order messages count, what deaths end.
+
+An edge node gives all of its messages, those of its devices too, one running number (0 to 255). State of a node:
+
+    state     until                                    data messages
+    unborn    NBIRTH                                   dropped and counted; a rebirth is asked for
+    alive     a number is missing                      taken in order; the jitted path may take them
+    gap       the missing one comes -> alive;          kept, at most REORDER_MESSAGES_MAX
+              the reorder time-out -> unborn           dropped: a birth may be among the missing
+    dead      NBIRTH                                   dropped and counted; a rebirth is asked for
+
+A metric is known by what its last birth said. Death makes a tag bad (not connected), losing the thread bad
+(communication failure), and only a birth makes it good again. What a message asks for is collected in `samples`,
+`commands` and `events` until somebody takes it; nothing here knows a clock, so `tick` must be called now and then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.core.events import Event, Severity
+from gateway.core.limits import SPARKPLUG_METRICS_MAX
+from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality, Samples
+from gateway.protocol.sparkplug import table as t
+from gateway.protocol.sparkplug import wire
+from gateway.protocol.sparkplug.topics import Address, Heading, encode_state, read_topic, says_offline, state_topic
+from gateway.protocol.sparkplug.values import NoValue, cell, is_supported, name_of, number, quality_of
+from gateway.protocol.times import REFUSED, believed_ns
+
+REORDER_MESSAGES_MAX: Final = 64
+"""Messages kept of one node while one is missing. One more, and the thread counts as lost."""
+REBIRTH_EVERY_NS: Final = 10 * NS_PER_S
+"""How often one node is asked for its births at most."""
+SEQUENCE: Final = 256
+BD_SEQ: Final = "bdSeq"
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A tag: the metric of that name of that node or device."""
+
+    address: Address
+    metric: str
+    row: int
+    tag: str
+    kind: Kind
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(slots=True)
+class Meaning:
+    """What a birth said of a metric."""
+
+    name: str
+    datatype: int
+    want: Want | None
+
+
+@dataclass(slots=True)
+class Member:
+    """A node's own metrics, or one device of it. `topic` is its data topic's number in the scanner's table."""
+
+    address: Address
+    topic: int = -1
+    wants: dict[str, Want] = field(default_factory=dict)
+    is_born: bool = False
+    by_alias: dict[int, Meaning] = field(default_factory=dict)
+    by_name: dict[str, Meaning] = field(default_factory=dict)
+    known: list[t.Known] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Message:
+    verb: str
+    address: Address
+    payload: wire.Payload
+    arrival_ns: int
+    wall_offset_ns: int
+
+
+@dataclass(slots=True)
+class Node:
+    address: Address
+    index: int
+    members: dict[str, Member]
+    is_alive: bool = False
+    bd_seq: int | None = None
+    waiting: dict[int, Message] = field(default_factory=dict)
+    gap_until_ns: int | None = None
+    asked_ns: int | None = None
+    """When its births were asked for last; None when they are not wanted."""
+    devices_until_ns: int | None = None
+    """By when devices must have come back after an NBIRTH."""
+
+
+class Host:
+    """All edge nodes behind one broker. Times are engine time; wall time is that plus `wall_offset_ns`."""
+
+    def __init__(self, wants: Sequence[Want], *, host_id: str | None, reorder_ns: int) -> None:
+        self.host_id = host_id
+        self.samples: list[tuple[int, int, int, int, float | int]] = []
+        """(row, quality, source time, arrival, value) in order."""
+        self.commands: list[tuple[str, bytes, bool]] = []
+        """(topic, payload, is a retained STATE) to publish."""
+        self.events: list[Event] = []
+        self.births = self.deaths = self.rebirths_asked = self.dropped = self.malformed = 0
+        self.reordered = self.historical = self.unsupported = self.unknown_metrics = self.times_refused = 0
+        self._reorder_ns = reorder_ns
+        self._online_ms = 0
+        self._nodes: dict[tuple[str, str], Node] = {}
+        self._kind_of_row: dict[int, Kind] = {want.row: want.kind for want in wants}
+        for want in wants:
+            node = self._node(want.address)
+            member = node.members.setdefault(want.address.device, Member(want.address))
+            member.wants[want.metric] = want
+        self.table = t.births(len(self._nodes), metrics=max(1_024, 2 * len(wants)))
+        self._topics: Samples | None = None
+
+    def _node(self, address: Address) -> Node:
+        key = address.group, address.edge
+        if key not in self._nodes:
+            own = Address(*key)
+            self._nodes[key] = Node(own, len(self._nodes), {"": Member(own)})
+        return self._nodes[key]
+
+    # What the scanner's table and the session need.
+
+    def data_topics(self) -> list[tuple[str, int]]:
+        """(name, node) of the data topics that are known from the start, nodes and devices in turn."""
+        return [
+            (member.address.topic("DATA"), node.index)
+            for node in self._nodes.values()
+            for member in node.members.values()
+        ]
+
+    def bind(self, topics: Samples, first: int) -> None:
+        """`topics[first]` and on are the rows of `data_topics`, whose blocks of metrics a birth then fills in."""
+        self._topics = topics
+        for node in self._nodes.values():
+            for member in node.members.values():
+                member.topic = first
+                first += 1
+
+    def nodes(self) -> Iterable[Address]:
+        return (node.address for node in self._nodes.values())
+
+    @property
+    def alive(self) -> int:
+        return sum(node.is_alive for node in self._nodes.values())
+
+    def will(self, wall_ms: int) -> tuple[str, bytes] | None:
+        """(topic, payload) of the will of the connection that is about to be made; None for a host without an id."""
+        if self.host_id is None:
+            return None
+        self._online_ms = wall_ms
+        return state_topic(self.host_id), encode_state(False, wall_ms)
+
+    def begin(self, now_ns: int) -> None:
+        """The session is up and subscribed: tell so, and wait for the births that may come by themselves."""
+        if self.host_id is not None:
+            self.commands.append((state_topic(self.host_id), encode_state(True, self._online_ms), True))
+        for node in self._nodes.values():
+            self._forget(node)
+            node.gap_until_ns = now_ns + self._reorder_ns
+
+    def goodbye(self, wall_ms: int) -> tuple[str, bytes] | None:
+        """(topic, payload) to publish before DISCONNECT."""
+        return None if self.host_id is None else (state_topic(self.host_id), encode_state(False, wall_ms))
+
+    # What comes in.
+
+    def take(self, topic: bytes, raw: bytes, arrival_ns: int, wall_offset_ns: int) -> None:
+        """One message of the namespace."""
+        heading = read_topic(topic)
+        if heading is None:
+            return
+        address = heading.address
+        if heading.verb == "STATE":
+            if address.group == self.host_id and says_offline(raw):
+                self.commands.append((state_topic(address.group), encode_state(True, self._online_ms), True))
+            return
+        node = self._nodes.get((address.group, address.edge))
+        if node is None or heading.verb in ("NCMD", "DCMD"):
+            return
+        try:
+            payload = wire.parse(raw)
+            self._take(node, heading, payload, arrival_ns, wall_offset_ns)
+        except wire.Malformed as why:
+            self.malformed += 1
+            self._say(arrival_ns, Severity.WARNING, "sparkplug.malformed", address, f"{heading.verb}: {why}")
+        self._mark_live(node)
+
+    def _take(
+        self, node: Node, heading: Heading, payload: wire.Payload, arrival_ns: int, wall_offset_ns: int
+    ) -> None:  # fmt: skip
+        message = Message(heading.verb, heading.address, payload, arrival_ns, wall_offset_ns)
+        if heading.verb == "NDEATH":
+            self._node_death(node, message)
+            return
+        if payload.seq is None or not 0 <= payload.seq < SEQUENCE:
+            raise wire.Malformed("it has no sequence number from 0 to 255")
+        if heading.verb == "NBIRTH":
+            self._node_birth(node, message)
+        elif not node.is_alive:
+            self.dropped += 1
+            self._ask(node, arrival_ns, "its birth was missed")
+        elif payload.seq != self._expected(node):
+            self._keep(node, payload.seq, message)
+        else:
+            self._apply(node, message)
+            while node.is_alive and (due := node.waiting.pop(self._expected(node), None)) is not None:
+                self.reordered += 1
+                self._apply(node, due)
+            if not node.waiting and node.is_alive:
+                node.gap_until_ns = None
+
+    def tick(self, now_ns: int) -> None:
+        """What is due by now: reorder time-outs, rebirth requests, devices that did not come back."""
+        for node in self._nodes.values():
+            if node.gap_until_ns is not None and now_ns >= node.gap_until_ns:
+                if node.is_alive:
+                    self._lose(node, now_ns, "a message is missing")
+                else:
+                    node.gap_until_ns = None
+                    self._ask(node, now_ns, "nothing is known of it")
+            if not node.is_alive and node.asked_ns is not None and now_ns - node.asked_ns >= REBIRTH_EVERY_NS:
+                self._ask(node, now_ns, "it has not answered")
+            if node.devices_until_ns is not None and now_ns >= node.devices_until_ns:
+                node.devices_until_ns = None
+                for member in node.members.values():
+                    if not member.is_born:
+                        self._mark(member, Quality.BAD_NOT_CONNECTED, now_ns)
+
+    # Sequence.
+
+    def _expected(self, node: Node) -> int:
+        return int(self.table.nodes[node.index, t.EXPECTED])
+
+    def _expect(self, node: Node, seq: int) -> None:
+        self.table.nodes[node.index, t.EXPECTED] = seq % SEQUENCE
+
+    def _mark_live(self, node: Node) -> None:
+        self.table.nodes[node.index, t.LIVE] = node.is_alive and not node.waiting
+
+    def _keep(self, node: Node, seq: int, message: Message) -> None:
+        if len(node.waiting) == REORDER_MESSAGES_MAX:
+            self._lose(node, message.arrival_ns, f"a message is missing, and {REORDER_MESSAGES_MAX} came after it")
+            return
+        node.waiting[seq] = message
+        if node.gap_until_ns is None:
+            node.gap_until_ns = message.arrival_ns + self._reorder_ns
+
+    def _lose(self, node: Node, now_ns: int, why: str) -> None:
+        """The thread is lost: what came after the gap may mean something else than the last birth said."""
+        self._forget(node)
+        for member in node.members.values():
+            self._mark(member, Quality.BAD_COMM_FAILURE, now_ns)
+        self._ask(node, now_ns, why)
+        self._mark_live(node)
+
+    def _forget(self, node: Node) -> None:
+        self.dropped += len(node.waiting)
+        node.waiting.clear()
+        node.gap_until_ns = node.asked_ns = node.devices_until_ns = None
+        node.is_alive = False
+        for member in node.members.values():
+            self._unbear(member)
+
+    def _ask(self, node: Node, now_ns: int, why: str) -> None:
+        if node.asked_ns is not None and now_ns - node.asked_ns < REBIRTH_EVERY_NS:
+            return
+        if node.asked_ns is None:
+            self._say(now_ns, Severity.WARNING, "sparkplug.rebirth", node.address, f"{why}; it is asked for its births")
+        node.asked_ns = now_ns
+        self.rebirths_asked += 1
+        self.commands.append((node.address.topic("CMD"), b"", False))
+
+    # Births, data, deaths.
+
+    def _node_birth(self, node: Node, message: Message) -> None:
+        self._forget(node)
+        self.births += 1
+        node.is_alive = True
+        for metric in message.payload.metrics:
+            if metric.name == BD_SEQ and isinstance(metric.raw, int):
+                node.bd_seq = metric.raw
+        assert message.payload.seq is not None
+        self._expect(node, message.payload.seq + 1)
+        node.devices_until_ns = message.arrival_ns + self._reorder_ns
+        self._bear(node, node.members[""], message)
+
+    def _apply(self, node: Node, message: Message) -> None:
+        """The next message of a node that is alive."""
+        assert message.payload.seq is not None
+        self._expect(node, message.payload.seq + 1)
+        device = message.address.device
+        member = node.members.get(device)
+        if message.verb == "DBIRTH":
+            self.births += 1
+            if member is None:
+                member = node.members[device] = Member(message.address)
+            self._bear(node, member, message)
+        elif member is None or not member.is_born:
+            self.dropped += 1
+            self._ask(node, message.arrival_ns, f"the birth of {message.address} was missed")
+        elif message.verb == "DDEATH":
+            self.deaths += 1
+            self._unbear(member)
+            self._mark(member, Quality.BAD_NOT_CONNECTED, message.arrival_ns)
+            self._say(message.arrival_ns, Severity.WARNING, "sparkplug.death", member.address, "the device is gone")
+        else:
+            self._data(node, member, message)
+
+    def _node_death(self, node: Node, message: Message) -> None:
+        """Of an earlier session, which a new birth has replaced, it means nothing any more."""
+        bd_seq = next((m.raw for m in message.payload.metrics if m.name == BD_SEQ), None)
+        if node.is_alive and bd_seq != node.bd_seq:
+            self.dropped += 1
+            return
+        self.deaths += 1
+        was_alive = node.is_alive
+        self._forget(node)
+        for member in node.members.values():
+            self._mark(member, Quality.BAD_NOT_CONNECTED, message.arrival_ns)
+        if was_alive:
+            self._say(message.arrival_ns, Severity.WARNING, "sparkplug.death", node.address, "the edge node is gone")
+
+    def _bear(self, node: Node, member: Member, message: Message) -> None:
+        self._unbear(member)
+        member.is_born = True
+        metrics = [flat for metric in message.payload.metrics for flat in wire.flatten(metric)]
+        for metric in metrics:
+            if metric.name is None:
+                continue
+            meaning = Meaning(metric.name, metric.datatype, member.wants.get(metric.name))
+            member.by_name[metric.name] = meaning
+            if metric.alias is not None:
+                member.by_alias[metric.alias] = meaning
+            member.known.append(_known(metric, meaning.want))
+        self._put_block(node, member, message.arrival_ns)
+        for metric in metrics:
+            if metric.name is not None and (want := member.wants.get(metric.name)) is not None:
+                self._value(want, metric, metric.datatype, message, Quality.BAD_NOT_INITIALISED)
+        self._tell_of_birth(member, message.arrival_ns)
+
+    def _unbear(self, member: Member) -> None:
+        member.is_born = False
+        member.by_alias, member.by_name, member.known = {}, {}, []
+        if self._topics is not None and member.topic >= 0:
+            self._topics[member.topic]["count"] = 0
+
+    def _tell_of_birth(self, member: Member, now_ns: int) -> None:
+        absent = sorted(member.wants.keys() - member.by_name.keys())
+        for name in absent:
+            self._put(member.wants[name], Quality.BAD_CONFIG, now_ns, now_ns, 0)
+        if absent:
+            some = ", ".join(absent[:3]) + (", …" if len(absent) > 3 else "")
+            message = f"its birth has no metric {some}; check the names of the tags' metrics"
+            self._say(now_ns, Severity.ERROR, "sparkplug.metric", member.address, message)
+        elif member.wants:
+            message = f"born with {len(member.by_name)} metrics"
+            self._say(now_ns, Severity.NOTICE, "sparkplug.birth", member.address, message)
+
+    def _data(self, node: Node, member: Member, message: Message) -> None:
+        for metric in message.payload.metrics:
+            if metric.name is None and metric.alias in member.by_alias:
+                # A template's members are named after it.
+                metric.name = member.by_alias[metric.alias].name
+            for flat in wire.flatten(metric):
+                meaning = member.by_alias.get(flat.alias) if flat.alias is not None else None
+                if meaning is None and flat.name is not None:
+                    meaning = member.by_name.get(flat.name)
+                if meaning is None:
+                    self.unknown_metrics += 1
+                    self._ask(node, message.arrival_ns, f"{message.address} sends a metric that its birth did not name")
+                elif meaning.want is not None:
+                    self._value(meaning.want, flat, meaning.datatype, message, Quality.BAD)
+
+    def _value(self, want: Want, metric: wire.Metric, datatype: int, message: Message, if_null: Quality) -> None:
+        """A metric's value as a sample, or why it is none as a bad one."""
+        arrival_ns = message.arrival_ns
+        if metric.is_historical:
+            self.historical += 1
+            return
+        source_ns = self._source_ns(metric, message)
+        if metric.is_null:
+            self._put(want, if_null, source_ns, arrival_ns, 0)
+            return
+        try:
+            value = cell(number(metric, datatype), want.kind, want.scale, want.offset)
+        except NoValue as why:
+            self.unsupported += not is_supported(datatype)
+            bad = Quality.BAD_SENSOR_FAILURE if is_supported(datatype) else Quality.BAD_CONFIG
+            self._put(want, bad, source_ns, arrival_ns, 0)
+            if if_null is Quality.BAD_NOT_INITIALISED:
+                text = f"metric {want.metric!r} ({name_of(datatype)}): {why}"
+                self._say(arrival_ns, Severity.WARNING, "sparkplug.value", want.address, text)
+            return
+        self._put(want, quality_of(metric), source_ns, arrival_ns, value)
+
+    def _source_ns(self, metric: wire.Metric, message: Message) -> int:
+        wall_ms = metric.timestamp_ms if metric.timestamp_ms is not None else message.payload.timestamp_ms
+        if wall_ms is None:
+            return message.arrival_ns
+        # What is beyond any time there is must not reach int64 arithmetic.
+        wall_ns = wall_ms * NS_PER_MS if wall_ms < 9_000_000_000_000 else 0
+        source_ns = int(believed_ns(wall_ns, message.arrival_ns, message.arrival_ns + message.wall_offset_ns))
+        self.times_refused += source_ns == REFUSED
+        return message.arrival_ns if source_ns == REFUSED else source_ns
+
+    # What goes out.
+
+    def _put(self, want: Want, quality: int, source_ns: int, arrival_ns: int, value: float | int) -> None:
+        self.samples.append((want.row, quality, source_ns, arrival_ns, value))
+
+    def _mark(self, member: Member, quality: Quality, now_ns: int) -> None:
+        for want in member.wants.values():
+            self._put(want, quality, now_ns, now_ns, 0)
+
+    def _say(self, now_ns: int, severity: Severity, kind: str, address: Address, message: str) -> None:
+        self.events.append(Event(now_ns, severity, kind, str(address), message))
+
+    def _put_block(self, node: Node, member: Member, now_ns: int) -> None:
+        """The metrics of a birth into the jitted decoder's table, as far as it has room; without them data goes the
+        slow way."""
+        if self._topics is None or member.topic < 0:
+            return
+        if not t.has_room(self.table, member.known) and not self._make_room(len(member.known), member):
+            message = f"more than {SPARKPLUG_METRICS_MAX} metrics; the data of this member is decoded slowly"
+            self._say(now_ns, Severity.WARNING, "sparkplug.limit", member.address, message)
+            return
+        first = t.add_block(self.table, member.topic, member.known)
+        self._topics[member.topic]["first"] = first
+        self._topics[member.topic]["count"] = len(member.known)
+
+    def _make_room(self, wanted: int, for_whom: Member) -> bool:
+        """Tables twice as large as what lives needs, and that moved into them."""
+        assert self._topics is not None
+        living = [
+            member
+            for node in self._nodes.values()
+            for member in node.members.values()
+            if member is not for_whom and member.topic >= 0 and member.known
+        ]
+        metrics = sum(len(member.known) for member in living) + wanted
+        if metrics > SPARKPLUG_METRICS_MAX:
+            return False
+        names = sum(len(known.name) for member in (*living, for_whom) for known in member.known)
+        larger = t.births(len(self._nodes), metrics=2 * metrics, name_bytes=max(65_536, 2 * names))
+        larger.nodes[:] = self.table.nodes
+        self.table = larger
+        for member in living:
+            self._topics[member.topic]["first"] = t.add_block(larger, member.topic, member.known)
+        return True
+
+
+def _known(metric: wire.Metric, want: Want | None) -> t.Known:
+    assert metric.name is not None
+    return t.Known(
+        alias=metric.alias,
+        name=metric.name.encode(),
+        datatype=metric.datatype,
+        row=t.UNWANTED if want is None else want.row,
+        kind=int(Kind.F64) if want is None else int(want.kind),
+        scale=1.0 if want is None else want.scale,
+        offset=0.0 if want is None else want.offset,
+    )
