@@ -49,16 +49,32 @@ The scores are the tag's, and as in LIVE (`gateway.core.view`)."""
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the wall clock was known to be: wall minus engine time, and whether the kernel held it for disciplined."""
+
+    wall_offset_ns: int = 0
+    is_synced: bool = False
+
+
+NO_STAMP = Stamp()
+
+
+@dataclass(frozen=True, slots=True)
 class RecordDraft:
     """A batch on its way to the spool. `rows` is an array of SAMPLE, of AGGREGATE, or a tuple of Event.
 
-    `first_ns` and `last_ns` bound the engine times inside. The draft owns its array.
+    `first_ns` and `last_ns` bound the engine times inside. The draft owns its array. `ordinal` counts the drafts of
+    its stream from 1 over the engine's whole life, restarts included: a draft that is made again by a replay has the
+    ordinal, and the bytes, that it had before. 0 for a draft that no engine made. `stamp` is that of the cycle that
+    made it.
     """
 
     stream: Stream
     first_ns: int
     last_ns: int
     rows: Samples | tuple[object, ...]
+    ordinal: int = 0
+    stamp: Stamp = NO_STAMP
 
     def __len__(self) -> int:
         return len(self.rows)

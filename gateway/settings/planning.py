@@ -11,7 +11,7 @@ from gateway.core.types import NS_PER_MS
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.load import BusLoad, Timing, bus_load
 from gateway.protocol.modbus.plan import Deadband, Point
-from gateway.protocol.modbus.points import WireType
+from gateway.protocol.modbus.points import Encoding, Padding, WireType
 from gateway.settings.schema import ModbusLink, ModbusPoint, Report, Settings, Table, Tag
 
 ROUND_TRIP_ASSUMED_NS: Final = 10 * NS_PER_MS
@@ -49,6 +49,9 @@ def point_of(row: int, tag: Tag) -> Point:
         absent=at.not_available,
         low=-math.inf if at.clamp_low is None else at.clamp_low,
         high=math.inf if at.clamp_high is None else at.clamp_high,
+        text_registers=at.text_registers,
+        encoding=Encoding[at.encoding.name],
+        padding=Padding[at.padding.name],
         deadband=None if at.report is None else deadband_of(at.report),
     )
 

@@ -18,6 +18,7 @@ from gateway.core.events import Event
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Clock
 from gateway.core.record import AGGREGATE
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_S, Kind, Quality
 from gateway.core.view import DEVICE, LIVE, LOOP, ControlView, Mode, PlantView
 from gateway.serving.scada.lock import Entry
@@ -179,6 +180,8 @@ def settings_of(
     link = ModbusLink(name="plc", host="127.0.0.1", connect_timeout_ns=NS_PER_S, response_timeout_ns=NS_PER_S)
     names = tuple(dict.fromkeys(tag.device for tag in tags))
     return Settings(
+        checkpoint_every_ns=10**9,
+        journal=None,
         path=Path("plant.toml"),
         gateway_id="plant",
         state_dir=Path("state"),
@@ -255,10 +258,12 @@ class Bench:
         self.control = FakeControl(len(settings.loops))
         self.registers = map_of(settings, locked)
         self.points = points_of(self.registers)
+        self.symbols = Symbols()
         self.server = ScadaServer(
             settings=settings.scada,
             registers=self.registers,
             plant=self.plant,
+            text_of=self.symbols.text_of,
             control=self.control if with_control else None,
             model=self.model,
             loops=tuple(loop.name for loop in settings.loops),

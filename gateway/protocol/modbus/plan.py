@@ -24,7 +24,7 @@ import numpy as np
 from gateway.core.types import Kind, Samples
 from gateway.protocol.modbus.codes import READ_BITS_MAX, READ_REGISTERS_MAX, Function
 from gateway.protocol.modbus.frames import Request, read_request
-from gateway.protocol.modbus.points import POINT, RULE, WORDS, WireType
+from gateway.protocol.modbus.points import POINT, RULE, WORDS, Encoding, Padding, WireType
 
 GAP_REGISTERS_MAX: Final = 8
 GAP_BITS_MAX: Final = 128
@@ -73,6 +73,10 @@ class Point:
     low: float = -math.inf
     high: float = math.inf
     """What the value is clamped to."""
+    text_registers: int = 0
+    """Registers of a text, and how it lies there."""
+    encoding: Encoding = Encoding.UTF_8
+    padding: Padding = Padding.ANY
     deadband: Deadband | None = None
     """None: every reading is passed on."""
 
@@ -81,9 +85,13 @@ class Point:
         return self.function in (Function.READ_COILS, Function.READ_DISCRETE_INPUTS)
 
     @property
+    def registers(self) -> int:
+        return self.text_registers if self.wire is WireType.STRING else WORDS[self.wire]
+
+    @property
     def end(self) -> int:
         """The first address after it."""
-        return self.address + (1 if self.is_bit else WORDS[self.wire])
+        return self.address + (1 if self.is_bit else self.registers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +107,8 @@ class Block:
     """The decode table (`gateway.protocol.modbus.decode.POINT`), one record a tag."""
     rules: Samples | None = None
     """What is news (`gateway.protocol.modbus.report.RULE`), one record a tag; None: every reading."""
+    has_texts: bool = False
+    """Whether `gateway.protocol.modbus.texts.decode_texts` has to come after `decode_block`."""
 
     @property
     def unit(self) -> int:
@@ -166,13 +176,14 @@ def _block(run: Sequence[Point], phase_ns: int) -> Block:
     table = np.zeros(len(run), POINT)
     for record, point in zip(table, run, strict=True):
         is_float = point.wire in (WireType.FLOAT32, WireType.FLOAT64)
+        assert (point.kind is Kind.SYMBOL) == (point.wire is WireType.STRING), f"{point.name}: a text needs a symbol"
         assert point.kind is Kind.F64 or not is_float, f"{point.name}: a float needs a float64 cell"
         assert point.kind is Kind.F64 or (point.scale, point.offset) == (1.0, 0.0), f"{point.name}: scaled integer"
         record["row"] = point.row
         record["at"] = point.address - start
         record["type"] = WireType.BOOL if point.is_bit else point.wire
         record["kind"] = point.kind
-        record["words"] = WORDS[point.wire]
+        record["words"] = point.registers
         record["is_bit"] = point.is_bit
         record["big_words"] = point.big_words
         record["big_bytes"] = point.big_bytes
@@ -183,10 +194,13 @@ def _block(run: Sequence[Point], phase_ns: int) -> Block:
         record["absents"] = len(point.absent)
         record["absent"][: len(point.absent)] = point.absent
         record["is_clamped"] = (point.low, point.high) != (-math.inf, math.inf)
+        record["encoding"] = point.encoding
+        record["padding"] = point.padding
         record["low"] = point.low
         record["high"] = point.high
+    has_texts = any(point.wire is WireType.STRING for point in run)
     request = read_request(first.unit, first.function, start, count)
-    return Block(first.device, first.period_ns, phase_ns, tuple(run), request, table, _rules(run))
+    return Block(first.device, first.period_ns, phase_ns, tuple(run), request, table, _rules(run), has_texts)
 
 
 def _rules(run: Sequence[Point]) -> Samples | None:

@@ -113,7 +113,7 @@ class Subscriber:
             inbox=Inbox((self.lane,)),
             now_ns=CLOCK,
             book=EventBook(self.events.append),
-            put=None,
+            hand_on=lambda cycle, result: None,
             died=self._engine_died,
         )
         self.source = MqttSource(

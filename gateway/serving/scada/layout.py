@@ -31,14 +31,35 @@ class Type(StrEnum):
     INT64 = "int64"
     UINT64 = "uint64"
     FLOAT32 = "float32"
+    STRING = "string"
+    """The first eight bytes of a text, in UTF-8, zeros behind it."""
+    TEXT = "text"
+    """Up to forty bytes of it."""
 
 
-REGISTERS: Final = {Type.BOOL: 1, Type.UINT16: 1, Type.UINT32: 2, Type.INT64: 4, Type.UINT64: 4, Type.FLOAT32: 2}
+REGISTERS: Final = {
+    Type.BOOL: 1,
+    Type.UINT16: 1,
+    Type.UINT32: 2,
+    Type.INT64: 4,
+    Type.UINT64: 4,
+    Type.FLOAT32: 2,
+    Type.STRING: 4,
+    Type.TEXT: 20,
+}
 """Registers of a type; of a bool, bits."""
 
-TYPE_OF_KIND: Final = {Kind.F64: Type.FLOAT32, Kind.I64: Type.INT64, Kind.U64: Type.UINT64}
+TYPE_OF_KIND: Final = {Kind.F64: Type.FLOAT32, Kind.I64: Type.INT64, Kind.U64: Type.UINT64, Kind.SYMBOL: Type.STRING}
 
-_WIRE: Final = {Type.UINT16: ">u2", Type.UINT32: ">u4", Type.INT64: ">i8", Type.UINT64: ">u8", Type.FLOAT32: ">f4"}
+_WIRE: Final = {
+    Type.UINT16: ">u2",
+    Type.UINT32: ">u4",
+    Type.INT64: ">i8",
+    Type.UINT64: ">u8",
+    Type.FLOAT32: ">f4",
+    Type.STRING: "S8",
+    Type.TEXT: "S40",
+}
 
 
 class Area(StrEnum):
@@ -151,6 +172,7 @@ AREAS: Final[dict[Area, Blocks]] = {
             Field("value", 0, Type.FLOAT32, Unit.SAME),
             Field("value", 0, Type.INT64, Unit.SAME),
             Field("value", 0, Type.UINT64, Unit.SAME),
+            Field("value", 0, Type.STRING),
             Field("quality", 4, Type.UINT16),
             Field("alarm", 5, Type.UINT16),
             Field("age_ms", 6, Type.UINT32, Unit.MS),
@@ -175,13 +197,14 @@ AREAS: Final[dict[Area, Blocks]] = {
             Field("persistent", 16, Type.FLOAT32),
             Field("score_once_h", 18, Type.UINT16, Unit.H),
             Field("persistent_once_h", 19, Type.UINT16, Unit.H),
+            Field("text", 0, Type.TEXT),
         ),
     ),
 }
-"""A tag's `value` is one of the three: the type follows its kind, and the place is the same for all. Its
-persistent score, reasons and rates stand in its windows' blocks, for its
-own is full. The bits of reasons are in `core/view.py`. A score that is
-not initialised yet is NaN, a rate that is not known 65535."""
+"""A tag's `value` is one of the four: the type follows its kind, and the place is the same for all. Its persistent
+score, reasons and rates stand in its windows' blocks, for its own is full; a text has no windows, but one block in
+their place that holds more of it. The bits of reasons are in `core/view.py`. A score that is not initialised yet is
+NaN, a rate that is not known 65535."""
 
 LAYOUT_VERSION: Final = 1
 """Stands in the lock file. It changes only when an existing address would mean something else."""
