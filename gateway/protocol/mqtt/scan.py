@@ -12,6 +12,7 @@ oversized message still to be skipped, counters.
     PUBLISH, topic known, simple    samples
     PUBLISH, topic known, else      handed back (PAYLOAD; OVERSIZED: cut off), the topic is held
     PUBLISH, topic unknown          counted; handed back while `STRANGERS_MAX` is not reached
+    PUBLISH below spBv1.0/          when there are edge nodes: handed back (NAMESPACE), and the call ends there
     PUBLISH QoS 1                   PUBACK
     PUBLISH QoS 2                   PUBREC; a second one before its PUBREL changes nothing else
     PUBREL                          PUBCOMP
@@ -54,16 +55,25 @@ from gateway.protocol.mqtt.codes import (
     V5,
     PacketType,
 )
-from gateway.protocol.mqtt.fastjson import Bytes, believed_ns, decode, put_samples
-from gateway.protocol.mqtt.table import UNKNOWN, Table, find_topic, octet
+from gateway.protocol.mqtt.fastjson import decode, put_samples
+from gateway.protocol.mqtt.table import UNKNOWN, Layout, Table, find_topic
+from gateway.protocol.octets import Bytes, octet, same_bytes
+from gateway.protocol.sparkplug.fast import decode_data
+from gateway.protocol.sparkplug.table import LIVE
+from gateway.protocol.sparkplug.topics import PREFIX
+from gateway.protocol.times import believed_ns
 
 HANDED = np.dtype(
     [("what", "<i8"), ("at", "<i8"), ("size", "<i8"), ("topic", "<i8"), ("flags", "<i8"), ("place", "<i8")], align=True
 )
 """`at`, `size`: the payload (PAYLOAD, OVERSIZED), the body (CONTROL) or the topic's name (STRANGER) in the buffer;
-`flags`: the packet's first byte; `place`: how many of the call's samples come before it."""
+of a message of Sparkplug (NAMESPACE) all from the topic's name on, `topic` then being how far the payload lies behind
+it times NAME_SIZES, plus the name's length. `flags`: the packet's first byte, and CUT_OFF when the rest is skipped;
+`place`: how many of the call's samples come before it."""
 
-CONTROL, PAYLOAD, OVERSIZED, STRANGER = 0, 1, 2, 3
+CONTROL, PAYLOAD, OVERSIZED, STRANGER, NAMESPACE = 0, 1, 2, 3, 4
+NAME_SIZES: Final = 65_536
+CUT_OFF: Final = 0x100
 
 STRANGERS_MAX: Final = 64
 """Messages of unknown topics that are handed back in one connection; the others are only counted."""
@@ -76,7 +86,9 @@ SAMPLES, HANDED_COUNT, ACK_BYTES, IS_FULL, ERROR = 4, 5, 6, 7, 8
 MESSAGES, FAST, UNKNOWN_TOPIC, DUPLICATES, TIMES_REFUSED = 9, 10, 11, 12, 13
 # Set once for a session: what is longer is skipped or, but for a PUBLISH, an error.
 FRAME_BYTES: Final = 14
-STATE_FIELDS: Final = 15
+# Whether the call ended so that the caller takes what was handed back before anything behind it is looked at.
+AWAITED: Final = 15
+STATE_FIELDS: Final = 16
 
 ERRORS: Final[dict[int, str]] = {
     BAD_LENGTH: "a packet length of more than four bytes",
@@ -108,6 +120,8 @@ CONNACK: Final = int(PacketType.CONNACK)
 AUTH: Final = int(PacketType.AUTH)
 GOOD: Final = int(Quality.GOOD)
 STALE: Final = int(Quality.UNCERTAIN_STALE)
+SPARKPLUG: Final = int(Layout.SPARKPLUG)
+SPARKPLUG_PREFIX: Final = np.frombuffer(PREFIX, np.uint8)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -133,12 +147,35 @@ def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, top
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def take_data(
+    state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
+    arrival_wall_ns: int, samples: Samples, handed: Samples,
+) -> None:  # fmt: skip
+    """Samples of a data message of Sparkplug, or its hand-over, after which its node's messages go that way, too."""
+    topic = table.topics[t]
+    n, refused = decode_data(
+        table.births, topic["node"], t, topic["first"], topic["count"], buffer, at, stop, arrival_ns, arrival_wall_ns,
+        samples, state[SAMPLES], len(table.found),
+    )  # fmt: skip
+    if n < 0:
+        table.births.nodes[topic["node"], LIVE] = 0
+        hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
+        return
+    state[SAMPLES] = n
+    state[TIMES_REFUSED] += refused
+    state[FAST] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_payload(
     state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples,
 ) -> None:  # fmt: skip
     """Samples of a whole message of a known topic, or its hand-over."""
     topic = table.topics[t]
+    if topic["layout"] == SPARKPLUG:
+        take_data(state, table, t, flags, buffer, at, stop, arrival_ns, arrival_wall_ns, samples, handed)
+        return
     if topic["slow"] or topic["held"]:
         hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
         return
@@ -162,17 +199,31 @@ def take_payload(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def is_namespace(buffer: Bytes, topic_at: int, size: int) -> bool:
+    return size > len(SPARKPLUG_PREFIX) and same_bytes(SPARKPLUG_PREFIX, 0, buffer, topic_at, len(SPARKPLUG_PREFIX))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_message(
     state: Int64s, table: Table, t: int, first: int, buffer: Bytes, topic_at: int, size: int, at: int, stop: int,
     end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples,
 ) -> None:  # fmt: skip
     """What a message brings: `buffer[at:stop]` of topic t, whose name is the `size` bytes at `topic_at` or an alias."""
-    if t < 0:
+    is_cut = stop > end
+    if t < 0 and len(table.births.nodes) > 0 and is_namespace(buffer, topic_at, size):
+        flags = first | CUT_OFF if is_cut else first
+        hand_back(
+            state, handed, NAMESPACE, topic_at, min(stop, end) - topic_at, (at - topic_at) * NAME_SIZES + size, flags
+        )  # fmt: skip
+        state[AWAITED] = 1
+    elif t < 0:
         state[UNKNOWN_TOPIC] += 1
         if state[STRANGERS] < STRANGERS_MAX and size > 0:
             state[STRANGERS] += 1
             hand_back(state, handed, STRANGER, topic_at, size, t, first)
-    elif stop > end:
+    elif is_cut:
+        if table.topics[t]["layout"] == SPARKPLUG:
+            table.births.nodes[table.topics[t]["node"], LIVE] = 0
         table.topics[t]["held"] = 1
         hand_back(state, handed, OVERSIZED, at, end - at, t, first)
     else:
@@ -306,9 +357,10 @@ def scan(
     state[ACK_BYTES] = 0
     state[IS_FULL] = 0
     state[ERROR] = 0
+    state[AWAITED] = 0
     run_max = len(table.found)
     owed = 0
-    while at < end:
+    while at < end and not state[AWAITED]:
         if state[SKIP] > 0:
             skipped = min(state[SKIP], end - at)
             state[SKIP] -= skipped

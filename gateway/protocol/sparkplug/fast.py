@@ -163,7 +163,7 @@ def find_metric(table: Births, topic: int, first: int, count: int, guess: int, b
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def number_of(datatype: int, which: int, bits: int) -> tuple[bool, bool, int, float]:
     """(whether there is one, whether it is an integer, its bits, its value) of a metric's value."""
-    if which == WHICH_INT or which == WHICH_LONG:
+    if which in (WHICH_INT, WHICH_LONG):
         if datatype >= INT8 and datatype <= INT64:
             unused = 64 - (8 << (datatype - INT8))
             bits = (bits << unused) >> unused
@@ -173,10 +173,10 @@ def number_of(datatype: int, which: int, bits: int) -> tuple[bool, bool, int, fl
                 bits &= (1 << (8 << (datatype - UINT8))) - 1
             return True, True, bits, float(bits) if bits >= 0 else float(np.int64(bits).view(np.uint64))
         return False, False, 0, 0.0
-    if which == WHICH_FLOAT and (datatype == FLOAT or datatype == DOUBLE):
+    if which == WHICH_FLOAT and (datatype in (FLOAT, DOUBLE)):
         x = float(np.int32(bits).view(np.float32))
         return np.isfinite(x), False, 0, x
-    if which == WHICH_DOUBLE and (datatype == FLOAT or datatype == DOUBLE):
+    if which == WHICH_DOUBLE and (datatype in (FLOAT, DOUBLE)):
         x = float(np.int64(bits).view(np.float64))
         return np.isfinite(x), False, 0, x
     if which == WHICH_BOOLEAN and datatype == BOOLEAN:
@@ -204,11 +204,11 @@ def put_value(table: Births, m: int, samples: Samples, n: int) -> bool:
         return True
     if not is_whole or metric["scale"] != 1.0 or metric["offset"] != 0.0:
         return False
-    is_unsigned = datatype == UINT64 or datatype == DATETIME
+    is_unsigned = datatype in (UINT64, DATETIME)
     if (kind == I64 and is_unsigned and bits < 0) or (kind == U64 and not is_unsigned and bits < 0):
         return False
     samples[n]["bits"] = bits
-    return kind == I64 or kind == U64
+    return kind in (I64, U64)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

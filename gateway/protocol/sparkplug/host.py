@@ -17,16 +17,19 @@ A metric is known by what its last birth said. Death makes a tag bad (not connec
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+import numpy as np
+
 from gateway.core.events import Event, Severity
-from gateway.core.limits import SPARKPLUG_METRICS_MAX
-from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality, Samples
+from gateway.core.limits import DEVICES_MAX, SPARKPLUG_METRICS_MAX
+from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality, Samples
 from gateway.protocol.sparkplug import table as t
 from gateway.protocol.sparkplug import wire
+from gateway.protocol.sparkplug.datatypes import name_of
 from gateway.protocol.sparkplug.topics import Address, Heading, encode_state, read_topic, says_offline, state_topic
-from gateway.protocol.sparkplug.values import NoValue, cell, is_supported, name_of, number, quality_of
+from gateway.protocol.sparkplug.values import NoValue, cell, is_supported, number, quality_of
 from gateway.protocol.times import REFUSED, believed_ns
 
 REORDER_MESSAGES_MAX: Final = 64
@@ -48,6 +51,16 @@ class Want:
     kind: Kind
     scale: float = 1.0
     offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A message to publish; a rebirth request gets its payload, which tells the time, when it is taken."""
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
 
 
 @dataclass(slots=True)
@@ -103,13 +116,13 @@ class Host:
         self.host_id = host_id
         self.samples: list[tuple[int, int, int, int, float | int]] = []
         """(row, quality, source time, arrival, value) in order."""
-        self.commands: list[tuple[str, bytes, bool]] = []
-        """(topic, payload, is a retained STATE) to publish."""
+        self.commands: list[Command] = []
         self.events: list[Event] = []
         self.births = self.deaths = self.rebirths_asked = self.dropped = self.malformed = 0
         self.reordered = self.historical = self.unsupported = self.unknown_metrics = self.times_refused = 0
         self._reorder_ns = reorder_ns
         self._online_ms = 0
+        self._strangers = 0
         self._nodes: dict[tuple[str, str], Node] = {}
         self._kind_of_row: dict[int, Kind] = {want.row: want.kind for want in wants}
         for want in wants:
@@ -144,8 +157,47 @@ class Host:
                 member.topic = first
                 first += 1
 
+    def take_samples(self) -> Samples:
+        """What has come together since the last call, as SAMPLE records."""
+        out: Samples = np.zeros(len(self.samples), SAMPLE)
+        for i, (row, quality, source_ns, arrival_ns, value) in enumerate(self.samples):
+            out[i] = (row, quality, source_ns, arrival_ns, 0.0, 0)
+            if isinstance(value, float):
+                out[i]["value"] = value
+            elif value:
+                out[i]["bits"] = value - (1 << 64) if value >= 1 << 63 else value
+        self.samples.clear()
+        return out
+
+    def take_commands(self, wall_ms: int) -> list[Command]:
+        """What to publish, since the last call."""
+        found = [
+            command if command.payload else replace(command, payload=wire.encode_rebirth(wall_ms))
+            for command in self.commands
+        ]
+        self.commands.clear()
+        return found
+
+    def refuse(self, topic: bytes, now_ns: int, why: str) -> None:
+        """A message that cannot be taken: of a birth, or of an unknown number of metrics."""
+        heading = read_topic(topic)
+        if heading is None or (node := self._nodes.get((heading.address.group, heading.address.edge))) is None:
+            return
+        self._refuse(node, heading, now_ns, why)
+
+    def _refuse(self, node: Node, heading: Heading, now_ns: int, why: str) -> None:
+        self.malformed += 1
+        self._say(now_ns, Severity.WARNING, "sparkplug.malformed", heading.address, f"{heading.verb}: {why}")
+        if heading.verb in ("NBIRTH", "DBIRTH"):
+            self._lose(node, now_ns, "its birth cannot be read")
+
     def nodes(self) -> Iterable[Address]:
         return (node.address for node in self._nodes.values())
+
+    def rows_of(self, address: Address) -> list[int]:
+        """All tags of an edge node and its devices."""
+        node = self._nodes[address.group, address.edge]
+        return [want.row for member in node.members.values() for want in member.wants.values()]
 
     @property
     def alive(self) -> int:
@@ -161,10 +213,16 @@ class Host:
     def begin(self, now_ns: int) -> None:
         """The session is up and subscribed: tell so, and wait for the births that may come by themselves."""
         if self.host_id is not None:
-            self.commands.append((state_topic(self.host_id), encode_state(True, self._online_ms), True))
+            self._tell_online()
         for node in self._nodes.values():
             self._forget(node)
             node.gap_until_ns = now_ns + self._reorder_ns
+
+    def _tell_online(self) -> None:
+        assert self.host_id is not None
+        self.commands.append(
+            Command(state_topic(self.host_id), encode_state(True, self._online_ms), qos=1, retain=True)
+        )
 
     def goodbye(self, wall_ms: int) -> tuple[str, bytes] | None:
         """(topic, payload) to publish before DISCONNECT."""
@@ -180,7 +238,7 @@ class Host:
         address = heading.address
         if heading.verb == "STATE":
             if address.group == self.host_id and says_offline(raw):
-                self.commands.append((state_topic(address.group), encode_state(True, self._online_ms), True))
+                self._tell_online()
             return
         node = self._nodes.get((address.group, address.edge))
         if node is None or heading.verb in ("NCMD", "DCMD"):
@@ -189,8 +247,7 @@ class Host:
             payload = wire.parse(raw)
             self._take(node, heading, payload, arrival_ns, wall_offset_ns)
         except wire.Malformed as why:
-            self.malformed += 1
-            self._say(arrival_ns, Severity.WARNING, "sparkplug.malformed", address, f"{heading.verb}: {why}")
+            self._refuse(node, heading, arrival_ns, str(why))
         self._mark_live(node)
 
     def _take(
@@ -276,7 +333,7 @@ class Host:
             self._say(now_ns, Severity.WARNING, "sparkplug.rebirth", node.address, f"{why}; it is asked for its births")
         node.asked_ns = now_ns
         self.rebirths_asked += 1
-        self.commands.append((node.address.topic("CMD"), b"", False))
+        self.commands.append(Command(node.address.topic("CMD"), b""))
 
     # Births, data, deaths.
 
@@ -301,6 +358,10 @@ class Host:
         if message.verb == "DBIRTH":
             self.births += 1
             if member is None:
+                if self._strangers == DEVICES_MAX:
+                    self.dropped += 1
+                    return
+                self._strangers += 1
                 member = node.members[device] = Member(message.address)
             self._bear(node, member, message)
         elif member is None or not member.is_born:
@@ -331,6 +392,8 @@ class Host:
     def _bear(self, node: Node, member: Member, message: Message) -> None:
         self._unbear(member)
         member.is_born = True
+        if not member.wants:
+            return
         metrics = [flat for metric in message.payload.metrics for flat in wire.flatten(metric)]
         for metric in metrics:
             if metric.name is None:
@@ -365,6 +428,8 @@ class Host:
             self._say(now_ns, Severity.NOTICE, "sparkplug.birth", member.address, message)
 
     def _data(self, node: Node, member: Member, message: Message) -> None:
+        if not member.wants:
+            return
         for metric in message.payload.metrics:
             if metric.name is None and metric.alias in member.by_alias:
                 # A template's members are named after it.

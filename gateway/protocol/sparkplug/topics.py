@@ -1,8 +1,8 @@
 """The namespace of Sparkplug B (3.0.0, chapter 4), and the messages by which a host tells of itself.
 
-    spBv1.0/GROUP/NBIRTH|NDATA|NDEATH|NCMD/EDGE
-    spBv1.0/GROUP/DBIRTH|DDATA|DDEATH|DCMD/EDGE/DEVICE
-    spBv1.0/STATE/HOST
+spBv1.0/GROUP/NBIRTH|NDATA|NDEATH|NCMD/EDGE
+spBv1.0/GROUP/DBIRTH|DDATA|DDEATH|DCMD/EDGE/DEVICE
+spBv1.0/STATE/HOST
 """
 
 from __future__ import annotations

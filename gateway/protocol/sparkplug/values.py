@@ -1,4 +1,4 @@
-"""What a metric means to a tag, in plain Python: the same as `gateway.protocol.sparkplug.fast` makes of the same bytes."""
+"""What a metric means to a tag, in plain Python; `gateway.protocol.sparkplug.fast` makes the same of the same bytes."""
 
 from __future__ import annotations
 
