@@ -7,6 +7,8 @@ from typing import Final
 from numba import njit
 
 REFUSED: Final = -1
+MS_MAX: Final = 9_000_000_000_000
+"""Wall time in ms from which ns would leave int64."""
 WALL_NS_MAX: Final = 9_000_000_000_000_000_000
 TIME_AGE_NS_MAX: Final = 3_600_000_000_000
 TIME_AHEAD_NS_MAX: Final = 1_000_000_000

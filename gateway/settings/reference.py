@@ -10,7 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, journal, links, load, serving, shapes, tags, texts, uplink
+from gateway.settings import (
+    addresses,
+    control,
+    devices,
+    journal,
+    links,
+    load,
+    serving,
+    shapes,
+    sparkplug,
+    tags,
+    texts,
+    uplink,
+)
 from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys
 from gateway.settings.reference_brokers import SESSION_KEYS, broker_keys
@@ -98,6 +111,12 @@ DEVICES = (
         NOTHING,
         "Topic of the tags that name none; {device} and {tag} stand in it.",
     ),
+    Key(
+        "devices.NAME.sparkplug",
+        sparkplug.address,
+        NOTHING,
+        "Its place in Sparkplug B, instead of a topic: group, edge node and, unless it is the node itself, device.",
+    ),
     Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
 )
 
@@ -155,6 +174,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         ),
         Key(f"{at}.time_field", addresses.field_path, "(the time of arrival)", "Where its time is in a JSON payload."),
         Key(f"{at}.qos", tags.QOS, "0", "MQTT quality of service of the subscription."),
+        Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
         Key(f"{at}.unit", label, '""', "Engineering unit, as it is shown."),

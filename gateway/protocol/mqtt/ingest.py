@@ -221,9 +221,9 @@ class Ingest:
     def _take_from_host(self, step: Step, lane: Lane) -> None:
         host = self.host
         assert host is not None
-        self._append(lane, host.take_samples())
-        step.events += host.events
-        host.events.clear()
+        self._append(lane, host.out.take_samples())
+        step.events += host.out.events
+        host.out.events.clear()
         if self._table.births is not host.table:
             self._table = self._table._replace(births=host.table)
 

@@ -24,13 +24,11 @@ from gateway.protocol.sparkplug.datatypes import (
     DataType,
 )
 from gateway.protocol.sparkplug.table import EXPECTED, LIVE, NO_ALIAS, UNWANTED, Births, slot_of_alias, slot_of_name
-from gateway.protocol.times import believed_ns
+from gateway.protocol.times import MS_MAX, believed_ns
 
 SLOW: Final = -1
 ALIAS, TIME, DATATYPE, WHICH, BITS, NAME_AT, NAME_BYTES, HAS_ALIAS = range(8)
 UNKNOWN_TIME: Final = -2
-MS_MAX: Final = 9_000_000_000_000
-"""Wall time in ms from which ns would leave int64."""
 GOOD: Final = int(Quality.GOOD)
 F64, I64, U64 = int(Kind.F64), int(Kind.I64), int(Kind.U64)
 INT8, INT64 = int(DataType.INT8), int(DataType.INT64)
@@ -52,9 +50,12 @@ def read_varint(buffer: Bytes, at: int, stop: int) -> tuple[int, int]:
     shift = 0
     while at < stop and shift < 70:
         byte = octet(buffer, at)
-        if shift == 63 and byte > 1:
-            return SLOW, 0
-        value |= (byte & 0x7F) << shift
+        if shift == 63:
+            if byte > 1:
+                return SLOW, 0
+            value |= -byte << 63
+        else:
+            value |= (byte & 0x7F) << shift
         at += 1
         if byte < 0x80:
             return at, value
@@ -64,9 +65,13 @@ def read_varint(buffer: Bytes, at: int, stop: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def read_fixed(buffer: Bytes, at: int, size: int) -> int:
+    """Little-endian bytes; of eight, as two's complement."""
     value = 0
-    for i in range(size):
+    for i in range(min(size, 7)):
         value |= octet(buffer, at + i) << (8 * i)
+    if size == 8:
+        top = octet(buffer, at + 7)
+        value |= (top if top < 0x80 else top - 0x100) << 56
     return value
 
 
@@ -165,8 +170,10 @@ def number_of(datatype: int, which: int, bits: int) -> tuple[bool, bool, int, fl
     """(whether there is one, whether it is an integer, its bits, its value) of a metric's value."""
     if which in (WHICH_INT, WHICH_LONG):
         if datatype >= INT8 and datatype <= INT64:
-            unused = 64 - (8 << (datatype - INT8))
-            bits = (bits << unused) >> unused
+            if datatype < INT64:
+                half = 1 << ((8 << (datatype - INT8)) - 1)
+                bits &= 2 * half - 1
+                bits = bits - 2 * half if bits >= half else bits
             return True, True, bits, float(bits)
         if (datatype >= UINT8 and datatype <= UINT64) or datatype == DATETIME:
             if datatype < UINT64:
@@ -174,7 +181,7 @@ def number_of(datatype: int, which: int, bits: int) -> tuple[bool, bool, int, fl
             return True, True, bits, float(bits) if bits >= 0 else float(np.int64(bits).view(np.uint64))
         return False, False, 0, 0.0
     if which == WHICH_FLOAT and (datatype in (FLOAT, DOUBLE)):
-        x = float(np.int32(bits).view(np.float32))
+        x = float(np.uint32(bits).view(np.float32))
         return np.isfinite(x), False, 0, x
     if which == WHICH_DOUBLE and (datatype in (FLOAT, DOUBLE)):
         x = float(np.int64(bits).view(np.float64))

@@ -10,27 +10,24 @@ An edge node gives all of its messages, those of its devices too, one running nu
     dead      NBIRTH                                   dropped and counted; a rebirth is asked for
 
 A metric is known by what its last birth said. Death makes a tag bad (not connected), losing the thread bad
-(communication failure), and only a birth makes it good again. What a message asks for is collected in `samples`,
-`commands` and `events` until somebody takes it; nothing here knows a clock, so `tick` must be called now and then.
+(communication failure), and only a birth makes it good again. What a message asks for is collected in `out`
+until somebody takes it; nothing here knows a clock, so `tick` must be called now and then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
 
-import numpy as np
-
-from gateway.core.events import Event, Severity
+from gateway.core.events import Severity
 from gateway.core.limits import DEVICES_MAX, SPARKPLUG_METRICS_MAX
-from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality, Samples
+from gateway.core.types import NS_PER_S, Quality, Samples
 from gateway.protocol.sparkplug import table as t
 from gateway.protocol.sparkplug import wire
-from gateway.protocol.sparkplug.datatypes import name_of
+from gateway.protocol.sparkplug.blocks import Blocks, known
+from gateway.protocol.sparkplug.nodes import Command, Meaning, Member, Message, Node, Want
+from gateway.protocol.sparkplug.outbox import Outbox
 from gateway.protocol.sparkplug.topics import Address, Heading, encode_state, read_topic, says_offline, state_topic
-from gateway.protocol.sparkplug.values import NoValue, cell, is_supported, number, quality_of
-from gateway.protocol.times import REFUSED, believed_ns
 
 REORDER_MESSAGES_MAX: Final = 64
 """Messages kept of one node while one is missing. One more, and the thread counts as lost."""
@@ -40,97 +37,23 @@ SEQUENCE: Final = 256
 BD_SEQ: Final = "bdSeq"
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
-    """A tag: the metric of that name of that node or device."""
-
-    address: Address
-    metric: str
-    row: int
-    tag: str
-    kind: Kind
-    scale: float = 1.0
-    offset: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A message to publish; a rebirth request gets its payload, which tells the time, when it is taken."""
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-    retain: bool = False
-
-
-@dataclass(slots=True)
-class Meaning:
-    """What a birth said of a metric."""
-
-    name: str
-    datatype: int
-    want: Want | None
-
-
-@dataclass(slots=True)
-class Member:
-    """A node's own metrics, or one device of it. `topic` is its data topic's number in the scanner's table."""
-
-    address: Address
-    topic: int = -1
-    wants: dict[str, Want] = field(default_factory=dict)
-    is_born: bool = False
-    by_alias: dict[int, Meaning] = field(default_factory=dict)
-    by_name: dict[str, Meaning] = field(default_factory=dict)
-    known: list[t.Known] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Message:
-    verb: str
-    address: Address
-    payload: wire.Payload
-    arrival_ns: int
-    wall_offset_ns: int
-
-
-@dataclass(slots=True)
-class Node:
-    address: Address
-    index: int
-    members: dict[str, Member]
-    is_alive: bool = False
-    bd_seq: int | None = None
-    waiting: dict[int, Message] = field(default_factory=dict)
-    gap_until_ns: int | None = None
-    asked_ns: int | None = None
-    """When its births were asked for last; None when they are not wanted."""
-    devices_until_ns: int | None = None
-    """By when devices must have come back after an NBIRTH."""
-
-
 class Host:
     """All edge nodes behind one broker. Times are engine time; wall time is that plus `wall_offset_ns`."""
 
     def __init__(self, wants: Sequence[Want], *, host_id: str | None, reorder_ns: int) -> None:
         self.host_id = host_id
-        self.samples: list[tuple[int, int, int, int, float | int]] = []
-        """(row, quality, source time, arrival, value) in order."""
-        self.commands: list[Command] = []
-        self.events: list[Event] = []
+        self.out = Outbox()
         self.births = self.deaths = self.rebirths_asked = self.dropped = self.malformed = 0
-        self.reordered = self.historical = self.unsupported = self.unknown_metrics = self.times_refused = 0
+        self.reordered = self.unknown_metrics = 0
         self._reorder_ns = reorder_ns
         self._online_ms = 0
         self._strangers = 0
         self._nodes: dict[tuple[str, str], Node] = {}
-        self._kind_of_row: dict[int, Kind] = {want.row: want.kind for want in wants}
         for want in wants:
             node = self._node(want.address)
             member = node.members.setdefault(want.address.device, Member(want.address))
             member.wants[want.metric] = want
-        self.table = t.births(len(self._nodes), metrics=max(1_024, 2 * len(wants)))
-        self._topics: Samples | None = None
+        self._blocks = Blocks(len(self._nodes), len(wants))
 
     def _node(self, address: Address) -> Node:
         key = address.group, address.edge
@@ -140,6 +63,11 @@ class Host:
         return self._nodes[key]
 
     # What the scanner's table and the session need.
+
+    @property
+    def table(self) -> t.Births:
+        """What the jitted decoder reads; it may be another one after a message."""
+        return self._blocks.table
 
     def data_topics(self) -> list[tuple[str, int]]:
         """(name, node) of the data topics that are known from the start, nodes and devices in turn."""
@@ -151,32 +79,7 @@ class Host:
 
     def bind(self, topics: Samples, first: int) -> None:
         """`topics[first]` and on are the rows of `data_topics`, whose blocks of metrics a birth then fills in."""
-        self._topics = topics
-        for node in self._nodes.values():
-            for member in node.members.values():
-                member.topic = first
-                first += 1
-
-    def take_samples(self) -> Samples:
-        """What has come together since the last call, as SAMPLE records."""
-        out: Samples = np.zeros(len(self.samples), SAMPLE)
-        for i, (row, quality, source_ns, arrival_ns, value) in enumerate(self.samples):
-            out[i] = (row, quality, source_ns, arrival_ns, 0.0, 0)
-            if isinstance(value, float):
-                out[i]["value"] = value
-            elif value:
-                out[i]["bits"] = value - (1 << 64) if value >= 1 << 63 else value
-        self.samples.clear()
-        return out
-
-    def take_commands(self, wall_ms: int) -> list[Command]:
-        """What to publish, since the last call."""
-        found = [
-            command if command.payload else replace(command, payload=wire.encode_rebirth(wall_ms))
-            for command in self.commands
-        ]
-        self.commands.clear()
-        return found
+        self._blocks.bind(topics, first, [m for node in self._nodes.values() for m in node.members.values()])
 
     def refuse(self, topic: bytes, now_ns: int, why: str) -> None:
         """A message that cannot be taken: of a birth, or of an unknown number of metrics."""
@@ -187,7 +90,7 @@ class Host:
 
     def _refuse(self, node: Node, heading: Heading, now_ns: int, why: str) -> None:
         self.malformed += 1
-        self._say(now_ns, Severity.WARNING, "sparkplug.malformed", heading.address, f"{heading.verb}: {why}")
+        self.out.say(now_ns, Severity.WARNING, "sparkplug.malformed", heading.address, f"{heading.verb}: {why}")
         if heading.verb in ("NBIRTH", "DBIRTH"):
             self._lose(node, now_ns, "its birth cannot be read")
 
@@ -216,11 +119,12 @@ class Host:
             self._tell_online()
         for node in self._nodes.values():
             self._forget(node)
+            self._mark_live(node)
             node.gap_until_ns = now_ns + self._reorder_ns
 
     def _tell_online(self) -> None:
         assert self.host_id is not None
-        self.commands.append(
+        self.out.commands.append(
             Command(state_topic(self.host_id), encode_state(True, self._online_ms), qos=1, retain=True)
         )
 
@@ -289,7 +193,7 @@ class Host:
                 node.devices_until_ns = None
                 for member in node.members.values():
                     if not member.is_born:
-                        self._mark(member, Quality.BAD_NOT_CONNECTED, now_ns)
+                        self.out.mark(member, Quality.BAD_NOT_CONNECTED, now_ns)
 
     # Sequence.
 
@@ -314,7 +218,7 @@ class Host:
         """The thread is lost: what came after the gap may mean something else than the last birth said."""
         self._forget(node)
         for member in node.members.values():
-            self._mark(member, Quality.BAD_COMM_FAILURE, now_ns)
+            self.out.mark(member, Quality.BAD_COMM_FAILURE, now_ns)
         self._ask(node, now_ns, why)
         self._mark_live(node)
 
@@ -330,10 +234,12 @@ class Host:
         if node.asked_ns is not None and now_ns - node.asked_ns < REBIRTH_EVERY_NS:
             return
         if node.asked_ns is None:
-            self._say(now_ns, Severity.WARNING, "sparkplug.rebirth", node.address, f"{why}; it is asked for its births")
+            self.out.say(
+                now_ns, Severity.WARNING, "sparkplug.rebirth", node.address, f"{why}; it is asked for its births"
+            )
         node.asked_ns = now_ns
         self.rebirths_asked += 1
-        self.commands.append(Command(node.address.topic("CMD"), b""))
+        self.out.commands.append(Command(node.address.topic("CMD"), b""))
 
     # Births, data, deaths.
 
@@ -370,8 +276,8 @@ class Host:
         elif message.verb == "DDEATH":
             self.deaths += 1
             self._unbear(member)
-            self._mark(member, Quality.BAD_NOT_CONNECTED, message.arrival_ns)
-            self._say(message.arrival_ns, Severity.WARNING, "sparkplug.death", member.address, "the device is gone")
+            self.out.mark(member, Quality.BAD_NOT_CONNECTED, message.arrival_ns)
+            self.out.say(message.arrival_ns, Severity.WARNING, "sparkplug.death", member.address, "the device is gone")
         else:
             self._data(node, member, message)
 
@@ -385,9 +291,9 @@ class Host:
         was_alive = node.is_alive
         self._forget(node)
         for member in node.members.values():
-            self._mark(member, Quality.BAD_NOT_CONNECTED, message.arrival_ns)
+            self.out.mark(member, Quality.BAD_NOT_CONNECTED, message.arrival_ns)
         if was_alive:
-            self._say(message.arrival_ns, Severity.WARNING, "sparkplug.death", node.address, "the edge node is gone")
+            self.out.say(message.arrival_ns, Severity.WARNING, "sparkplug.death", node.address, "the edge node is gone")
 
     def _bear(self, node: Node, member: Member, message: Message) -> None:
         self._unbear(member)
@@ -402,30 +308,31 @@ class Host:
             member.by_name[metric.name] = meaning
             if metric.alias is not None:
                 member.by_alias[metric.alias] = meaning
-            member.known.append(_known(metric, meaning.want))
-        self._put_block(node, member, message.arrival_ns)
+            member.known.append(known(metric, meaning.want))
+        if not self._blocks.put(member):
+            limit = f"more than {SPARKPLUG_METRICS_MAX} metrics; the data of this member is decoded slowly"
+            self.out.say(message.arrival_ns, Severity.WARNING, "sparkplug.limit", member.address, limit)
         for metric in metrics:
             if metric.name is not None and (want := member.wants.get(metric.name)) is not None:
-                self._value(want, metric, metric.datatype, message, Quality.BAD_NOT_INITIALISED)
+                self.out.value(want, metric, metric.datatype, message, Quality.BAD_NOT_INITIALISED)
         self._tell_of_birth(member, message.arrival_ns)
 
     def _unbear(self, member: Member) -> None:
         member.is_born = False
-        member.by_alias, member.by_name, member.known = {}, {}, []
-        if self._topics is not None and member.topic >= 0:
-            self._topics[member.topic]["count"] = 0
+        member.by_alias, member.by_name = {}, {}
+        self._blocks.clear(member)
 
     def _tell_of_birth(self, member: Member, now_ns: int) -> None:
         absent = sorted(member.wants.keys() - member.by_name.keys())
         for name in absent:
-            self._put(member.wants[name], Quality.BAD_CONFIG, now_ns, now_ns, 0)
+            self.out.put(member.wants[name], Quality.BAD_CONFIG, now_ns, now_ns, 0)
         if absent:
             some = ", ".join(absent[:3]) + (", …" if len(absent) > 3 else "")
             message = f"its birth has no metric {some}; check the names of the tags' metrics"
-            self._say(now_ns, Severity.ERROR, "sparkplug.metric", member.address, message)
+            self.out.say(now_ns, Severity.ERROR, "sparkplug.metric", member.address, message)
         elif member.wants:
             message = f"born with {len(member.by_name)} metrics"
-            self._say(now_ns, Severity.NOTICE, "sparkplug.birth", member.address, message)
+            self.out.say(now_ns, Severity.NOTICE, "sparkplug.birth", member.address, message)
 
     def _data(self, node: Node, member: Member, message: Message) -> None:
         if not member.wants:
@@ -442,94 +349,4 @@ class Host:
                     self.unknown_metrics += 1
                     self._ask(node, message.arrival_ns, f"{message.address} sends a metric that its birth did not name")
                 elif meaning.want is not None:
-                    self._value(meaning.want, flat, meaning.datatype, message, Quality.BAD)
-
-    def _value(self, want: Want, metric: wire.Metric, datatype: int, message: Message, if_null: Quality) -> None:
-        """A metric's value as a sample, or why it is none as a bad one."""
-        arrival_ns = message.arrival_ns
-        if metric.is_historical:
-            self.historical += 1
-            return
-        source_ns = self._source_ns(metric, message)
-        if metric.is_null:
-            self._put(want, if_null, source_ns, arrival_ns, 0)
-            return
-        try:
-            value = cell(number(metric, datatype), want.kind, want.scale, want.offset)
-        except NoValue as why:
-            self.unsupported += not is_supported(datatype)
-            bad = Quality.BAD_SENSOR_FAILURE if is_supported(datatype) else Quality.BAD_CONFIG
-            self._put(want, bad, source_ns, arrival_ns, 0)
-            if if_null is Quality.BAD_NOT_INITIALISED:
-                text = f"metric {want.metric!r} ({name_of(datatype)}): {why}"
-                self._say(arrival_ns, Severity.WARNING, "sparkplug.value", want.address, text)
-            return
-        self._put(want, quality_of(metric), source_ns, arrival_ns, value)
-
-    def _source_ns(self, metric: wire.Metric, message: Message) -> int:
-        wall_ms = metric.timestamp_ms if metric.timestamp_ms is not None else message.payload.timestamp_ms
-        if wall_ms is None:
-            return message.arrival_ns
-        # What is beyond any time there is must not reach int64 arithmetic.
-        wall_ns = wall_ms * NS_PER_MS if wall_ms < 9_000_000_000_000 else 0
-        source_ns = int(believed_ns(wall_ns, message.arrival_ns, message.arrival_ns + message.wall_offset_ns))
-        self.times_refused += source_ns == REFUSED
-        return message.arrival_ns if source_ns == REFUSED else source_ns
-
-    # What goes out.
-
-    def _put(self, want: Want, quality: int, source_ns: int, arrival_ns: int, value: float | int) -> None:
-        self.samples.append((want.row, quality, source_ns, arrival_ns, value))
-
-    def _mark(self, member: Member, quality: Quality, now_ns: int) -> None:
-        for want in member.wants.values():
-            self._put(want, quality, now_ns, now_ns, 0)
-
-    def _say(self, now_ns: int, severity: Severity, kind: str, address: Address, message: str) -> None:
-        self.events.append(Event(now_ns, severity, kind, str(address), message))
-
-    def _put_block(self, node: Node, member: Member, now_ns: int) -> None:
-        """The metrics of a birth into the jitted decoder's table, as far as it has room; without them data goes the
-        slow way."""
-        if self._topics is None or member.topic < 0:
-            return
-        if not t.has_room(self.table, member.known) and not self._make_room(len(member.known), member):
-            message = f"more than {SPARKPLUG_METRICS_MAX} metrics; the data of this member is decoded slowly"
-            self._say(now_ns, Severity.WARNING, "sparkplug.limit", member.address, message)
-            return
-        first = t.add_block(self.table, member.topic, member.known)
-        self._topics[member.topic]["first"] = first
-        self._topics[member.topic]["count"] = len(member.known)
-
-    def _make_room(self, wanted: int, for_whom: Member) -> bool:
-        """Tables twice as large as what lives needs, and that moved into them."""
-        assert self._topics is not None
-        living = [
-            member
-            for node in self._nodes.values()
-            for member in node.members.values()
-            if member is not for_whom and member.topic >= 0 and member.known
-        ]
-        metrics = sum(len(member.known) for member in living) + wanted
-        if metrics > SPARKPLUG_METRICS_MAX:
-            return False
-        names = sum(len(known.name) for member in (*living, for_whom) for known in member.known)
-        larger = t.births(len(self._nodes), metrics=2 * metrics, name_bytes=max(65_536, 2 * names))
-        larger.nodes[:] = self.table.nodes
-        self.table = larger
-        for member in living:
-            self._topics[member.topic]["first"] = t.add_block(larger, member.topic, member.known)
-        return True
-
-
-def _known(metric: wire.Metric, want: Want | None) -> t.Known:
-    assert metric.name is not None
-    return t.Known(
-        alias=metric.alias,
-        name=metric.name.encode(),
-        datatype=metric.datatype,
-        row=t.UNWANTED if want is None else want.row,
-        kind=int(Kind.F64) if want is None else int(want.kind),
-        scale=1.0 if want is None else want.scale,
-        offset=0.0 if want is None else want.offset,
-    )
+                    self.out.value(meaning.want, flat, meaning.datatype, message, Quality.BAD)

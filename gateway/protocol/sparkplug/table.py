@@ -38,6 +38,7 @@ LIVE, EXPECTED = 0, 1
 NO_ALIAS: Final = -1
 UNWANTED: Final = -1
 MIX: Final = 0x9E3779B1
+STRIDE: Final = 0x9E5F
 FIELDS: Final = 8
 
 
@@ -79,15 +80,15 @@ def births(nodes: int, metrics: int = 1_024, name_bytes: int = 65_536) -> Births
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def slot_of_alias(table: Births, topic: int, alias: int) -> int:
-    h = (alias ^ (topic * MIX)) * MIX
+def slot_of_name(table: Births, topic: int, h: int) -> int:
+    """Of 31 bits, so that the product stays within int64."""
+    h = ((h ^ (topic * STRIDE)) & 0x7FFFFFFF) * MIX
     return int((h ^ (h >> 17)) & (len(table.slots) - 1))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def slot_of_name(table: Births, topic: int, h: int) -> int:
-    h = (h ^ (topic * MIX)) * MIX
-    return int((h ^ (h >> 17)) & (len(table.slots) - 1))
+def slot_of_alias(table: Births, topic: int, alias: int) -> int:
+    return slot_of_name(table, topic, alias ^ (alias >> 31))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

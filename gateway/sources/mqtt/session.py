@@ -99,7 +99,7 @@ class Session(asyncio.BufferedProtocol):
         host = self._ingest.host
         if host is None:
             return
-        for command in host.take_commands((self._now_ns() + self._wall_offset_ns()) // NS_PER_MS):
+        for command in host.out.take_commands((self._now_ns() + self._wall_offset_ns()) // NS_PER_MS):
             packet_id = self.next_packet_id() if command.qos else 0
             self.send(
                 codec.encode_publish(

@@ -9,7 +9,8 @@ import numpy as np
 
 from gateway.core.readings import Reading
 from gateway.protocol.mqtt.codec import Filter
-from gateway.protocol.sparkplug.host import Host, Want
+from gateway.protocol.sparkplug.host import Host
+from gateway.protocol.sparkplug.nodes import Want
 from gateway.protocol.sparkplug.topics import Address, filters_of, state_topic
 from gateway.settings.schema import MqttLink, MqttPoint, Tag
 
@@ -82,10 +83,10 @@ def host_readings(host: Host, labels: tuple[tuple[str, str], ...]) -> Iterator[R
         host.reordered,
         host.dropped,
         host.malformed,
-        host.historical,
-        host.unsupported,
+        host.out.historical,
+        host.out.unsupported,
         host.unknown_metrics,
-        host.times_refused,
+        host.out.times_refused,
     )
     for (name, _, _), value in zip(METRICS, values, strict=True):
         yield Reading(name, value, labels)
