@@ -235,7 +235,8 @@ class Daemon:
         await self._way.use(plant.model)
         self._continuity.begin(plant.spec, plant.settings)
         plant.thread.number = self._continuity.number
-        await plant.start(self._supervisor)
+        self._continuity.passed = plant.intakes.passed
+        await plant.start(self._supervisor, self._continuity.positions)
         self._progress.plant = plant
 
     async def _move_http(self, new: Settings) -> None:

@@ -8,7 +8,7 @@ from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
-from gateway.spool import worker
+from gateway.spool import intake, worker
 from gateway.spool.journal import metrics as journal_metrics
 
 TABLES = (
@@ -19,6 +19,7 @@ TABLES = (
     modbus.METRICS,
     modbus.THREAD_METRICS,
     mqtt.METRICS,
+    intake.METRICS,
     metrics.METRICS,
     worker.METRICS,
     journal_metrics.METRICS,

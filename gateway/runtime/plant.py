@@ -7,7 +7,7 @@ builds another one. What outlives it (clock, event book, symbols, spool, http) i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gateway.control.handle import ControlExecutive
 from gateway.core.engine import warm_up
@@ -23,12 +23,13 @@ from gateway.protocol.modbus.plan import Block, plan
 from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.planning import point_of
-from gateway.settings.schema import Link, ModbusLink, Settings, Tag
+from gateway.settings.schema import Link, ModbusLink, MqttLink, Settings, Tag
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 
@@ -114,13 +115,20 @@ class Plant:
         self.polling = PollThread(shares, symbols, clock) if shares else None
         """Polls the plain Modbus TCP links, each at its place."""
         self.sources: dict[str, Source] = {}
+        self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit)
         self._lanes: dict[str, Lane] = {}
         lanes: list[Drained] = []
         for link in settings.links:
             tags = self._tags_of(link)
-            if tags:
-                lanes.append(self._lane_of(link, len(tags)))
-                self.sources[link.name] = self._build_source(link, tags)
+            plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
+            durable = [(row, tag) for row, tag in tags if is_durable(tag)]
+            if plain:
+                lanes.append(self._lane_of(link, len(plain)))
+                self.sources[link.name] = self._build_source(link, plain)
+            if durable:
+                lane = Lane(durable_name(link.name), lane_capacity(len(durable)))
+                lanes.append(lane)
+                self.sources[lane.name] = self._build_durable(link, durable, lane)
         if self.executive is not None:
             self._control_lane = Lane("control", LANE_SAMPLES_MIN, CONTROL_LANE_WEIGHT)
             lanes.append(self._control_lane)
@@ -143,8 +151,12 @@ class Plant:
         if self.executive is not None:
             self.executive.warm()
 
-    async def start(self, supervisor: Supervisor) -> None:
-        """Start every thread and session. Raises ListenError when the Modbus server's address is taken."""
+    async def start(self, supervisor: Supervisor, positions: Mapping[str, int]) -> None:
+        """Start every thread and session. Raises ListenError when the Modbus server's address is taken.
+
+        `positions` are those up to which the lanes' samples are safe already.
+        """
+        await self.intakes.open(positions)
         self.scada = self._build_scada() if self.settings.scada is not None else None
         if self.scada is not None:
             await self.scada.start()
@@ -157,6 +169,7 @@ class Plant:
     async def stop(self, supervisor: Supervisor, *, is_reload: bool) -> None:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
         await supervisor.stop(*(f"link {name}" for name in self.sources))
+        await self.intakes.stop()
         if self.executive is not None:
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
         if self.scada is not None:
@@ -168,7 +181,8 @@ class Plant:
         """Restart one link's session as `settings`, which differ in links only, have it; its lane and rows stay."""
         self.settings = settings
         await supervisor.stop(f"link {link.name}")
-        self.sources[link.name] = self._build_source(link, self._tags_of(link))
+        plain = [(row, tag) for row, tag in self._tags_of(link) if not is_durable(tag)]
+        self.sources[link.name] = self._build_source(link, plain)
         supervisor.start(f"link {link.name}", self.sources[link.name].run)
 
     def heartbeats(self) -> dict[str, int]:
@@ -188,6 +202,7 @@ class Plant:
         yield from self.sources.values()
         if self.polling is not None:
             yield self.polling
+        yield self.intakes
         if self.executive is not None:
             yield self.executive
         if self.scada is not None:
@@ -234,6 +249,18 @@ class Plant:
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=emit,
+        )
+
+    def _build_durable(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
+        assert isinstance(link, MqttLink)
+        return MqttSource(
+            link=durable_link(link),
+            tags=tags,
+            lane=lane,
+            intake=self.intakes.make(lane, tags),
+            now_ns=self._clock,
+            wall_offset_ns=self._clock.wall_offset_ns,
+            emit=self._book.emit,
         )
 
     def _build_executive(self) -> ControlExecutive:

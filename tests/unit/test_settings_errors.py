@@ -131,6 +131,22 @@ CASES = [
         "3:1",
         'links.x.client_id: is "g-floor", as that of links',
     ),
+    (
+        '[journal]\n[devices.n]\nlink = "floor"\ntopic = "a/{tag}"\ntags.x = { durable = true }',
+        "5:12",
+        "devices.n.tags.x.durable: needs acknowledged messages; write qos = 1 or qos = 2 as well",
+    ),
+    (
+        '[devices.n]\nlink = "floor"\ntopic = "a/{tag}"\ntags.x = { durable = true, qos = 2 }',
+        "4:12",
+        "devices.n.tags.x.durable: needs the journal, to come through a crash; write [journal]",
+    ),
+    (
+        '[journal]\nleave_out = ["n.*"]\n[devices.n]\nlink = "floor"\ntopic = "a/{tag}"\n'
+        "tags.x = { durable = true, qos = 2 }",
+        "6:12",
+        "devices.n.tags.x.durable: is for nothing while leave_out under [journal] names the tag",
+    ),
     # Devices
     (
         '[devices.x]\ntags.a = { register = "holding 0" }',
