@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
+from gateway.core.multivariate import TOLD_TAGS
 from gateway.core.state import State
 from gateway.core.types import QUALITY_REASONS
 from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE
@@ -38,6 +41,24 @@ def device_event(model: Model, state: State, device: int, time_ns: int) -> Event
     reason = QUALITY_REASONS.get(quality, f"quality {quality}")
     message = f"{name}: {count} of {tags} tags {word}, first {model.tags[row].name}: {reason}"
     return Event(time_ns, severity, f"device.{word}", name, message)
+
+
+def contributors(record: np.void) -> Iterator[tuple[int, float]]:
+    """Row and share of the tags that a MULTIVARIATE record names, the one that disagrees most first."""
+    for place in ("first", "second", "third")[:TOLD_TAGS]:
+        if record[f"row_{place}"] >= 0:
+            yield int(record[f"row_{place}"]), float(record[f"share_{place}"])
+
+
+def multivariate_event(model: Model, record: np.void, time_ns: int) -> Event:
+    """The multivariate alarm of a device as just raised or cleared: how unusual, how rare, and whose tags."""
+    name = model.devices[int(record["device"])].name
+    if not record["alarm"]:
+        return Event(time_ns, Severity.NOTICE, "alarm.multivariate.cleared", name, f"{name}: tags agree again")
+    parts = ", ".join(f"{model.tags[row].name} {100 * share:.0f} %" for row, share in contributors(record))
+    rare = "" if np.isnan(record["once_h"]) else f", as once in {record['once_h']:.3g} h"
+    message = f"{name}: tags disagree, score {record['score']:.2f}{rare}; first {parts}"
+    return Event(time_ns, Severity.WARNING, "alarm.multivariate.raised", name, message)
 
 
 def alarm_events(model: Model, state: State, row: int, before: int, after: int, time_ns: int) -> Iterator[Event]:

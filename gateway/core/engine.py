@@ -24,15 +24,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gateway.core.announce import alarm_events, device_event
+from gateway.core.announce import alarm_events, device_event, multivariate_event
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
 from gateway.core.kernels.fold import fold
 from gateway.core.kernels.grid import changed_alarms, changed_devices, mark_stale, roll_up
 from gateway.core.kernels.histogram import observe_arrivals
-from gateway.core.kernels.read import count_windows, read_aggregates, read_devices, read_live, take_touched
+from gateway.core.kernels.multivariate import changed_multivariate, step_multivariate
+from gateway.core.kernels.read import (
+    count_windows,
+    read_aggregates,
+    read_devices,
+    read_live,
+    read_multivariate,
+    take_touched,
+)
 from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.readings import Reading
 from gateway.core.record import AGGREGATE, RecordDraft, Stream
 from gateway.core.state import PANE, Counter, State
@@ -53,6 +62,8 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_engine_events_total", "counter", "Events made by the engine."),
     ("fieldgate_engine_dropped_events_total", "counter", "Events handed in while too many waited for the next record."),
     ("fieldgate_engine_skipped_grid_points_total", "counter", "Points of the time grid passed over after a pause."),
+    ("fieldgate_multivariate_steps_total", "counter", "Steps of the multivariate scores of devices."),
+    ("fieldgate_multivariate_skipped_total", "counter", "Steps left out because a tag had no value that counts."),
     ("fieldgate_engine_state_bytes", "gauge", "Memory of the tags' state."),
     ("fieldgate_engine_tags", "gauge", "Tags of the model."),
 )
@@ -104,6 +115,12 @@ class StateView:
     def devices(self) -> Samples:
         out = np.zeros(len(self._state.devices), DEVICE)
         read_devices(self._state.device_words, self._state.devices, out)
+        return out
+
+    def multivariate(self) -> Samples:
+        records = self._state.multivariate.records
+        out = np.zeros(len(records), MULTIVARIATE)
+        read_multivariate(self._state.device_words, records, out)
         return out
 
     def _checked(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -188,6 +205,9 @@ class Engine:
         yield Reading("fieldgate_engine_events_total", self._events)
         yield Reading("fieldgate_engine_dropped_events_total", self._events_dropped)
         yield Reading("fieldgate_engine_skipped_grid_points_total", self._grid_skipped)
+        multivariate = self.state.multivariate.records
+        yield Reading("fieldgate_multivariate_steps_total", int(multivariate["steps"].sum()))
+        yield Reading("fieldgate_multivariate_skipped_total", int(multivariate["skipped"].sum()))
         yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
         yield Reading("fieldgate_engine_tags", len(self.model.tags))
 
@@ -217,7 +237,8 @@ class Engine:
         """Staleness, roll-up, and what of it is to be told."""
         state = self.state
         mark_stale(state.tables, state.stale_after_ns, point_ns)
-        roll_up(state.tables, state.rollup, state.device_words, state.devices)
+        step_multivariate(state.tables, state.multivariate, state.device_words, point_ns)
+        roll_up(state.tables, state.multivariate, state.rollup, state.device_words, state.devices)
         listed, rows, before, after = self._changed
         found = changed_devices(
             state.rollup, state.announced_class, state.not_better_ns, point_ns, BETTER_HOLD_NS, listed
@@ -226,6 +247,8 @@ class Engine:
         found = changed_alarms(state.tables, rows, before, after)
         for row, was, now in zip(rows[:found].tolist(), before[:found].tolist(), after[:found].tolist(), strict=True):
             events += alarm_events(self.model, state, row, was, now, point_ns)
+        found = changed_multivariate(state.multivariate, listed)
+        events += [multivariate_event(self.model, state.multivariate.records[m], point_ns) for m in listed[:found]]
         self._events += len(events)
         return events
 
@@ -274,7 +297,7 @@ def warm_up() -> None:
     """Compile, or load from the cache, every kernel of the engine: a tiny plant is run for two grid points."""
     tag = TagDefinition("warm.up", 0, Kind.F64, "", NS_PER_S, (NS_PER_S,))
     engine = Engine(
-        Model((DeviceDefinition("warm", ""),), (tag,)),
+        Model((DeviceDefinition("warm", "", together=(0,)),), (tag,)),
         aggregates_every_ns=GRID_NS,
         samples_every_ns=GRID_NS,
         streams=frozenset(Stream),
@@ -286,4 +309,5 @@ def warm_up() -> None:
     engine.view.live(rows)
     engine.view.aggregates(rows)
     engine.view.devices()
+    engine.view.multivariate()
     observe_arrivals(np.zeros(SIZE, np.int64), batch, GRID_NS)

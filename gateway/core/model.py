@@ -35,8 +35,12 @@ class TagDefinition:
 
 @dataclass(frozen=True, slots=True)
 class DeviceDefinition:
+    """`together` are the rows of the tags of the multivariate score, empty without one."""
+
     name: str
     link: str
+    together: tuple[int, ...] = ()
+    alarm_multivariate: float | None = None
 
 
 @dataclass(frozen=True)

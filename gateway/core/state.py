@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.model import Model, TagDefinition
+from gateway.core.multivariate import multivariate_tables
 from gateway.core.types import NS_PER_S, Float32s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
 
@@ -249,6 +250,7 @@ class State:
             ring=records(windows * self.panes, PANE),
             counters=integers(len(Counter)),
         )
+        self.multivariate = multivariate_tables(model, SCALE_NS_DEFAULT, SCORE_CLEARS_AT)
         self.stale_after_ns: Int64s = np.array([tag.stale_after_ns for tag in model.tags], np.int64)
         self.device_words: Int64s = integers(len(model.devices))
         self.devices: Samples = records(len(model.devices), DEVICE)
@@ -279,6 +281,7 @@ class State:
     def arrays(self) -> Iterator[npt.NDArray[np.generic]]:
         """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
         yield from self.tables
+        yield from self.multivariate
         yield from (self.stale_after_ns, self.device_words, self.devices, self.rollup)
         yield from (self.announced_class, self.not_better_ns)
 

@@ -39,6 +39,8 @@ ALARM_LOW = 1
 ALARM_HIGH = 2
 ALARM_SCORE = 4
 ALARM_PERSISTENT = 8
+ALARM_MULTIVARIATE = 16
+"""Of devices only."""
 
 REASON_SPIKE = 1
 REASON_LEVEL = 2
@@ -46,6 +48,8 @@ REASON_FROZEN = 4
 REASON_NOISE = 8
 REASON_DRIFT = 16
 REASON_OUT_OF_RANGE = 32
+REASON_SHAPE = 64
+REASON_MULTIVARIATE = 128
 REASONS: dict[int, str] = {
     REASON_SPIKE: "spike",
     REASON_LEVEL: "level",
@@ -53,6 +57,8 @@ REASONS: dict[int, str] = {
     REASON_NOISE: "noise",
     REASON_DRIFT: "drift",
     REASON_OUT_OF_RANGE: "out of range",
+    REASON_SHAPE: "shape",
+    REASON_MULTIVARIATE: "tags disagree",
 }
 """Why a tag's scores are what they are. A bit keeps its meaning for ever: SCADA reads it."""
 
@@ -113,6 +119,10 @@ class PlantView(Protocol):
 
     def devices(self) -> Samples:
         """DEVICE records of all devices, as of the last grid point."""
+        ...
+
+    def multivariate(self) -> Samples:
+        """MULTIVARIATE records (`gateway.core.multivariate`) of the devices that have such a score, in their order."""
         ...
 
 

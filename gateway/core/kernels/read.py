@@ -95,6 +95,18 @@ def read_devices(device_words: Int64s, devices: Samples, out: Samples) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def read_multivariate(device_words: Int64s, records: Samples, out: Samples) -> None:
+    """MULTIVARIATE records of all devices that have one."""
+    for m in range(len(records)):
+        while True:
+            word = load_acquire(device_words, records[m]["device"])
+            out[m] = records[m]
+            fence_acquire()
+            if word & 1 == 0 and load_acquire(device_words, records[m]["device"]) == word:
+                break
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def read_window(tables: Tables, panes: int, row: int, w: int, now_ns: int, scratch: Samples, into: Samples) -> None:
     """One window as it stands at `now_ns`, into one AGGREGATE record. What it reads may move: the caller checks."""
     cell = tables.cells[row]
