@@ -97,6 +97,54 @@ def modbus(seconds: float, json_only: bool) -> None:
 
 
 @command.command()
+@click.option("--seconds", type=click.FloatRange(10, 600), default=44.0, show_default=True, help="About how long.")
+@click.option(
+    "--broker",
+    "brokers",
+    multiple=True,
+    type=click.Choice(["nats", "mosquitto"]),
+    default=("nats",),
+    show_default=True,
+    help="The broker in between; may be given twice.",
+)
+@click.option(
+    "--payload",
+    "payloads",
+    multiple=True,
+    type=click.Choice(["number", "json"]),
+    default=("number", "json"),
+    show_default=True,
+    help="What the messages hold; may be given several times.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(1_000),
+    default=1_000_000,
+    show_default=True,
+    help="Readings/s for which payloads of many readings are paced.",
+)
+@click.option("--hold", type=click.FloatRange(1, 600), help="Seconds for which that rate is held; default: its share.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def mqtt(
+    seconds: float, brokers: tuple[str, ...], payloads: tuple[str, ...], rate: float, hold: float | None,
+    json_only: bool,
+) -> None:  # fmt: skip
+    """MQTT messages through aggregates and scores, beside subscribers on gmqtt and aiomqtt that only count."""
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.runtime.benches.mqtt import run
+
+    def progress(line: str) -> None:
+        click.echo(line, err=True)
+
+    result = run(
+        brokers=brokers, payloads=payloads, seconds=seconds, rate=rate, hold_s=hold or 0.0, progress=progress
+    )  # fmt: skip
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+
+
+@command.command()
 @click.option("--nab", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the NAB corpus.")
 @click.option("--series", type=click.IntRange(1, TAGS_MAX), default=100_000, show_default=True, help="For the speed.")
 @click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from gateway.cli import views
 from gateway.settings.problems import did_you_mean
-from gateway.settings.reference import KEYS, Key, find, lines
+from gateway.settings.reference import KEYS, find, lines
+from gateway.settings.reference_key import Key
 
 
 @click.command(name="explain")

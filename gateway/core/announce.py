@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
+from gateway.core.alarms import KINDS, UNSHELVED, AlarmDefinition, AlarmKind, AlarmState, Priority
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
-from gateway.core.multivariate import TOLD_TAGS
 from gateway.core.state import State
-from gateway.core.types import QUALITY_REASONS
-from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE
+from gateway.core.types import NS_PER_S, QUALITY_REASONS, Samples
 
 CLASSES: tuple[tuple[str, Severity], ...] = (
     ("bad", Severity.WARNING),
@@ -19,12 +19,29 @@ CLASSES: tuple[tuple[str, Severity], ...] = (
     ("good", Severity.NOTICE),
 )
 
-ALARMS: tuple[tuple[int, str, str], ...] = (
-    (ALARM_LOW, "low", "alarm_low"),
-    (ALARM_HIGH, "high", "alarm_high"),
-    (ALARM_SCORE, "score", "alarm_score"),
-    (ALARM_PERSISTENT, "persistent", "alarm_persistent"),
-)
+NORMAL, ACTIVE, ACKNOWLEDGED, RETURNED = (int(state) for state in AlarmState)
+OUTCOMES: dict[tuple[int, int], tuple[str, str]] = {
+    (NORMAL, ACTIVE): ("raised", ""),
+    (ACKNOWLEDGED, ACTIVE): ("raised", ""),
+    (RETURNED, ACTIVE): ("raised", ""),
+    (ACTIVE, NORMAL): ("cleared", "cleared"),
+    (ACKNOWLEDGED, NORMAL): ("cleared", "cleared"),
+    (RETURNED, NORMAL): ("cleared", "acknowledged, and cleared"),
+    (NORMAL, ACKNOWLEDGED): ("acknowledged", "is shown again, acknowledged"),
+    (ACTIVE, ACKNOWLEDGED): ("acknowledged", "acknowledged"),
+    (RETURNED, ACKNOWLEDGED): ("acknowledged", "is back, and acknowledged"),
+    (NORMAL, RETURNED): ("returned", "is shown again, over and not acknowledged"),
+    (ACTIVE, RETURNED): ("returned", "is over, and waits to be acknowledged"),
+    (ACKNOWLEDGED, RETURNED): ("returned", "is over, and waits to be acknowledged"),
+}
+"""What a change of an alarm's announced state is called, and what is said."""
+
+SEVERITIES: dict[Priority, Severity] = {
+    Priority.CRITICAL: Severity.ERROR,
+    Priority.HIGH: Severity.WARNING,
+    Priority.MEDIUM: Severity.WARNING,
+    Priority.LOW: Severity.NOTICE,
+}
 
 
 def device_event(model: Model, state: State, device: int, time_ns: int) -> Event:
@@ -44,33 +61,47 @@ def device_event(model: Model, state: State, device: int, time_ns: int) -> Event
 
 
 def contributors(record: np.void) -> Iterator[tuple[int, float]]:
-    """Row and share of the tags that a MULTIVARIATE record names, the one that disagrees most first."""
-    for place in ("first", "second", "third")[:TOLD_TAGS]:
+    """Row and share of the tags that a MULTIVARIATE record names, the one that explains most first."""
+    for place in ("first", "second", "third"):
         if record[f"row_{place}"] >= 0:
             yield int(record[f"row_{place}"]), float(record[f"share_{place}"])
 
 
-def multivariate_event(model: Model, record: np.void, time_ns: int) -> Event:
-    """The multivariate alarm of a device as just raised or cleared: how unusual, how rare, and whose tags."""
-    name = model.devices[int(record["device"])].name
-    if not record["alarm"]:
-        return Event(time_ns, Severity.NOTICE, "alarm.multivariate.cleared", name, f"{name}: tags agree again")
+def disagreement(model: Model, record: np.void) -> str:
+    """Whose tags explain what is off at a device, and how rare that is."""
     parts = ", ".join(f"{model.tags[row].name} {100 * share:.0f} %" for row, share in contributors(record))
-    rare = "" if np.isnan(record["once_h"]) else f", as once in {record['once_h']:.3g} h"
-    message = f"{name}: tags disagree, score {record['score']:.2f}{rare}; first {parts}"
-    return Event(time_ns, Severity.WARNING, "alarm.multivariate.raised", name, message)
+    rare = "" if math.isnan(float(record["once_h"])) else f"; so unusual once in {record['once_h']:.3g} h"
+    return f"; first {parts}{rare}"
 
 
-def alarm_events(model: Model, state: State, row: int, before: int, after: int, time_ns: int) -> Iterator[Event]:
-    """One event for each alarm bit of a tag that was raised or cleared."""
+def alarm_event(model: Model, change: Samples, time_ns: int, why: str = "") -> Event:
+    """What became of one alarm, from an ALARM_CHANGE record; `why` is said of one that was raised."""
+    row, alarm = model.alarms[int(change["alarm"])]
     tag = model.tags[row]
-    for bit, word, limit in ALARMS:
-        if not (before ^ after) & bit:
-            continue
-        at = float(state.tables.limits[row][limit])
-        if after & bit:
-            message = f"{tag.name}: {word} alarm, beyond {at:g}"
-            yield Event(time_ns, Severity.WARNING, f"alarm.{word}.raised", tag.name, message)
-        else:
-            message = f"{tag.name}: {word} alarm cleared"
-            yield Event(time_ns, Severity.NOTICE, f"alarm.{word}.cleared", tag.name, message)
+    before, after = int(change["before"]), int(change["after"])
+    word, says = OUTCOMES[before, after] if after != UNSHELVED else ("unshelved", "is shown again")
+    name = f"{tag.name}: {alarm.word} alarm"
+    if word == "raised":
+        message = f"{name}, {condition(alarm, tag.unit)}"
+        if math.isfinite(float(change["value"])):
+            message += f": {float(change['value']):g}"
+        message += why
+        return Event(time_ns, SEVERITIES[alarm.priority], f"alarm.{alarm.word}.raised", tag.name, message)
+    return Event(time_ns, Severity.NOTICE, f"alarm.{alarm.word}.{word}", tag.name, f"{name} {says}")
+
+
+def condition(alarm: AlarmDefinition, unit: str) -> str:
+    """What an alarm is about, in words."""
+    limit = f"{alarm.limit:g} {unit}".rstrip()
+    reference = alarm.reference if isinstance(alarm.reference, str) else f"{alarm.reference:g}"
+    phrase = KINDS[alarm.kind].phrase.format(limit=limit, reference=reference)
+    if alarm.window_ns is not None and alarm.kind is not AlarmKind.RATE:
+        return f"{alarm.statistic.name.lower()} of {alarm.window_ns / NS_PER_S:g} s {phrase}"
+    return phrase
+
+
+def flood_event(is_on: bool, count: int, time_ns: int) -> Event:
+    if is_on:
+        message = f"alarm flood: {count} alarms within a minute; those of lesser priority are not told"
+        return Event(time_ns, Severity.WARNING, "alarm.flood.begun", "", message)
+    return Event(time_ns, Severity.NOTICE, "alarm.flood.ended", "", f"alarm flood over: {count} alarms were not told")

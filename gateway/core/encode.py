@@ -13,7 +13,12 @@ Times are engine time; engine time plus `wall_offset_ns` is Unix time, as well a
     samples      tag, time_ns (source time), value, quality
     aggregates   tag, window_ns, quality, count, mean, sd, min, max, rate, ewma, score, persistent,
                  reasons (bits), score_once_h, persistent_once_h, score_quality: windows as of `last_ns`
+    multivariate tag, rank, share, score, score_once_h: of each device with such a score the tags that explain best what
+                 is off, the first one first; the score is the device's
     events       time_ns, severity, kind, subject, message; no `tags`
+
+A value of a text tag is a string. `labels`, where a record has tags with named values, gives by tag the names by value:
+`"labels":{"boiler.stage":{"0":"off","1":"run"}}`.
 
 Floats are written so that they read back bit for bit, a float without a number as null; values of integer tags are
 integers of up to 64 bits. The same draft gives the same bytes. The envelope is spliced in front of the body's members
@@ -22,19 +27,25 @@ when the record has its identity, so a resend is byte-identical to the first att
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
 import numpy as np
 
 from gateway.core.events import Event
-from gateway.core.record import AGGREGATE, Identity, RecordDraft, Stream
+from gateway.core.model import TagDefinition
+from gateway.core.record import AGGREGATE, DISAGREEMENT, Identity, RecordDraft, Stream
+from gateway.core.symbols import TextOf
 from gateway.core.types import Int64s, Kind, Samples
 
 FORMAT = "fieldgate-record-1"
 
 AGGREGATE_COLUMNS = tuple(name for name in AGGREGATE.names or () if name != "row")
+DISAGREEMENT_COLUMNS = tuple(name for name in DISAGREEMENT.names or () if name != "row")
+
+
+NO_LABELS: Mapping[int, Mapping[str, str]] = {}
 
 
 class TimeQuality(StrEnum):
@@ -47,10 +58,12 @@ def encode(
     tag_names: Sequence[str],
     kinds: Sequence[Kind],
     *,
+    text_of: TextOf,
+    labels: Mapping[int, Mapping[str, str]] = NO_LABELS,
     wall_offset_ns: int,
     time_quality: TimeQuality,
 ) -> bytes:
-    """The body of a record. `tag_names` and `kinds` are the model's, by row."""
+    """The body of a record. `tag_names`, `kinds` and `labels` are the model's, by row (`labels_of`)."""
     body: dict[str, object] = {
         "format": FORMAT,
         "wall_offset_ns": wall_offset_ns,
@@ -65,8 +78,12 @@ def encode(
         used, places = numbered(rows)
         body["tags"] = [tag_names[row] for row in used]
         body["tag"] = places.tolist()
+        if named := {tag_names[row]: labels[row] for row in used if row in labels}:
+            body["labels"] = named
         if draft.stream is Stream.SAMPLES:
-            body |= sample_columns(rows, places, [kinds[row] for row in used])
+            body |= sample_columns(rows, places, [kinds[row] for row in used], text_of)
+        elif draft.stream is Stream.MULTIVARIATE:
+            body |= {name: rows[name].tolist() for name in DISAGREEMENT_COLUMNS}
         else:
             body |= aggregate_columns(rows)
     return msgspec.json.encode(body)
@@ -98,9 +115,14 @@ def numbered(rows: Samples) -> tuple[list[int], Int64s]:
     return used.tolist(), place_of[row]
 
 
-def sample_columns(rows: Samples, places: Int64s, kinds_used: Sequence[Kind]) -> dict[str, object]:
+def labels_of(tags: Sequence[TagDefinition]) -> dict[int, dict[str, str]]:
+    """By row: what the values of a tag are called."""
+    return {row: {str(value): name for value, name in tag.labels} for row, tag in enumerate(tags) if tag.labels}
+
+
+def sample_columns(rows: Samples, places: Int64s, kinds_used: Sequence[Kind], text_of: TextOf) -> dict[str, object]:
     """`kinds_used` are the kinds of the tags that `places` speak of."""
-    values: list[float | int] = rows["value"].tolist()
+    values: list[float | int | str | None] = rows["value"].tolist()
     if any(kind is not Kind.F64 for kind in kinds_used):
         kind_of_row = np.array(kinds_used, np.int64)[places]
         bits = rows["bits"]
@@ -108,6 +130,8 @@ def sample_columns(rows: Samples, places: Int64s, kinds_used: Sequence[Kind]) ->
             values[place] = int(bits[place])
         for place in np.flatnonzero(kind_of_row == Kind.U64).tolist():
             values[place] = int(bits[place]) & 0xFFFF_FFFF_FFFF_FFFF
+        for place in np.flatnonzero(kind_of_row == Kind.SYMBOL).tolist():
+            values[place] = text_of(int(bits[place]))
     return {"time_ns": rows["source_ns"].tolist(), "value": values, "quality": rows["quality"].tolist()}
 
 

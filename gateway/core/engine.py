@@ -11,7 +11,7 @@ So two runs with the same sequence of `now_ns` and the same samples in the same 
 in the same order, however the samples of one `now_ns` are cut into batches. Nothing is done at the edge of a batch:
 a record of samples is cut when it is full, or at the grid.
 
-Alarm bits follow each sample; their events, told at the grid, also show an alarm that came and went between two points.
+Alarms note their condition with each sample and move on the grid (`gateway.core.kernels.alarms`).
 The engine has one writer, the thread that calls `step`; `view` and `readings` may be used from any thread.
 """
 
@@ -19,18 +19,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from gateway.core.announce import alarm_events, device_event, multivariate_event
+from gateway.core.alarmdesk import AlarmDesk
+from gateway.core.alarms import AlarmCommand
+from gateway.core.announce import contributors, device_event
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
 from gateway.core.kernels.fold import fold
-from gateway.core.kernels.grid import changed_alarms, changed_devices, mark_stale, roll_up
+from gateway.core.kernels.grid import changed_devices, mark_stale, roll_up
 from gateway.core.kernels.histogram import observe_arrivals
-from gateway.core.kernels.multivariate import changed_multivariate, step_multivariate
+from gateway.core.kernels.multivariate import step_multivariate
 from gateway.core.kernels.read import (
     count_windows,
     read_aggregates,
@@ -43,7 +45,7 @@ from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.readings import Reading
-from gateway.core.record import AGGREGATE, RecordDraft, Stream
+from gateway.core.record import AGGREGATE, DISAGREEMENT, RecordDraft, Stream
 from gateway.core.state import PANE, Counter, State
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 from gateway.core.view import DEVICE, LIVE
@@ -151,7 +153,8 @@ class Engine:
         self._noted: deque[Event] = deque()
         self._touched_rows = np.zeros(len(model.tags), np.int32)
         self._shares = shares_of(model)
-        self._changed = np.zeros((4, EVENTS_PER_GRID_MAX), np.int64)
+        self._changed = np.zeros(EVENTS_PER_GRID_MAX, np.int64)
+        self.alarms = AlarmDesk(model, self.state)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
         self._events_dropped = 0
@@ -165,6 +168,18 @@ class Engine:
             self._events_dropped += 1
             return
         self._noted.append(event)
+
+    def command(self, command: AlarmCommand, now_ns: int) -> tuple[Event, ...]:
+        """What an operator does to an alarm, between two steps."""
+        events = self.alarms.command(command, now_ns)
+        for event in events:
+            self.note(event)
+        self._events += len(events)
+        return tuple(events)
+
+    def is_due(self, now_ns: int) -> bool:
+        """Whether a step at this time does the work of a grid point, or sets the grid going."""
+        return self._grid is None or now_ns // GRID_NS > self._grid
 
     def step(self, now_ns: int, batch: Samples) -> StepResult:
         """The grid's work up to `now_ns`, then the batch. `now_ns` never goes back."""
@@ -180,9 +195,7 @@ class Engine:
             self._grid = grid
         self._fold(np.ascontiguousarray(batch), drafts)
         self.view.now_ns = now_ns
-        for draft in drafts:
-            self._records[draft.stream] += 1
-        return StepResult(tuple(drafts), tuple(events))
+        return StepResult(self._numbered(drafts), tuple(events))
 
     def finish(self, now_ns: int) -> StepResult:
         """Record what is left: the last call before the engine is given up."""
@@ -192,9 +205,7 @@ class Engine:
             for start, stop in self._shares:
                 self._flush_aggregates(start, stop, now_ns, drafts)
         self._cut_samples(drafts)
-        for draft in drafts:
-            self._records[draft.stream] += 1
-        return StepResult(tuple(drafts), ())
+        return StepResult(self._numbered(drafts), ())
 
     def readings(self) -> Iterator[Reading]:
         counters = self.state.tables.counters
@@ -210,6 +221,14 @@ class Engine:
         yield Reading("fieldgate_multivariate_skipped_total", int(multivariate["skipped"].sum()))
         yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
         yield Reading("fieldgate_engine_tags", len(self.model.tags))
+        yield from self.alarms.readings()
+
+    def _numbered(self, drafts: list[RecordDraft]) -> tuple[RecordDraft, ...]:
+        numbered = []
+        for draft in drafts:
+            self._records[draft.stream] += 1
+            numbered.append(replace(draft, ordinal=self._records[draft.stream]))
+        return tuple(numbered)
 
     def _fresh_buffer(self) -> Samples:
         return np.empty(RECORD_SAMPLES_MAX if Stream.SAMPLES in self._streams else 0, SAMPLE)
@@ -238,17 +257,14 @@ class Engine:
         state = self.state
         mark_stale(state.tables, state.stale_after_ns, point_ns)
         step_multivariate(state.tables, state.multivariate, state.device_words, point_ns)
+        told = self.alarms.step(point_ns)
         roll_up(state.tables, state.multivariate, state.rollup, state.device_words, state.devices)
-        listed, rows, before, after = self._changed
+        listed = self._changed
         found = changed_devices(
             state.rollup, state.announced_class, state.not_better_ns, point_ns, BETTER_HOLD_NS, listed
         )
         events = [device_event(self.model, state, int(d), point_ns) for d in listed[:found]]
-        found = changed_alarms(state.tables, rows, before, after)
-        for row, was, now in zip(rows[:found].tolist(), before[:found].tolist(), after[:found].tolist(), strict=True):
-            events += alarm_events(self.model, state, row, was, now, point_ns)
-        found = changed_multivariate(state.multivariate, listed)
-        events += [multivariate_event(self.model, state.multivariate.records[m], point_ns) for m in listed[:found]]
+        events += told
         self._events += len(events)
         return events
 
@@ -261,8 +277,20 @@ class Engine:
                 phase = place * every // len(self._shares)
                 if (grid - phase) // every > (last - phase) // every:
                     self._flush_aggregates(start, stop, grid * GRID_NS, drafts)
+        if Stream.MULTIVARIATE in self._streams and grid // self._aggregates_every > last // self._aggregates_every:
+            self._flush_multivariate(grid * GRID_NS, drafts)
         if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
             self._cut_samples(drafts)
+
+    def _flush_multivariate(self, point_ns: int, drafts: list[RecordDraft]) -> None:
+        records = self.view.multivariate()
+        told = [
+            (row, rank, share, float(record["score"]), float(record["once_h"]))
+            for record in records[~np.isnan(records["score"])]
+            for rank, (row, share) in enumerate(contributors(record), start=1)
+        ]
+        if told:
+            drafts.append(RecordDraft(Stream.MULTIVARIATE, point_ns, point_ns, np.array(told, DISAGREEMENT)))
 
     def _flush_events(self, events: list[Event], drafts: list[RecordDraft]) -> None:
         told = tuple(self._noted.popleft() for _ in range(len(self._noted))) + tuple(events)

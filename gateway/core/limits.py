@@ -28,14 +28,29 @@ LANE_SAMPLES_MAX: Final = 262_144
 LANE_SAMPLES_PER_TAG: Final = 16
 """Capacity of a source's lane: so many a tag, within the two. Overflow: newest dropped, counted, the source told."""
 
+SYMBOLS_MAX: Final = 32_768
+"""Different texts that one run keeps. Overflow: further ones are not kept, their samples are bad, counted."""
+
+SYMBOL_BYTES_MAX: Final = 512
+"""Bytes of one text in UTF-8. What is longer is cut at a character, counted."""
+
+SYMBOLS_BYTES_MAX: Final = 2_097_152
+"""Bytes of all texts together. Overflow: as with too many."""
+
 CYCLE_SAMPLES_MAX: Final = 262_144
 """Samples of one engine cycle. The rest waits in its lanes for the next one."""
+
+INFLUENCES_WAITING_MAX: Final = 1_000
+"""What operators asked of the engine and the next cycle takes. One more is refused to whoever asks."""
 
 CYCLE_NS: Final = 10_000_000
 """Period of the engine cycle."""
 
 GRID_NS: Final = 100_000_000
 """Engine-time grid of time-driven work: staleness, roll-ups, flushing of records."""
+
+ALARMS_PER_MINUTE_MAX: Final = 100
+"""Alarms raised within a minute before it is a flood: those of lesser priority are then counted and not told."""
 
 EVENTS_PER_GRID_MAX: Final = 1_000
 """Events of one grid point. The engine tells the rest at the next one; from outside, newest dropped and counted."""
@@ -45,6 +60,13 @@ RECORD_SAMPLES_MAX: Final = 8_192
 
 SPOOL_QUEUE_DRAFTS: Final = 1_024
 """Record drafts between engine and spool. Overflow: oldest of the lowest priority dropped, counted and ledgered."""
+
+JOURNAL_QUEUE_SAMPLES: Final = 2_097_152
+JOURNAL_QUEUE_CYCLES: Final = 4_096
+"""Samples, and cycles, that wait for the journal's disk. Overflow: outputs leave uncovered, counted."""
+
+JOURNAL_GROUP_SAMPLES: Final = 262_144
+"""Samples after which a group is written at once."""
 
 EVENTS_KEPT: Final = 1_000
 """Events kept in memory for the page. Overflow: oldest dropped."""

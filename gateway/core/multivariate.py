@@ -1,15 +1,15 @@
 """State of the multivariate scores: one record and a few small matrices for each device that has asked for one.
 
     array     one per device   bytes    what
-    records   1                  192    clock, score, whose tags, alarm
+    records   1                  168    clock, score, whose tags
     rows      8                   32    its tags' rows, as they were named
     tags      11 × 8             704    of each tag: centre, usual sizes, how unusual it is (TAG places)
     features  4 × 44           1,408    of each feature: mean, now, of late, what follows (FEATURE places)
     matrices  2 × 44 × 44     30,976    covariance of the features; inverse of their shrunk correlation
     blocks    8 × 9 × 9        5,184    inverse of each tag's own part of that inverse
 
-38 kB a device, allocated for those that have one only (`gateway.core.limits` says how many may). With k tags there are k
-+ k (k + 1) / 2 features: the tags, then their products in the order (0, 0), (0, 1) … (1, 1) …. What is done to all
+38 kB a device, allocated for those that have one only (`gateway.core.limits` says how many may). With k tags there are
+k + k (k + 1) / 2 features: the tags, then their products in the order (0, 0), (0, 1) … (1, 1) …. What is done to all
 this is in `gateway.core.kernels.multivariate`.
 """
 
@@ -40,24 +40,18 @@ FEATURE_MEAN, NOW, FAST, PRODUCT = range(FEATURE_PLACES)
 COVARIANCE, INVERSE = 0, 1
 """Places in `matrices`."""
 
-TOLD_TAGS = 3
-
 MULTIVARIATE = np.dtype(
     [
         ("device", "<i4"),
         ("count", "<i4"),
         ("begun", "<i4"),
         ("flags", "<i4"),
-        ("alarm", "<i4"),
-        ("announced", "<i4"),
         ("steps", "<i8"),
         ("skipped", "<i8"),
         ("restarts", "<i8"),
         ("next_ns", "<i8"),
         ("last_ns", "<i8"),
         ("scale_ns", "<f8"),
-        ("alarm_at", "<f8"),
-        ("clear_at", "<f8"),
         ("age_ns", "<f8"),
         ("centred_ns", "<f8"),
         ("interval_ns", "<f8"),
@@ -77,9 +71,9 @@ MULTIVARIATE = np.dtype(
     ],
     align=True,
 )
-"""`score` is NaN while it warms up; `once_h` as in LIVE (`gateway.core.view`). `row_…` are the tags that explain best what
-is off, -1 for none, `share_…` their parts. `flags` are FLAG bits (`gateway.core.state`), `skipped` counts the times at
-which some tag had no value, `restarts` those at which the plant had moved elsewhere and was learned anew."""
+"""`score` is NaN while it warms up; `once_h` as in LIVE (`gateway.core.view`). `row_…` are the tags that explain best
+what is off, -1 for none, `share_…` their parts. `flags` are FLAG bits (`gateway.core.state`), `skipped` counts the
+times at which some tag had no value, `restarts` those at which the plant had moved elsewhere and was learned anew."""
 
 
 class MultivariateTables(NamedTuple):
@@ -91,9 +85,9 @@ class MultivariateTables(NamedTuple):
     blocks: Float64s
 
 
-def multivariate_tables(model: Model, scale_ns_default: float, clears_at: float) -> MultivariateTables:
+def multivariate_tables(model: Model, scale_ns_default: float) -> MultivariateTables:
     """Zeros for every device of the model that has tags to be seen together."""
-    chosen = [(number, device) for number, device in enumerate(model.devices) if device.together]
+    chosen = [(number, model.devices[number]) for number in model.multivariate_devices]
     tables = MultivariateTables(
         records=np.zeros(len(chosen), MULTIVARIATE),
         rows=np.full((len(chosen), K), -1, np.int32),
@@ -105,12 +99,9 @@ def multivariate_tables(model: Model, scale_ns_default: float, clears_at: float)
     for place, (number, device) in enumerate(chosen):
         record = tables.records[place]
         windows = [model.tags[row].windows_ns for row in device.together]
-        limit = math.nan if device.alarm_multivariate is None else device.alarm_multivariate
         record["device"] = number
         record["count"] = len(device.together)
         record["scale_ns"] = max(float(of_tag[0]) if of_tag else scale_ns_default for of_tag in windows)
-        record["alarm_at"] = limit
-        record["clear_at"] = clears_at * limit
         record["score"] = record["once_h"] = math.nan
         for name in ("row_first", "row_second", "row_third"):
             record[name] = -1

@@ -39,8 +39,12 @@ ALARM_LOW = 1
 ALARM_HIGH = 2
 ALARM_SCORE = 4
 ALARM_PERSISTENT = 8
-ALARM_MULTIVARIATE = 16
-"""Of devices only."""
+ALARM_LOW_LOW = 16
+ALARM_HIGH_HIGH = 32
+ALARM_OTHER = 64
+"""Deviation, rate of change, a state, bad quality, a multivariate score."""
+ALARM_UNACKNOWLEDGED = 128
+"""Some alarm of the row was not acknowledged yet; alone: one that latches and whose condition has ended."""
 
 REASON_SPIKE = 1
 REASON_LEVEL = 2
@@ -73,11 +77,12 @@ DEVICE = np.dtype(
         ("alarms", "<i8"),
         ("persistent", "<f8"),
         ("reasons", "<i8"),
+        ("flags", "<i8"),
     ],
     align=True,
 )
 """A device rolled up: worst quality, tags that are good, samples ever, highest score and whose, all alarm bits, highest
-persistent score, all reason bits."""
+persistent score, all reason bits; FLAG bits (`gateway.core.state`)."""
 
 
 class Mode(IntEnum):

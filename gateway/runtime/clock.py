@@ -15,6 +15,9 @@ import ctypes
 import time
 from dataclasses import dataclass
 
+from gateway.core.record import Stamp
+from gateway.core.types import NS_PER_S
+
 LEASE_NS = 10_000_000_000
 """How far ahead of now the persisted mark lies: a crash between two marks must not let engine time repeat."""
 
@@ -46,10 +49,26 @@ def resume_clock(leased_ns: int) -> EngineClock:
     return EngineClock(offset_ns=max(leased_ns, time.time_ns()) - time.monotonic_ns())
 
 
-def time_quality() -> str:
-    """`synced` when the kernel says that its clock is disciplined (adjtimex(2)), else `unsynced`."""
+class WallStamp:
+    """The stamp of records at an engine time. One thread's own: whether the clock is disciplined is asked for once a
+    second."""
+
+    def __init__(self, clock: EngineClock) -> None:
+        self._clock = clock
+        self._is_synced = False
+        self._due_ns = 0
+
+    def __call__(self, now_ns: int) -> Stamp:
+        if now_ns >= self._due_ns:
+            self._is_synced = is_clock_synced()
+            self._due_ns = now_ns + NS_PER_S
+        return Stamp(self._clock.wall_offset_ns(), self._is_synced)
+
+
+def is_clock_synced() -> bool:
+    """Whether the kernel says that its clock is disciplined (adjtimex(2))."""
     timex = ctypes.create_string_buffer(_TIMEX_BYTES)
     if ctypes.CDLL(None).adjtimex(timex) < 0:
-        return "unsynced"
+        return False
     status = int.from_bytes(timex.raw[_TIMEX_STATUS_OFFSET : _TIMEX_STATUS_OFFSET + 4], "little")
-    return "unsynced" if status & _STA_UNSYNC else "synced"
+    return not status & _STA_UNSYNC

@@ -10,20 +10,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
-from gateway.core.engine import Engine, StepResult
+from gateway.core.cycle import Cycle, Finished, Influence, Noted, run_cycle
+from gateway.core.engine import NO_SAMPLES, Engine, StepResult
 from gateway.core.histogram import SIZE
 from gateway.core.inbox import Inbox
 from gateway.core.kernels.histogram import observe, observe_arrivals
-from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX
+from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX, INFLUENCES_WAITING_MAX
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading, histogram_reading
-from gateway.core.record import RecordDraft
-from gateway.core.types import SAMPLE
+from gateway.core.record import NO_STAMP, Stamp
+from gateway.core.types import SAMPLE, Samples
 from gateway.runtime.eventbook import EventBook
+
+HandOn: TypeAlias = Callable[[Cycle, StepResult], None]
 
 METRICS = (
     ("fieldgate_sample_to_aggregate_seconds", "histogram", "From a sample's arrival until its aggregates hold it."),
@@ -46,21 +51,27 @@ class EngineThread:
         inbox: Inbox,
         now_ns: Clock,
         book: EventBook,
-        put: Callable[[RecordDraft], None] | None,
+        hand_on: HandOn,
+        stamp: Callable[[int], Stamp] = lambda now_ns: NO_STAMP,
         before: Sequence[Callable[[], None]] = (),
         died: Callable[[], None],
     ) -> None:
-        """`put` takes the records; `before` runs ahead of each drain (the executive's samples and state changes)."""
+        """`hand_on` takes each cycle with what came of it; `stamp` is the wall clock's at an engine time; `before` runs
+        ahead of each drain (the executive's samples and state changes)."""
         self.cycles = 0
         self.overruns = 0
         self._engine = engine
         self._inbox = inbox
         self._now_ns = now_ns
         self._book = book
-        self._put = put
+        self._give = hand_on
+        self._stamp = stamp
+        self.number = 0
+        """Of the last cycle; set before the start to go on after earlier engines."""
         self._before = tuple(before)
         self._died = died
         self._heartbeat_ns = 0
+        self._asked: deque[Influence] = deque()
         self._stopping = threading.Event()
         self._batch = np.zeros(CYCLE_SAMPLES_MAX, SAMPLE)
         self._to_aggregate = np.zeros(SIZE, np.int64)
@@ -76,6 +87,13 @@ class EngineThread:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def ask(self, influence: Influence) -> bool:
+        """Have the next cycle take this, from any thread. False, and nothing is taken, while too many wait."""
+        if len(self._asked) >= INFLUENCES_WAITING_MAX:
+            return False
+        self._asked.append(influence)
+        return True
+
     def heartbeat_ns(self) -> int:
         """Engine time at which the last cycle ended; 0 before the first."""
         return self._heartbeat_ns
@@ -86,15 +104,24 @@ class EngineThread:
             prepare()
         started_ns = self._now_ns()
         batch = self._batch[: self._inbox.drain(self._batch)]
-        for event in self._book.take_outgoing():
-            self._engine.note(event)
-        result = self._engine.step(started_ns, batch)
+        asked = tuple(self._asked.popleft() for _ in range(len(self._asked)))
+        self._turn(started_ns, batch, asked + tuple(Noted(event) for event in self._book.take_outgoing()))
         ended_ns = self._now_ns()
         observe_arrivals(self._to_aggregate, batch, ended_ns)
         observe(self._cycle, ended_ns - started_ns)
-        self._hand_on(result)
         self.cycles += 1
         self._heartbeat_ns = ended_ns
+
+    def _turn(self, now_ns: int, batch: Samples, influences: tuple[Influence, ...]) -> None:
+        """A turn in which nothing can happen has no number, and is handed on to nobody."""
+        is_cycle = len(batch) > 0 or bool(influences) or self._engine.is_due(now_ns)
+        self.number += is_cycle
+        cycle = Cycle(self.number, now_ns, batch, influences, self._stamp(now_ns), self._inbox.positions())
+        result = run_cycle(self._engine, cycle)
+        for event in result.events:
+            self._book.show(event)
+        if is_cycle:
+            self._give(cycle, result)
 
     def _run(self) -> None:
         clean = False
@@ -118,14 +145,7 @@ class EngineThread:
                 deadline_ns += skipped * CYCLE_NS
             time.sleep(max(0, deadline_ns - time.monotonic_ns()) / 1e9)
         self.cycle()
-        self._hand_on(self._engine.finish(self._now_ns()))
-
-    def _hand_on(self, result: StepResult) -> None:
-        for event in result.events:
-            self._book.show(event)
-        if self._put is not None:
-            for draft in result.drafts:
-                self._put(draft)
+        self._turn(self._now_ns(), NO_SAMPLES, (Finished(),))
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         yield histogram_reading("fieldgate_sample_to_aggregate_seconds", self._to_aggregate)

@@ -22,8 +22,10 @@ import uvloop
 from gateway import __version__
 from gateway.core.events import Event, Severity
 from gateway.core.readings import Measured
+from gateway.core.symbols import Symbols
 from gateway.runtime import metric_tables
 from gateway.runtime.clock import EngineClock, resume_clock
+from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.logs import log_event, set_up_logs
 from gateway.runtime.plant import Plant
@@ -66,6 +68,7 @@ class Daemon:
         clock: EngineClock,
         book: EventBook,
         link_states: LinkStates,
+        symbols: Symbols,
         way: Way,
     ) -> None:
         self._settings = settings
@@ -74,7 +77,9 @@ class Daemon:
         self._clock = clock
         self._book = book
         self._link_states = link_states
+        self._symbols = symbols
         self._way = way
+        self._continuity = Continuity(settings, now_ns=clock, emit=book.emit, put=way.put)
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
         self._watchdog = Watchdog(
@@ -120,9 +125,8 @@ class Daemon:
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
-        await self._way.use(plant.model)
-        await plant.start(self._supervisor)
-        self._progress.plant = plant
+        self._continuity.start()
+        await self._start_plant(plant)
         await self._way.connect(settings.uplink, self._supervisor)
         self._progress.phase = Phase.READY
         self._tell(self._summary())
@@ -135,6 +139,7 @@ class Daemon:
         self._say(Severity.INFO, "gateway.stopping", "stopping")
         for step in (
             plant.stop(self._supervisor, is_reload=False) if plant else None,
+            asyncio.to_thread(self._continuity.stop) if plant else None,
             self._way.stop(self._supervisor),
         ):
             if step is not None:
@@ -198,25 +203,30 @@ class Daemon:
         plant = await asyncio.to_thread(self._build_plant, new)
         await old.stop(self._supervisor, is_reload=True)
         try:
-            await self._way.use(plant.model)
-            await plant.start(self._supervisor)
+            await self._start_plant(plant)
         except START_FAILURES:
             await self._put_back(old.settings)
             raise
-        self._progress.plant = plant
 
     async def _put_back(self, settings: Settings) -> None:
         """A plant like the old one; should even that not start, the daemon ends and the service manager begins anew."""
         self._progress.plant = None
         plant = await asyncio.to_thread(self._build_plant, settings)
         try:
-            await self._way.use(plant.model)
-            await plant.start(self._supervisor)
+            await self._start_plant(plant)
         except START_FAILURES as error:
             self._say(Severity.ERROR, "gateway.failed", f"the running configuration does not start again: {error}")
             self._failed = True
             self._stop.set()
             raise
+
+    async def _start_plant(self, plant: Plant) -> None:
+        """In place of the one before, if there was one: its records are all stored first."""
+        await asyncio.to_thread(self._continuity.flush)
+        await self._way.use(plant.model)
+        self._continuity.begin(plant.spec, plant.settings)
+        plant.thread.number = self._continuity.number
+        await plant.start(self._supervisor)
         self._progress.plant = plant
 
     async def _move_http(self, new: Settings) -> None:
@@ -232,7 +242,14 @@ class Daemon:
             raise
 
     def _build_plant(self, settings: Settings) -> Plant:
-        plant = Plant(settings, clock=self._clock, book=self._book, put=self._way.put, died=self._engine_died)
+        plant = Plant(
+            settings,
+            clock=self._clock,
+            book=self._book,
+            symbols=self._symbols,
+            hand_on=self._continuity.take,
+            died=self._engine_died,
+        )
         plant.warm()
         return plant
 
@@ -260,10 +277,12 @@ class Daemon:
 
     def _measured(self) -> Iterator[Measured]:
         yield self._book
+        yield self._symbols
         yield self._supervisor
         yield self._notifier
         yield self._watchdog
         yield from self._way.measured()
+        yield from self._continuity.measured()
         if self._progress.plant is not None:
             yield from self._progress.plant.measured()
 
@@ -344,9 +363,18 @@ async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
     except (*START_FAILURES, StateInUse) as error:
         _log.error("cannot start: %s", error)
         return EXIT_FAILED
-    way = Way(store, gateway_id=settings.gateway_id, clock=clock, book=book)
-    loop = asyncio.get_running_loop()
-    daemon = Daemon(settings, environment, loop=loop, clock=clock, book=book, link_states=link_states, way=way)
+    symbols = Symbols()
+    way = Way(store, gateway_id=settings.gateway_id, clock=clock, book=book, text_of=symbols.text_of)
+    daemon = Daemon(
+        settings,
+        environment,
+        loop=asyncio.get_running_loop(),
+        clock=clock,
+        book=book,
+        link_states=link_states,
+        symbols=symbols,
+        way=way,
+    )
     try:
         return await daemon.run()
     finally:

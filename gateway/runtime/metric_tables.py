@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from gateway.control import metrics
-from gateway.core import engine, inbox
+from gateway.core import alarmdesk, engine, inbox, symbols
 from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
 from gateway.spool import worker
+from gateway.spool.journal import metrics as journal_metrics
 
 TABLES = (
     engine.METRICS,
+    alarmdesk.METRICS,
     inbox.METRICS,
+    symbols.METRICS,
     modbus.METRICS,
     mqtt.METRICS,
     metrics.METRICS,
     worker.METRICS,
+    journal_metrics.METRICS,
     delivery.METRICS,
     server.METRICS,
     cycle.METRICS,

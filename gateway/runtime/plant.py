@@ -1,7 +1,7 @@
 """The plant, wired: from settings to model, inbox, engine, sources, executive and register image.
 
 Everything here lives and dies with one configuration of links, devices, tags and loops; a reload that changes those
-builds another one. What outlives it (clock, event book, spool, http) is handed in.
+builds another one. What outlives it (clock, event book, symbols, spool, http) is handed in.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
 from gateway.control.handle import ControlExecutive
-from gateway.core.engine import Engine, warm_up
+from gateway.core.engine import warm_up
 from gateway.core.inbox import Inbox, Lane
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
-from gateway.core.record import RecordDraft, Stream
-from gateway.runtime.clock import EngineClock
-from gateway.runtime.cycle import EngineThread
+from gateway.core.record import Stream
+from gateway.core.spec import EngineSpec
+from gateway.core.symbols import Symbols
+from gateway.runtime.clock import EngineClock, WallStamp
+from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
@@ -37,9 +39,13 @@ CONTROL_LANE_WEIGHT = 4
 
 def build_model(settings: Settings) -> Model:
     """Rows are given in the order of the file."""
+    rows = {tag.name: row for row, tag in enumerate(settings.tags)}
     device_numbers = {device.name: number for number, device in enumerate(settings.devices)}
     return Model(
-        devices=tuple(DeviceDefinition(device.name, device.link) for device in settings.devices),
+        devices=tuple(
+            DeviceDefinition(device.name, device.link, tuple(rows[name] for name in device.multivariate))
+            for device in settings.devices
+        ),
         tags=tuple(
             TagDefinition(
                 name=tag.name,
@@ -48,16 +54,24 @@ def build_model(settings: Settings) -> Model:
                 unit=tag.unit,
                 stale_after_ns=tag.stale_after_ns,
                 windows_ns=tag.windows_ns,
-                alarm_low=tag.alarm_low,
-                alarm_high=tag.alarm_high,
-                alarm_score=tag.alarm_score,
-                alarm_persistent=tag.alarm_persistent,
+                alarms=tag.alarms,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
+                labels=tag.labels,
             )
             for tag in settings.tags
         ),
         panes_per_window=settings.panes_per_window,
+    )
+
+
+def spec_of(settings: Settings, model: Model) -> EngineSpec:
+    uplink = settings.uplink
+    return EngineSpec(
+        model,
+        aggregates_every_ns=uplink.aggregates_every_ns if uplink else 0,
+        samples_every_ns=uplink.samples_every_ns if uplink else 0,
+        streams=tuple(sorted(Stream(name) for name in uplink.streams)) if uplink else (),
     )
 
 
@@ -75,20 +89,18 @@ class Plant:
         *,
         clock: EngineClock,
         book: EventBook,
-        put: Callable[[RecordDraft], None] | None,
+        symbols: Symbols,
+        hand_on: HandOn,
         died: Callable[[], None],
     ) -> None:
+        """`hand_on` takes the engine's cycles."""
         self.settings = settings
         self._clock = clock
         self._book = book
+        self.symbols = symbols
         self.model = build_model(settings)
-        uplink = settings.uplink
-        self.engine = Engine(
-            self.model,
-            aggregates_every_ns=uplink.aggregates_every_ns if uplink else 0,
-            samples_every_ns=uplink.samples_every_ns if uplink else 0,
-            streams=frozenset(Stream(name) for name in uplink.streams) if uplink else frozenset(),
-        )
+        self.spec = spec_of(settings, self.model)
+        self.engine = self.spec.build()
         self.executive = self._build_executive() if settings.loops else None
         self._of_loops = {name for loop in settings.loops for name in (loop.input, loop.output)}
         loop_devices = {tag.device for tag in settings.tags if tag.name in self._of_loops}
@@ -110,7 +122,8 @@ class Plant:
             inbox=self.inbox,
             now_ns=clock,
             book=book,
-            put=put,
+            hand_on=hand_on,
+            stamp=WallStamp(clock),
             before=[self._take_from_executive] if self.executive is not None else [],
             died=died,
         )
@@ -181,7 +194,9 @@ class Plant:
 
     def _build_source(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
         if isinstance(link, ModbusLink):
-            return ModbusSource(link=link, tags=tags, lane=lane, now_ns=self._clock, emit=self._book.emit)
+            return ModbusSource(
+                link=link, tags=tags, lane=lane, symbols=self.symbols, now_ns=self._clock, emit=self._book.emit
+            )
         return MqttSource(
             link=link,
             tags=tags,
@@ -215,6 +230,7 @@ class Plant:
             settings=scada,
             registers=registers,
             plant=self.engine.view,
+            text_of=self.symbols.text_of,
             control=self.executive,
             model=self.model,
             loops=tuple(loop.name for loop in self.settings.loops),

@@ -33,7 +33,9 @@ class Changes:
 
 def compare(old: Settings, new: Settings) -> Changes:
     """A link's own settings restart that session alone; tags, loops and registers restart the plant as a whole."""
-    refused = tuple(key for key in ("gateway_id", "state_dir", "log_level") if getattr(old, key) != getattr(new, key))
+    fixed = ("gateway_id", "state_dir", "log_level", "checkpoint_every_ns")
+    refused = [key for key in fixed if getattr(old, key) != getattr(new, key)]
+    refused += ["journal"] if _journal_settings(old) != _journal_settings(new) else []
     names = [link.name for link in old.links] == [link.name for link in new.links]
     used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in (loop.input, loop.output)}
     loop_links = {device.link for device in new.devices if device.name in used_by_loops}
@@ -46,14 +48,24 @@ def compare(old: Settings, new: Settings) -> Changes:
             for part in ("devices", "tags", "loops", "scada", "panes_per_window")
         )
         or _record_settings(old) != _record_settings(new)
+        or _left_out(old) != _left_out(new)
     )
     return Changes(
-        refused=refused,
+        refused=tuple(refused),
         plant=plant,
         links=frozenset() if plant else frozenset(links),
         uplink=old.uplink != new.uplink,
         http=old.http != new.http,
     )
+
+
+def _left_out(settings: Settings) -> tuple[str, ...]:
+    return settings.journal.left_out if settings.journal is not None else ()
+
+
+def _journal_settings(settings: Settings) -> object:
+    """What of the journal cannot change while it runs."""
+    return settings.journal and msgspec.structs.replace(settings.journal, left_out=())
 
 
 def _record_settings(settings: Settings) -> object:

@@ -17,7 +17,7 @@ from gateway.core.events import Event
 from gateway.core.readings import Measured
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
 from gateway.core.view import LOOP, ControlView, Mode
-from gateway.runtime.clock import EngineClock, time_quality
+from gateway.runtime.clock import EngineClock, is_clock_synced
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.plant import Plant
 from gateway.serving.http import status as http
@@ -140,7 +140,7 @@ class RuntimeStatus:
                 if beat_ns
             ),
             wall_offset_ns=self._clock.wall_offset_ns(),
-            wall_is_synchronised=time_quality() == "synced",
+            wall_is_synchronised=is_clock_synced(),
         )
 
     def plant(self) -> http.Plant | None:
@@ -153,6 +153,7 @@ class RuntimeStatus:
             shown = http.Plant(
                 model=plant.model,
                 plant_view=plant.engine.view,
+                text_of=plant.symbols.text_of,
                 loops=plant.settings.loops,
                 control_view=view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],

@@ -13,14 +13,15 @@ from functools import partial
 from pathlib import Path
 
 from gateway.core.backoff import Backoff
-from gateway.core.encode import TimeQuality, encode, envelope
+from gateway.core.encode import TimeQuality, encode, envelope, labels_of
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
 from gateway.core.ports import Upstream
 from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft
+from gateway.core.symbols import TextOf
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
-from gateway.runtime.clock import EngineClock, time_quality
+from gateway.runtime.clock import EngineClock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.statedir import SPOOL_FILE
@@ -69,12 +70,14 @@ def _session(uplink: Uplink) -> AbstractAsyncContextManager[Upstream]:
 class Way:
     """The spool and what empties it."""
 
-    def __init__(self, store: Store, *, gateway_id: str, clock: EngineClock, book: EventBook) -> None:
+    def __init__(self, store: Store, *, gateway_id: str, clock: EngineClock, book: EventBook, text_of: TextOf) -> None:
         self._gateway_id = gateway_id
         self._clock = clock
         self._book = book
         self._tag_names: tuple[str, ...] = ()
         self._tag_kinds: tuple[Kind, ...] = ()
+        self._labels: dict[int, dict[str, str]] = {}
+        self._text_of = text_of
         self.worker = SpoolWorker(store=store, encode=self._encode, now_ns=clock, emit=book.emit)
         self.delivery: Delivery | None = None
         self._settings: Uplink | None = None
@@ -90,6 +93,7 @@ class Way:
         await self.worker.flush()
         self._tag_names = tuple(tag.name for tag in model.tags)
         self._tag_kinds = tuple(tag.kind for tag in model.tags)
+        self._labels = labels_of(model.tags)
 
     async def connect(self, uplink: Uplink | None, supervisor: Supervisor) -> None:
         """Deliver to this uplink from now on, to none if None."""
@@ -163,8 +167,10 @@ class Way:
             draft,
             self._tag_names,
             self._tag_kinds,
-            wall_offset_ns=self._clock.wall_offset_ns(),
-            time_quality=TimeQuality(time_quality()),
+            text_of=self._text_of,
+            labels=self._labels,
+            wall_offset_ns=draft.stamp.wall_offset_ns,
+            time_quality=TimeQuality.SYNCED if draft.stamp.is_synced else TimeQuality.UNSYNCED,
         )
 
     async def _keep_lease(self) -> None:

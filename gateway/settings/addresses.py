@@ -39,8 +39,9 @@ WIDTHS = {
     RegisterType.BCD64: 4,
     RegisterType.SIGNMAG16: 1,
     RegisterType.SIGNMAG32: 2,
+    RegisterType.STRING: 1,
 }
-"""Addresses that a value takes."""
+"""Addresses that a value takes; of a text, at least."""
 
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
 _ENDPOINT = re.compile(_HOST + r"(?::(?P<port>[0-9]{1,5}))?")
@@ -122,6 +123,17 @@ def _server(word: str, plain: tuple[str, int], secure: tuple[str, int], what: st
         raise WrongValueError(f"{show(word)} goes on after the port; write {example}")
     tls = scheme == secure[0]
     return Broker(_endpoint(authority, secure[1] if tls else plain[1], example), tls)
+
+
+def shared_group(value: object) -> str:
+    """Name of a group of subscribers that share the messages (MQTT 5, 4.8.2; many 3.1.1 brokers know them too)."""
+    word = text(value)
+    if any(c in word for c in "/+#\0"):
+        raise WrongValueError(f'{show(word)} has one of / + # in it; write a plain name, like "gateways"')
+    return word
+
+
+says(shared_group, "a name without / + #", matching("[^/+#]+"))
 
 
 def network(value: object) -> str:

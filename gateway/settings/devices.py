@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from gateway.core import limits
+from gateway.core.types import Kind
 from gateway.settings.addresses import REGISTERS, topic
+from gateway.settings.alarms import bound
 from gateway.settings.forms import form_of, says
 from gateway.settings.instances import Instance, instances
 from gateway.settings.links import Links
+from gateway.settings.multivariate import read_multivariate
+from gateway.settings.reads import read_limits
 from gateway.settings.schema import Device, ModbusLink, Tag
 from gateway.settings.section import Section
 from gateway.settings.taglist import TagEntry, TagLists, inline_entries
@@ -38,6 +44,7 @@ MODBUS_ELSEWHERE = {"topic": _MQTT_ONLY, **dict.fromkeys(("every", "windows", "s
 MQTT_ELSEWHERE = {
     **MODBUS_ELSEWHERE,
     **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride"), _MODBUS_ONLY),
+    **dict.fromkeys(("registers_per_read", "bits_per_read", "gap", "holes"), _MODBUS_ONLY),
 }
 del MQTT_ELSEWHERE["topic"]
 
@@ -71,14 +78,29 @@ class Devices:
             section.wrong_here(f"brings the tags to more than {limits.TAGS_MAX}; split the plant over two gateways")
             return False
         link = self._links.of_device(section)
-        self.devices.append(Device(name=instance.name, link=UNKNOWN_LINK if link is None else link.name))
+        device = Device(name=instance.name, link=UNKNOWN_LINK if link is None else link.name)
+        self.devices.append(device)
+        section.has("multivariate")
         if isinstance(link, ModbusLink) or (link is None and _looks_like_modbus(entries)):
             self._read_modbus(instance, entries)
         elif link is not None:
             self._read_mqtt(instance, entries)
         else:
             self.incomplete[instance.name] = None
+        if section.has("multivariate") and instance.name not in self.incomplete:
+            self._see_together(section, device)
         return True
+
+    def _see_together(self, section: Section, device: Device) -> None:
+        """The tags of the device's multivariate score; its alarm goes to the first of them."""
+        own = [tag for tag in self.tags.values() if tag.device == device.name and tag.kind is not Kind.SYMBOL]
+        names = [tag.name.removeprefix(f"{device.name}.") for tag in own]
+        together = read_multivariate(section, device.name, names, sum(bool(one.multivariate) for one in self.devices))
+        self.devices[-1] = msgspec.structs.replace(device, multivariate=together.tags)
+        if together.alarm is not None:
+            first = self.tags[together.tags[0]]
+            alarms = (*first.alarms, *bound((together.alarm,), device.name))
+            self.tags[first.name] = msgspec.structs.replace(first, alarms=alarms)
 
     def _entries(self, instance: Instance) -> tuple[TagEntry, ...]:
         """Tags of the lists, each replaced by an inline tag of the same name, then the other inline tags."""
@@ -117,6 +139,7 @@ class Devices:
         unit = section.get("unit", UNIT, 1)
         big_words = read_order(section, "word_order", True) is not False
         big_bytes = read_order(section, "byte_order", True) is not False
+        limits = read_limits(section)
         shift = section.get("register_stride", STRIDE, 0) * instance.ordinal
         section.finish(MODBUS_ELSEWHERE)
         for entry in entries:
@@ -126,8 +149,9 @@ class Devices:
                 if entry.is_constant:
                     self._modbus_specs[entry] = spec
             tag = bind_modbus(
-                spec, instance.name, entry.name, unit=unit, shift=shift, big_words=big_words, big_bytes=big_bytes
-            )
+                spec, instance.name, entry.name, unit=unit, shift=shift, limits=limits, big_words=big_words,
+                big_bytes=big_bytes,
+            )  # fmt: skip
             self._add(tag, spec.section)
 
     def _read_mqtt(self, instance: Instance, entries: tuple[TagEntry, ...]) -> None:

@@ -8,47 +8,33 @@ so that its devices do not complain as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from gateway.core import limits
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.protocol.modbus.load import BusLoad
-from gateway.settings.addresses import Broker, Endpoint, broker, is_local, modbus_endpoint, nats_server
+from gateway.settings.addresses import Broker, broker, modbus_endpoint
+from gateway.settings.brokers import KINDS, LINK_ELSEWHERE, NOWHERE, Files, read_broker, read_session
 from gateway.settings.instances import instances
 from gateway.settings.planning import LOAD_WARNED
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import BrokerAddress, Link, ModbusLink, MqttLink, MqttVersion, NatsAddress
+from gateway.settings.schema import Link, ModbusLink, MqttLink
 from gateway.settings.section import Section
-from gateway.settings.units import choice, duration, integer, show, text
+from gateway.settings.units import duration, integer, show, text
 
 MINUTE_NS = 60 * NS_PER_S
-NOWHERE = Endpoint("nowhere", 1)
-"""Stand-in of an address that could not be read."""
 
 TIMEOUT = duration(NS_PER_MS, MINUTE_NS)
 GAP = duration(0, NS_PER_S)
 IN_FLIGHT = integer(1, 16)
 BAUD = integer(300, 4_000_000)
-KEEP_ALIVE = duration(NS_PER_S, 18 * 60 * MINUTE_NS)
-"""MQTT counts it in whole seconds of 16 bits."""
-VERSION = choice(MqttVersion)
-CLIENT_ID_MAX = 128
-
-KINDS = 'write modbus_tcp = "10.0.0.5:502" or mqtt = "mqtt://broker.example:1883"'
-LINK_ELSEWHERE = {
-    "password": 'would put a secret into this file; write password_file = "..."',
-    "host": f"is part of the address; {KINDS}",
-    "port": f"is part of the address; {KINDS}",
-    "unit": "belongs to the device, because one link serves many units; write it into [devices.NAME]",
-}
 
 
 class Links:
     """All links of one configuration, in the file's order, those without a name last."""
 
-    def __init__(self, root: Section, gateway_id: str, directory: Path) -> None:
+    def __init__(self, root: Section, gateway_id: str, files: Files) -> None:
         self._gateway_id = gateway_id
-        self._directory = directory
+        self._files = files
         self._links: dict[str, Link | None] = {}
         self._used: set[str] = set()
         self._sections: dict[str, Section] = {}
@@ -114,7 +100,8 @@ class Links:
             address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
             own_name = link_name or str(address.endpoint)
             client = f"{self._gateway_id}-{link_name or f'{address.endpoint.host}-{address.endpoint.port}'}"
-            link = MqttLink(name=own_name, broker=read_broker(section, client, self._directory))
+            address_of = read_broker(section, client, self._files)
+            link = MqttLink(name=own_name, broker=address_of, session=read_session(section, address_of.version))
         section.finish(LINK_ELSEWHERE)
         return link
 
@@ -151,64 +138,3 @@ class Links:
             section.report.warn(
                 section.place, f"connects to the same place as {show(other)}; many devices serve one connection only"
             )
-
-
-def read_broker(section: Section, default_client_id: str, directory: Path) -> BrokerAddress:
-    """The broker's address under `mqtt`, and the log-in beside it."""
-    address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
-    username, password_file, ca_file = _log_in(section, address, "mqtt", "mqtts://", directory)
-    client_id = section.get("client_id", text, default_client_id)
-    if len(client_id.encode()) > CLIENT_ID_MAX:
-        section.wrong("client_id", f"is too long; write at most {CLIENT_ID_MAX} bytes")
-    return BrokerAddress(
-        host=address.endpoint.host,
-        port=address.endpoint.port,
-        tls=address.tls,
-        ca_file=ca_file,
-        version=section.get("version", VERSION, MqttVersion.V311),
-        client_id=client_id,
-        username=username,
-        password_file=password_file,
-        keep_alive_s=section.get("keep_alive", KEEP_ALIVE, 30 * NS_PER_S) // NS_PER_S,
-    )
-
-
-def read_nats(section: Section, client_name: str, directory: Path) -> NatsAddress:
-    """The server's address under `nats`, and the log-in beside it."""
-    address = section.get("nats", nats_server, Broker(NOWHERE, tls=False))
-    username, password_file, ca_file = _log_in(section, address, "nats", "tls://", directory)
-    return NatsAddress(
-        host=address.endpoint.host,
-        port=address.endpoint.port,
-        tls=address.tls,
-        ca_file=ca_file,
-        client_name=client_name,
-        username=username,
-        password_file=password_file,
-    )
-
-
-def _log_in(
-    section: Section, address: Broker, key: str, secure: str, directory: Path
-) -> tuple[str | None, Path | None, Path | None]:
-    """User, password file and CA file; `secure` is the scheme that has TLS."""
-    username = section.get("username", text, None)
-    password_file = _file(section, "password_file", directory)
-    ca_file = _file(section, "ca_file", directory)
-    if password_file is not None and username is None and section.is_sound("username"):
-        section.wrong("password_file", "needs a user; write username = as well")
-    if ca_file is not None and not address.tls and section.is_sound(key):
-        section.wrong("ca_file", f"has no use without TLS; write {secure} in the address, or take it out")
-    if password_file is not None and not address.tls and not is_local(address.endpoint.host):
-        section.warn("password_file", f"the password crosses the network in clear; use {secure}")
-    return username, password_file, ca_file
-
-
-def _file(section: Section, key: str, directory: Path) -> Path | None:
-    found = section.get(key, text, None)
-    if found is None:
-        return None
-    file = directory / found
-    if not file.is_file():
-        section.warn(key, f"there is no file {file} on this machine yet")
-    return file

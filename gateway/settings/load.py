@@ -12,9 +12,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.settings.alarms import check_names
+from gateway.settings.brokers import Files
 from gateway.settings.control import check_setpoints, read_loops
 from gateway.settings.devices import Devices
 from gateway.settings.document import read_document
+from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_journal
 from gateway.settings.links import Links
 from gateway.settings.planning import loads
 from gateway.settings.problems import ConfigurationError, Problem, Report
@@ -72,10 +75,13 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     gateway = root.table("gateway") or Section(root.report, root.place.child("gateway"), {})
     gateway_id = gateway.require("id", name, "unnamed", 'write id = "boiler-house" under [gateway]')
     defaults = read_defaults(root)
-    links = Links(root, gateway_id, directory)
+    files = Files(directory, _credentials(environment))
+    links = Links(root, gateway_id, files)
     lists = TagLists(root, directory)
     devices = Devices(root, links, lists, defaults)
     loops = read_loops(root, links, devices, are_inhibited=gateway.get("inhibit_writes", flag, False))
+    for tag in devices.tags.values():
+        check_names(tag.alarms, devices.sections[tag.name], devices.tags.keys())
     scada = read_scada(root, devices, loops, path)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
     settings = Settings(
@@ -84,11 +90,13 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         state_dir=_state_dir(gateway, directory, environment),
         log_level=gateway.get("log_level", LOG_LEVEL, LogLevel.INFO).value,
         panes_per_window=gateway.get("panes_per_window", PANES, PANES_DEFAULT),
+        checkpoint_every_ns=gateway.get("checkpoint_every", CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT),
         links=links.all(),
         devices=tuple(devices.devices),
         tags=tuple(devices.tags.values()),
         loops=tuple(loop for loop, _ in loops.read),
-        uplink=read_uplink(root, gateway_id, directory),
+        journal=read_journal(root, devices),
+        uplink=read_uplink(root, gateway_id, files),
         scada=scada,
         http=read_http(root),
     )
@@ -99,6 +107,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         links.warn_of_oddities()
         links.warn_of_load(loads(settings))
         lists.warn_of_unused()
+        defaults.polls.warn_of_unused()
         _warn_of_shared_topics(settings, devices)
     return settings
 
@@ -107,6 +116,11 @@ def _state_dir(gateway: Section, directory: Path, environment: Mapping[str, str]
     """As written, else the first directory that systemd made for the service, else beside the file."""
     given = environment.get("STATE_DIRECTORY", "").split(":")[0]
     return directory / gateway.get("state_dir", text, given or "state")
+
+
+def _credentials(environment: Mapping[str, str]) -> Path | None:
+    given = environment.get("CREDENTIALS_DIRECTORY")
+    return Path(given) if given else None
 
 
 def _check_sessions(root: Section, settings: Settings) -> None:

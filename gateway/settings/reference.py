@@ -7,37 +7,16 @@ NAME and TAG in a path stand for any name. A default in brackets is a rule rathe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, links, load, serving, shapes, tags, uplink
-from gateway.settings.forms import Form, form_of
-from gateway.settings.units import flag, label, name, number, positive, score_limit, text
-
-ANY = frozenset({"NAME", "TAG"})
-"""Parts of a path that stand for any name."""
-REQUIRED = "(none: must be written)"
-NOTHING = "(none)"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """`accepts` is the parser that the loader uses, or the form of a table that has more than one."""
-
-    path: str
-    accepts: Callable[[object], Any] | Form
-    default: str
-    help: str
-
-    @property
-    def form(self) -> Form:
-        return self.accepts if isinstance(self.accepts, Form) else form_of(self.accepts)
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(self.path.split("."))
-
+from gateway.settings import addresses, control, devices, journal, links, load, reads, serving, tags, uplink
+from gateway.settings.forms import Form
+from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
+from gateway.settings.reference_brokers import SESSION_KEYS, broker_keys
+from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
+from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
+from gateway.settings.units import flag, label, name, number, positive, text
 
 EACH = Form(
     'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
@@ -65,7 +44,8 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
-    Key("defaults.every", tags.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
+    Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
+    Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
     Key(
         "defaults.stale_after",
@@ -74,24 +54,6 @@ GATEWAY = (
         "Age at which a value is marked stale.",
     ),
 )
-
-
-def broker_keys(at: str, client_id: str, instead: str) -> tuple[Key, ...]:
-    """A session with an MQTT broker."""
-    return (
-        Key(
-            f"{at}.mqtt",
-            addresses.broker,
-            f"(this or {instead})",
-            "An MQTT broker, and where it is. TLS with mqtts://.",
-        ),
-        Key(f"{at}.version", links.VERSION, "3.1.1", "Version of MQTT that is spoken."),
-        Key(f"{at}.client_id", text, f"({client_id})", "Who the session is. Two sessions with one id end each other."),
-        Key(f"{at}.username", text, NOTHING, "The user who logs in."),
-        Key(f"{at}.password_file", text, NOTHING, "A file whose first line is the password. Needs `username`."),
-        Key(f"{at}.ca_file", text, "(the system's)", "Certificates of the authorities that are trusted. Needs TLS."),
-        Key(f"{at}.keep_alive", links.KEEP_ALIVE, "30s", "A session without a sign of life for longer is given up."),
-    )
 
 
 LINKS = (
@@ -115,6 +77,7 @@ LINKS = (
         "Of the serial bus behind a converter, for the estimate of its load by fieldgate plan and check.",
     ),
     *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
+    *SESSION_KEYS,
 )
 DEVICES = (
     Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
@@ -130,6 +93,7 @@ DEVICES = (
         "0",
         "Registers from one instance of a template to the next: eight channels of one card are one table.",
     ),
+    *LIMIT_KEYS,
     Key(
         "devices.NAME.topic",
         addresses.topic,
@@ -137,36 +101,14 @@ DEVICES = (
         "Topic of the tags that name none; {device} and {tag} stand in it.",
     ),
     Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
+    *multivariate_keys("devices.NAME.multivariate"),
 )
 
 
 def tag_keys(at: str) -> tuple[Key, ...]:
     """A tag, wherever it is written."""
     return (
-        Key(f"{at}.register", addresses.register, "(needed by Modbus)", "Where it lies. Addresses count from 0."),
-        Key(
-            f"{at}.type",
-            shapes.register_type,
-            "(uint16; bool in coils and discrete inputs)",
-            "How the registers are read.",
-        ),
-        Key(f"{at}.bits", addresses.bits, "(the whole value)", "The part of it that is the value, 0 the lowest bit."),
-        Key(
-            f"{at}.not_available",
-            addresses.patterns,
-            NOTHING,
-            "Contents that mean that the device has no value: quality sensor fault.",
-        ),
-        Key(f"{at}.clamp.low", number, NOTHING, "What is below is set to it, with good quality."),
-        Key(f"{at}.clamp.high", number, NOTHING, "What is above is set to it, with good quality."),
-        Key(f"{at}.report.change", positive, "(any change)", "Readings that differ by no more are not passed on."),
-        Key(f"{at}.report.percent", positive, NOTHING, "The same, in percent of the last value passed on."),
-        Key(f"{at}.report.hold", shapes.HOLD, "0s", "Nothing is passed on sooner after the last one."),
-        Key(f"{at}.report.heartbeat", shapes.HEARTBEAT, "(half of `stale_after`)", "Passed on then, changed or not."),
-        Key(f"{at}.every", tags.EVERY, "(as in [defaults])", "How often it is read."),
-        Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
-        Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),
-        Key(f"{at}.byte_order", tags._is_big, "(the device's)", "Where it differs from its device."),
+        *register_keys(at),
         Key(f"{at}.topic", addresses.topic, "(the device's)", "MQTT topic that carries it."),
         Key(
             f"{at}.field", addresses.field_path, "(the payload is the number)", "Where the value is in a JSON payload."
@@ -184,12 +126,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(
             f"{at}.valid.high", number, NOTHING, "Above it the quality is out of range, and no window takes the value."
         ),
-        Key(f"{at}.alarm.low", number, NOTHING, "Below it the tag is in alarm."),
-        Key(f"{at}.alarm.high", number, NOTHING, "Above it the tag is in alarm."),
-        Key(
-            f"{at}.alarm.score", score_limit, NOTHING, "Anomaly score from which it is in alarm: 0 as ever, 1 as never."
-        ),
-        Key(f"{at}.alarm.persistent", score_limit, NOTHING, "The same, of the score of faults that stay."),
+        *alarm_keys(f"{at}.alarm"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 
@@ -245,7 +182,12 @@ UPLINK = (
     Key("uplink.NAME.subject", addresses.subject, "(fieldgate.{gateway}.{stream})", "NATS subject of the records."),
     Key("uplink.NAME.file", text, "(this, `mqtt` or `nats`)", "A file of JSON lines that takes the records."),
     Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
-    Key("uplink.NAME.streams", uplink.STREAMS, '["events", "aggregates"]', "What is sent. samples: every single one."),
+    Key(
+        "uplink.NAME.streams",
+        uplink.STREAMS,
+        '["events", "aggregates", "multivariate"]',
+        "What is sent. samples: every single one.",
+    ),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
     Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),
     Key(
@@ -266,6 +208,17 @@ UPLINK = (
     Key("uplink.NAME.grace_buffer", uplink.GRACE_BUFFER, "64MB", "How much of them is kept at the most."),
     Key("uplink.NAME.acknowledge_timeout", uplink.ACKNOWLEDGE_TIMEOUT, "10s", "A session without one is given up."),
 )
+JOURNAL = (
+    Key("journal.keep", journal.KEEP, "1GB", "How many bytes of it are kept; then the oldest file is deleted."),
+    Key("journal.keep_for", journal.KEEP_FOR, "7d", "How long it is kept, for fieldgate replay."),
+    Key(
+        "journal.commit_every",
+        journal.COMMIT_EVERY,
+        "50ms",
+        "How often it is written to the disk. Records and durable acknowledgements wait for it.",
+    ),
+    Key("journal.leave_out", serving.TAG_GLOBS, "[]", "Tags whose samples are not written to it."),
+)
 SERVING = (
     Key("scada.modbus_tcp", addresses.listen_endpoint, '"127.0.0.1:1502"', "Where the Modbus server listens."),
     Key("scada.tags", serving.TAG_GLOBS, '["*"]', "Which tags are shown."),
@@ -285,11 +238,13 @@ SERVING = (
 KEYS: tuple[Key, ...] = (
     *GATEWAY,
     *LINKS,
+    *POLLS,
     *DEVICES,
     *tag_keys("devices.NAME.tags.TAG"),
     *tag_keys("tag_lists.NAME.TAG"),
     *CONTROL,
     *UPLINK,
+    *JOURNAL,
     *SERVING,
 )
 
@@ -311,7 +266,8 @@ def json_schema() -> dict[str, object]:
     """JSON Schema (draft 7) of a configuration, for editors. Every table refuses keys that are not in it."""
     root = _table()
     for key in KEYS:
-        _put(root, key.parts, key)
+        if "KIND" not in key.parts:  # those stand in the form of each kind
+            _put(root, key.parts, key)
     link = root["properties"]["links"]["additionalProperties"]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

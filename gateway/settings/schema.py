@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
 
 
@@ -40,11 +41,40 @@ class RegisterType(StrEnum):
     BCD64 = "bcd64"
     SIGNMAG16 = "signmag16"
     SIGNMAG32 = "signmag32"
+    STRING = "string"
+
+
+class TextEncoding(StrEnum):
+    """How the characters of a text lie in its registers."""
+
+    UTF_8 = "utf-8"
+    ASCII = "ascii"
+    LATIN_1 = "latin-1"
+    UTF_16 = "utf-16"
+
+
+class TextPadding(StrEnum):
+    """What stands behind a text that is shorter than its registers."""
+
+    ANY = "any"
+    NUL = "nul"
+    SPACE = "space"
+    NONE = "none"
 
 
 class MqttVersion(StrEnum):
     V311 = "3.1.1"
     V5 = "5"
+
+
+class Retained(StrEnum):
+    """Which retained messages a subscription brings (MQTT 5, 3.8.3.1)."""
+
+    EACH = "each"
+    """At each connection."""
+    NEW = "new"
+    """Only where the broker did not know the subscription."""
+    NEVER = "never"
 
 
 class ModbusLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,18 +102,43 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     tls: bool = False
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    """The client's certificate, its chain behind it, and its key unless `key_file` has that."""
+    key_file: Path | None = None
+    key_password_file: Path | None = None
     version: MqttVersion = MqttVersion.V311
     client_id: str
     username: str | None = None
+    username_file: Path | None = None
     password_file: Path | None = None
     keep_alive_s: int = 30
 
 
+class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subscriber agrees with its broker. From `retained` on of MQTT 5 only."""
+
+    shared_group: str | None = None
+    """Subscribers of one group share the messages; None: this one has them all."""
+    message_bytes_max: int = 131_072
+    """What is longer is skipped, counted and told."""
+    retained: Retained = Retained.EACH
+    no_local: bool = False
+    retain_as_published: bool = False
+    session_expiry_s: int | None = None
+    """How long the broker keeps a session that is to be kept; None: an hour, with durable tags a day."""
+    receive_maximum: int = 1_024
+    topic_alias_maximum: int = 32
+    packet_bytes_max: int | None = None
+    """What the broker is told not to send; it drops such messages in silence."""
+    follow_redirect: bool = False
+
+
 class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One session with a broker."""
+    """One session with a broker, and one more for the tags that are durable."""
 
     name: str
     broker: BrokerAddress
+    session: MqttSession = MqttSession()
 
 
 Link: TypeAlias = ModbusLink | MqttLink
@@ -98,6 +153,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of the last value passed on."""
     hold_ns: int = 0
     heartbeat_ns: int
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """Addresses of a table, `first` to `last`, that a device must not be asked for."""
+
+    table: Table
+    first: int
+    last: int
+
+
+class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one read of a device may be."""
+
+    registers_max: int = 125
+    bits_max: int = 2_000
+    gap_registers_max: int = 8
+    """Unused registers that are read along; for bits the same bytes."""
+    holes: tuple[Hole, ...] = ()
+
+
+ANY_READ = ReadLimits()
 
 
 class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +194,15 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Patterns, of the field where there is one, by which the device says that it has no value."""
     clamp_low: float | None = None
     clamp_high: float | None = None
+    text_registers: int = 0
+    """Registers of a text; 0 for numbers."""
+    encoding: TextEncoding = TextEncoding.UTF_8
+    padding: TextPadding = TextPadding.ANY
     every_ns: int
+    phase_ns: int | None = None
+    """When in the period, on the grid of engine time; None: wherever there is room."""
+    jitter_ns: int = 0
+    limits: ReadLimits = ANY_READ
     writable: bool = False
     report: Report | None = None
 
@@ -152,18 +236,19 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     windows_ns: tuple[int, ...]
     stale_after_ns: int
-    alarm_low: float | None = None
-    alarm_high: float | None = None
-    alarm_score: float | None = None
-    alarm_persistent: float | None = None
+    alarms: tuple[AlarmDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
+    labels: tuple[tuple[int, str], ...] = ()
+    """What the values of a whole number are called."""
     scada: bool = True
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
+    multivariate: tuple[str, ...] = ()
+    """Full names of the tags that are seen together; the alarm stands with the first of them."""
 
 
 class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,6 +338,16 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     lock_file: Path
 
 
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the journal is kept, how long its groups gather, and whose samples are not in it."""
+
+    bytes_max: int
+    age_ns: int
+    commit_every_ns: int
+    left_out: tuple[str, ...] = ()
+    """Full names of tags."""
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
@@ -266,10 +361,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     log_level: str
     panes_per_window: int
+    checkpoint_every_ns: int
     links: tuple[Link, ...]
     devices: tuple[Device, ...]
     tags: tuple[Tag, ...]
     loops: tuple[PidLoop, ...]
+    journal: Journal | None
     uplink: Uplink | None
     scada: Scada | None
     http: Http | None

@@ -39,8 +39,8 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
         port=listen.port,
         units=_read_units(section, devices),
         loops_unit=section.get("loops_unit", UNIT, 1),
-        tags=_select(section, "tags", TAG_GLOBS, ("*",), shown, all_known=not devices.incomplete),
-        writable=_select(section, "write", WRITE_GLOBS, (), points, all_known=True),
+        tags=select(section, "tags", TAG_GLOBS, ("*",), shown, all_known=not devices.incomplete),
+        writable=select(section, "write", WRITE_GLOBS, (), points, all_known=True),
         clients=section.get("clients", NETWORKS, ()),
         write_clients=section.get("write_clients", NETWORKS, ()),
         lock_file=path.parent / lock_file,
@@ -81,7 +81,7 @@ def _is_glob(word: str) -> bool:
     return any(sign in word for sign in "*?[")
 
 
-def _select(
+def select(
     section: Section,
     key: str,
     parse: Parser[tuple[str, ...]],

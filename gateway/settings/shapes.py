@@ -44,7 +44,7 @@ HAVE_BITS = (
     RegisterType.BCD32,
     RegisterType.BCD64,
 )
-TEXTS = ("string", "ascii", "text", "char", "utf8", "utf-8")
+TEXTS = ("ascii", "text", "char", "utf8", "utf-8")
 WHOLE = Bits(0, 0)
 HEARTBEAT = duration(NS_PER_MS, 24 * 3_600 * NS_PER_S)
 HOLD = duration(0, 3_600 * NS_PER_S)
@@ -68,7 +68,7 @@ class Shape(NamedTuple):
 def register_type(value: object) -> RegisterType:
     if isinstance(value, str) and value.lower() in TEXTS:
         raise WrongValueError(
-            f"{show(value)} is text, and a tag is a number; leave text out, or read its registers one by one as uint16"
+            f'{show(value)} is not a type; write type = "string", registers = 16, and encoding = "ascii" beside it'
         )
     return _WORD(value)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.core.alarms import KINDS, AlarmKind
 from gateway.settings.document import Text, read_text
 from gateway.settings.problems import ConfigurationError, Position, Report, did_you_mean
 from gateway.settings.section import Section
@@ -28,6 +29,7 @@ COLUMNS = (
     "offset",
     "unit",
     "every",
+    "poll",
     "windows",
     "stale_after",
     "write",
@@ -36,16 +38,23 @@ COLUMNS = (
     "byte_order",
     "bits",
     "not_available",
+    "labels",
+    "registers",
+    "encoding",
+    "padding",
     "clamp.low",
     "clamp.high",
     "report.change",
     "report.percent",
     "report.hold",
     "report.heartbeat",
-    "alarm.low",
-    "alarm.high",
-    "alarm.score",
-    "alarm.persistent",
+    *(f"alarm.{KINDS[kind].word}" for kind in AlarmKind),
+    "alarm.deadband",
+    "alarm.on_delay",
+    "alarm.off_delay",
+    "alarm.latch",
+    "alarm.priority",
+    "alarm.unless",
     "valid.low",
     "valid.high",
     "topic",

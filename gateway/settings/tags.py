@@ -10,20 +10,23 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from gateway.core import limits
+from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
+from gateway.settings.alarms import bound, read_alarms
 from gateway.settings.forms import form_of, says
-from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Report, Table, Tag
+from gateway.settings.reads import EVERY, PollGroup, Polls, check_reads
+from gateway.settings.schema import ModbusPoint, MqttPoint, ReadLimits, RegisterType, Report, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.shapes import FLOATS, SIGNED, Shape, read_report, read_shape, register_type
-from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, score_limit, show_duration
+from gateway.settings.texts import TextShape, check_labels, labels, read_text_shape
+from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, show_duration
 
 HOUR_NS = 3_600 * NS_PER_S
 STALE_AFTER_FLOOR_NS = 2 * NS_PER_S
 STALE_AFTER_MQTT_NS = 30 * NS_PER_S
 STALE_AFTER_PERIODS = 3
 
-EVERY = duration(NS_PER_MS, 24 * HOUR_NS)
 WINDOWS = array_of(duration(NS_PER_S, 24 * HOUR_NS), '["10s", "5min"]', limits.WINDOWS_PER_TAG_MAX)
 STALE_AFTER = duration(10 * NS_PER_MS, 7 * 24 * HOUR_NS)
 QOS = integer(0, 2)
@@ -39,6 +42,7 @@ MQTT_ELSEWHERE = dict.fromkeys(
         "register",
         "type",
         "every",
+        "poll",
         "write",
         "word_order",
         "byte_order",
@@ -46,6 +50,9 @@ MQTT_ELSEWHERE = dict.fromkeys(
         "not_available",
         "clamp",
         "report",
+        "registers",
+        "encoding",
+        "padding",
     ),
     _MODBUS_ONLY,
 )
@@ -65,6 +72,7 @@ class Defaults(NamedTuple):
     every_ns: int
     windows_ns: tuple[int, ...]
     stale_after_ns: int | None
+    polls: Polls
 
 
 class Common(NamedTuple):
@@ -73,12 +81,10 @@ class Common(NamedTuple):
     unit: str
     windows_ns: tuple[int, ...]
     stale_after_ns: int
-    alarm_low: float | None
-    alarm_high: float | None
-    alarm_score: float | None
-    alarm_persistent: float | None
+    alarms: tuple[AlarmDefinition, ...]
     valid_low: float | None
     valid_high: float | None
+    labels: tuple[tuple[int, str], ...]
     scada: bool
 
 
@@ -90,11 +96,12 @@ class ModbusSpec(NamedTuple):
     address: int
     type: RegisterType
     shape: Shape
+    text: TextShape
     big_endian_words: bool | None
     big_endian_bytes: bool | None
     scale: float
     offset: float
-    every_ns: int
+    poll: PollGroup
     writable: bool
     report: Report | None
 
@@ -112,12 +119,14 @@ class MqttSpec(NamedTuple):
 
 def read_defaults(root: Section) -> Defaults:
     section = root.table("defaults")
+    polls = Polls(root)
     if section is None:
-        return Defaults(NS_PER_S, (60 * NS_PER_S,), None)
+        return Defaults(NS_PER_S, (60 * NS_PER_S,), None, polls)
     defaults = Defaults(
         every_ns=section.get("every", EVERY, NS_PER_S),
         windows_ns=section.get("windows", WINDOWS, (60 * NS_PER_S,)),
         stale_after_ns=section.get("stale_after", STALE_AFTER, None),
+        polls=polls,
     )
     section.finish()
     return defaults
@@ -129,12 +138,17 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
     is_bit = place.table in BIT_TABLES
     wire = section.get("type", register_type, RegisterType.BOOL if is_bit else RegisterType.UINT16)
     scale, offset = _read_scaling(section)
-    every_ns = section.get("every", EVERY, defaults.every_ns)
+    poll = defaults.polls.of_tag(section, defaults.every_ns)
+    every_ns = poll.every_ns
     writable = section.get("write", flag, False)
     shape = read_shape(section, place.table, wire)
+    as_text = read_text_shape(section, place.table, wire)
     if section.is_sound("register", "type"):
         _check_register(section, place.table, wire, shape, writable)
     is_whole = wire not in FLOATS and scale == 1.0 and offset == 0.0 and not shape.is_clamped
+    kind = Kind.SYMBOL if wire is RegisterType.STRING else Kind.F64
+    if is_whole and kind is Kind.F64:
+        kind = Kind.I64 if wire in SIGNED else Kind.U64
     stale_default_ns = max(STALE_AFTER_PERIODS * every_ns, defaults.stale_after_ns or STALE_AFTER_FLOOR_NS)
     common = _read_common(section, defaults, stale_default_ns)
     if common.stale_after_ns <= every_ns and section.is_sound("every", "stale_after"):
@@ -143,20 +157,24 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
             f"would make the value stale before it is read again, every {show_duration(every_ns)}; "
             f'write "{show_duration(STALE_AFTER_PERIODS * every_ns)}"',
         )
+    if kind is Kind.SYMBOL:
+        common = common._replace(windows_ns=())
+    check_labels(section, common.labels, kind)
     report = read_report(section, every_ns, common.stale_after_ns)
     spec = ModbusSpec(
         section=section,
         common=common,
-        kind=(Kind.I64 if wire in SIGNED else Kind.U64) if is_whole else Kind.F64,
+        kind=kind,
         table=place.table,
         address=place.address,
         type=wire,
         shape=shape,
+        text=as_text,
         big_endian_words=read_order(section, "word_order", None),
         big_endian_bytes=read_order(section, "byte_order", None),
         scale=scale,
         offset=offset,
-        every_ns=every_ns,
+        poll=poll,
         writable=writable,
         report=report,
     )
@@ -175,9 +193,11 @@ def _check_register(section: Section, table: Table, wire: RegisterType, shape: S
 
 def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
     scale, offset = _read_scaling(section)
+    common = _read_common(section, defaults, defaults.stale_after_ns or STALE_AFTER_MQTT_NS)
+    check_labels(section, common.labels, Kind.F64)
     spec = MqttSpec(
         section=section,
-        common=_read_common(section, defaults, defaults.stale_after_ns or STALE_AFTER_MQTT_NS),
+        common=common,
         topic=section.get("topic", topic, None),
         field=section.get("field", field_path, ()),
         time_field=section.get("time_field", field_path, ()),
@@ -210,27 +230,21 @@ def _read_scaling(section: Section) -> tuple[float, float]:
 
 
 def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> Common:
-    alarm_low = alarm_high = alarm_score = alarm_persistent = valid_low = valid_high = None
-    alarm = section.table("alarm")
-    if alarm is not None:
-        alarm_low, alarm_high = read_bounds(alarm, "low", "high")
-        alarm_score = alarm.get("score", score_limit, None)
-        alarm_persistent = alarm.get("persistent", score_limit, None)
-        alarm.finish()
+    windows_ns = section.get("windows", WINDOWS, defaults.windows_ns)
+    alarms = read_alarms(section.table("alarm"), windows_ns)
+    valid_low = valid_high = None
     valid = section.table("valid")
     if valid is not None:
         valid_low, valid_high = read_bounds(valid, "low", "high")
         valid.finish()
     return Common(
         unit=section.get("unit", label, ""),
-        windows_ns=section.get("windows", WINDOWS, defaults.windows_ns),
+        windows_ns=windows_ns,
         stale_after_ns=section.get("stale_after", STALE_AFTER, stale_after_ns),
-        alarm_low=alarm_low,
-        alarm_high=alarm_high,
-        alarm_score=alarm_score,
-        alarm_persistent=alarm_persistent,
+        alarms=alarms,
         valid_low=valid_low,
         valid_high=valid_high,
+        labels=section.get("labels", labels, ()),
         scada=section.get("scada", flag, True),
     )
 
@@ -245,15 +259,18 @@ def read_bounds(section: Section, low_key: str, high_key: str) -> tuple[float | 
 
 
 def bind_modbus(
-    spec: ModbusSpec, device: str, tag: str, *, unit: int, shift: int, big_words: bool, big_bytes: bool
-) -> Tag:
+    spec: ModbusSpec, device: str, tag: str, *, unit: int, shift: int, limits: ReadLimits, big_words: bool,
+    big_bytes: bool,
+) -> Tag:  # fmt: skip
     """`shift` is added to the address (`register_stride`)."""
     address = spec.address + shift
-    last = address + WIDTHS[spec.type] - 1
+    registers = max(WIDTHS[spec.type], spec.text.registers)
+    last = address + registers - 1
     if last >= REGISTERS and spec.section.is_sound("register"):
         spec.section.wrong(
             "register", f"reaches address {last} in device {device}; the last one is {REGISTERS - 1}, write a lower one"
         )
+    check_reads(spec.section, limits, spec.table, address, registers)
     words, octets = spec.big_endian_words, spec.big_endian_bytes
     point = ModbusPoint(
         unit=unit,
@@ -269,7 +286,13 @@ def bind_modbus(
         not_available=spec.shape.not_available,
         clamp_low=spec.shape.clamp_low,
         clamp_high=spec.shape.clamp_high,
-        every_ns=spec.every_ns,
+        text_registers=spec.text.registers,
+        encoding=spec.text.encoding,
+        padding=spec.text.padding,
+        every_ns=spec.poll.every_ns,
+        phase_ns=spec.poll.phase_ns,
+        jitter_ns=spec.poll.jitter_ns,
+        limits=limits,
         writable=spec.writable,
         report=spec.report,
     )
@@ -303,11 +326,9 @@ def _tag(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, comm
         unit=common.unit,
         windows_ns=common.windows_ns,
         stale_after_ns=common.stale_after_ns,
-        alarm_low=common.alarm_low,
-        alarm_high=common.alarm_high,
-        alarm_score=common.alarm_score,
-        alarm_persistent=common.alarm_persistent,
+        alarms=bound(common.alarms, device),
         valid_low=common.valid_low,
         valid_high=common.valid_high,
+        labels=common.labels,
         scada=common.scada,
     )

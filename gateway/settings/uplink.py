@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from gateway.core import limits
 from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S
 from gateway.settings.addresses import subject, topic
+from gateway.settings.brokers import LINK_ELSEWHERE, Files, read_broker, read_nats
 from gateway.settings.instances import has_name
-from gateway.settings.links import LINK_ELSEWHERE, read_broker, read_nats
 from gateway.settings.schema import FileAddress, Uplink, UpstreamAddress
 from gateway.settings.section import Section
 from gateway.settings.units import array_of, choice, duration, per_second, show_duration, size, text
 
 PERIOD = duration(limits.GRID_NS, 24 * 3_600 * NS_PER_S)
-STREAMS = array_of(choice(Stream), '["events", "aggregates"]', len(Stream), count_min=1)
+STREAMS = array_of(choice(Stream), '["events", "aggregates", "multivariate"]', len(Stream), count_min=1)
 BUFFER = size(10**6, 10**12)
 GRACE = duration(0, 7 * 24 * 3_600 * NS_PER_S)
 GRACE_BUFFER = size(0, 10**12)
 DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 
-DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES)
+DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.MULTIVARIATE)
 KINDS = ("mqtt", "nats", "file")
 ROTATE = size(16 * 10**6, 10**11)
 DEFAULT_SUBJECT = "fieldgate.{gateway}.{stream}"
 DEFAULT_TOPIC = "fieldgate/{gateway}/{stream}"
 
 
-def read_uplink(root: Section, gateway_id: str, directory: Path) -> Uplink | None:
+def read_uplink(root: Section, gateway_id: str, files: Files) -> Uplink | None:
     found = None
     for name, section in root.tables("uplink"):
         if found is not None:
             section.wrong_here(f'is a second uplink beside "{found.name}"; this release has one, take it out')
         elif has_name(name, section):
             section.variables = {"gateway": gateway_id, "stream": "{stream}"}
-            found = _read(section, name, gateway_id, directory)
+            found = _read(section, name, gateway_id, files)
     return found
 
 
-def _read(section: Section, name: str, gateway_id: str, directory: Path) -> Uplink:
-    address, where = _read_address(section, name, gateway_id, directory)
+def _read(section: Section, name: str, gateway_id: str, files: Files) -> Uplink:
+    address, where = _read_address(section, name, gateway_id, files)
     uplink = Uplink(
         name=name,
         address=address,
@@ -59,7 +57,7 @@ def _read(section: Section, name: str, gateway_id: str, directory: Path) -> Upli
     return uplink
 
 
-def _read_address(section: Section, name: str, gateway_id: str, directory: Path) -> tuple[UpstreamAddress, str]:
+def _read_address(section: Section, name: str, gateway_id: str, files: Files) -> tuple[UpstreamAddress, str]:
     """Where records go, and the topic or subject there."""
     kinds = [kind for kind in KINDS if section.has(kind)]
     if len(kinds) > 1:
@@ -67,16 +65,16 @@ def _read_address(section: Section, name: str, gateway_id: str, directory: Path)
     client = f"{gateway_id}-uplink-{name}"
     if "nats" in kinds:
         where = section.get("subject", subject, DEFAULT_SUBJECT.replace("{gateway}", gateway_id))
-        return read_nats(section, client, directory), where
+        return read_nats(section, client, files), where
     if "file" in kinds:
-        path = directory / section.get("file", text, "")
+        path = files.directory / section.get("file", text, "")
         if section.is_sound("file") and not path.suffix:
             section.wrong("file", f'"{path.name}" names no file of JSON lines; write "records.jsonl", for example')
         return FileAddress(path=path, rotate_bytes=section.get("rotate", ROTATE, 256 * 10**6)), ""
     if not kinds:
         section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats or file =')
     where = section.get("topic", topic, DEFAULT_TOPIC.replace("{gateway}", gateway_id))
-    return read_broker(section, client, directory), where
+    return read_broker(section, client, files), where
 
 
 def _period(section: Section, key: str, default_ns: int) -> int:

@@ -21,7 +21,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
 from typing import Any, Final
 
 import aiomqtt
@@ -34,6 +33,7 @@ from gateway.core.limits import UPLINK_DRAIN_IN_FLIGHT, UPLINK_IN_FLIGHT
 from gateway.core.ports import LinkDown, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
+from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
@@ -251,11 +251,11 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
     The password and the CA file are read anew for each session, so that they can be exchanged under a running gateway.
     """
     name = f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"
-    password, tls = await asyncio.to_thread(_read_secrets, broker)
+    username, password, tls = await asyncio.to_thread(_read_secrets, broker)
     session = _Session(
         hostname=broker.host,
         port=broker.port,
-        username=broker.username,
+        username=username,
         password=password,
         identifier=broker.client_id,
         protocol=_VERSIONS[broker.version],
@@ -286,27 +286,12 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
             session.hang_up()
 
 
-def _read_secrets(broker: BrokerAddress) -> tuple[str | None, ssl.SSLContext | None]:
-    password = None
-    if broker.password_file is not None:
-        try:
-            password = broker.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        except OSError as error:
-            raise LinkDown(
-                f"cannot read the password file {broker.password_file}: {error.strerror}",
-                "check that it exists and that the service's user may read it",
-            ) from error
-    return password, _tls_context(broker.ca_file) if broker.tls else None
-
-
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def _read_secrets(broker: BrokerAddress) -> tuple[str | None, str | None, ssl.SSLContext | None]:
+    """User, password and what TLS needs."""
     try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise LinkDown(
-            f"cannot use the CA file {ca_file}: {error.strerror or error}",
-            "check that it is a PEM file of certificates",
-        ) from error
+        return username_of(broker), password_of(broker), tls_context(broker)
+    except CredentialError as error:
+        raise LinkDown(str(error), error.remedy) from error
 
 
 def _refused(name: str, error: aiomqtt.MqttError) -> LinkDown:

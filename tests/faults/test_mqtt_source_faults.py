@@ -11,8 +11,11 @@ import uvloop
 
 from gateway.core.types import Quality
 from gateway.protocol.mqtt.codes import FRAME_BYTES_MAX
+from gateway.settings.schema import MqttSession, MqttVersion
 from tests.support.brokers import Broker, mosquitto, nats
 from tests.support.mqtt import Rig, ScriptedBroker, link, message, publisher, running, tag, until
+
+V5 = MqttVersion.V5
 
 
 @pytest.mark.parametrize("start", [mosquitto, nats])
@@ -168,5 +171,82 @@ def test_a_peer_that_speaks_no_mqtt_is_told_from_a_broker() -> None:
             await until(lambda: "link.down" in rig.kinds(), "link.down")
             assert "does not keep to MQTT" in rig.messages_of("link.down")[0]
             await until(lambda: broker.connections >= 2, "another attempt")
+
+    uvloop.run(scenario())
+
+
+def test_a_broker_that_has_moved_is_followed_only_where_that_is_allowed() -> None:
+    async def scenario() -> None:
+        async with ScriptedBroker(connack=b"\x20\x03\x00\x00\x00").serving() as target:
+            there = b"localhost:%d" % target.port
+            moved = b"\x00\x9d" + bytes((len(there) + 3,)) + b"\x1c" + len(there).to_bytes(2, "big") + there
+            async with ScriptedBroker(connack=b"\x20" + bytes((len(moved),)) + moved).serving() as broker:
+                tags = [tag("press.force", "force")]
+                async with running(Rig(link(broker.port, version=V5), tags)) as rig:
+                    await until(lambda: "link.down" in rig.kinds(), "link.down")
+                    assert (
+                        f"has moved; set the new address, or follow_redirect; it names {there.decode()}"
+                        in (rig.messages_of("link.down")[0])
+                    )
+                    assert target.connections == 0
+                allowed = MqttSession(follow_redirect=True)
+                async with running(Rig(link(broker.port, version=V5, session=allowed), tags)) as rig:
+                    await until(lambda: rig.is_connected, "connected to where it was sent")
+                    assert target.connections == 1
+                    assert f"connected to {there.decode()}" in rig.messages_of("link.up")[0]
+                    target.drop()
+                    await until(lambda: broker.connections >= 3, "the configured broker is asked again")
+
+    uvloop.run(scenario())
+
+
+def test_a_broker_that_wants_more_than_a_password_is_told_goodbye() -> None:
+    async def scenario() -> None:
+        scripted = ScriptedBroker(connack=b"\xf0\x0a\x18\x08\x15\x00\x05SCRAM")
+        async with (
+            scripted.serving() as broker,
+            running(Rig(link(broker.port, version=V5), [tag("press.force", "force")])) as rig,
+        ):
+            await until(lambda: "link.down" in rig.kinds(), "link.down")
+            assert "does not have (SCRAM); allow it user and password" in rig.messages_of("link.down")[0]
+
+    uvloop.run(scenario())
+
+
+def test_a_topic_that_gets_less_than_it_asked_for_is_named() -> None:
+    async def scenario() -> None:
+        async with (
+            ScriptedBroker(suback_codes=b"\x00").serving() as broker,
+            running(Rig(link(broker.port), [tag("press.force", "force", qos=2)])) as rig,
+        ):
+            await until(lambda: rig.is_connected, "connected")
+            assert rig.messages_of("topic.lowered") == [
+                "topic 'force': it gives QoS 0 instead of 2; lower qos, or allow more in the broker"
+            ]
+
+    uvloop.run(scenario())
+
+
+def test_nothing_is_asked_for_that_the_broker_does_not_offer() -> None:
+    connack = b"\x20\x0a\x00\x00\x07\x27\x00\x00\x00\x40\x2a\x00"
+
+    async def scenario() -> None:
+        group = MqttSession(shared_group="gates")
+        async with (
+            ScriptedBroker(connack=connack, suback_codes=b"").serving() as broker,
+            running(Rig(link(broker.port, version=V5, session=group), [tag("a.x", "x")])) as rig,
+        ):
+            await until(lambda: rig.is_connected, "connected")
+            assert "shared_group" in rig.messages_of("topic.refused")[0]
+            assert not broker.subscribes_bytes
+        tags = [tag(f"a.x{n}", f"plant/line/{n}/temperature") for n in range(7)] + [tag("a.y", "y" * 80)]
+        async with ScriptedBroker(connack=connack, suback_codes=None).serving() as broker:
+            broker.answers_all = True
+            async with running(Rig(link(broker.port, version=V5), tags)) as rig:
+                await until(lambda: rig.is_connected, "connected")
+                [told] = rig.messages_of("topic.refused")
+                assert "packet size limit" in told and "yyy" in told
+                assert broker.subscribes_bytes and max(broker.subscribes_bytes) <= 64
+                assert len(broker.subscribes_bytes) == 4
 
     uvloop.run(scenario())

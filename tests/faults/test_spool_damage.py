@@ -13,6 +13,7 @@ import pytest
 from gateway.core.events import Event, Severity
 from gateway.core.record import Stream
 from gateway.core.segments import SEGMENTS_PER_EPOCH
+from gateway.core.symbols import no_texts
 from gateway.runtime.clock import resume_clock
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.statedir import SPOOL_FILE
@@ -100,7 +101,7 @@ def test_a_start_over_a_damaged_file_goes_on_and_says_what_it_salvaged(tmp_path:
     events: list[Event] = []
     clock = resume_clock(0)
     store = open_store(tmp_path, None)
-    Way(store, gateway_id="plant", clock=clock, book=EventBook(events.append))
+    Way(store, gateway_id="plant", clock=clock, book=EventBook(events.append), text_of=no_texts)
     (event,) = events
     assert (event.kind, event.severity) == ("spool.salvaged", Severity.ERROR)
     assert f"{SPOOL_FILE}.damaged-1" in event.message

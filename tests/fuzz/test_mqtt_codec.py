@@ -19,7 +19,8 @@ from tests.reference import mqtt as reference
 
 FEEDS = [Feed("a", 0, "d", Kind.F64), Feed("a/b", 1, "d", Kind.F64, ("v",)), Feed("c", 2, "e", Kind.I64)]
 GOOD = int(Quality.GOOD)
-INGESTS = {version: Ingest(FEEDS, version) for version in (V311, V5)}
+ALIASES_MAX = 2
+INGESTS = {version: Ingest(FEEDS, version, topic_alias_maximum=ALIASES_MAX) for version in (V311, V5)}
 Result = tuple[list[tuple[int, int, int]], bytes, list[tuple[int, bytes]], str | None]
 
 
@@ -68,7 +69,8 @@ def packets(draw: st.DrawFn, version: int) -> bytes:
     topic = draw(st.sampled_from(["a", "a/b", "c", "stranger"]))
     body = codec.encode_string(topic) + (draw(st.integers(1, 3)).to_bytes(2, "big") if qos else b"")
     if version == V5:
-        properties = draw(st.sampled_from([b"", b"\x01\x01", b"\x26\x00\x01k\x00\x02vv", b"\x23\x00\x07"]))
+        plain = (b"", b"\x01\x01", b"\x26\x00\x01k\x00\x02vv", b"\x0b\x80\x01", b"\x08\x00\x01r\x02\x00\x00\x00\x01")
+        properties = draw(st.sampled_from([*plain, b"\x23\x00\x01", b"\x01\x00\x23\x00\x02"]))
         body += bytes((len(properties),)) + properties
     body += draw(st.sampled_from([b"1", b"2.5", b'{"v":3}', b"junk", b"", b" " * 200 + b"4"]))
     return codec.frame(0x30 | qos << 1, body)
@@ -111,7 +113,39 @@ def parse_or_refuse(first: int, body: bytes, version: int) -> None:
     except ProtocolError as error:
         assert str(error)
     else:
-        assert isinstance(packet, codec.Connack | codec.Suback | codec.Unsuback | codec.Disconnect)
+        assert isinstance(packet, codec.Packet)
+
+
+def v5(topic: bytes, properties: bytes, payload: bytes) -> bytes:
+    return codec.frame(0x30, codec.encode_string(topic) + bytes((len(properties),)) + properties + payload)
+
+
+def test_a_topic_alias_stands_for_the_last_name_it_was_given() -> None:
+    one, two = b"\x23\x00\x01", b"\x23\x00\x02"
+    stream = v5(b"a", one, b"1") + v5(b"", one, b"2") + v5(b"c", two, b"3") + v5(b"", one, b"4")
+    stream += v5(b"c", one, b"5") + v5(b"", b"\x01\x00" + one, b"6") + v5(b"stranger", two, b"7") + v5(b"", two, b"8")
+    samples, _, _, error = feed(stream, list(range(len(stream))), V5)
+    assert error is None
+    bits = [(row, np.array([value]).view(np.float64)[0] if row != 2 else value) for row, _, value in samples]
+    assert bits == [(0, 1.0), (0, 2.0), (2, 3), (0, 4.0), (2, 5), (2, 6)]
+
+
+@pytest.mark.parametrize(
+    ("topic", "properties", "wrong"),
+    [
+        (b"", b"", "without an alias"),
+        (b"", b"\x23\x00\x01", "never gave a name"),
+        (b"a", b"\x23\x00\x00", "beyond what was permitted"),
+        (b"a", b"\x23\x00\x03", "beyond what was permitted"),
+        (b"a", b"\x23\x00\x01\x23\x00\x01", "does not define"),
+        (b"a", b"\x7f", "does not define"),
+        (b"a", b"\x26\x00\x09k", "does not define"),
+        (b"a", b"\x02\x00", "does not define"),
+    ],
+)
+def test_a_message_with_wrong_properties_ends_the_connection(topic: bytes, properties: bytes, wrong: str) -> None:
+    _, _, _, error = feed(v5(topic, properties, b"1"), [], V5)
+    assert error is not None and wrong in error
 
 
 @settings(max_examples=400, deadline=None)

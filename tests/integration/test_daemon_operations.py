@@ -69,6 +69,9 @@ SCADA = """
 [scada]
 modbus_tcp = "127.0.0.1:<scada>"
 """
+JOURNAL = """
+[journal]
+"""
 CONTROL = """
 [links.tank]
 modbus_tcp = "127.0.0.1:<tank>"
@@ -467,7 +470,7 @@ ONLY_WHEN_IT_HAPPENS = {
 def test_every_metric_is_there_and_promtool_accepts_them_all(tmp_path: Path, world: World) -> None:
     if shutil.which("promtool") is None:
         pytest.fail(PROMTOOL_MISSING)
-    with Gateway(tmp_path, world.text(HTTP, UPLINK, SCADA, CONTROL)) as gateway:
+    with Gateway(tmp_path, world.text(HTTP, UPLINK, SCADA, CONTROL, JOURNAL)) as gateway:
         gateway.start()
         until(lambda: all_good(gateway), "all are read")
         until(lambda: gateway.quality("tank.level") == Quality.GOOD, "the loop runs")

@@ -42,6 +42,7 @@ def test_values_of_all_four_tables_arrive_as_a_pymodbus_server_holds_them(run: R
     registers[12:16] = struct.unpack(">4H", energy.to_bytes(8, "big"))
     registers[16:18] = reversed(struct.unpack(">2H", struct.pack(">i", -70_000)))
     registers[150] = 65_535
+    registers[20:28] = struct.unpack(">8H", "Süd 2".encode().ljust(16, b"\0"))
     bits = [index % 3 == 0 for index in range(100)]
 
     async def body() -> None:
@@ -54,6 +55,7 @@ def test_values_of_all_four_tables_arrive_as_a_pymodbus_server_holds_them(run: R
                 tag("on", 33, RegisterType.BOOL, table=Table.COIL),
                 tag("off", 34, RegisterType.BOOL, table=Table.DISCRETE),
                 tag("power", 150, scale=0.5),
+                tag("name", 20, RegisterType.STRING, kind=Kind.SYMBOL, text_registers=8),
             ]
             async with running(Rig(tags, port)) as rig:
                 await until(lambda: all(len(rig.of(row)) >= 3 for row in range(len(tags))), "every tag has 3 samples")
@@ -61,6 +63,7 @@ def test_values_of_all_four_tables_arrive_as_a_pymodbus_server_holds_them(run: R
                 assert [last[row]["value"] for row in (0, 2, 4, 5, 6)] == [21.5, -70_000, 1, 0, 32_767.5]
                 assert last[1]["bits"] == energy
                 assert last[3]["bits"] == -1
+                assert rig.symbols.text_of(int(last[7]["bits"])) == "Süd 2"
                 assert set(rig.samples["quality"]) == {int(Quality.GOOD)}
                 assert rig.kinds() == ["link.up"]
                 assert rig.reading("connected") == 1

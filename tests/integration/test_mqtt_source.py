@@ -222,6 +222,26 @@ def test_tls_trusts_the_given_authority_and_no_other(tmp_path: Path) -> None:
         uvloop.run(scenario(broker.port))
 
 
+def test_a_client_certificate_logs_in_and_its_absence_is_named(tmp_path: Path) -> None:
+    ours, client = certificate(tmp_path, "ours"), certificate(tmp_path, "client")
+    key = client.with_suffix(".key")
+    listener = f"certfile {ours}\nkeyfile {ours.with_suffix('.key')}\ncafile {client}\nrequire_certificate true"
+
+    async def scenario(port: int) -> None:
+        tags = [tag("press.force", "force")]
+        async with running(Rig(link(port, ca_file=ours), tags)) as rig:
+            await until(lambda: "link.down" in rig.kinds(), "link.down")
+            assert "cert_file" in rig.messages_of("link.down")[0]
+        async with running(Rig(link(port, ca_file=ours, cert_file=client, key_file=tmp_path / "no"), tags)) as rig:
+            await until(lambda: "link.down" in rig.kinds(), "link.down")
+            assert "cannot use the certificate file" in rig.messages_of("link.down")[0]
+        async with running(Rig(link(port, ca_file=ours, cert_file=client, key_file=key), tags)) as rig:
+            await until(lambda: rig.is_connected, "connected")
+
+    with mosquitto(tmp_path, extra=listener) as broker:
+        uvloop.run(scenario(broker.port))
+
+
 def certificate(folder: Path, name: str) -> Path:
     """A self-signed certificate for 127.0.0.1, its key beside it."""
     path = folder / f"{name}.pem"

@@ -165,6 +165,7 @@ def test_a_port_that_is_taken_is_named_with_a_remedy() -> None:
                 ),
                 registers=map_of(settings),
                 plant=bench.plant,
+                text_of=bench.symbols.text_of,
                 control=None,
                 model=model_of(settings),
                 loops=("boiler",),

@@ -209,7 +209,7 @@ def test_the_password_is_read_from_its_file(tmp_path: Path, version: MqttVersion
 
     async def scenario(broker: Broker) -> None:
         uplink = address(broker.port, version=version, username="gw", password_file=secret)
-        assert "cannot read the password file" in (await refusal(uplink)).reason
+        assert "cannot use the password file" in (await refusal(uplink)).reason
         secret.write_text("wrong\n")
         down = await refusal(uplink)
         assert "refused us" in down.reason

@@ -32,7 +32,7 @@ WIRES = {Kind.F64: WireType.FLOAT64, Kind.I64: WireType.INT64, Kind.U64: WireTyp
 
 
 @settings(deadline=None)
-@given(st.data(), st.lists(st.tuples(st.sampled_from(Kind), st.none() | BANDS), min_size=1, max_size=6))
+@given(st.data(), st.lists(st.tuples(st.sampled_from(list(WIRES)), st.none() | BANDS), min_size=1, max_size=6))
 def test_what_is_kept_is_news_and_what_is_news_is_kept(
     data: st.DataObject, tags: list[tuple[Kind, Deadband | None]]
 ) -> None:

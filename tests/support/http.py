@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from gateway.core.alarms import AlarmDefinition, AlarmKind
 from gateway.core.events import Event, Severity
 from gateway.core.histogram import BUCKETS, SIZE
 from gateway.core.kernels.histogram import observe
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.readings import HistogramReading, Measured, Reading
 from gateway.core.record import AGGREGATE
+from gateway.core.symbols import no_texts
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality, Samples
 from gateway.core.view import DEVICE, LIVE, LOOP, Mode
 from gateway.serving.http.metrics import MetricTable
@@ -72,7 +75,7 @@ def make_model() -> Model:
             unit=unit,
             stale_after_ns=2 * NS_PER_S,
             windows_ns=(10 * NS_PER_S, 300 * NS_PER_S) if point == "temperature" else (60 * NS_PER_S,),
-            alarm_score=0.9,
+            alarms=(AlarmDefinition(AlarmKind.SCORE, 0.9),),
         )
         for device, (name, _) in enumerate(DEVICES)
         for point, unit, _, _ in POINTS
@@ -148,6 +151,9 @@ class FakePlantView:
                 record["rate"], record["ewma"], record["score"] = math.nan, mean, 0.8
                 out.append(record[()])
         return np.array(out, AGGREGATE)
+
+    def multivariate(self) -> Samples:
+        return np.zeros(0, MULTIVARIATE)
 
     def devices(self) -> Samples:
         out = np.zeros(len(self.model.devices), DEVICE)
@@ -239,6 +245,7 @@ class FakeSource:
         self.the_plant: Plant | None = Plant(
             model=self.model,
             plant_view=FakePlantView(self.model, now_ns),
+            text_of=no_texts,
             loops=loops,
             control_view=FakeControlView(now_ns, len(loops)),
             stages=STAGES,

@@ -21,6 +21,7 @@ from pymodbus.simulator.simutils import DataType
 
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, SAMPLE, Kind, Samples
 from gateway.settings.schema import ModbusLink, ModbusPoint, RegisterType, Report, Table, Tag
 from gateway.sources.modbus import ModbusSource
@@ -125,7 +126,7 @@ async def pymodbus_server(registers: Sequence[int], bits: Sequence[bool], port: 
 def tag(
     name: str, address: int, wire: RegisterType = RegisterType.UINT16, *, unit: int = 1, table: Table = Table.HOLDING,
     every_ms: int = 20, kind: Kind = Kind.F64, scale: float = 1.0, big_endian_words: bool = True,
-    not_available: tuple[int, ...] = (), report: Report | None = None,
+    not_available: tuple[int, ...] = (), report: Report | None = None, text_registers: int = 0,
 ) -> Tag:  # fmt: skip
     return Tag(
         name=f"u{unit}.{name}",
@@ -136,7 +137,7 @@ def tag(
         point=ModbusPoint(
             unit=unit, table=table, address=address, type=wire, scale=scale,
             big_endian_words=big_endian_words, every_ns=every_ms * NS_PER_MS,
-            not_available=not_available, report=report,
+            not_available=not_available, report=report, text_registers=text_registers,
         ),
     )  # fmt: skip
 
@@ -160,10 +161,12 @@ class Rig:
             requests_in_flight=in_flight,
             request_gap_ns=gap_ms * NS_PER_MS,
         )
+        self.symbols = Symbols()
         self.source = ModbusSource(
             link=link,
             tags=list(enumerate(tags)),
             lane=self.lane,
+            symbols=self.symbols,
             now_ns=lambda: round(asyncio.get_running_loop().time() * 1e9),
             emit=self.events.append,
         )

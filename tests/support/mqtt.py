@@ -15,7 +15,7 @@ from gateway.core.events import Event
 from gateway.core.inbox import Lane
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 from gateway.protocol.mqtt.codec import frame
-from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttVersion, Tag
+from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttSession, MqttVersion, Tag
 from gateway.sources.mqtt import MqttSource
 
 WALL_OFFSET_NS = 1_700_000_000 * NS_PER_S
@@ -51,6 +51,9 @@ def link(
     keep_alive_s: int = 30,
     client_id: str = "gateway",
     ca_file: Path | None = None,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
+    session: MqttSession = MqttSession(),  # noqa: B008 - immutable
 ) -> MqttLink:
     broker = BrokerAddress(
         host="127.0.0.1",
@@ -62,8 +65,10 @@ def link(
         keep_alive_s=keep_alive_s,
         tls=ca_file is not None,
         ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
     )
-    return MqttLink(name="floor", broker=broker)
+    return MqttLink(name="floor", broker=broker, session=session)
 
 
 class Rig:
@@ -149,6 +154,8 @@ class ScriptedBroker:
         self.connections = 0
         self.port = 0
         self.received = bytearray()
+        self.subscribes_bytes: list[int] = []
+        self.answers_all = False
         self._connack = connack
         self._suback_codes = suback_codes
         self._writer: asyncio.StreamWriter | None = None
@@ -195,6 +202,9 @@ class ScriptedBroker:
                 return self._connack
             case 8:
                 is_v5 = self._connack[1] > 2
+                self.subscribes_bytes.append(2 + len(body))
+                if self.answers_all:
+                    return _suback(body, is_v5)
                 codes = b"\x00" if self._suback_codes is None else self._suback_codes
                 properties = b"\x00" if is_v5 else b""
                 answer = body[:2] + properties + codes
@@ -202,6 +212,16 @@ class ScriptedBroker:
             case 12:
                 return b"\xd0\x00"
         return b""
+
+
+def _suback(body: bytes, is_v5: bool) -> bytes:
+    """QoS 0 for every filter of a SUBSCRIBE."""
+    at, codes = 2 + is_v5, b""
+    while at < len(body):
+        at += 3 + int.from_bytes(body[at : at + 2], "big")
+        codes += b"\x00"
+    answer = body[:2] + b"\x00" * is_v5 + codes
+    return bytes((0x90, len(answer))) + answer
 
 
 async def _length(reader: asyncio.StreamReader) -> int:

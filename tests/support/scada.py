@@ -16,8 +16,10 @@ import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.ports import Clock
 from gateway.core.record import AGGREGATE
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_S, Kind, Quality
 from gateway.core.view import DEVICE, LIVE, LOOP, ControlView, Mode, PlantView
 from gateway.serving.scada.lock import Entry
@@ -59,6 +61,9 @@ class FakePlant:
     def aggregates(self, rows: Any) -> Any:
         parts = [self.windows[int(row)] for row in rows]
         return np.concatenate([np.zeros(0, AGGREGATE), *parts])
+
+    def multivariate(self) -> Any:
+        return np.zeros(0, MULTIVARIATE)
 
     def devices(self) -> Any:
         return self.rolled_up.copy()
@@ -179,6 +184,8 @@ def settings_of(
     link = ModbusLink(name="plc", host="127.0.0.1", connect_timeout_ns=NS_PER_S, response_timeout_ns=NS_PER_S)
     names = tuple(dict.fromkeys(tag.device for tag in tags))
     return Settings(
+        checkpoint_every_ns=10**9,
+        journal=None,
         path=Path("plant.toml"),
         gateway_id="plant",
         state_dir=Path("state"),
@@ -255,10 +262,12 @@ class Bench:
         self.control = FakeControl(len(settings.loops))
         self.registers = map_of(settings, locked)
         self.points = points_of(self.registers)
+        self.symbols = Symbols()
         self.server = ScadaServer(
             settings=settings.scada,
             registers=self.registers,
             plant=self.plant,
+            text_of=self.symbols.text_of,
             control=self.control if with_control else None,
             model=self.model,
             loops=tuple(loop.name for loop in settings.loops),

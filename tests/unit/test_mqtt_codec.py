@@ -6,7 +6,16 @@ import pytest
 
 from gateway.core.types import Kind
 from gateway.protocol.mqtt import codec
-from gateway.protocol.mqtt.codes import V5, V311, PacketType, ProtocolError, connack_text, reason_text
+from gateway.protocol.mqtt.codes import (
+    CONNACK_V311,
+    REASONS,
+    V5,
+    V311,
+    PacketType,
+    ProtocolError,
+    connack_text,
+    reason_text,
+)
 from gateway.protocol.mqtt.payloads import excerpt, read_time
 from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, group
 
@@ -26,8 +35,10 @@ def test_a_connect_of_5_carries_session_expiry_and_receive_maximum() -> None:
 
 
 def test_subscriptions_and_acknowledgements_are_encoded() -> None:
-    assert codec.encode_subscribe(10, [("a/b", 1), ("c", 2)], V311) == b"\x82\x0c\x00\x0a\x00\x03a/b\x01\x00\x01c\x02"
-    assert codec.encode_subscribe(10, [("c", 2)], V5) == b"\x82\x07\x00\x0a\x00\x00\x01c\x02"
+    filters = [codec.Filter("a/b", 1), codec.Filter("c", 2, no_local=True)]
+    assert codec.encode_subscribe(10, filters, V311) == b"\x82\x0c\x00\x0a\x00\x03a/b\x01\x00\x01c\x02"
+    options = codec.Filter("c", 2, no_local=True, retain_as_published=True, retain_handling=2)
+    assert codec.encode_subscribe(10, [options], V5) == b"\x82\x07\x00\x0a\x00\x00\x01c\x2e"
     assert codec.encode_unsubscribe(3, ["c"], V311) == b"\xa2\x05\x00\x03\x00\x01c"
     assert codec.encode_acknowledgement(PacketType.PUBREL, 0x1234) == b"\x62\x02\x12\x34"
     assert codec.encode_acknowledgement(PacketType.PUBACK, 1) == b"\x40\x02\x00\x01"
@@ -51,10 +62,33 @@ def test_a_length_beyond_four_bytes_and_a_string_beyond_two_are_refused() -> Non
 def test_a_refusal_is_told_in_plain_words() -> None:
     connack = codec.parse(0x20, b"\x00\x87\x0d\x1f\x00\x04nope\x13\x00\x0a\x22\x00\x01", V5)
     assert connack == codec.Connack(0x87, False, 10, "nope")
+    assert codec.parse(0x20, b"\x00\x00", V311) == codec.Connack(0, False)
     assert "not authorised" in connack_text(0x87, V5)
     assert "password_file" in connack_text(4, V311)
     assert "3.1.1" in connack_text(1, V5)
     assert "0xee" in reason_text(0xEE)
+
+
+def test_a_connack_of_5_says_what_the_broker_does_not_offer() -> None:
+    body = b"\x01\x00\x0e\x27\x00\x00\x01\x00\x28\x00\x2a\x00\x11\x00\x00\x00\x3c"
+    connack = codec.parse(0x20, body, V5)
+    assert connack == codec.Connack(
+        0, True, session_expiry_s=60, packet_bytes_max=256, has_wildcards=False, has_shared=False
+    )
+
+
+def test_a_goodbye_of_5_names_the_server_to_go_to() -> None:
+    assert codec.parse(0xE0, b"\x9d\x06\x1c\x00\x03b:1", V5) == codec.Disconnect(0x9D, "", "b:1")
+    assert codec.parse(0xF0, b"\x18\x06\x15\x00\x03SCR", V5) == codec.Auth("SCR")
+    assert codec.encode_disconnect(0x82, V5) == b"\xe0\x02\x82\x00"
+    assert codec.encode_disconnect(0x82, V311) == codec.DISCONNECT
+
+
+def test_every_reason_code_says_what_to_do() -> None:
+    for text in (*REASONS.values(), *CONNACK_V311.values()):
+        what, _, remedy = text.partition("; ")
+        assert what
+        assert remedy, text
 
 
 @pytest.mark.parametrize(
@@ -68,7 +102,9 @@ def test_a_refusal_is_told_in_plain_words() -> None:
         (0x90, b"\x00\x00\x00", V311, "identifier 0"),
         (0x90, b"\x00\x01\x03", V311, "does not define"),
         (0xE0, b"", V311, "does not allow"),
-        (0xF0, b"", V5, "no broker may send"),
+        (0xF0, b"", V311, "does not know"),
+        (0x40, b"\x00\x01", V5, "no broker may send"),
+        (0x20, b"\x00\x00\x06\x13\x00\x01\x13\x00\x01", V5, "twice"),
         (0xB0, b"\x00\x01\xff\xff\xff\xff\x01", V5, "four bytes"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.core.types import NS_PER_MS, NS_PER_S, Quality
+from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality
 from gateway.core.view import ALARM_HIGH, ALARM_SCORE
 from gateway.protocol.modbus.codes import ModbusException
 from gateway.protocol.modbus.server import Adu, RequestError
@@ -77,6 +77,31 @@ def test_integers_keep_all_their_digits(bench: Bench) -> None:
     bench.plant.set("meter.energy", 2**63 + 12_345, bench.now_ns)
     assert read(bench, 1, "boiler.starts/value") == -(2**60) - 1
     assert read(bench, 2, "meter.energy/value") == 2**63 + 12_345
+
+
+def test_a_text_stands_in_its_first_bytes_and_in_a_block_of_its_own() -> None:
+    bench = Bench(settings_of([tag("m.x"), tag("m.model", Kind.SYMBOL, unit="", windows_ns=())], {"m": 1}))
+    short, whole = bench.points[1, "m.model/value"], bench.points[1, "m.model/text"]
+    assert (short.type, short.registers, short.address) == (Type.STRING, 4, 5_010)
+    assert (whole.type, whole.registers, whole.address) == (Type.TEXT, 20, 30_020)
+    at = {whole.address: (whole, 40), short.address: (short, 8)}
+
+    def texts() -> list[bytes]:
+        pdus = [ask(bench, 1, struct.pack(">BHH", 3, point.address, size // 2)) for point, size in at.values()]
+        return [pdu[2:] for pdu in pdus]
+
+    assert texts() == [bytes(40), bytes(8)]
+    bench.plant.set("m.model", bench.symbols.intern("Pumpwerk Süd, " + "Halle " * 9), bench.now_ns)
+    bench.now_ns += REFRESH_NS
+    long, cut = texts()
+    assert (long.decode()[:20], len(long)) == ("Pumpwerk Süd, Halle ", 40)
+    assert cut == b"Pumpwerk"
+    bench.plant.set("m.model", bench.symbols.intern("1234567ü"), bench.now_ns)
+    bench.now_ns += REFRESH_NS
+    assert texts()[1] == b"1234567\0", "it is cut at a character"
+    bench.plant.set("m.model", bench.symbols.intern("RUN"), bench.now_ns, Quality.BAD_COMM_FAILURE)
+    bench.now_ns += REFRESH_NS
+    assert texts() == [bytes(40), bytes(8)]
 
 
 def test_words_stand_high_first(bench: Bench) -> None:
@@ -157,7 +182,7 @@ def test_alarms_are_registers_and_bits(bench: Bench) -> None:
 
 
 def test_a_device_is_rolled_up(bench: Bench) -> None:
-    bench.plant.rolled_up[0] = (Quality.UNCERTAIN_STALE, 2, 3, 10_000, 4.5, 0, ALARM_HIGH, 0.75, 34)
+    bench.plant.rolled_up[0] = (Quality.UNCERTAIN_STALE, 2, 3, 10_000, 4.5, 0, ALARM_HIGH, 0.75, 34, 0)
     assert read(bench, 1, "boiler/quality") == Quality.UNCERTAIN_STALE
     assert read(bench, 1, "boiler/score") == 4.5
     assert (read(bench, 1, "boiler/persistent"), read(bench, 1, "boiler/reasons")) == (0.75, 34)

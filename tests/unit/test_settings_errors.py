@@ -57,6 +57,43 @@ CASES = [
     ),
     ('[links.x]\nmqtt = "mqtt://b"\nca_file = "p"', "3:1", "links.x.ca_file: has no use without TLS; write mqtts://"),
     (
+        '[links.x]\nmqtt = "mqtt://b"\ncert_file = "c"',
+        "3:1",
+        "links.x.cert_file: has no use without TLS; write mqtts://",
+    ),
+    ('[links.x]\nmqtt = "mqtts://b"\nkey_file = "k"', "3:1", "links.x.key_file: needs the certificate that it belongs"),
+    (
+        '[links.x]\nmqtt = "mqtts://b"\nkey_password_file = "k"',
+        "3:1",
+        "links.x.key_password_file: opens the key of a certificate; write cert_file",
+    ),
+    (
+        '[links.x]\nmqtt = "mqtts://b"\ncert_file = "credential:../k"',
+        "3:1",
+        'links.x.cert_file: "credential:../k" names no credential; write "credential:NAME"',
+    ),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\nretained = "new"',
+        "3:1",
+        'links.x.retained: is of MQTT 5; write version = "5", or',
+    ),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\nversion = "5"\nretained = "no"',
+        "4:1",
+        'links.x.retained: "no" is not known here; write "each", "new" or "never"',
+    ),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\nversion = "5"\nreceive_maximum = 0',
+        "4:1",
+        "links.x.receive_maximum: 0 is out of range; write",
+    ),
+    ('[links.x]\nmqtt = "mqtt://b"\nshared_group = "a/b"', "3:1", 'links.x.shared_group: "a/b" has one of / + # in it'),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\nversion = "5"\nshared_group = "g"\nno_local = true',
+        "5:1",
+        "links.x.no_local: must not be used with shared subscriptions",
+    ),
+    (
         '[links.x]\nmodbus_tcp = "h"\nrequests_in_flight = 99',
         "3:1",
         "links.x.requests_in_flight: 99 is out of range; write",
@@ -158,9 +195,114 @@ CASES = [
         "devices.x.tags.a.register: reaches address 65536 in device x; the last one is 65535, write a lower one",
     ),
     (
-        DEVICE + 'tags.a = { register = "holding 1", type = "string" }',
+        DEVICE + 'tags.a = { register = "holding 1", type = "ascii" }',
         "3:36",
-        'devices.x.tags.a.type: "string" is text, and a tag is a number; leave text out, or read',
+        'devices.x.tags.a.type: "ascii" is not a type; write type = "string", registers = 16, and enc',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", type = "string" }',
+        "3:6",
+        "devices.x.tags.a.registers: is missing; write how many registers the text has, e.g. registers = 16",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 126 }',
+        "3:53",
+        "devices.x.tags.a.registers: 126 is out of range; write a whole number from 1 to 125",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 65530", type = "string", registers = 16 }',
+        "3:12",
+        "devices.x.tags.a.register: reaches address 65545 in device x; the last one is 65535, write a lower one",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", registers = 16 }',
+        "3:36",
+        'devices.x.tags.a.registers: belongs to texts, and this tag is uint16; write type = "string", or take it out',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "coil 1", type = "string", registers = 16 }',
+        "3:33",
+        'devices.x.tags.a.type: a coil is one bit; write type = "bool", or leave it out',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 16, alarm = { low = 1 } }',
+        "3:69",
+        "devices.x.tags.a.alarm: belongs to numbers, and this tag is a text; take it out",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 16, report = { change = 1 } }',
+        "3:69",
+        "devices.x.tags.a.report: has a deadband, and texts have no distance; write report = {} for any change",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", poll = "metres" }\n[polls.meters]\nevery = "9s"',
+        "3:36",
+        'devices.x.tags.a.poll: "metres" is not a poll group; did you mean "meters"?',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", every = "1s", poll = "p" }\n[polls.p]\nevery = "9s"',
+        "3:36",
+        'devices.x.tags.a.every: is also said by the poll group "p"; take one of them out',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", poll = "p" }\n[polls.p]\nphase = "9s"',
+        "4:8",
+        'polls.p.every: is missing; write every = "10s"',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", poll = "p" }\n[polls.p]\nevery = "9s"\nphase = "9s"',
+        "6:1",
+        "polls.p.phase: does not lie within the period; write less than 9s, the group's every",
+    ),
+    (
+        DEVICE + 'holes = ["holding 9..2"]',
+        "3:1",
+        'devices.x.holes: "holding 9..2" does not count up, from 0 to at most 65535; write it so',
+    ),
+    (
+        DEVICE + 'holes = ["holding"]',
+        "3:1",
+        'devices.x.holes: "holding" is no range of addresses; write it like "holding 100..109"',
+    ),
+    (
+        DEVICE + 'holes = ["holding 2..9"]\ntags.a = { register = "holding 1", type = "float32" }',
+        "4:12",
+        "devices.x.tags.a.register: lies in a hole of its device, holding 2..9; take one of them out",
+    ),
+    (
+        DEVICE + 'registers_per_read = 3\ntags.a = { register = "holding 1", type = "int64" }',
+        "4:12",
+        "devices.x.tags.a.register: takes 4 registers, and its device gives 3 at a time; write a higher",
+    ),
+    (
+        '[devices.x]\nlink = "floor"\ntopic = "a/{tag}"\ntags.a = {}\nholes = []',
+        "5:1",
+        "devices.x.holes: belongs to devices of modbus_tcp links, and this device's link is mqtt",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", labels = { x = "off" } }',
+        "3:36",
+        'devices.x.tags.a.labels: "x" is not a whole number; write { 0 = "off", 1 = "run" }',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", labels = { 1 = "on", "0x1" = "off" } }',
+        "3:36",
+        "devices.x.tags.a.labels: names 0x1 twice; write each value once",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", scale = 0.5, labels = { 1 = "on" } }',
+        "3:49",
+        "devices.x.tags.a.labels: names whole numbers, and this tag has other values; take out labels, or",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", labels = {} }',
+        "3:36",
+        "devices.x.tags.a.labels: names 0 values; write 1 to 256 of them",
+    ),
+    (
+        '[devices.x]\nlink = "floor"\ntopic = "a/{tag}"\ntags.a = { labels = { 1 = "on" } }',
+        "4:12",
+        "devices.x.tags.a.labels: names whole numbers, and this tag has other values; take out labels, or",
     ),
     (
         DEVICE + 'tags.a = { register = "holding 1", bits = "7..4" }',

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from gateway.core.types import Kind
+from gateway.settings.credentials import CredentialError, password_of, username_of
 from gateway.settings.document import TomlPlace
 from gateway.settings.load import examine, load
 from gateway.settings.positions import KeyPath
 from gateway.settings.schema import (
     FileAddress,
     ModbusPoint,
+    MqttLink,
     MqttPoint,
     MqttVersion,
     NatsAddress,
@@ -63,6 +65,8 @@ def test_the_example_is_sound_and_nothing_about_it_is_odd() -> None:
 def kind_of(path: KeyPath) -> str | None:
     """Which table of the grammar a table of a file is; None for those that only repeat others."""
     match path:
+        case ("devices", _, "tags", _, "alarm", _):
+            return None
         case ("devices", _, "tags", _, *rest):
             return ".".join(["tag", *map(str, rest)])
         case ("devices", _, "link"):
@@ -94,8 +98,10 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
     assert count > 25
     shutil.copytree(EXAMPLE.parent / "registers", tmp_path / "registers")
     examined = examine_text(tmp_path, whole)
-    assert {warning.key.rsplit(".", 1)[-1] for warning in examined.warnings} <= {"password_file", "ca_file"}
-    elsewhere = {("links", "ca_file"), ("links", "each"), ("control", "each"), ("uplink", "nats"), ("uplink", "file")}
+    files = {"password_file", "ca_file", "cert_file", "key_file", "key_password_file"}
+    assert {warning.key.rsplit(".", 1)[-1] for warning in examined.warnings} <= files
+    of_tls = {("links", key) for key in ("ca_file", "cert_file", "key_file", "key_password_file")}
+    elsewhere = of_tls | {("links", "each"), ("control", "each"), ("uplink", "nats"), ("uplink", "file")}
     assert known - written == elsewhere, "the first would need mqtts://; each is shown with devices; or, in words"
     assert known > {("tag", "register"), ("tag.alarm", "score"), ("control.failsafe", "output"), ("", "scada")}
 
@@ -238,7 +244,7 @@ def test_the_uplink_knows_whose_it_is(tmp_path: Path) -> None:
     assert (uplink.address.port, uplink.address.tls, uplink.address.version) == (8883, True, MqttVersion.V5)
     assert uplink.address.client_id == "g-uplink-u"
     assert uplink.topic == "fieldgate/g/{stream}"
-    assert uplink.streams == ("events", "aggregates")
+    assert uplink.streams == ("events", "aggregates", "multivariate")
     assert (uplink.buffer_bytes_max, uplink.drain_records_per_s) == (2 * 10**9, 50)
 
 
@@ -333,3 +339,22 @@ def test_more_tags_than_a_gateway_takes_are_refused(tmp_path: Path) -> None:
     text = 'gateway.id = "g"\n[devices."d-{n}"]\neach = { n = "1..20000" }\nlink = { modbus_tcp = "h" }\n' + tags
     with pytest.raises(Exception, match="brings the tags to more than 200000; split the plant over two gateways"):
         examine_text(tmp_path, text)
+
+
+def test_secrets_may_come_from_files_and_from_systemd(tmp_path: Path) -> None:
+    handed = tmp_path / "credentials"
+    handed.mkdir()
+    (handed / "user").write_text("gate\n", encoding="utf-8")
+    (handed / "password").write_text("secret\nsecond line\n", encoding="utf-8")
+    text = (
+        '[gateway]\nid = "g"\n[links.a]\nmqtt = "mqtt://127.0.0.1"\nusername = "credential:user"\n'
+        'password_file = "credential:password"\n[links.b]\nmqtt = "mqtt://127.0.0.1"\nusername = "file:name"\n'
+    )
+    examined = examine_text(tmp_path, text, {"CREDENTIALS_DIRECTORY": str(handed)})
+    first, second = (link.broker for link in examined.settings.links if isinstance(link, MqttLink))
+    assert (username_of(first), password_of(first)) == ("gate", "secret")
+    assert second.username_file == tmp_path / "name"
+    with pytest.raises(CredentialError, match=r"cannot use the user file .*name: No such file"):
+        username_of(second)
+    warned = {warning.key for warning in examine_text(tmp_path, text).warnings}
+    assert {"links.a.username", "links.a.password_file", "links.b.username"} <= warned

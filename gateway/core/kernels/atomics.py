@@ -4,6 +4,9 @@ x86 orders loads with loads and stores with stores by itself and hides a missing
 word by which one thread tells another that data is ready goes through these two. With the JIT off (debugging)
 they are plain reads and writes under the GIL.
 
+`try_lock` takes a word from 0 to 1, for the few tables with several writers; `store_release` of 0 gives it back. Who
+holds it does a bounded piece of work without the GIL and without waiting for anything, so that others may spin.
+
 The sequence lock of a row: the writer makes the word odd (`begin_write`), writes, makes it even (`end_write`). A
 reader takes the word before (`load_acquire`), reads, fences, and compares; an odd or changed word means again.
 """
@@ -24,6 +27,12 @@ if config.DISABLE_JIT:
 
     def store_release(array: Int64s, index: int, value: int) -> None:
         array[index] = value
+
+    def try_lock(words: Int64s, index: int) -> bool:
+        if words[index]:
+            return False
+        words[index] = 1
+        return True
 
     def fence_acquire() -> None:
         return
@@ -53,6 +62,18 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, types.int64, types.int64), codegen
+
+    @intrinsic
+    def try_lock(typingctx: Any, words: Any, index: Any) -> Any:
+        """Whether `words[index]` was 0 and is 1 now, in one step; later reads and writes stay after it."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, args[0]).data
+            free, held = context.get_constant(types.int64, 0), context.get_constant(types.int64, 1)
+            place = builder.gep(data, [args[1]])
+            return builder.extract_value(builder.cmpxchg(place, free, held, "acq_rel", "acquire"), 1)
+
+        return types.boolean(words, types.int64), codegen
 
     @intrinsic
     def fence_acquire(typingctx: Any) -> Any:

@@ -13,7 +13,7 @@ from gateway.core.kernels.multivariate import add_to_rollup
 from gateway.core.multivariate import MultivariateTables
 from gateway.core.state import Tables
 from gateway.core.types import QUALITY_GOOD_MIN, QUALITY_UNCERTAIN_MIN, Int64s, Quality, Samples
-from gateway.core.view import ALARM_MULTIVARIATE, REASON_MULTIVARIATE
+from gateway.core.view import REASON_MULTIVARIATE
 
 STALE = int(Quality.UNCERTAIN_STALE)
 GOOD = int(Quality.GOOD)
@@ -43,10 +43,9 @@ def mark_stale(tables: Tables, stale_after_ns: Int64s, now_ns: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def roll_up(
-    tables: Tables, multi: MultivariateTables, rollup: Samples, device_words: Int64s, devices: Samples
-) -> None:
-    """All tags, and the multivariate scores, into their devices: summed up in `rollup`, then published in `devices` under each device's lock."""
+def roll_up(tables: Tables, multi: MultivariateTables, rollup: Samples, device_words: Int64s, devices: Samples) -> None:
+    """All tags, and the multivariate scores, into their devices: summed up in `rollup`, then published in `devices`
+    under each device's lock."""
     cells = tables.cells
     limits = tables.limits
     for d in range(len(rollup)):
@@ -84,7 +83,7 @@ def roll_up(
         if cell["persistent"] > sums["persistent"]:
             sums["persistent"] = cell["persistent"]
         sums["reasons"] |= int(cell["reasons"])
-    add_to_rollup(multi, rollup, ALARM_MULTIVARIATE, REASON_MULTIVARIATE)
+    add_to_rollup(multi, rollup, REASON_MULTIVARIATE)
     for d in range(len(rollup)):
         begin_write(device_words, d)
         devices[d]["quality"] = rollup[d]["quality"]
@@ -122,23 +121,4 @@ def changed_devices(
             not_better_ns[d] = now_ns
             out[listed] = d
             listed += 1
-    return listed
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def changed_alarms(tables: Tables, rows: Int64s, bits_before: Int64s, bits_after: Int64s) -> int:
-    """List the rows whose alarms, taken over the time since the last grid point, are others than announced."""
-    cells = tables.cells
-    listed = 0
-    for row in range(len(cells)):
-        cell = cells[row]
-        if cell["latched"] != cell["announced"]:
-            if listed == len(rows):
-                break
-            rows[listed] = row
-            bits_before[listed] = cell["announced"]
-            bits_after[listed] = cell["latched"]
-            listed += 1
-            cell["announced"] = cell["latched"]
-        cell["latched"] = cell["alarms"]
     return listed

@@ -33,3 +33,15 @@ def observe_arrivals(counts: Int64s, batch: Samples, now_ns: int) -> None:
     """Count the age of each sample of a batch at `now_ns`."""
     for i in range(len(batch)):
         observe(counts, now_ns - batch[i]["arrival_ns"])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def observe_due(
+    counts: Int64s, first: int, count: int, start_ns: int, rate_per_ns: float, per_event: int, now_ns: int
+) -> None:
+    """Count at `now_ns` how late samples first to first + count - 1 are, of which `per_event` at a time were due.
+
+    Event i was due at start_ns + i / rate_per_ns.
+    """
+    for i in range(first, first + count):
+        observe(counts, now_ns - start_ns - int((i // per_event) / rate_per_ns))

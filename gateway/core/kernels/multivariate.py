@@ -13,10 +13,10 @@ model does not explain counts as usual; the largest such ratio gives the score a
 at USUAL times. The shares c_j say whose tag it is: a wrong sensor moves the residuals of all its
 neighbours, and theirs may be the more unusual, but only its own explains them all.
 
-Values are counted from a centre, in a scale, both taken from the first CENTRE_SCALES; when the plant has moved far from
-them, it is learned anew. While the score is above 0.5 the model learns next to nothing: what changed for good is learned
-under maintenance. A single far value has little weight in the short mean, and a tag is believed less where what the
-others say is unusual in itself, since there the model was never fitted.
+Values are counted from a centre, in a scale, both taken from the first CENTRE_SCALES; when the plant has moved far
+from them, it is learned anew. While the score is above 0.5 the model learns next to nothing: what changed for good
+is learned under maintenance. A single far value has little weight in the short mean, and a tag is believed less where
+what the others say is unusual in itself, since there the model was never fitted.
 
 A step is made on the grid, when the slowest of the tags has had time for a new value and all have a value that
 counts; else the device keeps its score and the skip is counted.
@@ -29,6 +29,7 @@ import math
 from numba import njit
 
 from gateway.core.kernels.atomics import begin_write, end_write
+from gateway.core.kernels.number import as_float
 from gateway.core.kernels.persistence import LEVEL_SCALES, WARM_UP_SCALES, clipped, strength
 from gateway.core.kernels.tail import BLOCK_SCALES, BLOCKS_MIN, HIGH_AT, blocks_until, odds_of, tail_after
 from gateway.core.multivariate import (
@@ -42,17 +43,17 @@ from gateway.core.multivariate import (
     MEAN,
     NOW,
     PRODUCT,
+    REST,
     SCALE,
     SIZE,
     SQUARE,
     STRENGTH,
     VALUE,
     MultivariateTables,
-    REST,
     Z,
 )
 from gateway.core.state import BEGUN_EVENT, BEGUN_EVENT_RATE, FLAG_MAINTENANCE, Tables
-from gateway.core.types import NS_PER_S, QUALITY_UNCERTAIN_MIN, Float64s, Int64s, Kind, Quality, Samples
+from gateway.core.types import NS_PER_S, QUALITY_UNCERTAIN_MIN, Float64s, Int64s, Quality, Samples
 
 SCALE_STEPS = 30.0
 GAP_STEPS_MAX = 2.0
@@ -78,8 +79,6 @@ SCORE_AT = 0.5
 HOUR_NS = 3_600.0 * NS_PER_S
 EPSILON = 1e-9
 
-I64 = int(Kind.I64)
-U64 = int(Kind.U64)
 OUT_OF_RANGE = int(Quality.UNCERTAIN_OUT_OF_RANGE)
 STALE = int(Quality.UNCERTAIN_STALE)
 
@@ -113,15 +112,7 @@ def collect(tables: Tables, multi: MultivariateTables, m: int) -> bool:
         if own_ns == 0.0 or quality < QUALITY_UNCERTAIN_MIN or quality in (STALE, OUT_OF_RANGE):
             ready = False
         interval_ns = max(interval_ns, own_ns)
-        kind = tables.limits[row]["kind"]
-        if kind == I64:
-            value = float(cell["bits"])
-        elif kind == U64:
-            bits = int(cell["bits"])
-            value = float(bits) + 18446744073709551616.0 if bits < 0 else float(bits)
-        else:
-            value = float(cell["value"])
-        multi.tags[m, VALUE, j] = value
+        multi.tags[m, VALUE, j] = as_float(cell["value"], cell["bits"], tables.limits[row]["kind"])
     record["interval_ns"] = interval_ns
     return ready
 
@@ -336,7 +327,7 @@ def place_of_largest(multi: MultivariateTables, m: int, but: int, and_but: int) 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def tell(multi: MultivariateTables, m: int, score: float, once_h: float) -> None:
-    """Score, alarm and the first three tags into the record."""
+    """Score and the first three tags into the record."""
     record = multi.records[m]
     total = 0.0
     for j in range(record["count"]):
@@ -360,9 +351,6 @@ def tell(multi: MultivariateTables, m: int, score: float, once_h: float) -> None
             record["share_second"] = share
         else:
             record["share_third"] = share
-    was = record["alarm"]
-    raised = score >= record["alarm_at"] or (was != 0 and not score < record["clear_at"])
-    record["alarm"] = 1 if raised and record["flags"] & FLAG_MAINTENANCE == 0 else 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -443,7 +431,6 @@ def forget(multi: MultivariateTables, device_words: Int64s, m: int) -> None:
     begin_write(device_words, record["device"])
     record["score"] = math.nan
     record["once_h"] = math.nan
-    record["alarm"] = 0
     end_write(device_words, record["device"])
 
 
@@ -462,24 +449,9 @@ def step_multivariate(tables: Tables, multi: MultivariateTables, device_words: I
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def changed_multivariate(multi: MultivariateTables, out: Int64s) -> int:
-    """List the records whose alarm is another than announced, and take it as announced; returns how many."""
-    listed = 0
+def add_to_rollup(multi: MultivariateTables, rollup: Samples, reason_bit: int) -> None:
+    """The reason into the devices' sums."""
     for m in range(len(multi.records)):
         record = multi.records[m]
-        if record["alarm"] != record["announced"] and listed < len(out):
-            record["announced"] = record["alarm"]
-            out[listed] = m
-            listed += 1
-    return listed
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def add_to_rollup(multi: MultivariateTables, rollup: Samples, alarm_bit: int, reason_bit: int) -> None:
-    """Alarms and reasons into the devices' sums."""
-    for m in range(len(multi.records)):
-        record = multi.records[m]
-        if record["alarm"] != 0:
-            rollup[record["device"]]["alarms"] |= alarm_bit
         if record["score"] >= SCORE_AT:
             rollup[record["device"]]["reasons"] |= reason_bit

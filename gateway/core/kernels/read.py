@@ -89,6 +89,7 @@ def read_devices(device_words: Int64s, devices: Samples, out: Samples) -> None:
             into["alarms"] = device["alarms"]
             into["persistent"] = device["persistent"]
             into["reasons"] = device["reasons"]
+            into["flags"] = device["flags"]
             fence_acquire()
             if word & 1 == 0 and load_acquire(device_words, d) == word:
                 break

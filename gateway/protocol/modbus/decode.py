@@ -2,7 +2,8 @@
 
 A block's decode table has one record a tag (`POINT`); `decode_block` walks it and writes one SAMPLE each, straight
 from the receive buffer. A value's bytes are gathered most significant first through its word and byte order, so that
-all types share one path; a float is then the same bits under another name, and a bit field a part of them.
+all types share one path; a float is then the same bits under another name, and a bit field a part of them. Texts are
+left as not initialised: `gateway.protocol.modbus.texts` comes after it where a block has some.
 
 Integer kinds keep all 64 bits in `bits`. Devices say "sensor broken" or "not available" by a NaN or an infinity, by a
 value of their own (0x8000), or by BCD with a digit above 9; each would poison every window it entered:
@@ -26,6 +27,7 @@ Bytes = npt.NDArray[np.uint8]
 
 _GOOD = int(Quality.GOOD)
 _SENSOR_FAILURE = int(Quality.BAD_SENSOR_FAILURE)
+_NOT_INITIALISED = int(Quality.BAD_NOT_INITIALISED)
 _F64 = int(Kind.F64)
 _BOOL = int(WireType.BOOL)
 _INT64 = int(WireType.INT64)
@@ -33,6 +35,7 @@ _UINT64 = int(WireType.UINT64)
 _FLOAT32 = int(WireType.FLOAT32)
 _FLOAT64 = int(WireType.FLOAT64)
 _SIGNMAG16 = int(WireType.SIGNMAG16)
+_STRING = int(WireType.STRING)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -105,16 +108,23 @@ def _raw_of(point: Samples, data: Bytes, start: int) -> np.uint64:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def decode_block(out: Samples, points: Samples, data: Bytes, start: int, arrival_ns: int) -> int:
-    """Fill `out[i]` from `points[i]` and the reply data at `data[start:]`; returns how many are not good."""
+    """Fill `out[i]` from `points[i]` and the reply data at `data[start:]`; returns how many are not good.
+
+    Texts do not count there.
+    """
     bad = 0
     for i in range(len(points)):
         point = points[i]
         sample = out[i]
         wire = point["type"]
-        raw = _raw_of(point, data, start)
         sample["row"] = point["row"]
         sample["source_ns"] = arrival_ns
         sample["arrival_ns"] = arrival_ns
+        if wire == _STRING:
+            sample["bits"] = 0
+            sample["quality"] = _NOT_INITIALISED
+            continue
+        raw = _raw_of(point, data, start)
         width = point["bits"] or 16 * np.int64(point["words"])
         is_sound = not (point["absents"] and _is_absent(point, raw))
         if wire == _BOOL:

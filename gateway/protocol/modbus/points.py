@@ -29,6 +29,34 @@ class WireType(IntEnum):
     SIGNMAG16 = 12
     SIGNMAG32 = 13
     """Sign and magnitude: the top bit is the sign, the others the magnitude."""
+    STRING = 14
+    """Text, of as many registers as its point says (`gateway.protocol.modbus.texts`)."""
+
+
+class Encoding(IntEnum):
+    """How the characters of a text lie in its registers."""
+
+    UTF_8 = 0
+    ASCII = 1
+    LATIN_1 = 2
+    UTF_16 = 3
+    """One 16 bit unit a register."""
+
+
+class Padding(IntEnum):
+    """What stands behind a text that is shorter than its registers."""
+
+    ANY = 0
+    """A NUL and whatever follows, or spaces."""
+    NUL = 1
+    SPACE = 2
+    NONE = 3
+
+
+TEXT_REGISTERS_MAX: Final = 125
+"""What one read can carry."""
+SCRATCH_BYTES: Final = 512
+"""Room for one text in UTF-8: at most three bytes a character, or two for each byte of Latin-1."""
 
 
 WORDS: Final[dict[WireType, int]] = {
@@ -65,6 +93,8 @@ POINT = np.dtype(
         ("bits", "i1"),
         ("absents", "i1"),
         ("is_clamped", "i1"),
+        ("encoding", "i1"),
+        ("padding", "i1"),
         ("scale", "<f8"),
         ("offset", "<f8"),
         ("low", "<f8"),

@@ -9,39 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from gateway.protocol.mqtt import properties as p
 from gateway.protocol.mqtt.codes import REMAINING_LENGTH_MAX, STRING_BYTES_MAX, V5, PacketType, ProtocolError
+from gateway.protocol.mqtt.properties import Properties
 
 PINGREQ = b"\xc0\x00"
 DISCONNECT = b"\xe0\x00"
 
-SERVER_KEEP_ALIVE = 0x13
-SESSION_EXPIRY = 0x11
-REASON_STRING = 0x1F
-RECEIVE_MAXIMUM = 0x21
-
-PROPERTY_BYTES: dict[int, int] = {
-    **dict.fromkeys((0x01, 0x17, 0x19, 0x24, 0x25, 0x28, 0x29, 0x2A), 1),
-    **dict.fromkeys((0x13, 0x21, 0x22, 0x23), 2),
-    **dict.fromkeys((0x02, 0x11, 0x18, 0x27), 4),
-}
-"""Width of the numeric properties."""
-PROPERTY_VARINT = 0x0B
-PROPERTY_BINARY = (0x03, 0x08, 0x09, 0x12, 0x15, 0x16, 0x1A, 0x1C, 0x1F)
-PROPERTY_PAIR = 0x26
-
-PropertyValue: TypeAlias = int | bytes
-Properties: TypeAlias = dict[int, PropertyValue]
+AUTH: Final = 0xF0
+"""First byte of the packet by which a broker of MQTT 5 asks for more than user and password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connack:
+    """The defaults are what a broker of 3.1.1 means that cannot say otherwise."""
+
     code: int
     session_present: bool
-    server_keep_alive_s: int | None
-    reason: str
+    server_keep_alive_s: int | None = None
+    reason: str = ""
     """The broker's own words; empty when it gave none."""
+    server_reference: str = ""
+    """Where to go instead, with codes 0x9C and 0x9D; may be empty."""
+    session_expiry_s: int | None = None
+    """What the broker grants in place of what was asked for."""
+    packet_bytes_max: int = REMAINING_LENGTH_MAX
+    """The longest packet that the broker takes."""
+    has_wildcards: bool = True
+    has_shared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +58,34 @@ class Disconnect:
 
     code: int
     reason: str
+    server_reference: str = ""
 
 
-Packet: TypeAlias = Connack | Suback | Unsuback | Disconnect
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """The broker asks for extended authentication, which this client never offers."""
+
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A subscription. All but topic and QoS are options of MQTT 5 and left out in 3.1.1."""
+
+    topic: str
+    qos: int
+    no_local: bool = False
+    retain_as_published: bool = False
+    retain_handling: int = 0
+    """Retained messages: 0 with each SUBSCRIBE, 1 when the subscription is a new one, 2 never."""
+
+    def options(self, version: int) -> int:
+        if version != V5:
+            return self.qos
+        return self.qos | self.no_local << 2 | self.retain_as_published << 3 | self.retain_handling << 4
+
+
+Packet: TypeAlias = Connack | Suback | Unsuback | Disconnect | Auth
 
 
 def encode_varint(value: int) -> bytes:
@@ -98,13 +120,19 @@ def encode_connect(
     password: bytes | None = None,
     session_expiry_s: int = 0,
     receive_maximum: int = 65_535,
+    topic_alias_maximum: int = 0,
+    packet_bytes_max: int | None = None,
 ) -> bytes:
-    """CONNECT without a will. `session_expiry_s` and `receive_maximum` are of MQTT 5 and ignored in 3.1.1."""
+    """CONNECT without a will. What stands behind the password is of MQTT 5 and ignored in 3.1.1."""
     flags = (clean_start << 1) | ((password is not None) << 6) | ((username is not None) << 7)
     body = encode_string("MQTT") + bytes((version, flags)) + keep_alive_s.to_bytes(2, "big")
     if version == V5:
-        properties = bytes((SESSION_EXPIRY,)) + session_expiry_s.to_bytes(4, "big")
-        properties += bytes((RECEIVE_MAXIMUM,)) + receive_maximum.to_bytes(2, "big")
+        wanted = {p.SESSION_EXPIRY: session_expiry_s, p.RECEIVE_MAXIMUM: receive_maximum}
+        if topic_alias_maximum:
+            wanted[p.TOPIC_ALIAS_MAXIMUM] = topic_alias_maximum
+        if packet_bytes_max is not None:
+            wanted[p.PACKET_BYTES_MAX] = packet_bytes_max
+        properties = p.encode_numbers(wanted)
         body += encode_varint(len(properties)) + properties
     body += encode_string(client_id)
     if username is not None:
@@ -114,12 +142,16 @@ def encode_connect(
     return frame(PacketType.CONNECT << 4, body)
 
 
-def encode_subscribe(packet_id: int, topics: Sequence[tuple[str, int]], version: int) -> bytes:
-    """SUBSCRIBE to pairs of topic and QoS."""
-    assert topics
+def encode_subscribe(packet_id: int, filters: Sequence[Filter], version: int) -> bytes:
+    assert filters
     properties = b"\x00" if version == V5 else b""
-    filters = b"".join(encode_string(topic) + bytes((qos,)) for topic, qos in topics)
-    return frame(PacketType.SUBSCRIBE << 4 | 2, packet_id.to_bytes(2, "big") + properties + filters)
+    body = b"".join(encode_string(each.topic) + bytes((each.options(version),)) for each in filters)
+    return frame(PacketType.SUBSCRIBE << 4 | 2, packet_id.to_bytes(2, "big") + properties + body)
+
+
+def encode_disconnect(code: int, version: int) -> bytes:
+    """DISCONNECT; 3.1.1 has no reason codes."""
+    return DISCONNECT if version != V5 or code == 0 else frame(PacketType.DISCONNECT << 4, bytes((code, 0)))
 
 
 def encode_unsubscribe(packet_id: int, topics: Iterable[str | bytes], version: int) -> bytes:
@@ -180,13 +212,15 @@ class _Reader:
         found: Properties = {}
         while inner.left:
             code = inner.number(1)
-            if code in PROPERTY_BYTES:
-                found[code] = inner.number(PROPERTY_BYTES[code])
-            elif code in PROPERTY_BINARY:
+            if code in found and code != p.PROPERTY_PAIR:
+                raise ProtocolError(f"{self._what} with property 0x{code:02x} twice")
+            if code in p.PROPERTY_BYTES:
+                found[code] = inner.number(p.PROPERTY_BYTES[code])
+            elif code in p.PROPERTY_BINARY:
                 found[code] = inner.binary()
-            elif code == PROPERTY_VARINT:
+            elif code == p.PROPERTY_VARINT:
                 found[code] = inner.varint()
-            elif code == PROPERTY_PAIR:
+            elif code == p.PROPERTY_PAIR:
                 inner.binary()
                 found[code] = inner.binary()
             else:
@@ -198,12 +232,6 @@ class _Reader:
             raise ProtocolError(f"{self._what} with {self.left} bytes too many")
 
 
-def _reason(properties: Properties) -> str:
-    raw = properties.get(REASON_STRING, b"")
-    assert isinstance(raw, bytes)
-    return raw[:200].decode("utf-8", "replace")
-
-
 def _parse_connack(reader: _Reader, version: int) -> Connack:
     flags, code = reader.number(1), reader.number(1)
     if flags > 1:
@@ -211,9 +239,18 @@ def _parse_connack(reader: _Reader, version: int) -> Connack:
     # A broker of version 3.1.1 refuses a CONNECT of version 5 with a CONNACK that has no properties.
     properties = reader.properties() if version == V5 and reader.left else {}
     reader.end()
-    keep_alive = properties.get(SERVER_KEEP_ALIVE)
-    assert not isinstance(keep_alive, bytes)
-    return Connack(code, flags == 1, keep_alive, _reason(properties))
+    packet_bytes_max = p.number_of(properties, p.PACKET_BYTES_MAX)
+    return Connack(
+        code,
+        flags == 1,
+        server_keep_alive_s=p.number_of(properties, p.SERVER_KEEP_ALIVE),
+        reason=p.text_of(properties, p.REASON_STRING),
+        server_reference=p.text_of(properties, p.SERVER_REFERENCE),
+        session_expiry_s=p.number_of(properties, p.SESSION_EXPIRY),
+        packet_bytes_max=REMAINING_LENGTH_MAX if packet_bytes_max is None else packet_bytes_max,
+        has_wildcards=p.number_of(properties, p.HAS_WILDCARDS) != 0,
+        has_shared=p.number_of(properties, p.HAS_SHARED) != 0,
+    )
 
 
 def _parse_suback(reader: _Reader, version: int) -> Suback:
@@ -243,7 +280,17 @@ def _parse_disconnect(reader: _Reader, version: int) -> Disconnect:
     code = reader.number(1) if reader.left else 0
     properties = reader.properties() if reader.left else {}
     reader.end()
-    return Disconnect(code, _reason(properties))
+    return Disconnect(code, p.text_of(properties, p.REASON_STRING), p.text_of(properties, p.SERVER_REFERENCE))
+
+
+def _parse_auth(reader: _Reader, version: int) -> Auth:
+    if version != V5:
+        raise ProtocolError("AUTH from the broker, which MQTT 3.1.1 does not know")
+    if reader.left:
+        reader.number(1)
+    properties = reader.properties() if reader.left else {}
+    reader.end()
+    return Auth(p.text_of(properties, p.AUTHENTICATION_METHOD, 80))
 
 
 _PARSERS: dict[int, tuple[str, Callable[[_Reader, int], Packet]]] = {
@@ -251,6 +298,7 @@ _PARSERS: dict[int, tuple[str, Callable[[_Reader, int], Packet]]] = {
     PacketType.SUBACK << 4: ("SUBACK", _parse_suback),
     PacketType.UNSUBACK << 4: ("UNSUBACK", _parse_unsuback),
     PacketType.DISCONNECT << 4: ("DISCONNECT", _parse_disconnect),
+    AUTH: ("AUTH", _parse_auth),
 }
 
 

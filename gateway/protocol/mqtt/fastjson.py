@@ -43,19 +43,19 @@ ZERO, NINE, BRACE, BRACE_END = 0x30, 0x39, 0x7B, 0x7D
 NO_NUMBER, NUMBER, BOOLEAN = 0, 1, 2
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def skip_space(buffer: Bytes, at: int, stop: int) -> int:
     while at < stop and (buffer[at] == 0x20 or buffer[at] == 0x0A or buffer[at] == 0x0D or buffer[at] == 0x09):
         at += 1
     return at
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def is_digit(buffer: Bytes, at: int, stop: int) -> bool:
     return at < stop and buffer[at] >= ZERO and buffer[at] <= NINE
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def read_exponent(buffer: Bytes, at: int, stop: int) -> tuple[int, int]:
     """(position after it, value) of what follows an `e`; at most three digits."""
     negative = False
@@ -72,7 +72,7 @@ def read_exponent(buffer: Bytes, at: int, stop: int) -> tuple[int, int]:
     return at, -value if negative else value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def read_number(buffer: Bytes, at: int, stop: int) -> tuple[int, bool, int, int, bool]:
     """(position after it or SLOW, negative, mantissa, power of ten, is an integer literal) of a JSON number."""
     negative = at < stop and buffer[at] == MINUS
@@ -110,7 +110,7 @@ def read_number(buffer: Bytes, at: int, stop: int) -> tuple[int, bool, int, int,
     return at, negative, mantissa, exponent, whole
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def read_literal(buffer: Bytes, at: int, stop: int) -> tuple[int, int, int]:
     """(position after it or SLOW, NO_NUMBER or BOOLEAN, 1 or 0) of `true`, `false` or `null`."""
     c = buffer[at]
@@ -131,7 +131,7 @@ def read_literal(buffer: Bytes, at: int, stop: int) -> tuple[int, int, int]:
     return SLOW, NO_NUMBER, 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def end_of_string(buffer: Bytes, at: int, stop: int) -> int:
     """Position of the closing quote of a string of plain ASCII; `at` is behind the opening one."""
     while at < stop:
@@ -144,7 +144,7 @@ def end_of_string(buffer: Bytes, at: int, stop: int) -> int:
     return SLOW
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def read_scalar(buffer: Bytes, at: int, stop: int) -> tuple[int, int, bool, int, int, bool]:
     """(position after it or SLOW, NO_NUMBER, NUMBER or BOOLEAN, then as read_number) of a value without inside."""
     if at >= stop:
@@ -160,7 +160,7 @@ def read_scalar(buffer: Bytes, at: int, stop: int) -> tuple[int, int, bool, int,
     return after, what, False, truth, 0, True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def store_cell(
     table: Table, entry_index: int, k: int, negative: bool, mantissa: int, exponent: int, whole: bool
 ) -> bool:
@@ -192,7 +192,7 @@ def store_cell(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def wall_from_number(negative: bool, mantissa: int, exponent: int) -> int:
     """Wall time in ns of a number that counts s, ms, µs or ns since 1970, told apart by magnitude; 0 when implausible.
 
@@ -221,7 +221,7 @@ def wall_from_number(negative: bool, mantissa: int, exponent: int) -> int:
     return int(mantissa * TENS[shift])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def believed_ns(wall_ns: int, arrival_ns: int, arrival_wall_ns: int) -> int:
     """Engine time of a payload's wall time, or SLOW when it is too far from the arrival to be believed."""
     if wall_ns <= 0 or wall_ns > WALL_NS_MAX:
@@ -233,7 +233,7 @@ def believed_ns(wall_ns: int, arrival_ns: int, arrival_wall_ns: int) -> int:
     return source_ns if source_ns >= 0 else SLOW
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def decode_bare(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> int:
     """Cells of the entries without a field into scratch; how many, or SLOW."""
     after, what, negative, mantissa, exponent, whole = read_scalar(buffer, at, stop)
@@ -249,7 +249,7 @@ def decode_bare(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> int:
     return got if got else SLOW
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def store_member(
     table: Table, t: int, buffer: Bytes, key_at: int, size: int, what: int, negative: bool, mantissa: int,
     exponent: int, whole: bool,
@@ -268,7 +268,7 @@ def store_member(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def decode_object(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tuple[int, int]:
     """(SLOW or 0, wall time in ns; 0 implausible, -1 none given) of an object; `at` is behind its brace."""
     topic = table.topics[t]
@@ -306,7 +306,7 @@ def decode_object(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tu
         at = skip_space(buffer, at + 1, stop)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def decode(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tuple[int, int]:
     """(SLOW or 0, wall time as decode_object). Cells are in the table's scratch, `found` says which."""
     for k in range(table.topics[t]["count"]):
@@ -323,7 +323,7 @@ def decode(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tuple[int
     return (SLOW if decode_bare(table, t, buffer, at, stop) < 0 else 0), -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def put_samples(table: Table, t: int, samples: Samples, n: int, source_ns: int, arrival_ns: int, quality: int) -> int:
     """The cells in scratch as samples from index n on; returns the index after them."""
     first = table.topics[t]["first"]

@@ -21,13 +21,14 @@ from gateway.core.inbox import Lane
 from gateway.core.limits import READ_BYTES_MAX
 from gateway.core.types import SAMPLE, Kind, Quality, Samples
 from gateway.protocol.mqtt import scan as s
-from gateway.protocol.mqtt.codes import FRAME_BYTES_MAX
+from gateway.protocol.mqtt.aliases import no_aliases
+from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
 from gateway.protocol.mqtt.fastjson import believed_ns
 from gateway.protocol.mqtt.payloads import Cell, Unusable, excerpt, read_payload
 from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, build, group
 
-BUFFER_BYTES: Final = FRAME_BYTES_MAX + 2 * READ_BYTES_MAX
-"""A packet that is not whole, a read, and one more read that a transport may still deliver after it was paused."""
+BUFFER_BEYOND_BYTES: Final = 2 * READ_BYTES_MAX
+"""Beside a packet that is not whole: a read, and one more that a transport may still deliver after it was paused."""
 STEP_SAMPLES_MAX: Final = 16_384
 STEP_HANDED_MAX: Final = 256
 """Packets of one step that go the slow way. At these limits a step ends and says `is_full`; the loop gets a turn."""
@@ -45,6 +46,8 @@ class Step:
     """There is more to take in, now or as soon as the lane has room."""
     error: str | None
     """What the broker did wrong; the connection cannot go on."""
+    error_code: int = DISCONNECT_PROTOCOL_ERROR
+    """That as a reason code of MQTT 5."""
     control: list[tuple[int, bytes]] = field(default_factory=list)
     """(first byte, body) of packets for `codec.parse`."""
     strangers: list[bytes] = field(default_factory=list)
@@ -53,9 +56,20 @@ class Step:
 
 
 class Ingest:
-    """All state of one subscriber. `feeds` say which topic carries which tag. Called from one thread."""
+    """All state of one subscriber. `feeds` say which topic carries which tag. Called from one thread.
 
-    def __init__(self, feeds: Sequence[Feed], version: int) -> None:
+    A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
+    CONNECT permits (MQTT 5).
+    """
+
+    def __init__(
+        self,
+        feeds: Sequence[Feed],
+        version: int,
+        *,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
+        topic_alias_maximum: int = 0,
+    ) -> None:
         self.topics = group(feeds)
         self.samples = 0
         self.received_bytes = 0
@@ -64,8 +78,10 @@ class Ingest:
         self._table = build(self.topics)
         self._state = np.zeros(s.STATE_FIELDS, np.int64)
         self._state[s.VERSION] = version
+        self._state[s.FRAME_BYTES] = self._frame_bytes_max = frame_bytes_max
+        self._aliases = no_aliases(topic_alias_maximum)
         self._seen = np.zeros(PACKET_IDENTIFIERS, np.uint8)
-        self._buffer = np.zeros(BUFFER_BYTES, np.uint8)
+        self._buffer = np.zeros(frame_bytes_max + BUFFER_BEYOND_BYTES, np.uint8)
         self._view = self._buffer.data
         self._start = 0
         self._end = 0
@@ -107,6 +123,7 @@ class Ingest:
         """Forget the bytes of the last connection; samples of unusable entries will be told again."""
         self._start = self._end = 0
         self._state[[s.GREETED, s.SKIP, s.STRANGERS]] = 0
+        self._aliases.sizes[:] = -1
         self._is_told[:] = bytes(len(self._is_told))
 
     def begin_session(self) -> None:
@@ -126,10 +143,12 @@ class Ingest:
         """Take in what has arrived, as far as the lane has room. Wall time is engine time plus `wall_offset_ns`."""
         after = self._scan(min(lane.room, STEP_SAMPLES_MAX), self._arrival_ns + wall_offset_ns)
         state = self._state
+        error = int(state[s.ERROR])
         step = Step(
             self._acks[: state[s.ACK_BYTES]].tobytes(),
             is_full=bool(state[s.IS_FULL]),
-            error=s.ERRORS[int(state[s.ERROR])] if state[s.ERROR] else None,
+            error=s.ERRORS[error] if error else None,
+            error_code=s.REASONS.get(error, DISCONNECT_PROTOCOL_ERROR),
         )
         placed = 0
         for what, at, size, t, flags, place in self._handed[: state[s.HANDED_COUNT]].tolist():
@@ -150,6 +169,7 @@ class Ingest:
         after: int = s.scan(
             self._state,
             self._table,
+            self._aliases,
             self._seen,
             self._buffer,
             self._start,
@@ -172,7 +192,7 @@ class Ingest:
         self._start = after
         if self._start == self._end:
             self._start = self._end = 0
-        elif self._end > BUFFER_BYTES - 2 * READ_BYTES_MAX:
+        elif self._end > self._frame_bytes_max:
             left = self._end - self._start
             self._buffer[:left] = self._buffer[self._start : self._end].copy()
             self._start, self._end = 0, left
@@ -184,7 +204,9 @@ class Ingest:
         topic = self.topics[t]
         self.slow_messages += 1
         if what == s.OVERSIZED:
-            found: list[Cell | Unusable | None] | Unusable = Unusable(f"it is longer than {FRAME_BYTES_MAX} bytes")
+            found: list[Cell | Unusable | None] | Unusable = Unusable(
+                f"it is longer than {self._frame_bytes_max} bytes"
+            )
         else:
             found = read_payload(payload, topic.feeds)
         cells = [found] * len(topic.feeds) if isinstance(found, Unusable) else found

@@ -18,8 +18,7 @@ oversized message still to be skipped, counters.
     PINGRESP                        nothing: that something arrived is known by the caller
     anything else                   handed back (CONTROL)
 
-Topic aliases need the receiver's permission, which CONNECT does not give; so the properties of a message are skipped
-whole, by their length, and a message without a topic is an error.
+The properties of MQTT 5 and topic aliases are read in `aliases.py`.
 """
 
 from __future__ import annotations
@@ -30,9 +29,33 @@ import numpy as np
 from numba import njit
 
 from gateway.core.types import Int64s, Quality, Samples
-from gateway.protocol.mqtt.codes import FRAME_BYTES_MAX, V5, PacketType
+from gateway.protocol.mqtt.aliases import (
+    BAD_ALIAS,
+    BAD_IDENTIFIER,
+    BAD_LENGTH,
+    BAD_PING,
+    BAD_PROPERTIES,
+    BAD_PUBLISH,
+    BAD_PUBREL,
+    MORE,
+    NO_ALIAS,
+    NO_TOPIC,
+    NOT_GREETED,
+    TOO_LONG,
+    Aliases,
+    read_head,
+    read_length,
+    use_alias,
+)
+from gateway.protocol.mqtt.codes import (
+    DISCONNECT_ALIAS_INVALID,
+    DISCONNECT_MALFORMED,
+    DISCONNECT_TOO_LARGE,
+    V5,
+    PacketType,
+)
 from gateway.protocol.mqtt.fastjson import Bytes, believed_ns, decode, put_samples
-from gateway.protocol.mqtt.table import Table, find_topic, octet
+from gateway.protocol.mqtt.table import UNKNOWN, Table, find_topic, octet
 
 HANDED = np.dtype(
     [("what", "<i8"), ("at", "<i8"), ("size", "<i8"), ("topic", "<i8"), ("flags", "<i8"), ("place", "<i8")], align=True
@@ -51,50 +74,43 @@ VERSION, GREETED, SKIP, STRANGERS = 0, 1, 2, 3
 SAMPLES, HANDED_COUNT, ACK_BYTES, IS_FULL, ERROR = 4, 5, 6, 7, 8
 # Counters, never reset.
 MESSAGES, FAST, UNKNOWN_TOPIC, DUPLICATES, TIMES_REFUSED = 9, 10, 11, 12, 13
-STATE_FIELDS: Final = 14
+# Set once for a session: what is longer is skipped or, but for a PUBLISH, an error.
+FRAME_BYTES: Final = 14
+STATE_FIELDS: Final = 15
 
-MORE: Final = -1
-"""Returned instead of a position: the packet is not whole yet. What is below is an error."""
-BAD_LENGTH, BAD_PUBLISH, NO_TOPIC, BAD_IDENTIFIER = -2, -3, -4, -5
-BAD_PUBREL, BAD_PING, TOO_LONG, NOT_GREETED = -6, -7, -8, -9
 ERRORS: Final[dict[int, str]] = {
     BAD_LENGTH: "a packet length of more than four bytes",
     BAD_PUBLISH: "a message that contradicts its own length or asks for QoS 3",
-    NO_TOPIC: "a message without a topic, although no topic alias was permitted",
+    NO_TOPIC: "a message without a topic and without an alias for one",
     BAD_IDENTIFIER: "a packet identifier of 0",
     BAD_PUBREL: "a PUBREL of wrong flags or length",
     BAD_PING: "a PINGRESP with something in it",
     TOO_LONG: "a control packet longer than any that is allowed here",
     NOT_GREETED: "something else than a CONNACK as its first packet, or a second CONNACK",
+    BAD_ALIAS: "a topic alias beyond what was permitted, or one that it never gave a name",
+    BAD_PROPERTIES: "a message with properties that MQTT does not define",
 }
+REASONS: Final[dict[int, int]] = {
+    BAD_LENGTH: DISCONNECT_MALFORMED,
+    BAD_PUBLISH: DISCONNECT_MALFORMED,
+    BAD_PROPERTIES: DISCONNECT_MALFORMED,
+    BAD_ALIAS: DISCONNECT_ALIAS_INVALID,
+    TOO_LONG: DISCONNECT_TOO_LARGE,
+}
+"""The reason code of MQTT 5 that the broker is told, where it is not a plain protocol error."""
+
 
 PUBLISH: Final = int(PacketType.PUBLISH)
 PUBREL_FIRST: Final = int(PacketType.PUBREL) << 4 | 2
 PUBREL: Final = int(PacketType.PUBREL)
 PINGRESP: Final = int(PacketType.PINGRESP)
 CONNACK: Final = int(PacketType.CONNACK)
+AUTH: Final = int(PacketType.AUTH)
 GOOD: Final = int(Quality.GOOD)
 STALE: Final = int(Quality.UNCERTAIN_STALE)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def read_length(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
-    """(position after it, MORE or BAD_LENGTH; value) of a variable byte integer."""
-    value = 0
-    shift = 0
-    while shift < 28:
-        if at >= end:
-            return MORE, 0
-        byte = octet(buffer, at)
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return at, value
-        shift += 7
-    return BAD_LENGTH, 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
     n = state[ACK_BYTES]
     acks[n] = first
@@ -104,7 +120,7 @@ def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
     state[ACK_BYTES] = n + 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, topic: int, flags: int) -> None:
     n = state[HANDED_COUNT]
     handed[n]["what"] = what
@@ -116,7 +132,7 @@ def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, top
     state[HANDED_COUNT] = n + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_payload(
     state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples,
@@ -145,10 +161,30 @@ def take_payload(
     state[FAST] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def take_message(
+    state: Int64s, table: Table, t: int, first: int, buffer: Bytes, topic_at: int, size: int, at: int, stop: int,
+    end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples,
+) -> None:  # fmt: skip
+    """What a message brings: `buffer[at:stop]` of topic t, whose name is the `size` bytes at `topic_at` or an alias."""
+    if t < 0:
+        state[UNKNOWN_TOPIC] += 1
+        if state[STRANGERS] < STRANGERS_MAX and size > 0:
+            state[STRANGERS] += 1
+            hand_back(state, handed, STRANGER, topic_at, size, t, first)
+    elif stop > end:
+        table.topics[t]["held"] = 1
+        hand_back(state, handed, OVERSIZED, at, end - at, t, first)
+    else:
+        take_payload(
+            state, table, t, first, buffer, at, stop, arrival_ns, arrival_wall_ns, samples, handed
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_publish(
-    state: Int64s, table: Table, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int, end: int,
-    arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
+    state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int,
+    end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
 ) -> int:  # fmt: skip
     """One PUBLISH whose body is `buffer[body:stop]`, of which what lies behind `end` has not arrived (oversized)."""
     qos = (first >> 1) & 3
@@ -164,8 +200,6 @@ def take_publish(
         return BAD_PUBLISH
     if head_end > end:
         return MORE
-    if size == 0:
-        return NO_TOPIC
     packet_id = 0
     if qos:
         packet_id = octet(buffer, at) << 8 | octet(buffer, at + 1)
@@ -173,27 +207,28 @@ def take_publish(
         if packet_id == 0:
             return BAD_IDENTIFIER
     oversized = stop > end
-    if state[VERSION] == V5 and not oversized:
-        at, properties = read_length(buffer, at, stop)
-        if at < 0 or at + properties > stop:
-            return BAD_PUBLISH
-        at += properties
+    alias = NO_ALIAS
+    if state[VERSION] == V5:
+        at, alias = read_head(buffer, at, stop, end)
+        if at == MORE and end - body >= state[FRAME_BYTES]:
+            return TOO_LONG
+        if at < 0:
+            return at
+    if size == 0 and alias < 0:
+        return NO_TOPIC
 
+    t = UNKNOWN
     duplicate = qos == 2 and seen[packet_id] != 0
-    if not duplicate:
+    if alias >= 0:
+        t = use_alias(aliases, table, buffer, topic_at, size, alias)
+        if t < UNKNOWN:
+            return t
+    elif not duplicate:
         t = find_topic(table, buffer, topic_at, size)
-        if t < 0:
-            state[UNKNOWN_TOPIC] += 1
-            if state[STRANGERS] < STRANGERS_MAX:
-                state[STRANGERS] += 1
-                hand_back(state, handed, STRANGER, topic_at, size, t, first)
-        elif oversized:
-            table.topics[t]["held"] = 1
-            hand_back(state, handed, OVERSIZED, at, end - at, t, first)
-        else:
-            take_payload(
-                state, table, t, first, buffer, at, stop, arrival_ns, arrival_wall_ns, samples, handed
-            )  # fmt: skip
+    if not duplicate:
+        take_message(
+            state, table, t, first, buffer, topic_at, size, at, stop, end, arrival_ns, arrival_wall_ns, samples, handed
+        )  # fmt: skip
     state[MESSAGES] += 1
     state[DUPLICATES] += duplicate
     if qos == 1:
@@ -207,7 +242,7 @@ def take_publish(
     return stop
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int, acks: Bytes) -> int:
     if first != PUBREL_FIRST or stop - body < 2 or (state[VERSION] != V5 and stop - body != 2):
         return BAD_PUBREL
@@ -219,9 +254,9 @@ def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int
     return stop
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_packet(
-    state: Int64s, table: Table, seen: Bytes, buffer: Bytes, at: int, end: int, arrival_ns: int,
+    state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, at: int, end: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
 ) -> int:  # fmt: skip
     """The packet at `at`; returns the position after it, MORE or an error."""
@@ -230,31 +265,35 @@ def take_packet(
     body, length = read_length(buffer, at + 1, end)
     if body < 0:
         return int(body)
-    if (kind == CONNACK) == (state[GREETED] != 0):
+    if (kind == CONNACK) == (state[GREETED] != 0) and kind != AUTH:
         return NOT_GREETED
     stop = body + length
-    if stop - at > FRAME_BYTES_MAX and kind != PUBLISH:
+    frame_bytes = state[FRAME_BYTES]
+    if stop - at > frame_bytes and kind != PUBLISH:
         return TOO_LONG
-    if stop > end and stop - at <= FRAME_BYTES_MAX:
+    if stop > end and stop - at <= frame_bytes:
         return MORE
     if kind == PUBLISH:
         after = take_publish(
-            state, table, seen, buffer, first, body, stop, end, arrival_ns, arrival_wall_ns, samples, handed, acks
+            state, table, aliases, seen, buffer, first, body, stop, end, arrival_ns, arrival_wall_ns, samples, handed,
+            acks,
         )  # fmt: skip
     elif kind == PUBREL:
         after = take_pubrel(state, seen, buffer, first, body, stop, acks)
     elif kind == PINGRESP:
         after = stop if length == 0 and first == 0xD0 else BAD_PING
     else:
-        state[GREETED] = 1
+        if kind == CONNACK:
+            state[GREETED] = 1
         hand_back(state, handed, CONTROL, body, length, -1, first)
         after = stop
     return int(after)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def scan(
-    state: Int64s, table: Table, seen: Bytes, buffer: Bytes, at: int, end: int, room: int, arrival_ns: int,
+    state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, at: int, end: int, room: int,
+    arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
 ) -> int:  # fmt: skip
     """Take in packets from `buffer[at:end]`; returns the position of the first one that was not.
@@ -280,7 +319,7 @@ def scan(
             state[IS_FULL] = 1
             break
         after = take_packet(
-            state, table, seen, buffer, at, end, arrival_ns, arrival_wall_ns, samples, handed, acks
+            state, table, aliases, seen, buffer, at, end, arrival_ns, arrival_wall_ns, samples, handed, acks
         )  # fmt: skip
         if after < 0:
             state[ERROR] = 0 if after == MORE else after

@@ -91,13 +91,13 @@ class Topic:
     feeds: tuple[Feed, ...]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def octet(buffer: npt.NDArray[np.uint8], at: int) -> int:
     """A byte as int64: mixed with one another, unsigned and signed integers become floats."""
     return int(np.int64(buffer[at]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def hash_bytes(text: npt.NDArray[np.uint8], at: int, stop: int) -> int:
     h = FNV_OFFSET
     for i in range(at, stop):
@@ -105,7 +105,7 @@ def hash_bytes(text: npt.NDArray[np.uint8], at: int, stop: int) -> int:
     return h
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def same_bytes(
     left: npt.NDArray[np.uint8], left_at: int, right: npt.NDArray[np.uint8], right_at: int, size: int
 ) -> bool:
@@ -115,7 +115,7 @@ def same_bytes(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def find_topic(table: Table, buffer: npt.NDArray[np.uint8], at: int, size: int) -> int:
     """Index of the topic whose name is these bytes, or UNKNOWN. The table always has a free slot, so it ends."""
     h = hash_bytes(buffer, at, at + size)

@@ -12,6 +12,7 @@ import numpy as np
 
 from gateway import __version__
 
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -40,3 +41,9 @@ def cpu_model() -> str:
 def resident_bytes() -> int:
     """Resident memory of this process now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+def process_cpu_ns(pid: int) -> int:
+    """CPU time that a process has used so far, in steps of the kernel's clock tick."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK_NS

@@ -30,6 +30,7 @@ import numpy as np
 import uvloop
 
 from gateway.core.inbox import Lane
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality, Samples
 from gateway.runtime.benches.environment import environment
 from gateway.settings.schema import ModbusLink, ModbusPoint, RegisterType, Table, Tag
@@ -121,7 +122,10 @@ def source(port: int, tags: Sequence[Tag], *, in_flight: int = 1, timeout_s: flo
         requests_in_flight=in_flight,
     )
     rows = list(enumerate(tags))
-    return ModbusSource(link=link, tags=rows, lane=lane, now_ns=time.monotonic_ns, emit=lambda _: None), lane
+    source = ModbusSource(
+        link=link, tags=rows, lane=lane, symbols=Symbols(), now_ns=time.monotonic_ns, emit=lambda _: None
+    )
+    return source, lane
 
 
 def tag(unit: int, address: int, period_ns: int) -> Tag:

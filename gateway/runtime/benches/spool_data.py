@@ -17,6 +17,7 @@ import zstandard
 from gateway.core.encode import TimeQuality, encode
 from gateway.core.limits import RECORD_SAMPLES_MAX
 from gateway.core.record import RecordDraft, Stream
+from gateway.core.symbols import no_texts
 from gateway.core.types import NS_PER_MS, SAMPLE, Kind, Quality, Samples
 from gateway.spool.records import ZSTD_LEVEL
 
@@ -49,7 +50,7 @@ def batches(count: int) -> list[Samples]:
 def as_sent(batch: Samples) -> bytes:
     """The body that goes upstream."""
     draft = RecordDraft(Stream.SAMPLES, int(batch["source_ns"][0]), int(batch["source_ns"][-1]), batch)
-    return encode(draft, NAMES, KINDS, wall_offset_ns=0, time_quality=TimeQuality.SYNCED)
+    return encode(draft, NAMES, KINDS, text_of=no_texts, wall_offset_ns=0, time_quality=TimeQuality.SYNCED)
 
 
 def as_msgpack(batch: Samples) -> bytes:

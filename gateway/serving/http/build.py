@@ -6,33 +6,30 @@ turned into Python objects, so an answer costs the same for ten tags and for a h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
+from gateway.core.alarms import AlarmKind
 from gateway.core.events import Event
 from gateway.core.histogram import quantile_ns, total
-from gateway.core.model import Model
 from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.types import (
     NS_PER_MS,
     NS_PER_S,
     QUALITY_GOOD_MIN,
-    QUALITY_REASONS,
     Int64s,
-    Kind,
     Samples,
-    is_bad,
-    is_good,
 )
-from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE, REASONS, Mode
+from gateway.core.view import (
+    REASONS,
+    Mode,
+)
+from gateway.serving.http.devices import device_page
 from gateway.serving.http.recorder import Recorder, Totals
 from gateway.serving.http.search import Finder
 from gateway.serving.http.status import (
-    DevicePage,
-    DeviceStatus,
     EventPage,
     EventStatus,
     Health,
@@ -46,7 +43,6 @@ from gateway.serving.http.status import (
     LoopTrend,
     Phase,
     Plant,
-    QualityStatus,
     Quantiles,
     Rates,
     Status,
@@ -58,31 +54,11 @@ from gateway.serving.http.status import (
     UplinkStatus,
     WindowStatus,
 )
+from gateway.serving.http.values import alarm_words, cell_value, number, quality_status, shown
 
 ROWS_SHOWN: Final = 64
 """Devices and links in one status; the rest is counted, and asked for by page."""
 EVENTS_SHOWN: Final = 50
-
-ALARM_WORDS: Final = (
-    (ALARM_LOW, "low"),
-    (ALARM_HIGH, "high"),
-    (ALARM_SCORE, "score"),
-    (ALARM_PERSISTENT, "persistent"),
-)
-
-
-def number(value: float) -> float | None:
-    """NaN and infinities are no numbers in JSON."""
-    return float(value) if math.isfinite(value) else None
-
-
-def quality_status(code: int) -> QualityStatus:
-    level = "good" if is_good(code) else "bad" if is_bad(code) else "uncertain"
-    return QualityStatus(code=code, level=level, reason=QUALITY_REASONS.get(code, level))
-
-
-def alarm_words(bits: int) -> tuple[str, ...]:
-    return tuple(word for bit, word in ALARM_WORDS if bits & bit)
 
 
 def health_answer(health: Health, now_ns: int) -> HealthAnswer:
@@ -147,40 +123,6 @@ def links_status(links: Sequence[LinkState], health: Health, now_ns: int) -> Lin
             )
             for link in shown
         ),
-    )
-
-
-def device_page(plant: Plant | None, finder: Finder, *, search: str, offset: int, limit: int) -> DevicePage:
-    """Worst quality first, then those in alarm, then in the file's order."""
-    if plant is None:
-        return DevicePage(total=0, offset=offset, good=0, devices=())
-    rolled = plant.plant_view.devices()
-    matching = finder.devices(plant.model, search)
-    part = rolled[matching]
-    order = np.lexsort((matching, part["alarms"] == 0, part["quality"]))
-    chosen = matching[order[offset : offset + limit]]
-    return DevicePage(
-        total=len(matching),
-        offset=offset,
-        good=int((part["quality"] >= QUALITY_GOOD_MIN).sum()),
-        devices=tuple(_device_status(plant.model, int(index), rolled[index]) for index in chosen),
-    )
-
-
-def _device_status(model: Model, index: int, rolled: np.void) -> DeviceStatus:
-    score = number(rolled["score"])
-    row = int(rolled["score_row"])
-    has_score = score is not None and 0 <= row < len(model.tags)
-    return DeviceStatus(
-        name=model.devices[index].name,
-        link=model.devices[index].link,
-        quality=quality_status(int(rolled["quality"])),
-        tags_good=int(rolled["tags_good"]),
-        tags=int(rolled["tags"]),
-        samples=int(rolled["samples"]),
-        score=score if has_score else None,
-        score_tag=model.tags[row].name if has_score else None,
-        alarms=alarm_words(int(rolled["alarms"])),
     )
 
 
@@ -300,27 +242,28 @@ def tag_page(
     at = 0
     for row, record in zip(shown, live, strict=True):
         count = len(model.tags[row].windows_ns)
-        tags.append(_tag_status(model, int(row), record, windows[at : at + count], health, now_ns))
+        tags.append(_tag_status(plant, int(row), record, windows[at : at + count], health, now_ns))
         at += count
     return TagPage(total=len(rows), offset=offset, limit=limit, tags=tuple(tags))
 
 
-def _tag_status(model: Model, row: int, live: np.void, windows: Samples, health: Health, now_ns: int) -> TagStatus:
+def _tag_status(plant: Plant, row: int, live: np.void, windows: Samples, health: Health, now_ns: int) -> TagStatus:
+    model = plant.model
     tag = model.tags[row]
     age_s = _age_s(int(live["source_ns"]), now_ns)
-    value = None if age_s is None else cell_value(tag.kind, live)
+    value = None if age_s is None else cell_value(tag.kind, live, plant.text_of)
     return TagStatus(
         row=row,
         name=tag.name,
         device=model.devices[tag.device].name,
         unit=tag.unit,
         value=value,
-        text=None if value is None else str(value) if isinstance(value, int) else f"{value:.6g}",
+        text=None if value is None else shown(tag, value),
         age_s=age_s,
         acquired_ms=None if age_s is None else (int(live["source_ns"]) + health.wall_offset_ns) // NS_PER_MS,
         quality=quality_status(int(live["quality"])),
         score=number(live["score"]),
-        score_alarm=tag.alarm_score,
+        score_alarm=next((alarm.limit for alarm in tag.alarms if alarm.kind is AlarmKind.SCORE), None),
         score_quality=quality_status(int(live["score_quality"])),
         score_once_h=number(live["score_once_h"]),
         persistent=number(live["persistent"]),
@@ -330,14 +273,6 @@ def _tag_status(model: Model, row: int, live: np.void, windows: Samples, health:
         in_maintenance=bool(int(live["flags"]) & FLAG_MAINTENANCE),
         windows=tuple(_window_status(window) for window in windows),
     )
-
-
-def cell_value(kind: Kind, live: np.void) -> float | int | None:
-    """The cell read as its tag's kind."""
-    if kind is Kind.F64:
-        return number(live["value"])
-    bits = int(live["bits"])
-    return bits & 0xFFFF_FFFF_FFFF_FFFF if kind is Kind.U64 else bits
 
 
 def _window_status(window: np.void) -> WindowStatus:

@@ -18,6 +18,7 @@ import msgspec
 from gateway.core.events import Event
 from gateway.core.model import Model
 from gateway.core.readings import Measured
+from gateway.core.symbols import TextOf
 from gateway.core.view import ControlView, PlantView
 from gateway.settings.schema import PidLoop
 
@@ -46,6 +47,7 @@ class Plant:
 
     model: Model
     plant_view: PlantView
+    text_of: TextOf
     loops: tuple[PidLoop, ...]
     control_view: ControlView
     stages: tuple[Stage, ...]
@@ -183,6 +185,21 @@ class QualityStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Contributor(msgspec.Struct, frozen=True, kw_only=True):
+    """A tag, by its name within the device, and its part of what is off."""
+
+    tag: str
+    share: float
+
+
+class MultivariateStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The score of a device's tags seen together; null while it is learned, then with those that explain it best."""
+
+    score: float | None
+    score_once_h: float | None
+    contributors: tuple[Contributor, ...]
+
+
 class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
@@ -192,6 +209,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     score: float | None
     score_tag: str | None
+    multivariate: MultivariateStatus | None
+    in_maintenance: bool
     alarms: tuple[str, ...]
 
 
@@ -289,14 +308,15 @@ class WindowStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`value` is the last one that was not bad, with the age of its acquisition; `text` the same, ready to be shown
-    (a browser's numbers end at 2⁵³, an energy counter does not), `acquired_ms` the wall time of that acquisition. All
-    four are null before the first value. `score_once_h`: as extreme as the tag itself was once in so many hours."""
+    (a browser's numbers end at 2⁵³, an energy counter does not; a value with a name is its name), `acquired_ms` the
+    wall time of that acquisition. All four are null before the first value. `score_once_h`: as extreme as the
+    tag itself was once in so many hours."""
 
     row: int
     name: str
     device: str
     unit: str
-    value: float | int | None
+    value: float | int | str | None
     text: str | None
     age_s: float | None
     acquired_ms: int | None

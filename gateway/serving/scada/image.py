@@ -5,8 +5,9 @@ area is refreshed when it is read and older than `REFRESH_NS`; a request lies wi
 go, so no value of several registers is ever half old and half new, and an area that nobody reads costs nothing.
 
 What a value looks like when there is none: with a bad quality a float reads NaN, an int64 -2^63, a uint64 2^64-1 (the
-"not available" of SunSpec), and the quality beside it says why. An age counts from the value's own source time to now;
-it goes on growing while nothing arrives, and stops at 2^32-1 ms, which is also the age of what never arrived.
+"not available" of SunSpec), a text nothing but zeros, and the quality beside it says why. An age counts from the
+value's own source time to now; it goes on growing while nothing arrives, and stops at 2^32-1 ms, which is also the age
+of what never arrived.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ import numpy.typing as npt
 
 from gateway.core.model import Model
 from gateway.core.ports import Clock
+from gateway.core.symbols import TextOf
 from gateway.core.types import NS_PER_MS, NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality
 from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_SCORE, LOOP, ControlView, PlantView
 from gateway.protocol.modbus.codes import ModbusException
 from gateway.protocol.modbus.server import RequestError
-from gateway.serving.scada.layout import AREAS, TYPE_OF_KIND, Area, area_at
+from gateway.serving.scada.layout import AREAS, REGISTERS, TYPE_OF_KIND, Area, Type, area_at
 from gateway.serving.scada.map import Block, RegisterMap
 
 REFRESH_NS: Final = 20 * NS_PER_MS
 """An image serves requests for this long."""
 
 INT64_NONE: Final = np.int64(-(2**63))
+STRING_BYTES: Final = 2 * REGISTERS[Type.STRING]
+TEXT_BYTES: Final = 2 * REGISTERS[Type.TEXT]
 UINT64_NONE: Final = np.uint64(2**64 - 1)
 _UINT16_MAX: Final = 2**16 - 1
 _UINT32_MAX: Final = 2**32 - 1
@@ -94,6 +98,7 @@ class Image:
         *,
         registers: RegisterMap,
         plant: PlantView,
+        text_of: TextOf,
         control: ControlView | None,
         model: Model,
         loops: Sequence[str],
@@ -109,8 +114,9 @@ class Image:
                 Area.GATEWAY: _GatewayEncoder(heartbeat, started_ns),
                 Area.LOOP: _LoopEncoder(_of(Area.LOOP, blocks), loops, control),
                 Area.DEVICE: _DeviceEncoder(_of(Area.DEVICE, blocks), model, devices),
-                Area.TAG: _TagEncoder(_of(Area.TAG, blocks), model, plant),
-                Area.WINDOW: _WindowEncoder(_of(Area.WINDOW, blocks), model, plant),
+                Area.TAG: _TagEncoder(_of(Area.TAG, blocks), model, plant, text_of),
+                Area.MULTIVARIATE: _MultivariateEncoder(_of(Area.MULTIVARIATE, blocks), model, plant),
+                Area.WINDOW: _WindowEncoder(_of(Area.WINDOW, blocks), model, plant, text_of),
             }
             for area, encode in encoders.items():
                 if (unit, area) in registers.ends:
@@ -209,8 +215,9 @@ class _DeviceEncoder:
 
 
 class _TagEncoder:
-    def __init__(self, blocks: Sequence[Block], model: Model, plant: PlantView) -> None:
+    def __init__(self, blocks: Sequence[Block], model: Model, plant: PlantView, text_of: TextOf) -> None:
         self._plant = plant
+        self._text_of = text_of
         self._at = _block_numbers(blocks)
         self._rows = np.array([model.row_of[block.subject] for block in blocks], np.int32)
         kind_of_type = {value_type: kind for kind, value_type in TYPE_OF_KIND.items()}
@@ -227,6 +234,9 @@ class _TagEncoder:
         blocks["value:int64"][at[signed]] = np.where(bad[signed], INT64_NONE, live["bits"][signed])
         unsigned_bits = live["bits"][unsigned].view(np.uint64)
         blocks["value:uint64"][at[unsigned]] = np.where(bad[unsigned], UINT64_NONE, unsigned_bits)
+        texts = self._of_kind[Kind.SYMBOL]
+        if len(texts):
+            blocks["value:string"][at[texts]] = _texts(live[texts], STRING_BYTES, self._text_of)
         blocks["quality:uint16"][at] = quality
         blocks["alarm:uint16"][at] = live["alarms"]
         blocks["age_ms:uint32"][at] = _age_ms(live["source_ns"], quality, now_ns)
@@ -234,9 +244,39 @@ class _TagEncoder:
         _alarm_bits(bits, at, live["alarms"], quality)
 
 
-class _WindowEncoder:
+class _MultivariateEncoder:
     def __init__(self, blocks: Sequence[Block], model: Model, plant: PlantView) -> None:
         self._plant = plant
+        self._at = _block_numbers(blocks)
+        index_of = {model.devices[number].name: place for place, number in enumerate(model.multivariate_devices)}
+        self._places = np.array([index_of[block.subject] for block in blocks], np.intp)
+        number_of = np.zeros(len(model.tags) + 1, np.int64)
+        for device in model.devices:
+            number_of[list(device.together)] = np.arange(1, len(device.together) + 1)
+        self._number_of = number_of
+
+    def __call__(self, blocks: _Array, bits: _Array, now_ns: int) -> None:
+        scores = self._plant.multivariate()[self._places]
+        at = self._at
+        unknown = np.isnan(scores["score"])
+        blocks["score:float32"][at] = _float32(scores["score"])
+        blocks["score_once_h:uint16"][at] = _whole_hours(scores["once_h"])
+        blocks["quality:uint16"][at] = np.where(unknown, Quality.BAD_NOT_INITIALISED, Quality.GOOD)
+        for name in ("first", "second", "third"):
+            blocks[f"{name}_tag:uint16"][at] = self._number_of[scores[f"row_{name}"]]
+            blocks[f"{name}_percent:uint16"][at] = np.rint(100 * scores[f"share_{name}"])
+
+
+class _WindowEncoder:
+    """Windows, and the texts that stand in the same area."""
+
+    def __init__(self, blocks: Sequence[Block], model: Model, plant: PlantView, text_of: TextOf) -> None:
+        self._plant = plant
+        self._text_of = text_of
+        texts = [block for block in blocks if block.value_type is Type.TEXT]
+        self._text_at = _block_numbers(texts)
+        self._text_rows = np.array([model.row_of[block.subject] for block in texts], np.int32)
+        blocks = [block for block in blocks if block.value_type is not Type.TEXT]
         self._at = _block_numbers(blocks)
         names = list(dict.fromkeys(block.subject for block in blocks))
         self._rows = np.array([model.row_of[name] for name in names], np.int32)
@@ -260,6 +300,9 @@ class _WindowEncoder:
         blocks["reasons:uint16"][at] = windows["reasons"]
         blocks["score_once_h:uint16"][at] = _whole_hours(windows["score_once_h"])
         blocks["persistent_once_h:uint16"][at] = _whole_hours(windows["persistent_once_h"])
+        if len(self._text_rows):
+            live = self._plant.live(self._text_rows)
+            blocks["text:text"][self._text_at] = _texts(live, TEXT_BYTES, self._text_of)
 
 
 def _of(area: Area, blocks: Sequence[Block]) -> list[Block]:
@@ -277,6 +320,15 @@ def _no_loops(count: int) -> _Array:
         loops[name] = np.nan
     loops["quality"] = Quality.BAD_NOT_INITIALISED
     return loops
+
+
+def _texts(live: _Array, bytes_max: int, text_of: TextOf) -> list[bytes]:
+    """The beginning of each text, cut at a character."""
+    texts = [
+        (text_of(bits) or "") if quality >= QUALITY_UNCERTAIN_MIN else ""
+        for bits, quality in zip(live["bits"].tolist(), live["quality"].tolist(), strict=True)
+    ]
+    return [text.encode()[:bytes_max].decode("utf-8", "ignore").encode() for text in texts]
 
 
 def _float32(values: _Array) -> _Array:

@@ -1,4 +1,4 @@
-"""The layout of a unit's address space: five areas of equal blocks, so that an address is a multiplication.
+"""The layout of a unit's address space: six areas of equal blocks, so that an address is a multiplication.
 
     address  = area start + block number x pitch + offset of the field
     the third tag's quality on any unit:  5000 + 2 x 10 + 4 = 5024
@@ -31,14 +31,35 @@ class Type(StrEnum):
     INT64 = "int64"
     UINT64 = "uint64"
     FLOAT32 = "float32"
+    STRING = "string"
+    """The first eight bytes of a text, in UTF-8, zeros behind it."""
+    TEXT = "text"
+    """Up to forty bytes of it."""
 
 
-REGISTERS: Final = {Type.BOOL: 1, Type.UINT16: 1, Type.UINT32: 2, Type.INT64: 4, Type.UINT64: 4, Type.FLOAT32: 2}
+REGISTERS: Final = {
+    Type.BOOL: 1,
+    Type.UINT16: 1,
+    Type.UINT32: 2,
+    Type.INT64: 4,
+    Type.UINT64: 4,
+    Type.FLOAT32: 2,
+    Type.STRING: 4,
+    Type.TEXT: 20,
+}
 """Registers of a type; of a bool, bits."""
 
-TYPE_OF_KIND: Final = {Kind.F64: Type.FLOAT32, Kind.I64: Type.INT64, Kind.U64: Type.UINT64}
+TYPE_OF_KIND: Final = {Kind.F64: Type.FLOAT32, Kind.I64: Type.INT64, Kind.U64: Type.UINT64, Kind.SYMBOL: Type.STRING}
 
-_WIRE: Final = {Type.UINT16: ">u2", Type.UINT32: ">u4", Type.INT64: ">i8", Type.UINT64: ">u8", Type.FLOAT32: ">f4"}
+_WIRE: Final = {
+    Type.UINT16: ">u2",
+    Type.UINT32: ">u4",
+    Type.INT64: ">i8",
+    Type.UINT64: ">u8",
+    Type.FLOAT32: ">f4",
+    Type.STRING: "S8",
+    Type.TEXT: "S40",
+}
 
 
 class Area(StrEnum):
@@ -47,6 +68,7 @@ class Area(StrEnum):
     DEVICE = "device"
     TAG = "tag"
     WINDOW = "window"
+    MULTIVARIATE = "multivariate"
 
 
 class Unit(StrEnum):
@@ -151,6 +173,7 @@ AREAS: Final[dict[Area, Blocks]] = {
             Field("value", 0, Type.FLOAT32, Unit.SAME),
             Field("value", 0, Type.INT64, Unit.SAME),
             Field("value", 0, Type.UINT64, Unit.SAME),
+            Field("value", 0, Type.STRING),
             Field("quality", 4, Type.UINT16),
             Field("alarm", 5, Type.UINT16),
             Field("age_ms", 6, Type.UINT32, Unit.MS),
@@ -160,7 +183,7 @@ AREAS: Final[dict[Area, Blocks]] = {
     ),
     Area.WINDOW: Blocks(
         30_000,
-        65_520,
+        62_000,
         20,
         (
             Field("mean", 0, Type.FLOAT32, Unit.SAME),
@@ -175,13 +198,31 @@ AREAS: Final[dict[Area, Blocks]] = {
             Field("persistent", 16, Type.FLOAT32),
             Field("score_once_h", 18, Type.UINT16, Unit.H),
             Field("persistent_once_h", 19, Type.UINT16, Unit.H),
+            Field("text", 0, Type.TEXT),
+        ),
+    ),
+    Area.MULTIVARIATE: Blocks(
+        62_000,
+        65_520,
+        10,
+        (
+            Field("score", 0, Type.FLOAT32),
+            Field("score_once_h", 2, Type.UINT16, Unit.H),
+            Field("quality", 3, Type.UINT16),
+            Field("first_tag", 4, Type.UINT16),
+            Field("first_percent", 5, Type.UINT16),
+            Field("second_tag", 6, Type.UINT16),
+            Field("second_percent", 7, Type.UINT16),
+            Field("third_tag", 8, Type.UINT16),
+            Field("third_percent", 9, Type.UINT16),
         ),
     ),
 }
-"""A tag's `value` is one of the three: the type follows its kind, and the place is the same for all. Its
-persistent score, reasons and rates stand in its windows' blocks, for its
-own is full. The bits of reasons are in `core/view.py`. A score that is
-not initialised yet is NaN, a rate that is not known 65535."""
+"""A tag's `value` is one of the four: the type follows its kind, and the place is the same for all. Its persistent
+score, reasons and rates stand in its windows' blocks, for its own is full; a text has no windows, but one block in
+their place that holds more of it. The bits of reasons are in `core/view.py`. A score that is not initialised yet is
+NaN, a rate that is not known 65535. The tags of a multivariate block are numbered from 1 as the configuration names
+them; 0 is none."""
 
 LAYOUT_VERSION: Final = 1
 """Stands in the lock file. It changes only when an existing address would mean something else."""

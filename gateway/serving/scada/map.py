@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from gateway.core.types import Kind
 from gateway.serving.scada.layout import AREAS, REGISTERS, TYPE_OF_KIND, Area, Field, Type, Unit, modicon
 from gateway.serving.scada.lock import Entry
 from gateway.settings.schema import Scada, Settings, Tag
@@ -133,9 +134,12 @@ def build_map(settings: Settings, scada: Scada, locked: tuple[Entry, ...]) -> Re
 
 
 def fields_of(block: Block) -> Iterator[Field]:
-    """The fields that a block shows: of the several types of `value`, its own."""
+    """The fields that a block shows: of the several types of `value`, its own; of a text's block, the text."""
     for field in AREAS[block.area].fields:
-        if field.name != "value" or field.type is block.value_type:
+        if block.area is Area.WINDOW:
+            if (field.type is Type.TEXT) == (block.value_type is Type.TEXT):
+                yield field
+        elif field.name != "value" or field.type is block.value_type:
             yield field
 
 
@@ -190,6 +194,7 @@ class _Allocator:
 def _wanted(settings: Settings, scada: Scada) -> Iterator[Block]:
     """Every block that must exist, in the configuration's order, without its address."""
     tags = {tag.name: tag for tag in settings.tags}
+    together = {device.name for device in settings.devices if device.multivariate}
     for loop in settings.loops:
         unit_text = tags[loop.input].unit
         yield Block(scada.loops_unit, 0, Area.LOOP, f"control.{loop.name}", loop.name, Type.FLOAT32, 0, unit_text)
@@ -201,12 +206,19 @@ def _wanted(settings: Settings, scada: Scada) -> Iterator[Block]:
             )
     for device in dict.fromkeys(tag.device for tag in shown):
         yield Block(scada.units[device], 0, Area.DEVICE, device, device, Type.FLOAT32, 0, "")
+    for device in dict.fromkeys(tag.device for tag in shown):
+        if device in together:
+            yield Block(
+                scada.units[device], 0, Area.MULTIVARIATE, f"{device}/multivariate", device, Type.FLOAT32, 0, ""
+            )
     for tag in shown:
         yield from _tag_blocks(tag, scada.units[tag.device])
 
 
 def _tag_blocks(tag: Tag, unit: int) -> Iterator[Block]:
     yield Block(unit, 0, Area.TAG, tag.name, tag.name, TYPE_OF_KIND[tag.kind], 0, tag.unit)
+    if tag.kind is Kind.SYMBOL:
+        yield Block(unit, 0, Area.WINDOW, tag.name, tag.name, Type.TEXT, 0, "")
     for window_ns in tag.windows_ns:
         key = f"{tag.name}/{duration_text(window_ns)}"
         yield Block(unit, 0, Area.WINDOW, key, tag.name, Type.FLOAT32, window_ns, tag.unit)

@@ -22,6 +22,7 @@ from gateway.core.limits import SCADA_CLIENTS_MAX
 from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
+from gateway.core.symbols import TextOf
 from gateway.core.view import ControlView, Mode, PlantView
 from gateway.protocol.modbus.codes import Function, ModbusException
 from gateway.protocol.modbus.server import (
@@ -89,6 +90,7 @@ class ScadaServer:
         settings: Scada,
         registers: RegisterMap,
         plant: PlantView,
+        text_of: TextOf,
         control: ControlView | None,
         model: Model,
         loops: tuple[str, ...],
@@ -102,6 +104,7 @@ class ScadaServer:
         self._image = Image(
             registers=registers,
             plant=plant,
+            text_of=text_of,
             control=control,
             model=model,
             loops=loops,

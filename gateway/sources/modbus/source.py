@@ -28,6 +28,7 @@ from gateway.core.inbox import Lane
 from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
+from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.modbus.decode import Bytes, decode_block
 from gateway.protocol.modbus.frames import (
@@ -45,6 +46,7 @@ from gateway.protocol.modbus.polled import Poll, Transaction
 from gateway.protocol.modbus.polling import BUSY_RETRY_NS, Poller
 from gateway.protocol.modbus.reactions import Reaction, rule_of
 from gateway.protocol.modbus.report import keep_news
+from gateway.protocol.modbus.texts import decode_texts, scratch_bytes
 from gateway.settings.planning import point_of
 from gateway.settings.schema import ModbusLink, Tag
 from gateway.sources.modbus.connect import CannotConnectError, open_connection
@@ -82,6 +84,7 @@ def load_kernels() -> None:
     """Load or compile what the first reply would otherwise wait for."""
     nothing = np.zeros(0, SAMPLE)
     decode_block(nothing, np.zeros(0, POINT), np.zeros(1, np.uint8), 0, 0)
+    decode_texts(nothing, np.zeros(0, POINT), np.zeros(1, np.uint8), 0, Symbols(1, 1).words, scratch_bytes())
     keep_news(nothing, np.zeros(0, RULE), np.zeros(0, MEMORY))
     observe(np.zeros(SIZE, np.int64), 1)
 
@@ -90,13 +93,22 @@ class ModbusSource:
     """Polls all units behind one Modbus TCP connection into its lane. `tags` are (row, tag) of this link."""
 
     def __init__(
-        self, *, link: ModbusLink, tags: Sequence[tuple[int, Tag]], lane: Lane, now_ns: Clock, emit: Emit
+        self,
+        *,
+        link: ModbusLink,
+        tags: Sequence[tuple[int, Tag]],
+        lane: Lane,
+        symbols: Symbols,
+        now_ns: Clock,
+        emit: Emit,
     ) -> None:
         load_kernels()
         self.name = link.name
         self.now_ns = now_ns
         self._link = link
         self._lane = lane
+        self._symbols = symbols
+        self._scratch = scratch_bytes()
         self._tell = Teller(name=link.name, lane=lane, emit=emit)
         self._errands = Errands()
         self._seed = zlib.crc32(link.name.encode())
@@ -269,6 +281,8 @@ class ModbusSource:
         if not self.poller.read(transaction, now_ns):
             return
         decode_block(poll.out, poll.block.table, data, start, now_ns)
+        if poll.block.has_texts:
+            decode_texts(poll.out, poll.block.table, data, start, self._symbols.words, self._scratch)
         if poll.block.rules is None:
             self._lane.append(poll.out)
         else:

@@ -7,60 +7,42 @@ that would not fit. While paused it cannot hear the broker, and is not to be jud
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from typing import Any, Final, TypeVar, cast
 
 from gateway.core.events import Emit
 from gateway.core.inbox import Lane
 from gateway.core.ports import Clock
 from gateway.protocol.mqtt import codec
-from gateway.protocol.mqtt.codes import ProtocolError, reason_text
+from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, ProtocolError
 from gateway.protocol.mqtt.ingest import Ingest, Step
-from gateway.settings.schema import BrokerAddress
+from gateway.settings.schema import MqttSession
+from gateway.sources.mqtt.explain import CLOSED, LinkError, farewell
+from gateway.sources.mqtt.subscriptions import names_of
 
-CONNECT_TIMEOUT_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 10.0
 PAUSE_POLL_S: Final = 0.005
+FAREWELL_S: Final = 1.0
+BAD_METHOD: Final = 0x8C
 
 Reply = TypeVar("Reply", codec.Connack, codec.Suback)
-
-
-class LinkError(Exception):
-    """The connection cannot be made or cannot go on; the text says why, and what to check."""
-
-
-def explain(error: BaseException, broker: BrokerAddress) -> str:
-    """What went wrong with the connection, in words for whoever is on call."""
-    where = f"{broker.host}:{broker.port}"
-    match error:
-        case LinkError():
-            return str(error)
-        case ProtocolError():
-            return f"{where} does not keep to MQTT: it sent {error}; check that an MQTT broker listens there"
-        case ConnectionRefusedError():
-            return f"nothing listens on {where}; check that the broker runs, and host and port"
-        case socket.gaierror():
-            return f"the name {broker.host!r} cannot be resolved; check host and the DNS of this machine"
-        case ssl.SSLCertVerificationError():
-            return f"the certificate of {where} is not trusted ({error.verify_message}); check ca_file and host"
-        case ssl.SSLError():
-            return f"TLS with {where} failed ({error.reason}); check that this port speaks TLS"
-        case TimeoutError():
-            return f"{where} does not answer within {CONNECT_TIMEOUT_S:.0f} s; check network and firewall"
-        case OSError() if error.filename is not None:
-            return f"{error.filename} cannot be read ({error.strerror}); check the path and its permissions"
-        case _:
-            return f"the connection to {where} failed ({error}); check the network and the broker's log"
 
 
 class Session(asyncio.BufferedProtocol):
     """The protocol of one connection; the futures are done when their packet, or the end, has come."""
 
     def __init__(
-        self, *, ingest: Ingest, lane: Lane, version: int, now_ns: Clock, wall_offset_ns: Clock, emit: Emit
+        self,
+        *,
+        ingest: Ingest,
+        lane: Lane,
+        settings: MqttSession,
+        version: int,
+        now_ns: Clock,
+        wall_offset_ns: Clock,
+        emit: Emit,
     ) -> None:
         self._ingest = ingest
+        self._settings = settings
         self._lane = lane
         self._version = version
         self._now_ns = now_ns
@@ -103,7 +85,7 @@ class Session(asyncio.BufferedProtocol):
         self._is_writable = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(exc or LinkError("the broker closed the connection; see its log"))
+        self._end(exc or LinkError(CLOSED))
 
     # What the source calls.
 
@@ -128,9 +110,9 @@ class Session(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         if politely:
-            self.send(codec.DISCONNECT)
+            self.send(codec.encode_disconnect(0, self._version))
             self._transport.close()
-            await asyncio.wait({self.closed}, timeout=1.0)
+            await asyncio.wait({self.closed}, timeout=FAREWELL_S)
         self._transport.abort()
         self._end(LinkError("closed by the gateway"))
 
@@ -198,16 +180,23 @@ class Session(asyncio.BufferedProtocol):
             for first, body in step.control:
                 self._on_packet(codec.parse(first, body, self._version))
             if step.error is not None:
-                raise ProtocolError(step.error)
+                self._break_off(ProtocolError(step.error), step.error_code)
         except ProtocolError as error:
-            self._end(error)
+            self._break_off(error, DISCONNECT_PROTOCOL_ERROR)
+
+    def _break_off(self, error: Exception, code: int) -> None:
+        """End the connection for what the broker did, and tell it the reason code (MQTT 5)."""
+        if not self.closed.done():
+            self.send(codec.encode_disconnect(code, self._version))
+        self._end(error)
 
     def _give_back(self, topics: list[bytes]) -> None:
         """Unsubscribe from what a kept session of an earlier configuration still brings."""
         unknown = [topic for topic in dict.fromkeys(topics) if topic not in self._strangers]
         if unknown:
             self._strangers.update(unknown)
-            self.send(codec.encode_unsubscribe(self.next_packet_id(), unknown, self._version))
+            names = [name for topic in unknown for name in names_of(topic, self._settings)]
+            self.send(codec.encode_unsubscribe(self.next_packet_id(), names, self._version))
 
     def _on_packet(self, packet: codec.Packet) -> None:
         match packet:
@@ -222,8 +211,11 @@ class Session(asyncio.BufferedProtocol):
             case codec.Unsuback():
                 pass
             case codec.Disconnect():
-                said = f" ({packet.reason})" if packet.reason else ""
-                self._end(LinkError(f"the broker disconnected: {reason_text(packet.code)}{said}"))
+                self._end(farewell(packet.code, packet.reason, packet.server_reference))
+            case codec.Auth():
+                method = packet.method or "one that it does not name"
+                why = f"the broker asks for an authentication method that the gateway does not have ({method})"
+                self._break_off(LinkError(f"{why}; allow it user and password, or a client certificate"), BAD_METHOD)
 
 
 async def reply(session: Session, waiting: asyncio.Future[Reply], to: str) -> Reply:

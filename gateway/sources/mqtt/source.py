@@ -3,14 +3,13 @@
 A connection is refused, up, or down; the source tries for ever, with back-off. Each change is one event, and going
 down marks every tag of the link as not connected, once.
 
-The broker keeps the session (its queue for us) only when every tag of QoS 1 or 2 names a time field: without one, an
-old message that was kept for us could not be told from a fresh one.
+The broker keeps the session (its queue for us) only when every tag of QoS 1 or 2 names a time field, unless the
+settings say how long: without one, an old message that was kept for us could not be told from a fresh one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 from zlib import crc32
@@ -24,19 +23,20 @@ from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
-from gateway.protocol.mqtt.codes import FAILURE_MIN, V5, V311, ProtocolError, connack_text, reason_text
+from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
 from gateway.protocol.mqtt.table import Feed, Topic
-from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttVersion, Tag
-from gateway.sources.mqtt.session import CONNECT_TIMEOUT_S, PAUSE_POLL_S, LinkError, Session, explain, reply
+from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
+from gateway.settings.schema import MqttLink, MqttPoint, MqttVersion, Tag
+from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
+from gateway.sources.mqtt.redirect import Redirects
+from gateway.sources.mqtt.session import PAUSE_POLL_S, Session, reply
+from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, refused_beforehand
 
 STEADY_S: Final = 10.0
 """A connection that held this long was a good one: the next back-off starts small again."""
-SUBSCRIBE_TOPICS_MAX: Final = 64
-"""Topics of one SUBSCRIBE."""
 SESSION_EXPIRY_S: Final = 3_600
 """How long a broker of MQTT 5 keeps the session: payload times are not believed beyond an hour either."""
-RECEIVE_MAXIMUM: Final = 1_024
 BACKOFF_BASE_NS: Final = 200 * NS_PER_MS
 BACKOFF_CAP_NS: Final = 30 * NS_PER_S
 
@@ -70,7 +70,8 @@ class MqttSource:
         emit: Emit,
     ) -> None:
         self.name = link.name
-        self._broker = link.broker
+        self._settings = link.session
+        self._redirects = Redirects(link.broker, link.session.follow_redirect)
         self._version = V5 if link.broker.version is MqttVersion.V5 else V311
         self._lane = lane
         self._now_ns = now_ns
@@ -78,8 +79,14 @@ class MqttSource:
         self._emit = emit
         feeds = [_feed(row, tag) for row, tag in tags]
         self._rows = np.array([feed.row for feed in feeds], np.int32)
-        self._keeps_session = _keeps_session(feeds)
-        self._ingest = Ingest(feeds, self._version)
+        expiry_s = link.session.session_expiry_s
+        self._keeps_session = _keeps_session(feeds) if expiry_s is None else expiry_s > 0
+        self._ingest = Ingest(
+            feeds,
+            self._version,
+            frame_bytes_max=link.session.message_bytes_max,
+            topic_alias_maximum=link.session.topic_alias_maximum if self._version == V5 else 0,
+        )
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
         self._backoff = Backoff(BACKOFF_BASE_NS, BACKOFF_CAP_NS)
         self._session: Session | None = None
@@ -87,7 +94,7 @@ class MqttSource:
         self._connections = 0
         self._paused_ns = 0
         self._down_reason = ""
-        self._refused: dict[str, str] = {}
+        self._told: dict[str, str] = {}
 
     async def run(self) -> None:
         failures = 0
@@ -95,11 +102,15 @@ class MqttSource:
             started_s = asyncio.get_running_loop().time()
             try:
                 reason = await self._one_connection()
-            except (LinkError, ProtocolError, OSError) as error:
+            except (LinkError, CredentialError, ProtocolError, OSError) as error:
                 reason = error
+            where = self._redirects.broker
+            goes_on = self._redirects.failed(reason)
             was_steady = self._is_up and asyncio.get_running_loop().time() - started_s > STEADY_S
             failures = 1 if was_steady else failures + 1
-            await self._go_down(explain(reason, self._broker))
+            await self._go_down(explain(reason, where))
+            if goes_on:
+                continue
             delay_ns = self._backoff.delay_ns(failures, crc32(self.name.encode()))
             await asyncio.sleep(delay_ns / NS_PER_S)
 
@@ -127,10 +138,15 @@ class MqttSource:
     async def _one_connection(self) -> BaseException:
         """Connect, subscribe, and stay until the connection is over; returns or raises why."""
         loop = asyncio.get_running_loop()
+        broker = self._redirects.broker
+        username, password, tls = await asyncio.to_thread(
+            lambda: (username_of(broker), password_of(broker), tls_context(broker))
+        )
         self._ingest.begin_connection()
         session = Session(
             ingest=self._ingest,
             lane=self._lane,
+            settings=self._settings,
             version=self._version,
             now_ns=self._now_ns,
             wall_offset_ns=self._wall_offset_ns,
@@ -139,16 +155,15 @@ class MqttSource:
         politely = True
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await loop.create_connection(
-                    lambda: session, self._broker.host, self._broker.port, ssl=_tls(self._broker)
-                )  # fmt: skip
+                await loop.create_connection(lambda: session, broker.host, broker.port, ssl=tls)
                 self._session = session
-                connack = await self._greet(session)
-            await self._subscribe(session)
+                connack = await self._greet(session, username, password)
+            await self._subscribe(session, connack)
+            self._redirects.stayed()
             self._go_up()
             await self._stay(session, connack)
             return session.closed.result()
-        except (LinkError, ProtocolError, OSError):
+        except (LinkError, CredentialError, ProtocolError, OSError):
             politely = False
             raise
         finally:
@@ -156,60 +171,67 @@ class MqttSource:
             self._session = None
             self._paused_ns += session.paused_ns
 
-    async def _greet(self, session: Session) -> codec.Connack:
-        broker = self._broker
-        password = None
-        if broker.password_file is not None:
-            password = broker.password_file.read_bytes().rstrip(b"\r\n")
+    async def _greet(self, session: Session, username: str | None, password: str | None) -> codec.Connack:
+        broker, wanted = self._redirects.broker, self._settings
+        expiry_s = SESSION_EXPIRY_S if wanted.session_expiry_s is None else wanted.session_expiry_s
         session.send(
             codec.encode_connect(
                 version=self._version,
                 client_id=broker.client_id,
                 clean_start=not self._keeps_session,
                 keep_alive_s=broker.keep_alive_s,
-                username=broker.username,
-                password=password,
-                session_expiry_s=SESSION_EXPIRY_S if self._keeps_session else 0,
-                receive_maximum=RECEIVE_MAXIMUM,
+                username=username,
+                password=None if password is None else password.encode(),
+                session_expiry_s=expiry_s if self._keeps_session else 0,
+                receive_maximum=wanted.receive_maximum,
+                topic_alias_maximum=wanted.topic_alias_maximum,
+                packet_bytes_max=wanted.packet_bytes_max,
             )
         )
         connack = await reply(session, session.connack, "CONNECT")
         if connack.code:
-            said = f" ({connack.reason})" if connack.reason else ""
-            raise LinkError(f"the broker refused the connection: {connack_text(connack.code, self._version)}{said}")
+            raise refusal(connack.code, self._version, connack.reason, connack.server_reference)
         if not connack.session_present:
             self._ingest.begin_session()
         return connack
 
-    async def _subscribe(self, session: Session) -> None:
-        refused: dict[str, str] = {}
-        topics = self._ingest.topics
-        for first in range(0, len(topics), SUBSCRIBE_TOPICS_MAX):
-            chunk = topics[first : first + SUBSCRIBE_TOPICS_MAX]
+    async def _subscribe(self, session: Session, connack: codec.Connack) -> None:
+        """Ask for every topic; what the broker does not give as asked is told once, and again when it changes."""
+        self._told, told_before = {}, self._told
+        wanted = {filter_of(topic, self._settings): topic for topic in self._ingest.topics}
+        asked = []
+        for each, topic in wanted.items():
+            code = refused_beforehand(each, connack)
+            if code is None:
+                asked.append(each)
+            else:
+                await self._note(topic, False, reason_text(code), told_before)
+        for packet in in_packets(asked, connack.packet_bytes_max):
             packet_id = session.next_packet_id()
             waiting = session.subacks[packet_id] = asyncio.get_running_loop().create_future()
-            wanted = [(topic.name, topic.qos) for topic in chunk]
-            session.send(codec.encode_subscribe(packet_id, wanted, self._version))
+            session.send(codec.encode_subscribe(packet_id, packet, self._version))
             suback = await reply(session, waiting, "SUBSCRIBE")
-            if len(suback.codes) != len(chunk):
-                raise ProtocolError(f"a SUBACK of {len(suback.codes)} codes for {len(chunk)} topics")
-            for topic, code in zip(chunk, suback.codes, strict=True):
-                if code >= FAILURE_MIN:
-                    refused[topic.name] = reason_text(code)
-                    await self._refuse(topic, refused[topic.name])
-        self._refused = refused
+            if len(suback.codes) != len(packet):
+                raise ProtocolError(f"a SUBACK of {len(suback.codes)} codes for {len(packet)} topics")
+            for each, code in zip(packet, suback.codes, strict=True):
+                is_given, wrong = judge(each, code)
+                if wrong:
+                    await self._note(wanted[each], is_given, wrong, told_before)
 
-    async def _refuse(self, topic: Topic, why: str) -> None:
-        rows = np.array([feed.row for feed in topic.feeds], np.int32)
-        await self._mark(rows, Quality.BAD_CONFIG)
-        if self._refused.get(topic.name) != why:
-            message = f"the broker refuses topic {topic.name!r}: {why}; check the broker's access rules for this client"
-            self._say(Severity.ERROR, "topic.refused", message)
+    async def _note(self, topic: Topic, is_given: bool, wrong: str, told_before: dict[str, str]) -> None:
+        self._told[topic.name] = wrong
+        if not is_given:
+            await self._mark(np.array([feed.row for feed in topic.feeds], np.int32), Quality.BAD_CONFIG)
+        if told_before.get(topic.name) != wrong:
+            if is_given:
+                self._say(Severity.WARNING, "topic.lowered", f"topic {topic.name!r}: {wrong}")
+            else:
+                self._say(Severity.ERROR, "topic.refused", f"the broker refuses topic {topic.name!r}: {wrong}")
 
     async def _stay(self, session: Session, connack: codec.Connack) -> None:
         """Until the connection is over: ping, and give a broker up that has gone silent."""
         given_s = connack.server_keep_alive_s
-        keep_alive_s = self._broker.keep_alive_s if given_s is None else given_s
+        keep_alive_s = self._redirects.broker.keep_alive_s if given_s is None else given_s
         loop = asyncio.get_running_loop()
         while not session.closed.done():
             await asyncio.wait({session.closed}, timeout=keep_alive_s / 2 if keep_alive_s else None)
@@ -222,7 +244,8 @@ class MqttSource:
         self._down_reason = ""
         self._connections += 1
         count = len(self._ingest.topics)
-        message = f"connected to {self._broker.host}:{self._broker.port} as {self._broker.client_id!r}, {count} topics"
+        broker = self._redirects.broker
+        message = f"connected to {broker.host}:{broker.port} as {broker.client_id!r}, {count} topics"
         self._say(Severity.NOTICE, "link.up", message)
 
     async def _go_down(self, reason: str) -> None:
@@ -269,9 +292,3 @@ def _feed(row: int, tag: Tag) -> Feed:
 def _keeps_session(feeds: Sequence[Feed]) -> bool:
     assured = [feed for feed in feeds if feed.qos]
     return bool(assured) and all(feed.time_field for feed in assured)
-
-
-def _tls(broker: BrokerAddress) -> ssl.SSLContext | None:
-    if not broker.tls:
-        return None
-    return ssl.create_default_context(cafile=broker.ca_file)

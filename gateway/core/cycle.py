@@ -1,0 +1,69 @@
+"""One turn of the engine with everything that influences it, and what comes of it.
+
+The engine is deterministic: the same cycles in the same order give the same outputs and the same state, live, after a
+restart or in a replay. So a cycle holds all there is: the time, the wall clock's stamp, what came from outside beside
+the samples (influences, in their order), and the samples. Whatever is to change the engine from now on becomes an
+influence here, never a call beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import msgspec
+
+from gateway.core.alarms import AlarmCommand
+from gateway.core.engine import NO_SAMPLES, Engine, StepResult
+from gateway.core.events import Event
+from gateway.core.record import NO_STAMP, Stamp
+from gateway.core.types import Samples
+
+
+class Noted(msgspec.Struct, frozen=True, tag="noted"):
+    """An event of another part of the gateway, for the next record of events."""
+
+    event: Event
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    """The run ends after this cycle: what is under way is recorded."""
+
+
+class Operated(msgspec.Struct, frozen=True, tag="operated"):
+    """What an operator did to an alarm."""
+
+    command: AlarmCommand
+
+
+Influence: TypeAlias = Noted | Operated | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """`number` counts cycles from 1 over restarts. `positions` are those of the lanes' last samples drained."""
+
+    number: int
+    now_ns: int
+    samples: Samples = field(default_factory=lambda: NO_SAMPLES)
+    influences: tuple[Influence, ...] = ()
+    stamp: Stamp = NO_STAMP
+    positions: dict[str, int] = field(default_factory=dict)
+
+
+def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
+    """The influences in their order, then the step; drafts come with their stamp."""
+    is_last = False
+    done: tuple[Event, ...] = ()
+    for influence in cycle.influences:
+        if isinstance(influence, Noted):
+            engine.note(influence.event)
+        elif isinstance(influence, Operated):
+            done += engine.command(influence.command, cycle.now_ns)
+        else:
+            is_last = True
+    result = engine.step(cycle.now_ns, cycle.samples)
+    drafts = result.drafts
+    if is_last:
+        drafts += engine.finish(cycle.now_ns).drafts
+    return StepResult(tuple(replace(draft, stamp=cycle.stamp) for draft in drafts), done + result.events)

@@ -1,0 +1,1 @@
+"""The journal: every influence on the engine, on disk before its outputs leave."""

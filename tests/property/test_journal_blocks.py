@@ -1,0 +1,68 @@
+"""Blocks of the journal: what was put in comes out, and a changed byte is noticed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.cycle import Cycle, Finished, Noted
+from gateway.core.events import Event, Severity
+from gateway.core.kernels.shuffle import shuffle, unshuffle
+from gateway.core.types import SAMPLE
+from gateway.spool.journal.format import BlockDamaged, decode_cycles, encode_cycles, open_block
+from tests.support.journal import cycle, same, samples
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(st.tuples(INT64, INT64, INT64), max_size=5), min_size=1, max_size=5))
+def test_any_times_and_bits_come_back_from_a_block(rows: list[list[tuple[int, int, int]]]) -> None:
+    cycles = []
+    for number, some in enumerate(rows, start=1):
+        batch = np.zeros(len(some), SAMPLE)
+        for place, (source_ns, arrival_ns, bits) in enumerate(some):
+            batch[place]["source_ns"], batch[place]["arrival_ns"], batch[place]["bits"] = source_ns, arrival_ns, bits
+        cycles.append(cycle(number, batch))
+    read = list(decode_cycles(open_block(encode_cycles(cycles, zstandard.ZstdCompressor()), 0)))
+    assert len(read) == len(cycles)
+    assert all(same(a, b) for a, b in zip(read, cycles, strict=True))
+
+
+@given(st.integers(0, 40), st.integers(1, 70), st.integers(0, 2**32))
+@settings(deadline=None, max_examples=30)
+def test_the_shuffle_is_a_transposition_and_its_inverse_undoes_it(count: int, size: int, seed: int) -> None:
+    records = np.random.default_rng(seed).integers(0, 256, count * size).astype(np.uint8)
+    planes, back = np.zeros_like(records), np.zeros_like(records)
+    shuffle(records, size, planes)
+    assert planes.tobytes() == records.reshape(count, size).T.tobytes()
+    unshuffle(planes, size, back)
+    assert back.tobytes() == records.tobytes()
+
+
+def test_influences_positions_and_stamps_come_back() -> None:
+    event = Event(5, Severity.NOTICE, "link.up", "plc", "connected")
+    rng = np.random.default_rng(1)
+    cycles = [
+        cycle(7, samples(3, rng), influences=(Noted(event), Noted(event))),
+        cycle(8, samples(0, rng)),
+        cycle(9, samples(2, rng), influences=(Finished(),)),
+    ]
+    read = list(decode_cycles(open_block(encode_cycles(cycles, zstandard.ZstdCompressor()), 0)))
+    assert all(same(a, b) for a, b in zip(read, cycles, strict=True))
+    assert read[-1].positions == {"plc": 9}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_changed_byte_or_a_cut_is_noticed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    whole = encode_cycles([cycle(1, samples(50, rng))], zstandard.ZstdCompressor())
+    broken = bytearray(whole)
+    broken[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+    with pytest.raises(BlockDamaged):
+        list[Cycle](decode_cycles(open_block(bytes(broken), 0)))
+    with pytest.raises(BlockDamaged):
+        open_block(whole[: rng.integers(len(whole))], 0)
