@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.core import limits
 from gateway.core.types import Kind
+from gateway.settings import sparkplug
 from gateway.settings.addresses import REGISTERS, topic
 from gateway.settings.alarms import bound
 from gateway.settings.forms import form_of, says
@@ -31,22 +32,27 @@ from gateway.settings.tags import (
 from gateway.settings.units import WrongValueError, array_of, integer, show, text
 
 UNIT = integer(0, 255)
+LINE_UNITS = (1, 247)
+"""On a serial line 0 is everybody, which nobody answers, and the rest is reserved (MODBUS over Serial Line, 2.2)."""
 STRIDE = integer(0, REGISTERS - 1)
 LISTS_PER_DEVICE_MAX = 16
 UNKNOWN_LINK = "unknown"
 """Stand-in of a link that could not be read."""
 TAG_LISTS = array_of(text, '["energy_meter", "registers/pump.csv"]', LISTS_PER_DEVICE_MAX, count_min=1)
 
-_MODBUS_ONLY = "belongs to devices of modbus_tcp links, and this device's link is mqtt; take it out"
-_MQTT_ONLY = "belongs to devices of mqtt links, and this device's link is modbus_tcp; take it out"
+_MODBUS_ONLY = "belongs to devices of Modbus links, and this device's link is mqtt; take it out"
+_MQTT_ONLY = "belongs to devices of mqtt links, and this device's link is Modbus; take it out"
 _OF_TAGS = "belongs to the tags; write it into each tag, or into [defaults]"
-MODBUS_ELSEWHERE = {"topic": _MQTT_ONLY, **dict.fromkeys(("every", "windows", "stale_after"), _OF_TAGS)}
+MODBUS_ELSEWHERE = {
+    **dict.fromkeys(("topic", "sparkplug"), _MQTT_ONLY),
+    **dict.fromkeys(("every", "windows", "stale_after"), _OF_TAGS),
+}
 MQTT_ELSEWHERE = {
     **MODBUS_ELSEWHERE,
     **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride"), _MODBUS_ONLY),
     **dict.fromkeys(("registers_per_read", "bits_per_read", "gap", "holes"), _MODBUS_ONLY),
 }
-del MQTT_ELSEWHERE["topic"]
+del MQTT_ELSEWHERE["topic"], MQTT_ELSEWHERE["sparkplug"]
 
 
 class Devices:
@@ -82,7 +88,7 @@ class Devices:
         self.devices.append(device)
         section.has("multivariate")
         if isinstance(link, ModbusLink) or (link is None and _looks_like_modbus(entries)):
-            self._read_modbus(instance, entries)
+            self._read_modbus(instance, entries, is_line=link is not None and link.is_line)
         elif link is not None:
             self._read_mqtt(instance, entries)
         else:
@@ -134,13 +140,15 @@ class Devices:
             self._inline[instance.written] = inline_entries(instance.written.table("tags"))
         return self._inline[instance.written]
 
-    def _read_modbus(self, instance: Instance, entries: tuple[TagEntry, ...]) -> None:
+    def _read_modbus(self, instance: Instance, entries: tuple[TagEntry, ...], *, is_line: bool) -> None:
         section = instance.section
         unit = section.get("unit", UNIT, 1)
         big_words = read_order(section, "word_order", True) is not False
         big_bytes = read_order(section, "byte_order", True) is not False
         limits = read_limits(section)
         shift = section.get("register_stride", STRIDE, 0) * instance.ordinal
+        if is_line and not LINE_UNITS[0] <= unit <= LINE_UNITS[1]:
+            section.wrong("unit", f"{unit} is no unit of a serial line; write one from 1 to 247")
         section.finish(MODBUS_ELSEWHERE)
         for entry in entries:
             spec = self._modbus_specs.get(entry)
@@ -157,7 +165,10 @@ class Devices:
     def _read_mqtt(self, instance: Instance, entries: tuple[TagEntry, ...]) -> None:
         section = instance.section
         device_topic = section.get("topic", topic, None)
-        if not section.is_sound("topic"):
+        place = section.get("sparkplug", sparkplug.address, ())
+        if device_topic is not None and place:
+            section.wrong("topic", "has no meaning beside sparkplug, whose topics are given; take one of the two out")
+        if not section.is_sound("topic", "sparkplug"):
             device_topic = "nowhere/{tag}"
         section.finish(MQTT_ELSEWHERE)
         for entry in entries:
@@ -166,7 +177,7 @@ class Devices:
                 spec = read_mqtt(_filled(entry, section), self._defaults)
                 if entry.is_constant:
                     self._mqtt_specs[entry] = spec
-            self._add(bind_mqtt(spec, instance.name, entry.name, device_topic), spec.section)
+            self._add(bind_mqtt(spec, instance.name, entry.name, device_topic, place), spec.section)
 
     def _add(self, tag: Tag, section: Section) -> None:
         self.tags[tag.name] = tag

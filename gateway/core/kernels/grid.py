@@ -62,6 +62,8 @@ def roll_up(tables: Tables, multi: MultivariateTables, rollup: Samples, device_w
         sums["reasons"] = 0
         sums["worst_row"] = -1
     for row in range(len(cells)):
+        if limits[row]["device"] < 0:
+            continue
         sums = rollup[limits[row]["device"]]
         cell = cells[row]
         quality = int(cell["quality"])

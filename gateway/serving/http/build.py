@@ -14,6 +14,7 @@ import numpy as np
 from gateway.core.alarms import AlarmKind
 from gateway.core.events import Event
 from gateway.core.histogram import quantile_ns, total
+from gateway.core.model import TagDefinition
 from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.types import (
     NS_PER_MS,
@@ -231,31 +232,32 @@ def tag_page(
     """Tags in the file's order, or those of `names` in theirs. `only_problems` leaves those not good or in alarm."""
     if plant is None:
         return TagPage(total=0, offset=offset, limit=limit, tags=())
-    model, view = plant.model, plant.plant_view
-    rows = finder.exactly(model, names) if names else finder.tags(model, search)
+    view, directory = plant.plant_view, plant.directory
+    rows = finder.exactly(directory, names) if names else finder.tags(directory, search)
     if only_problems:
         live = view.live(rows)
         rows = rows[(live["quality"] < QUALITY_GOOD_MIN) | (live["alarms"] != 0)]
     shown = np.ascontiguousarray(rows[offset : offset + limit])
+    tags = [directory.tags[row] for row in shown.tolist()]
     live, windows = view.live(shown), view.aggregates(shown)
-    tags = []
-    at = 0
-    for row, record in zip(shown, live, strict=True):
-        count = len(model.tags[row].windows_ns)
-        tags.append(_tag_status(plant, int(row), record, windows[at : at + count], health, now_ns))
-        at += count
-    return TagPage(total=len(rows), offset=offset, limit=limit, tags=tuple(tags))
+    told = tuple(
+        _tag_status(plant, int(row), tag, record, windows[windows["row"] == row], health, now_ns)
+        for row, tag, record in zip(shown, tags, live, strict=True)
+        # A row that changed hands meanwhile is told next time.
+        if tag is not None and directory.tags[row] is tag
+    )
+    return TagPage(total=len(rows), offset=offset, limit=limit, tags=told)
 
 
-def _tag_status(plant: Plant, row: int, live: np.void, windows: Samples, health: Health, now_ns: int) -> TagStatus:
-    model = plant.model
-    tag = model.tags[row]
+def _tag_status(
+    plant: Plant, row: int, tag: TagDefinition, live: np.void, windows: Samples, health: Health, now_ns: int
+) -> TagStatus:
     age_s = _age_s(int(live["source_ns"]), now_ns)
     value = None if age_s is None else cell_value(tag.kind, live, plant.text_of)
     return TagStatus(
         row=row,
         name=tag.name,
-        device=model.devices[tag.device].name,
+        device=plant.directory.device_name(tag.device),
         unit=tag.unit,
         value=value,
         text=None if value is None else shown(tag, value),
@@ -324,7 +326,7 @@ def build_status(source: StatusSource, recorder: Recorder, finder: Finder, now_n
         latencies=latencies(plant, totals, recorder) if plant else (),
         links=links_status(source.links(), health, now_ns),
         devices=device_page(plant, finder, search="", offset=0, limit=ROWS_SHOWN),
-        tags_total=len(plant.model.tags) if plant else 0,
+        tags_total=len(plant.directory) if plant else 0,
         loops=loop_statuses(plant, now_ns) if plant else (),
         uplink=None if uplink is None else uplink_status(uplink, recorder, now_ns),
         events=event_page(source.events(), health, offset=0, limit=EVENTS_SHOWN).events,

@@ -21,6 +21,16 @@ from gateway.core.view import (
 )
 from gateway.serving.http.status import QualityStatus
 
+ALARM_WORDS: Final = (
+    (ALARM_LOW_LOW, "low low"),
+    (ALARM_LOW, "low"),
+    (ALARM_HIGH, "high"),
+    (ALARM_HIGH_HIGH, "high high"),
+    (ALARM_SCORE, "score"),
+    (ALARM_PERSISTENT, "persistent"),
+    (ALARM_OTHER, "other"),
+)
+
 
 def number(value: float) -> float | None:
     """NaN and infinities are no numbers in JSON."""
@@ -42,17 +52,6 @@ def cell_value(kind: Kind, live: np.void, text_of: TextOf) -> float | int | str 
     if kind is Kind.SYMBOL:
         return text_of(bits)
     return bits & 0xFFFF_FFFF_FFFF_FFFF if kind is Kind.U64 else bits
-
-
-ALARM_WORDS: Final = (
-    (ALARM_LOW_LOW, "low low"),
-    (ALARM_LOW, "low"),
-    (ALARM_HIGH, "high"),
-    (ALARM_HIGH_HIGH, "high high"),
-    (ALARM_SCORE, "score"),
-    (ALARM_PERSISTENT, "persistent"),
-    (ALARM_OTHER, "other"),
-)
 
 
 def quality_status(code: int) -> QualityStatus:
