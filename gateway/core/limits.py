@@ -113,6 +113,9 @@ RECEIVER_STREAMS_MAX: Final = 3_000
 READ_BYTES_MAX: Final = 65_536
 """Bytes that one read of a socket may take, so that no peer holds up the loop."""
 
+SPARKPLUG_METRICS_MAX: Final = 400_000
+"""Metrics of Sparkplug births that the jitted decoder knows. Data of births beyond is decoded slowly, and that told."""
+
 INTAKE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Samples of one durable session on disk that are not safe further on. At it nothing more is acknowledged."""
 

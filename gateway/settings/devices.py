@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.core import limits
+from gateway.settings import sparkplug
 from gateway.settings.addresses import REGISTERS, topic
 from gateway.settings.forms import form_of, says
 from gateway.settings.instances import Instance, instances
@@ -37,13 +38,16 @@ TAG_LISTS = array_of(text, '["energy_meter", "registers/pump.csv"]', LISTS_PER_D
 _MODBUS_ONLY = "belongs to devices of Modbus links, and this device's link is mqtt; take it out"
 _MQTT_ONLY = "belongs to devices of mqtt links, and this device's link is Modbus; take it out"
 _OF_TAGS = "belongs to the tags; write it into each tag, or into [defaults]"
-MODBUS_ELSEWHERE = {"topic": _MQTT_ONLY, **dict.fromkeys(("every", "windows", "stale_after"), _OF_TAGS)}
+MODBUS_ELSEWHERE = {
+    **dict.fromkeys(("topic", "sparkplug"), _MQTT_ONLY),
+    **dict.fromkeys(("every", "windows", "stale_after"), _OF_TAGS),
+}
 MQTT_ELSEWHERE = {
     **MODBUS_ELSEWHERE,
     **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride"), _MODBUS_ONLY),
     **dict.fromkeys(("registers_per_read", "bits_per_read", "gap", "holes"), _MODBUS_ONLY),
 }
-del MQTT_ELSEWHERE["topic"]
+del MQTT_ELSEWHERE["topic"], MQTT_ELSEWHERE["sparkplug"]
 
 
 class Devices:
@@ -141,7 +145,10 @@ class Devices:
     def _read_mqtt(self, instance: Instance, entries: tuple[TagEntry, ...]) -> None:
         section = instance.section
         device_topic = section.get("topic", topic, None)
-        if not section.is_sound("topic"):
+        place = section.get("sparkplug", sparkplug.address, ())
+        if device_topic is not None and place:
+            section.wrong("topic", "has no meaning beside sparkplug, whose topics are given; take one of the two out")
+        if not section.is_sound("topic", "sparkplug"):
             device_topic = "nowhere/{tag}"
         section.finish(MQTT_ELSEWHERE)
         for entry in entries:
@@ -150,7 +157,7 @@ class Devices:
                 spec = read_mqtt(_filled(entry, section), self._defaults)
                 if entry.is_constant:
                     self._mqtt_specs[entry] = spec
-            self._add(bind_mqtt(spec, instance.name, entry.name, device_topic), spec.section)
+            self._add(bind_mqtt(spec, instance.name, entry.name, device_topic, place), spec.section)
 
     def _add(self, tag: Tag, section: Section) -> None:
         self.tags[tag.name] = tag

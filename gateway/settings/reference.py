@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, journal, load, reads, serving, tags, uplink
+from gateway.settings import addresses, control, devices, journal, load, reads, serving, sparkplug, tags, uplink
 from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys
 from gateway.settings.reference_brokers import broker_keys
@@ -74,6 +74,12 @@ DEVICES = (
         NOTHING,
         "Topic of the tags that name none; {device} and {tag} stand in it.",
     ),
+    Key(
+        "devices.NAME.sparkplug",
+        sparkplug.address,
+        NOTHING,
+        "Its place in Sparkplug B, instead of a topic: group, edge node and, unless it is the node itself, device.",
+    ),
     Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
 )
 
@@ -101,6 +107,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
         Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
         Key(f"{at}.unit", label, '""', "Engineering unit, as it is shown."),
