@@ -9,7 +9,8 @@ from gateway.core.directory import Directory
 from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.types import QUALITY_GOOD_MIN
 from gateway.serving.http.search import Finder
-from gateway.serving.http.status import Contributor, DevicePage, DeviceStatus, MultivariateStatus, Plant
+from gateway.serving.http.status import DevicePage, DeviceStatus, Plant
+from gateway.serving.http.together import Contributor, MultivariateStatus
 from gateway.serving.http.values import alarm_words, number, quality_status
 
 

@@ -22,6 +22,7 @@ from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
 from gateway.core.types import Samples
 from gateway.core.view import ControlView, PlantView
+from gateway.serving.http.together import MultivariateStatus
 from gateway.settings.schema import PidLoop
 
 
@@ -189,21 +190,6 @@ class QualityStatus(msgspec.Struct, frozen=True, kw_only=True):
     code: int
     level: str
     reason: str
-
-
-class Contributor(msgspec.Struct, frozen=True, kw_only=True):
-    """A tag, by its name within the device, and its part of what is off."""
-
-    tag: str
-    share: float
-
-
-class MultivariateStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The score of a device's tags seen together; null while it is learned, then with those that explain it best."""
-
-    score: float | None
-    score_once_h: float | None
-    contributors: tuple[Contributor, ...]
 
 
 class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
