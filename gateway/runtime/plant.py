@@ -42,9 +42,13 @@ CONTROL_LANE_WEIGHT = 4
 
 def build_model(settings: Settings) -> Model:
     """Rows are given in the order of the file."""
+    rows = {tag.name: row for row, tag in enumerate(settings.tags)}
     device_numbers = {device.name: number for number, device in enumerate(settings.devices)}
     return Model(
-        devices=tuple(DeviceDefinition(device.name, device.link) for device in settings.devices),
+        devices=tuple(
+            DeviceDefinition(device.name, device.link, tuple(rows[name] for name in device.multivariate))
+            for device in settings.devices
+        ),
         tags=tuple(
             TagDefinition(
                 name=tag.name,
