@@ -62,7 +62,7 @@ def command(file: Path, round_trip_ns: int, as_json: bool) -> None:
 def _json(link: ModbusLink, load: BusLoad) -> dict[str, object]:
     return {
         "link": link.name,
-        "address": f"{link.host}:{link.port}",
+        "address": link.place,
         "baud": link.baud,
         "requests_per_s": round(load.requests_per_s, 3),
         "load_percent": round(100 * load.share, 1),
@@ -100,7 +100,7 @@ def _json(link: ModbusLink, load: BusLoad) -> dict[str, object]:
 def _print(console: Console, link: ModbusLink, load: BusLoad, round_trip_ns: int) -> None:
     behind = "" if link.baud is None else f", a serial bus at {link.baud} baud behind it"
     console.print(
-        f"{link.name}: {link.host}:{link.port}{behind}, {load.requests_per_s:.1f} reads a second, "
+        f"{link.name}: {link.place}{behind}, {load.requests_per_s:.1f} reads a second, "
         f"{100 * load.share:.0f} % loaded (a device answers in {show_duration(round_trip_ns)})",
         soft_wrap=True,
     )

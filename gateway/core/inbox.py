@@ -15,6 +15,7 @@ that it takes to neither lose nor double one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -32,11 +33,10 @@ METRICS = (
 class Lane:
     """A bounded ring of samples from one source.
 
-    `capacity` is in samples; `weight` is its share of a drain when all lanes are full; `start` is the position of the
-    last sample that earlier runs have dealt with.
+    `capacity` is in samples; `weight` is its share of a drain when all lanes are full.
     """
 
-    def __init__(self, name: str, capacity: int, weight: int = 1, start: int = 0) -> None:
+    def __init__(self, name: str, capacity: int, weight: int = 1) -> None:
         assert capacity > 0
         assert weight > 0
         self.name = name
@@ -46,11 +46,16 @@ class Lane:
         self.dropped = 0
         self.depth_max = 0
         self._ring = np.zeros(capacity, RAW_SAMPLE)
-        self._head = start  # position of the last sample appended: the producer's
-        self._tail = start  # position of the last sample taken: the consumer's
+        self._head = 0  # position of the last sample appended: the producer's
+        self._tail = 0  # position of the last sample taken: the consumer's
 
     def __len__(self) -> int:
         return self._head - self._tail
+
+    def begin(self, position: int) -> None:
+        """Go on behind this position; only while the lane is empty and nobody uses it."""
+        assert len(self) == 0
+        self._head = self._tail = position
 
     @property
     def appended(self) -> int:
@@ -100,10 +105,31 @@ class Lane:
         return n
 
 
+class Drained(Protocol):
+    """A lane as its consumer sees it: one of these, or one that a thread without the GIL fills."""
+
+    name: str
+    capacity: int
+    weight: int
+
+    def __len__(self) -> int: ...
+
+    @property
+    def accepted(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+    @property
+    def taken(self) -> int: ...
+
+    def take_into(self, out: Samples) -> int: ...
+
+
 class Inbox:
     """All lanes, and the order in which they are emptied."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
+    def __init__(self, lanes: Sequence[Drained]) -> None:
         self.lanes = tuple(lanes)
         self._turn = 0
 

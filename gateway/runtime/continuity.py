@@ -54,6 +54,8 @@ class Continuity:
     ) -> None:
         self.number = 0
         """Of the last cycle."""
+        self.positions: dict[str, int] = {}
+        """Of the lanes' last samples that went through the engine, of all lanes there ever were."""
         self.passed: Callable[[dict[str, int]], None] = lambda positions: None
         self._gateway = settings.gateway_id
         self._put = put
@@ -68,7 +70,7 @@ class Continuity:
                 emit=emit,
                 passed=lambda positions: self.passed(positions),
             )
-            self.number = _last_number(folder)
+            self.number, self.positions = _end_of(folder)
 
     def start(self) -> None:
         if self.journal is not None:
@@ -96,6 +98,7 @@ class Continuity:
     def take(self, cycle: Cycle, result: StepResult) -> None:
         """On the engine's thread, each cycle in order."""
         self.number = cycle.number
+        self.positions = self.positions | cycle.positions
         if self.journal is not None:
             self.journal.put(cycle, lambda is_covered: self._release(result))
         else:
@@ -110,8 +113,9 @@ class Continuity:
             self._put(draft)
 
 
-def _last_number(folder: Path) -> int:
+def _end_of(folder: Path) -> tuple[int, dict[str, int]]:
+    """Number of the last cycle on disk, and the lanes' positions after it."""
     reading = Reading(folder)
     for _ in reading.cycles():
         pass
-    return reading.last
+    return reading.last, reading.positions

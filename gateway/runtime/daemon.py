@@ -28,6 +28,7 @@ from gateway.runtime.clock import EngineClock, resume_clock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.logs import log_event, set_up_logs
+from gateway.runtime.operating import Operating
 from gateway.runtime.plant import Plant
 from gateway.runtime.reload import compare
 from gateway.runtime.statedir import StateInUse, hold_state_dir
@@ -37,6 +38,8 @@ from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
 from gateway.runtime.uplink import LEASE_KEY, Way, open_store
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.status import Phase
+from gateway.serving.operator.messages import socket_path
+from gateway.serving.operator.server import OperatorServer
 from gateway.serving.scada.lock import LockError
 from gateway.serving.scada.map import MapError
 from gateway.serving.scada.server import ListenError
@@ -87,6 +90,10 @@ class Daemon:
         )
         self._progress = Progress()
         self._http: HttpServer | None = None
+        operating = Operating(lambda: self._progress.plant, clock)
+        self._operator = OperatorServer(
+            socket_path(settings.state_dir), operating.actions(), now_ns=clock, emit=book.emit
+        )
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._failed = False
@@ -122,6 +129,7 @@ class Daemon:
         self._way.start(self._supervisor)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
         self._http = self._start_http(settings)
+        await self._operator.start()
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
@@ -138,6 +146,7 @@ class Daemon:
         self._notifier.stopping("stopping")
         self._say(Severity.INFO, "gateway.stopping", "stopping")
         for step in (
+            self._operator.stop(),
             plant.stop(self._supervisor, is_reload=False) if plant else None,
             asyncio.to_thread(self._continuity.stop) if plant else None,
             self._way.stop(self._supervisor),
@@ -226,7 +235,8 @@ class Daemon:
         await self._way.use(plant.model)
         self._continuity.begin(plant.spec, plant.settings)
         plant.thread.number = self._continuity.number
-        await plant.start(self._supervisor)
+        self._continuity.passed = plant.intakes.passed
+        await plant.start(self._supervisor, self._continuity.positions)
         self._progress.plant = plant
 
     async def _move_http(self, new: Settings) -> None:
@@ -281,6 +291,7 @@ class Daemon:
         yield self._supervisor
         yield self._notifier
         yield self._watchdog
+        yield self._operator
         yield from self._way.measured()
         yield from self._continuity.measured()
         if self._progress.plant is not None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.settings.schema import Settings
+from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings
+from gateway.sources.modbus import is_for_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,13 @@ def compare(old: Settings, new: Settings) -> Changes:
     names = [link.name for link in old.links] == [link.name for link in new.links]
     used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in (loop.input, loop.output)}
     loop_links = {device.link for device in new.devices if device.name in used_by_loops}
+    durable = {tag.device for tag in new.tags if isinstance(tag.point, MqttPoint) and tag.point.durable}
+    whole_links = loop_links | {device.link for device in new.devices if device.name in durable}
     links = {a.name for a, b in zip(old.links, new.links, strict=False) if a != b} if names else set()
     plant = (
         not names
-        or bool(links & loop_links)
+        or any(_is_for_thread(a) != _is_for_thread(b) for a, b in zip(old.links, new.links, strict=False))
+        or bool(links & whole_links)
         or any(
             getattr(old, part) != getattr(new, part)
             for part in ("devices", "tags", "loops", "scada", "panes_per_window")
@@ -66,6 +70,11 @@ def _left_out(settings: Settings) -> tuple[str, ...]:
 def _journal_settings(settings: Settings) -> object:
     """What of the journal cannot change while it runs."""
     return settings.journal and msgspec.structs.replace(settings.journal, left_out=())
+
+
+def _is_for_thread(link: Link) -> bool:
+    """Whether the poll thread has the link: its rows and lanes are laid out for the whole plant at once."""
+    return isinstance(link, ModbusLink) and is_for_thread(link)
 
 
 def _record_settings(settings: Settings) -> object:

@@ -103,6 +103,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     gateway.finish()
     root.finish()
     _check_sessions(root, settings)
+    _check_durable(settings, devices)
     if not len(root.report):
         links.warn_of_oddities()
         links.warn_of_load(loads(settings))
@@ -139,12 +140,25 @@ def _check_sessions(root: Section, settings: Settings) -> None:
             )
 
 
+def _check_durable(settings: Settings, devices: Devices) -> None:
+    """What is acknowledged must come through a crash, which takes the journal of what follows the acknowledgement."""
+    for tag in settings.tags:
+        if isinstance(tag.point, MqttPoint) and tag.point.durable:
+            section = devices.sections[tag.name]
+            if settings.journal is None:
+                section.wrong("durable", "needs the journal, to come through a crash; write [journal] as well")
+            elif tag.name in settings.journal.left_out:
+                section.wrong("durable", "is for nothing while leave_out under [journal] names the tag; take one out")
+
+
 def _warn_of_shared_topics(settings: Settings, devices: Devices) -> None:
     link_of = {device.name: device.link for device in settings.devices}
     seen: dict[tuple[str, str, tuple[str, ...]], str] = {}
     for tag in settings.tags:
         if isinstance(tag.point, MqttPoint):
-            other = seen.setdefault((link_of[tag.device], tag.point.topic, tag.point.field), tag.name)
+            point = tag.point
+            where = "/".join(point.sparkplug) or point.topic
+            other = seen.setdefault((link_of[tag.device], where, (*point.field, point.metric)), tag.name)
             if other != tag.name:
                 section = devices.sections[tag.name]
-                section.report.warn(section.place, f"reads the same topic and field as {other}")
+                section.report.warn(section.place, f"reads the same value as {other}")

@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, journal, links, load, reads, serving, tags, uplink
+from gateway.settings import addresses, control, devices, journal, load, reads, serving, sparkplug, tags, uplink
 from gateway.settings.forms import Form
-from gateway.settings.reference_alarms import alarm_keys
-from gateway.settings.reference_brokers import SESSION_KEYS, broker_keys
+from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
+from gateway.settings.reference_brokers import broker_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
+from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
 from gateway.settings.units import flag, label, name, number, positive, text
 
-EACH = Form(
-    'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
-    {"type": "object", "additionalProperties": {"type": ["string", "array"]}},
-)
 UNITS = Form(
     'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
     {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
@@ -56,29 +53,6 @@ GATEWAY = (
 )
 
 
-LINKS = (
-    Key("links.NAME.each", EACH, NOTHING, "Makes one link for each value; {n} is replaced in every text inside."),
-    Key(
-        "links.NAME.modbus_tcp", addresses.modbus_endpoint, "(this or `mqtt`)", "A Modbus TCP connection, and where to."
-    ),
-    Key("links.NAME.connect_timeout", links.TIMEOUT, "3s", "How long a connection may take to be made."),
-    Key("links.NAME.response_timeout", links.TIMEOUT, "1s", "A unit that says nothing for so long did not answer."),
-    Key(
-        "links.NAME.requests_in_flight",
-        links.IN_FLIGHT,
-        "1",
-        "Requests on the way at once. More than 1 only where the device can queue them.",
-    ),
-    Key("links.NAME.request_gap", links.GAP, "0s", "Rest between two requests, for slow serial converters."),
-    Key(
-        "links.NAME.baud",
-        links.BAUD,
-        NOTHING,
-        "Of the serial bus behind a converter, for the estimate of its load by fieldgate plan and check.",
-    ),
-    *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
-    *SESSION_KEYS,
-)
 DEVICES = (
     Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
     Key("devices.NAME.link", LINK_OF_DEVICE, REQUIRED, "The connection that the device is behind."),
@@ -100,7 +74,14 @@ DEVICES = (
         NOTHING,
         "Topic of the tags that name none; {device} and {tag} stand in it.",
     ),
+    Key(
+        "devices.NAME.sparkplug",
+        sparkplug.address,
+        NOTHING,
+        "Its place in Sparkplug B, instead of a topic: group, edge node and, unless it is the node itself, device.",
+    ),
     Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
+    *multivariate_keys("devices.NAME.multivariate"),
 )
 
 
@@ -113,7 +94,21 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             f"{at}.field", addresses.field_path, "(the payload is the number)", "Where the value is in a JSON payload."
         ),
         Key(f"{at}.time_field", addresses.field_path, "(the time of arrival)", "Where its time is in a JSON payload."),
+        Key(
+            f"{at}.sequence_field",
+            addresses.field_path,
+            NOTHING,
+            "Where a number of the reading is in a JSON payload, which tells it from its repetition (see `durable`).",
+        ),
         Key(f"{at}.qos", tags.QOS, "0", "MQTT quality of service of the subscription."),
+        Key(
+            f"{at}.durable",
+            flag,
+            "false",
+            "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
+        ),
+        Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
         Key(f"{at}.unit", label, '""', "Engineering unit, as it is shown."),
@@ -181,7 +176,12 @@ UPLINK = (
     Key("uplink.NAME.subject", addresses.subject, "(fieldgate.{gateway}.{stream})", "NATS subject of the records."),
     Key("uplink.NAME.file", text, "(this, `mqtt` or `nats`)", "A file of JSON lines that takes the records."),
     Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
-    Key("uplink.NAME.streams", uplink.STREAMS, '["events", "aggregates"]', "What is sent. samples: every single one."),
+    Key(
+        "uplink.NAME.streams",
+        uplink.STREAMS,
+        '["events", "aggregates", "multivariate"]',
+        "What is sent. samples: every single one.",
+    ),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
     Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),
     Key(

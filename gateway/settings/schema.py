@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
+from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 
 
 class Table(StrEnum):
@@ -67,6 +68,12 @@ class MqttVersion(StrEnum):
     V5 = "5"
 
 
+class Priority(StrEnum):
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
 class Retained(StrEnum):
     """Which retained messages a subscription brings (MQTT 5, 3.8.3.1)."""
 
@@ -75,24 +82,6 @@ class Retained(StrEnum):
     NEW = "new"
     """Only where the broker did not know the subscription."""
     NEVER = "never"
-
-
-class ModbusLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection, shared by all units behind it."""
-
-    name: str
-    host: str
-    port: int = 502
-    connect_timeout_ns: int
-    response_timeout_ns: int
-    requests_in_flight: int = 1
-    request_gap_ns: int = 0
-    baud: int | None = None
-    """Of the serial bus behind this connection, if there is one: for the estimate of its load."""
-
-    @property
-    def place(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +103,15 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_s: int = 30
 
 
+class SparkplugHost(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway as a host application of Sparkplug B."""
+
+    host_id: str | None = None
+    """Under which it publishes its STATE; None: it publishes none."""
+    reorder_ns: int = 2_000_000_000
+    """How long a missing message may take before the edge node is asked for its births."""
+
+
 class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
     """What a subscriber agrees with its broker. From `retained` on of MQTT 5 only."""
 
@@ -131,6 +129,7 @@ class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
     packet_bytes_max: int | None = None
     """What the broker is told not to send; it drops such messages in silence."""
     follow_redirect: bool = False
+    sparkplug: SparkplugHost = SparkplugHost()
 
 
 class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,14 +212,25 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Which messages carry a tag. `field` is the path to the value in a JSON object, empty for a bare payload."""
+    """Which messages carry a tag. `field` is the path to the value in a JSON object, empty for a bare payload.
 
-    topic: str
+    With `sparkplug` (group, edge node and, of a device, its name) the tag is the metric of that name; `topic` is empty.
+    """
+
+    topic: str = ""
     field: tuple[str, ...] = ()
     time_field: tuple[str, ...] = ()
+    sequence_field: tuple[str, ...] = ()
+    """Where a number of the reading is, which tells it from its repetition."""
     qos: int = 0
+    durable: bool = False
+    """Acknowledged to the broker only once it is on disk."""
+    priority: Priority = Priority.NORMAL
+    """Of messages of QoS 0, when they come faster than they can be taken."""
     scale: float = 1.0
     offset: float = 0.0
+    sparkplug: tuple[str, ...] = ()
+    metric: str = ""
 
 
 Point: TypeAlias = ModbusPoint | MqttPoint
@@ -247,6 +257,8 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
+    multivariate: tuple[str, ...] = ()
+    """Full names of the tags that are seen together; the alarm stands with the first of them."""
 
 
 class PidLoop(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,29 +12,26 @@ oversized message still to be skipped, counters.
     PUBLISH, topic known, simple    samples
     PUBLISH, topic known, else      handed back (PAYLOAD; OVERSIZED: cut off), the topic is held
     PUBLISH, topic unknown          counted; handed back while `STRANGERS_MAX` is not reached
+    PUBLISH below spBv1.0/          when there are edge nodes: handed back (NAMESPACE), and the call ends there
     PUBLISH QoS 1                   PUBACK
     PUBLISH QoS 2                   PUBREC; a second one before its PUBREL changes nothing else
     PUBREL                          PUBCOMP
     PINGRESP                        nothing: that something arrived is known by the caller
     anything else                   handed back (CONTROL)
 
-The properties of MQTT 5 and topic aliases are read in `aliases.py`.
+What a message brings is decided in `message.py`. The properties of MQTT 5 and topic aliases are read in `aliases.py`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 from numba import njit
 
-from gateway.core.types import Int64s, Quality, Samples
+from gateway.core.types import Int64s, Samples
 from gateway.protocol.mqtt.aliases import (
-    BAD_ALIAS,
     BAD_IDENTIFIER,
-    BAD_LENGTH,
     BAD_PING,
-    BAD_PROPERTIES,
     BAD_PUBLISH,
     BAD_PUBREL,
     MORE,
@@ -47,58 +44,29 @@ from gateway.protocol.mqtt.aliases import (
     read_length,
     use_alias,
 )
-from gateway.protocol.mqtt.codes import (
-    DISCONNECT_ALIAS_INVALID,
-    DISCONNECT_MALFORMED,
-    DISCONNECT_TOO_LARGE,
-    V5,
-    PacketType,
+from gateway.protocol.mqtt.codes import V5, PacketType
+from gateway.protocol.mqtt.message import hand_back, take_message
+from gateway.protocol.mqtt.recent import Recent
+from gateway.protocol.mqtt.state import (
+    ACK_BYTES,
+    AWAITED,
+    CONTROL,
+    DUPLICATES,
+    ERROR,
+    FRAME_BYTES,
+    GREETED,
+    HANDED_COUNT,
+    IS_FULL,
+    MESSAGES,
+    OVERSIZED,
+    PAYLOAD,
+    SAMPLES,
+    SHED_LEVEL,
+    SKIP,
+    VERSION,
 )
-from gateway.protocol.mqtt.fastjson import Bytes, believed_ns, decode, put_samples
-from gateway.protocol.mqtt.table import UNKNOWN, Table, find_topic, octet
-
-HANDED = np.dtype(
-    [("what", "<i8"), ("at", "<i8"), ("size", "<i8"), ("topic", "<i8"), ("flags", "<i8"), ("place", "<i8")], align=True
-)
-"""`at`, `size`: the payload (PAYLOAD, OVERSIZED), the body (CONTROL) or the topic's name (STRANGER) in the buffer;
-`flags`: the packet's first byte; `place`: how many of the call's samples come before it."""
-
-CONTROL, PAYLOAD, OVERSIZED, STRANGER = 0, 1, 2, 3
-
-STRANGERS_MAX: Final = 64
-"""Messages of unknown topics that are handed back in one connection; the others are only counted."""
-
-# Fields of the state. The first group is set for each connection.
-VERSION, GREETED, SKIP, STRANGERS = 0, 1, 2, 3
-# Results of one call.
-SAMPLES, HANDED_COUNT, ACK_BYTES, IS_FULL, ERROR = 4, 5, 6, 7, 8
-# Counters, never reset.
-MESSAGES, FAST, UNKNOWN_TOPIC, DUPLICATES, TIMES_REFUSED = 9, 10, 11, 12, 13
-# Set once for a session: what is longer is skipped or, but for a PUBLISH, an error.
-FRAME_BYTES: Final = 14
-STATE_FIELDS: Final = 15
-
-ERRORS: Final[dict[int, str]] = {
-    BAD_LENGTH: "a packet length of more than four bytes",
-    BAD_PUBLISH: "a message that contradicts its own length or asks for QoS 3",
-    NO_TOPIC: "a message without a topic and without an alias for one",
-    BAD_IDENTIFIER: "a packet identifier of 0",
-    BAD_PUBREL: "a PUBREL of wrong flags or length",
-    BAD_PING: "a PINGRESP with something in it",
-    TOO_LONG: "a control packet longer than any that is allowed here",
-    NOT_GREETED: "something else than a CONNACK as its first packet, or a second CONNACK",
-    BAD_ALIAS: "a topic alias beyond what was permitted, or one that it never gave a name",
-    BAD_PROPERTIES: "a message with properties that MQTT does not define",
-}
-REASONS: Final[dict[int, int]] = {
-    BAD_LENGTH: DISCONNECT_MALFORMED,
-    BAD_PUBLISH: DISCONNECT_MALFORMED,
-    BAD_PROPERTIES: DISCONNECT_MALFORMED,
-    BAD_ALIAS: DISCONNECT_ALIAS_INVALID,
-    TOO_LONG: DISCONNECT_TOO_LARGE,
-}
-"""The reason code of MQTT 5 that the broker is told, where it is not a plain protocol error."""
-
+from gateway.protocol.mqtt.table import PRIORITIES, UNKNOWN, Table, find_topic
+from gateway.protocol.octets import Bytes, octet
 
 PUBLISH: Final = int(PacketType.PUBLISH)
 PUBREL_FIRST: Final = int(PacketType.PUBREL) << 4 | 2
@@ -106,8 +74,8 @@ PUBREL: Final = int(PacketType.PUBREL)
 PINGRESP: Final = int(PacketType.PINGRESP)
 CONNACK: Final = int(PacketType.CONNACK)
 AUTH: Final = int(PacketType.AUTH)
-GOOD: Final = int(Quality.GOOD)
-STALE: Final = int(Quality.UNCERTAIN_STALE)
+QOS_0: Final = 0x30
+"""First byte of such a PUBLISH, without DUP and RETAIN."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -121,70 +89,9 @@ def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, topic: int, flags: int) -> None:
-    n = state[HANDED_COUNT]
-    handed[n]["what"] = what
-    handed[n]["at"] = at
-    handed[n]["size"] = size
-    handed[n]["topic"] = topic
-    handed[n]["flags"] = flags
-    handed[n]["place"] = state[SAMPLES]
-    state[HANDED_COUNT] = n + 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def take_payload(
-    state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
-    arrival_wall_ns: int, samples: Samples, handed: Samples,
-) -> None:  # fmt: skip
-    """Samples of a whole message of a known topic, or its hand-over."""
-    topic = table.topics[t]
-    if topic["slow"] or topic["held"]:
-        hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
-        return
-    status, wall_ns = decode(table, t, buffer, at, stop)
-    if status < 0:
-        topic["held"] = 1
-        hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
-        return
-    source_ns = -1
-    if wall_ns >= 0:
-        source_ns = believed_ns(wall_ns, arrival_ns, arrival_wall_ns)
-        state[TIMES_REFUSED] += source_ns < 0
-    quality = GOOD
-    if source_ns < 0:
-        source_ns = arrival_ns
-        # A retained message is as old as it likes, and nothing in it says how old.
-        if flags & 1:
-            quality = STALE
-    state[SAMPLES] = put_samples(table, t, samples, state[SAMPLES], source_ns, arrival_ns, quality)
-    state[FAST] += 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def take_message(
-    state: Int64s, table: Table, t: int, first: int, buffer: Bytes, topic_at: int, size: int, at: int, stop: int,
-    end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples,
-) -> None:  # fmt: skip
-    """What a message brings: `buffer[at:stop]` of topic t, whose name is the `size` bytes at `topic_at` or an alias."""
-    if t < 0:
-        state[UNKNOWN_TOPIC] += 1
-        if state[STRANGERS] < STRANGERS_MAX and size > 0:
-            state[STRANGERS] += 1
-            hand_back(state, handed, STRANGER, topic_at, size, t, first)
-    elif stop > end:
-        table.topics[t]["held"] = 1
-        hand_back(state, handed, OVERSIZED, at, end - at, t, first)
-    else:
-        take_payload(
-            state, table, t, first, buffer, at, stop, arrival_ns, arrival_wall_ns, samples, handed
-        )  # fmt: skip
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_publish(
-    state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int,
-    end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
+    state: Int64s, table: Table, aliases: Aliases, recent: Recent, seen: Bytes, buffer: Bytes, first: int, body: int,
+    stop: int, end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
 ) -> int:  # fmt: skip
     """One PUBLISH whose body is `buffer[body:stop]`, of which what lies behind `end` has not arrived (oversized)."""
     qos = (first >> 1) & 3
@@ -227,7 +134,8 @@ def take_publish(
         t = find_topic(table, buffer, topic_at, size)
     if not duplicate:
         take_message(
-            state, table, t, first, buffer, topic_at, size, at, stop, end, arrival_ns, arrival_wall_ns, samples, handed
+            state, table, recent, t, first, buffer, topic_at, size, at, stop, end, arrival_ns, arrival_wall_ns, samples,
+            handed,
         )  # fmt: skip
     state[MESSAGES] += 1
     state[DUPLICATES] += duplicate
@@ -256,8 +164,8 @@ def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_packet(
-    state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, at: int, end: int, arrival_ns: int,
-    arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
+    state: Int64s, table: Table, aliases: Aliases, recent: Recent, seen: Bytes, buffer: Bytes, at: int, end: int,
+    arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
 ) -> int:  # fmt: skip
     """The packet at `at`; returns the position after it, MORE or an error."""
     first = octet(buffer, at)
@@ -275,8 +183,8 @@ def take_packet(
         return MORE
     if kind == PUBLISH:
         after = take_publish(
-            state, table, aliases, seen, buffer, first, body, stop, end, arrival_ns, arrival_wall_ns, samples, handed,
-            acks,
+            state, table, aliases, recent, seen, buffer, first, body, stop, end, arrival_ns, arrival_wall_ns, samples,
+            handed, acks,
         )  # fmt: skip
     elif kind == PUBREL:
         after = take_pubrel(state, seen, buffer, first, body, stop, acks)
@@ -292,9 +200,8 @@ def take_packet(
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def scan(
-    state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, at: int, end: int, room: int,
-    arrival_ns: int,
-    arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
+    state: Int64s, table: Table, aliases: Aliases, recent: Recent, seen: Bytes, buffer: Bytes, at: int, end: int,
+    room: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
 ) -> int:  # fmt: skip
     """Take in packets from `buffer[at:end]`; returns the position of the first one that was not.
 
@@ -306,20 +213,25 @@ def scan(
     state[ACK_BYTES] = 0
     state[IS_FULL] = 0
     state[ERROR] = 0
+    state[AWAITED] = 0
     run_max = len(table.found)
     owed = 0
-    while at < end:
+    while at < end and not state[AWAITED]:
         if state[SKIP] > 0:
             skipped = min(state[SKIP], end - at)
             state[SKIP] -= skipped
             at += skipped
             continue
         before = state[HANDED_COUNT]
-        if state[SAMPLES] + owed + run_max > room or before == len(handed) or state[ACK_BYTES] + 4 > len(acks):
+        lacks_room = state[SAMPLES] + owed + run_max > room
+        if lacks_room and state[SHED_LEVEL] >= PRIORITIES - 1 and octet(buffer, at) & 0xF6 == QOS_0:
+            state[SHED_LEVEL] = PRIORITIES
+            lacks_room = False
+        if lacks_room or before == len(handed) or state[ACK_BYTES] + 4 > len(acks):
             state[IS_FULL] = 1
             break
         after = take_packet(
-            state, table, aliases, seen, buffer, at, end, arrival_ns, arrival_wall_ns, samples, handed, acks
+            state, table, aliases, recent, seen, buffer, at, end, arrival_ns, arrival_wall_ns, samples, handed, acks
         )  # fmt: skip
         if after < 0:
             state[ERROR] = 0 if after == MORE else after

@@ -1,7 +1,8 @@
 """One TCP connection to a broker: bytes to `Ingest` and back, and the words for what can go wrong with it.
 
 Back-pressure: past its lane's mark the session stops reading, so that TCP holds the broker up; nothing is decoded
-that would not fit. While paused it cannot hear the broker, and is not to be judged by its silence.
+that would not fit. While paused it cannot hear the broker, and is not to be judged by its silence. What lasts longer
+than a moment goes by `pressure.py`.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, TypeVar, cast
 
-from gateway.core.events import Emit
-from gateway.core.inbox import Lane
+from gateway.core.events import Emit, Event, Severity
 from gateway.core.ports import Clock
+from gateway.core.types import NS_PER_MS
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, ProtocolError
 from gateway.protocol.mqtt.ingest import Ingest, Step
 from gateway.settings.schema import MqttSession
 from gateway.sources.mqtt.explain import CLOSED, LinkError, farewell
+from gateway.sources.mqtt.pressure import Pressure
+from gateway.sources.mqtt.sink import Sink
 from gateway.sources.mqtt.subscriptions import names_of
 
 REPLY_TIMEOUT_S: Final = 10.0
@@ -33,17 +36,20 @@ class Session(asyncio.BufferedProtocol):
     def __init__(
         self,
         *,
+        subject: str,
         ingest: Ingest,
-        lane: Lane,
+        sink: Sink,
         settings: MqttSession,
         version: int,
         now_ns: Clock,
         wall_offset_ns: Clock,
         emit: Emit,
     ) -> None:
+        self._subject = subject
         self._ingest = ingest
         self._settings = settings
-        self._lane = lane
+        self._sink = sink
+        self._pressure = Pressure()
         self._version = version
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
@@ -93,6 +99,19 @@ class Session(asyncio.BufferedProtocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(packet)
 
+    def publish_commands(self) -> None:
+        """What the Sparkplug host has to say by now."""
+        host = self._ingest.host
+        if host is None:
+            return
+        for command in host.out.take_commands((self._now_ns() + self._wall_offset_ns()) // NS_PER_MS):
+            packet_id = self.next_packet_id() if command.qos else 0
+            self.send(
+                codec.encode_publish(
+                    command.topic, command.payload, self._version, packet_id=packet_id, retain=command.retain
+                )
+            )
+
     def next_packet_id(self) -> int:
         self._packet_id = self._packet_id % 65_535 + 1
         return self._packet_id
@@ -110,6 +129,7 @@ class Session(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         if politely:
+            self._say_goodbye()
             self.send(codec.encode_disconnect(0, self._version))
             self._transport.close()
             await asyncio.wait({self.closed}, timeout=FAREWELL_S)
@@ -117,6 +137,12 @@ class Session(asyncio.BufferedProtocol):
         self._end(LinkError("closed by the gateway"))
 
     # The inner works.
+
+    def _say_goodbye(self) -> None:
+        host = self._ingest.host
+        last = host.goodbye((self._now_ns() + self._wall_offset_ns()) // NS_PER_MS) if host is not None else None
+        if last is not None:
+            self.send(codec.encode_publish(*last, self._version, packet_id=self.next_packet_id(), retain=True))
 
     def _end(self, reason: BaseException) -> None:
         if self._timer is not None:
@@ -130,20 +156,24 @@ class Session(asyncio.BufferedProtocol):
         """Take in what has arrived; when there is more than fits, stop reading and come back."""
         if self.closed.done():
             return
-        step = self._ingest.step(self._lane, self._wall_offset_ns())
-        self.send(step.acks)
+        level = self._pressure.level(self._sink.must_wait, self._now_ns())
+        step = self._ingest.step(self._sink.lane, self._wall_offset_ns(), level)
+        self._sink.hand_on(step.acks, self.send)
         self._act_on(step)
-        if self._must_wait or step.is_full:
-            self._hold(self._must_wait)
+        told = self._pressure.told(self._ingest.shed_messages, level)
+        if told:
+            self._emit(Event(self._now_ns(), Severity.WARNING, "messages.shed", self._subject, told))
+        # While messages are shed, reading goes on; the broker would cut off whoever does not read.
+        if self._must_wait(level) or step.is_full:
+            self._hold(self._must_wait(level) or (step.is_full and level > 0))
         elif self._timer is not None:
             self._timer = None
             self._count_pause(False)
             self.heard_s = self._loop.time()
             self._reading(True)
 
-    @property
-    def _must_wait(self) -> bool:
-        return self._lane.is_past_mark or not self._is_writable
+    def _must_wait(self, level: int) -> bool:
+        return (self._sink.must_wait and level == 0) or not self._is_writable
 
     def _hold(self, for_room: bool) -> None:
         if self.closed.done():
@@ -154,7 +184,7 @@ class Session(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(PAUSE_POLL_S if for_room else 0.0, self._come_back)
 
     def _come_back(self) -> None:
-        if self._must_wait:
+        if self._must_wait(self._pressure.level(self._sink.must_wait, self._now_ns())):
             self._hold(True)
         else:
             self._pump()
@@ -176,6 +206,7 @@ class Session(asyncio.BufferedProtocol):
         for event in step.events:
             self._emit(event)
         self._give_back(step.strangers)
+        self.publish_commands()
         try:
             for first, body in step.control:
                 self._on_packet(codec.parse(first, body, self._version))
@@ -208,7 +239,7 @@ class Session(asyncio.BufferedProtocol):
                 if waiting is None:
                     raise ProtocolError(f"a SUBACK of packet identifier {packet.packet_id}, which was not asked for")
                 waiting.set_result(packet)
-            case codec.Unsuback():
+            case codec.Unsuback() | codec.Puback():
                 pass
             case codec.Disconnect():
                 self._end(farewell(packet.code, packet.reason, packet.server_reference))

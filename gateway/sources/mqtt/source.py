@@ -19,28 +19,35 @@ import numpy as np
 from gateway.core.backoff import Backoff
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
-from gateway.core.ports import Clock
+from gateway.core.ports import Clock, Intake
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
-from gateway.protocol.mqtt.table import Feed, Topic
+from gateway.protocol.mqtt.table import NORMAL_PRIORITY, Feed
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
-from gateway.settings.schema import MqttLink, MqttPoint, MqttVersion, Tag
+from gateway.settings.schema import MqttLink, MqttPoint, MqttVersion, Priority, Tag
+from gateway.sources.mqtt import sparkplug
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
 from gateway.sources.mqtt.redirect import Redirects
 from gateway.sources.mqtt.session import PAUSE_POLL_S, Session, reply
+from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink
+from gateway.sources.mqtt.sparkplug import Rows, host_filters, host_of, host_readings, is_sparkplug
 from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, refused_beforehand
 
 STEADY_S: Final = 10.0
 """A connection that held this long was a good one: the next back-off starts small again."""
+DURABLE_SESSION_EXPIRY_S: Final = 24 * 3_600
 SESSION_EXPIRY_S: Final = 3_600
 """How long a broker of MQTT 5 keeps the session: payload times are not believed beyond an hour either."""
 BACKOFF_BASE_NS: Final = 200 * NS_PER_MS
 BACKOFF_CAP_NS: Final = 30 * NS_PER_S
 
-METRICS: Final[tuple[tuple[str, str, str], ...]] = (
+TICK_S: Final = 0.1
+PRIORITY: Final = {Priority.LOW: 0, Priority.NORMAL: NORMAL_PRIORITY, Priority.HIGH: 2}
+
+OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_messages_total", "counter", "Messages received from the broker."),
     ("fieldgate_mqtt_fast_messages_total", "counter", "Messages decoded on the fast path."),
     ("fieldgate_mqtt_slow_messages_total", "counter", "Messages that needed the slow path."),
@@ -49,11 +56,19 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_unusable_messages_total", "counter", "Messages with at least one wanted value that is unusable."),
     ("fieldgate_mqtt_unknown_topic_messages_total", "counter", "Messages of topics that no tag names."),
     ("fieldgate_mqtt_duplicate_messages_total", "counter", "QoS 2 messages received again before their release."),
+    ("fieldgate_mqtt_repeated_messages_total", "counter", "Durable messages of QoS 1 that came again, left out."),
+    (
+        "fieldgate_mqtt_unidentified_messages_total",
+        "counter",
+        "Durable messages of QoS 1 without a time or sequence: taken at least once, as they came.",
+    ),
+    ("fieldgate_mqtt_shed_messages_total", "counter", "Messages of QoS 0 left out because they came too fast."),
     ("fieldgate_mqtt_times_refused_total", "counter", "Messages whose own time was too far from their arrival."),
     ("fieldgate_mqtt_reconnects_total", "counter", "Connections made after the first one."),
     ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
     ("fieldgate_mqtt_paused_seconds_total", "counter", "Time for which reading was held back for want of room."),
 )
+METRICS: Final = (*OWN_METRICS, *sparkplug.METRICS)
 
 
 class MqttSource:
@@ -65,28 +80,39 @@ class MqttSource:
         link: MqttLink,
         tags: Sequence[tuple[int, Tag]],
         lane: Lane,
+        intake: Intake | None = None,
         now_ns: Clock,
         wall_offset_ns: Callable[[], int],
         emit: Emit,
     ) -> None:
-        self.name = link.name
+        self.name = lane.name
+        self._subject = link.name
+        self._kind = "durable.link_" if intake is not None else "link."
         self._settings = link.session
         self._redirects = Redirects(link.broker, link.session.follow_redirect)
         self._version = V5 if link.broker.version is MqttVersion.V5 else V311
-        self._lane = lane
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
         self._emit = emit
-        feeds = [_feed(row, tag) for row, tag in tags]
-        self._rows = np.array([feed.row for feed in feeds], np.int32)
+        feeds = [_feed(row, tag) for row, tag in tags if not is_sparkplug(tag)]
+        metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
+        self._host = host_of(link, metrics) if intake is None else None
+        self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
-        self._keeps_session = _keeps_session(feeds) if expiry_s is None else expiry_s > 0
+        is_kept = _keeps_session(feeds) if expiry_s is None else expiry_s > 0
+        self._keeps_session = self._host is None and (is_kept or intake is not None)
+        default_s = SESSION_EXPIRY_S if intake is None else DURABLE_SESSION_EXPIRY_S
+        self._session_expiry_s = expiry_s or default_s
+        self._alias_maximum = link.session.topic_alias_maximum if self._host is None else 0
         self._ingest = Ingest(
             feeds,
             self._version,
             frame_bytes_max=link.session.message_bytes_max,
-            topic_alias_maximum=link.session.topic_alias_maximum if self._version == V5 else 0,
+            topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
+            is_durable=intake is not None,
+            host=self._host,
         )
+        self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
         self._backoff = Backoff(BACKOFF_BASE_NS, BACKOFF_CAP_NS)
         self._session: Session | None = None
@@ -97,6 +123,7 @@ class MqttSource:
         self._told: dict[str, str] = {}
 
     async def run(self) -> None:
+        await self._sink.restore()
         failures = 0
         while True:
             started_s = asyncio.get_running_loop().time()
@@ -127,13 +154,18 @@ class MqttSource:
             ingest.unusable_messages,
             ingest.unknown_topic_messages,
             ingest.duplicate_messages,
+            ingest.repeated_messages,
+            ingest.unidentified_messages,
+            ingest.shed_messages,
             ingest.times_refused,
             max(0, self._connections - 1),
             int(self._is_up),
             paused_ns / NS_PER_S,
         )
-        for (name, _, _), value in zip(METRICS, values, strict=True):
+        for (name, _, _), value in zip(OWN_METRICS, values, strict=True):
             yield Reading(name, value, labels)
+        if self._host is not None:
+            yield from host_readings(self._host, labels)
 
     async def _one_connection(self) -> BaseException:
         """Connect, subscribe, and stay until the connection is over; returns or raises why."""
@@ -144,8 +176,9 @@ class MqttSource:
         )
         self._ingest.begin_connection()
         session = Session(
+            subject=self._subject,
             ingest=self._ingest,
-            lane=self._lane,
+            sink=self._sink,
             settings=self._settings,
             version=self._version,
             now_ns=self._now_ns,
@@ -153,6 +186,7 @@ class MqttSource:
             emit=self._emit,
         )
         politely = True
+        ticking: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await loop.create_connection(lambda: session, broker.host, broker.port, ssl=tls)
@@ -161,19 +195,24 @@ class MqttSource:
             await self._subscribe(session, connack)
             self._redirects.stayed()
             self._go_up()
+            if self._host is not None:
+                self._host.begin(self._now_ns())
+                session.publish_commands()
+                ticking = asyncio.create_task(self._tick(session))
             await self._stay(session, connack)
             return session.closed.result()
         except (LinkError, CredentialError, ProtocolError, OSError):
             politely = False
             raise
         finally:
+            if ticking is not None:
+                ticking.cancel()
             await session.close(politely and not session.closed.done())
             self._session = None
             self._paused_ns += session.paused_ns
 
     async def _greet(self, session: Session, username: str | None, password: str | None) -> codec.Connack:
         broker, wanted = self._redirects.broker, self._settings
-        expiry_s = SESSION_EXPIRY_S if wanted.session_expiry_s is None else wanted.session_expiry_s
         session.send(
             codec.encode_connect(
                 version=self._version,
@@ -182,10 +221,11 @@ class MqttSource:
                 keep_alive_s=broker.keep_alive_s,
                 username=username,
                 password=None if password is None else password.encode(),
-                session_expiry_s=expiry_s if self._keeps_session else 0,
+                session_expiry_s=self._session_expiry_s if self._keeps_session else 0,
                 receive_maximum=wanted.receive_maximum,
-                topic_alias_maximum=wanted.topic_alias_maximum,
+                topic_alias_maximum=self._alias_maximum,
                 packet_bytes_max=wanted.packet_bytes_max,
+                will=self._will(),
             )
         )
         connack = await reply(session, session.connack, "CONNECT")
@@ -193,19 +233,25 @@ class MqttSource:
             raise refusal(connack.code, self._version, connack.reason, connack.server_reference)
         if not connack.session_present:
             self._ingest.begin_session()
+            self._sink.begin_session()
         return connack
 
     async def _subscribe(self, session: Session, connack: codec.Connack) -> None:
         """Ask for every topic; what the broker does not give as asked is told once, and again when it changes."""
         self._told, told_before = {}, self._told
-        wanted = {filter_of(topic, self._settings): topic for topic in self._ingest.topics}
+        wanted = {
+            filter_of(topic, self._settings): (topic.name, np.array([feed.row for feed in topic.feeds], np.int32))
+            for topic in self._ingest.topics
+        }
+        if self._host is not None:
+            wanted |= host_filters(self._host)
         asked = []
         for each, topic in wanted.items():
             code = refused_beforehand(each, connack)
             if code is None:
                 asked.append(each)
             else:
-                await self._note(topic, False, reason_text(code), told_before)
+                await self._note(*topic, False, reason_text(code), told_before)
         for packet in in_packets(asked, connack.packet_bytes_max):
             packet_id = session.next_packet_id()
             waiting = session.subacks[packet_id] = asyncio.get_running_loop().create_future()
@@ -216,17 +262,34 @@ class MqttSource:
             for each, code in zip(packet, suback.codes, strict=True):
                 is_given, wrong = judge(each, code)
                 if wrong:
-                    await self._note(wanted[each], is_given, wrong, told_before)
+                    await self._note(*wanted[each], is_given, wrong, told_before)
 
-    async def _note(self, topic: Topic, is_given: bool, wrong: str, told_before: dict[str, str]) -> None:
-        self._told[topic.name] = wrong
+    async def _note(
+        self, topic: str, rows: Rows, is_given: bool, wrong: str, told_before: dict[str, str]
+    ) -> None:  # fmt: skip
+        self._told[topic] = wrong
         if not is_given:
-            await self._mark(np.array([feed.row for feed in topic.feeds], np.int32), Quality.BAD_CONFIG)
-        if told_before.get(topic.name) != wrong:
+            await self._mark(rows, Quality.BAD_CONFIG)
+        if told_before.get(topic) != wrong:
             if is_given:
-                self._say(Severity.WARNING, "topic.lowered", f"topic {topic.name!r}: {wrong}")
+                self._say(Severity.WARNING, "topic.lowered", f"topic {topic!r}: {wrong}")
             else:
-                self._say(Severity.ERROR, "topic.refused", f"the broker refuses topic {topic.name!r}: {wrong}")
+                self._say(Severity.ERROR, "topic.refused", f"the broker refuses topic {topic!r}: {wrong}")
+
+    def _will(self) -> codec.Will | None:
+        found = None if self._host is None else self._host.will(self._wall_ms())
+        return None if found is None else codec.Will(*found)
+
+    def _wall_ms(self) -> int:
+        return (self._now_ns() + self._wall_offset_ns()) // NS_PER_MS
+
+    async def _tick(self, session: Session) -> None:
+        """The time-outs of Sparkplug."""
+        while not session.closed.done():
+            await asyncio.sleep(TICK_S)
+            for event in self._ingest.tick(self._sink.lane, self._now_ns()):
+                self._emit(event)
+            session.publish_commands()
 
     async def _stay(self, session: Session, connack: codec.Connack) -> None:
         """Until the connection is over: ping, and give a broker up that has gone silent."""
@@ -246,31 +309,33 @@ class MqttSource:
         count = len(self._ingest.topics)
         broker = self._redirects.broker
         message = f"connected to {broker.host}:{broker.port} as {broker.client_id!r}, {count} topics"
-        self._say(Severity.NOTICE, "link.up", message)
+        self._say(Severity.NOTICE, f"{self._kind}up", message)
 
     async def _go_down(self, reason: str) -> None:
         is_change = self._is_up or not self._down_reason
         if reason != self._down_reason:
-            self._say(Severity.WARNING, "link.down", reason)
+            self._say(Severity.WARNING, f"{self._kind}down", reason)
         self._is_up = False
         self._down_reason = reason
         if is_change:
             await self._mark(self._rows, Quality.BAD_NOT_CONNECTED)
 
-    async def _mark(self, rows: np.ndarray[tuple[int], np.dtype[np.int32]], quality: Quality) -> None:
+    async def _mark(self, rows: Rows, quality: Quality) -> None:
         """One sample of this quality for each row, as the lane has room."""
         samples: Samples = np.zeros(len(rows), SAMPLE)
         samples["row"] = rows
         samples["quality"] = quality
         samples["source_ns"] = samples["arrival_ns"] = self._now_ns()
         while len(samples):
-            fits = self._lane.append(samples[: self._lane.room])
-            samples = samples[fits:]
+            if not self._sink.must_wait:
+                lane = self._sink.lane
+                samples = samples[lane.append(samples[: lane.room]) :]
+                self._sink.hand_on(b"", lambda acks: None)
             if len(samples):
                 await asyncio.sleep(PAUSE_POLL_S)
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
-        self._emit(Event(self._now_ns(), severity, kind, self.name, message))
+        self._emit(Event(self._now_ns(), severity, kind, self._subject, message))
 
 
 def _feed(row: int, tag: Tag) -> Feed:
@@ -283,6 +348,8 @@ def _feed(row: int, tag: Tag) -> Feed:
         kind=tag.kind,
         field=point.field,
         time_field=point.time_field,
+        sequence_field=point.sequence_field,
+        priority=PRIORITY[point.priority],
         qos=point.qos,
         scale=point.scale,
         offset=point.offset,

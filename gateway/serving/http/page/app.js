@@ -171,13 +171,22 @@ function score(value, words) {
 }
 const alarms = (words) => (words.length ? sign("bad", words.join(", ")) : NONE);
 
+// The tags of a device seen together: whose explains what is off, once that is worth a look.
+function together(v) {
+  const m = v.multivariate;
+  if (!m) return null;
+  if (m.score === null) return el("div", "detail", "together: being learned");
+  const named = m.score < 0.5 ? "" : ` first ${m.contributors.map((c) => `${c.tag} ${Math.round(100 * c.share)} %`).join(", ")} ${often(m.score_once_h)}`;
+  return el("div", "detail", `together ${m.score.toFixed(2)}${named}`);
+}
+
 function showDevices(s) {
   const d = s.devices, shown = allDevices ? d.devices : d.devices.slice(0, DEVICES_AT_FIRST);
   $("devices-count").textContent = `${whole(d.good)} of ${whole(d.total)} good, those that need attention first`;
   fill("devices", shown.map((v) => el("tr", "", cell("name", v.name), cell("detail nowrap", v.link), cell("", quality(v.quality)),
     labelled("tags good", "n", `${v.tags_good} of ${v.tags}`),
-    labelled("score", "", v.score === null ? NONE : el("span", "nowrap", v.score.toFixed(2), el("span", "detail", ` ${v.score_tag.slice(v.name.length + 1)}`))),
-    labelled("alarms", "", alarms(v.alarms)))), "No devices yet.");
+    labelled("score", "", v.score === null ? NONE : el("span", "nowrap", v.score.toFixed(2), el("span", "detail", ` ${v.score_tag.slice(v.name.length + 1)}`)), together(v)),
+    labelled("alarms", "", alarms(v.alarms), v.in_maintenance ? el("span", "detail", " maintenance") : null))), "No devices yet.");
   $("devices-more").hidden = d.devices.length <= DEVICES_AT_FIRST;
   $("devices-more").textContent = allDevices ? "Show fewer" : `Show ${d.devices.length === d.total ? "all" : "the first"} ${d.devices.length}`;
 }
@@ -197,6 +206,18 @@ function showTags(t) {
       labelled("mean", "n", num(w.mean)), labelled("sd", "n", num(w.sd)), labelled("min", "n", num(w.min)), labelled("max", "n", num(w.max)),
       labelled("score", "", score(v.score, v.alarms), scoreNote(v) ? el("span", "detail", ` ${scoreNote(v)}`) : null));
   }), ask.search || ask.problems ? "No tag matches." : "No tags yet.");
+}
+
+const STATES = { active: ["bad", "not acknowledged"], acknowledged: ["bad", "acknowledged"], returned: ["uncertain", "over, not acknowledged"], normal: ["good", "normal"] };
+function alarmState(a) {
+  if (a.shelved_for_s !== null) return sign("uncertain", `shelved for ${age(a.shelved_for_s)}`);
+  return a.suppressed ? sign("uncertain", "suppressed") : sign(...STATES[a.state]);
+}
+function showAlarms(page) {
+  const waiting = page.alarms.filter((a) => a.shelved_for_s === null && !a.suppressed && (a.state === "active" || a.state === "returned")).length;
+  $("alarms-count").textContent = page.total ? `${whole(page.total)} in all, ${whole(waiting)} of those shown to be acknowledged` : "none";
+  fill("alarms", page.alarms.map((a) => el("tr", "", cell("name", a.name), cell("nowrap", alarmState(a)), labelled("priority", "", a.priority),
+    labelled("since", "nowrap", a.raised_ms === null ? NONE : moment(a.raised_ms)), labelled("raised by", "n", num(a.value)), cell("detail", a.condition))), "No alarm.");
 }
 
 function showEvents(s) {
@@ -267,10 +288,10 @@ async function poll() {
   try {
     if (last === null || Date.now() - last > 3 * EVERY_MS) await fetchTrends(mine.signal);
     const query = new URLSearchParams({ search: ask.search, offset: ask.offset, limit: TAGS_A_PAGE, only: ask.problems ? "problems" : "" });
-    const [status, tags] = await Promise.all([get("api/status", mine.signal), get(`api/tags?${query}`, mine.signal)]);
+    const [status, tags, raised] = await Promise.all([get("api/status", mine.signal), get(`api/tags?${query}`, mine.signal), get("api/alarms", mine.signal)]);
     if (mine !== asking) return;
     last = Date.now();
-    show(status, tags);
+    show(status, tags, raised);
   } catch (error) {
     if (mine !== asking) return; // a newer question is on its way
     lose(error);
@@ -280,7 +301,7 @@ async function poll() {
   }
 }
 
-function show(status, tags) {
+function show(status, tags, raised) {
   $("lost").hidden = true;
   $("main").classList.remove("lost");
   showHead(status);
@@ -289,6 +310,7 @@ function show(status, tags) {
   showLatency(status);
   showLinks(status);
   showUplink(status.uplink);
+  showAlarms(raised);
   showDevices(status);
   showTags(tags);
   showEvents(status);
