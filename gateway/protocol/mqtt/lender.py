@@ -133,7 +133,7 @@ class Lender:
         self._number_at = np.zeros(count, np.int64)
         self._rows_of_device: dict[str, set[int]] = {}
         self._victims: deque[tuple[int, int]] = deque()
-        self._device_victims: deque[tuple[int, str]] = deque()
+        self._device_victims: deque[tuple[int, int]] = deque()
         self._left: list[int] = []
         self._leaving: list[tuple[int, int, int, int]] = []
         self.wanted: list[Wanted] = []

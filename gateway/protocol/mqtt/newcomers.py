@@ -19,7 +19,8 @@ from gateway.core.lending import Lending
 from gateway.core.readings import Reading
 from gateway.core.types import Samples
 from gateway.protocol.mqtt.lender import Lender, Place, Wanted
-from gateway.protocol.mqtt.table import SPARE_NAME_BYTES, Table, Topic, give_up_place, refuse, take_place
+from gateway.protocol.mqtt.places import give_up_place, refuse, take_place
+from gateway.protocol.mqtt.table import SPARE_NAME_BYTES, Table, Topic
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_pool_pending_tags", "gauge", "Tags that wait for what they remember before their first sample counts."),
@@ -47,35 +48,33 @@ class _Outgoing:
 
 
 class Newcomers:
-    """`lenders` are tried in their order. Places in the table: `written` topics, a template for each offer, then the
-    spare places, those of the first lender first. Called from one thread."""
+    """`lenders` are tried in their order. `lend` has the engine expect lendings; False: not now. One thread."""
 
-    def __init__(self, lenders: Sequence[Lender], written: int, lend: Lend) -> None:
+    def __init__(self, lenders: Sequence[Lender], lend: Lend) -> None:
         self.lenders = tuple(lenders)
         self.templates = tuple(
             Topic("", offer.feed.qos, 0, (offer.feed,)) for lender in lenders for offer in lender.terms.offers
         )
         self.spare = sum(len(lender.terms.rows) for lender in lenders)
-        self._written = written
         self._lend = lend
         self._by_topic: dict[str, int] = {}
         self._topics: dict[int, Topic] = {}
         self._outbox: deque[_Outgoing] = deque()
         self._first_template: dict[int, int] = {}
         self._first_place: dict[int, int] = {}
-        template, place = written, written + len(self.templates)
-        for lender in lenders:
+        self._first_spare = 0
+        self._table: Table | None = None
+
+    def attach(self, table: Table, before: int) -> None:
+        """The table that has these templates, behind `before` topics, then the spare places, lender by lender."""
+        self._table = table
+        template, place = before, before + len(self.templates)
+        self._first_spare = place
+        for lender in self.lenders:
             self._first_template[lender.terms.pool] = template
             self._first_place[lender.terms.pool] = place
             template += len(lender.terms.offers)
             place += len(lender.terms.rows)
-        self._entries_before = 0
-        self._table: Table | None = None
-
-    def attach(self, table: Table) -> None:
-        """The table that has these templates and spare places."""
-        self._table = table
-        self._entries_before = len(table.entries) - self.spare
 
     @property
     def must_wait(self) -> bool:
@@ -174,18 +173,16 @@ class Newcomers:
                 yield Reading("fieldgate_pool_refused_topics_total", count, (*labels, ("reason", reason)))
 
     def _settle_in(self, lender: Lender, topic: str, given: Place) -> int:
-        assert self._table is not None
+        table = self._table
+        assert table is not None
         t = self._place_of(lender, given.row)
-        first = self._entries_before + t - self._written - len(self.templates)
-        feed = lender.terms.offers[given.offer].feed
-        name = np.frombuffer(topic.encode(), np.uint8)
-        spare_text = len(self._table.text) - self.spare * SPARE_NAME_BYTES
-        at = spare_text + (t - self._written - len(self.templates)) * SPARE_NAME_BYTES
+        spare = t - self._first_spare
+        first = len(table.entries) - self.spare + spare
+        at = len(table.text) - (self.spare - spare) * SPARE_NAME_BYTES
         template = self._first_template[lender.terms.pool] + given.offer
-        take_place(self._table, t, template, given.row, name, first, at)
-        self._topics[t] = Topic(
-            topic, feed.qos, first, (replace(feed, topic=topic, row=given.row, device=given.device),)
-        )
+        take_place(table, t, template, given.row, np.frombuffer(topic.encode(), np.uint8), first, at)
+        feed = replace(lender.terms.offers[given.offer].feed, topic=topic, row=given.row, device=given.device)
+        self._topics[t] = Topic(topic, feed.qos, first, (feed,))
         self._by_topic[topic] = t
         return t
 

@@ -3,17 +3,13 @@
 Topics are found by open addressing: the hash (FNV-1a, 32 bits, so that its arithmetic never leaves int64) only selects
 a candidate, the bytes are always compared. A topic feeds a run of entries, one for each tag; an entry names the member
 of the JSON object that holds its value, or nothing when the payload is the bare value.
-
-A table may have spare places, for topics that appear at run time: each has one entry, and room for its name. They are
-filled from templates, which are topics without a name that no message finds. A place is taken and given up in place,
-between two scans: deletion moves the slots behind it up (Knuth 6.4, algorithm R), so that a search costs what it did.
-Topics that have been refused are remembered for a while in a table of their own, by their bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,15 +17,27 @@ import numpy.typing as npt
 from numba import njit
 
 from gateway.core.types import Float64s, Int64s, Kind, Samples
+from gateway.protocol.octets import hash_bytes, same_bytes
+from gateway.protocol.sparkplug.table import Births, births
 
 TAGS_PER_TOPIC_MAX: Final = 1_024
 """Tags that one topic may feed; more is refused when the table is built."""
 
-FNV_OFFSET: Final = 0x811C9DC5
-FNV_PRIME: Final = 0x01000193
+READINGS_MAX: Final = 2_048
+"""Samples that the scanner takes from one message of many readings; what brings more goes the slow way."""
 UNKNOWN: Final = -1
 PRIORITIES: Final = 3
 NORMAL_PRIORITY: Final = 1
+
+
+class Layout(IntEnum):
+    """What the messages of a topic hold."""
+
+    PLAIN = 0
+    """The value itself, or one JSON object."""
+    SPARKPLUG = 1
+    """NDATA or DDATA of Sparkplug B."""
+
 
 TOPIC = np.dtype(
     [
@@ -45,13 +53,15 @@ TOPIC = np.dtype(
         ("identity_at", "<i8"),
         ("identity_bytes", "<i8"),
         ("priority", "<i8"),
+        ("layout", "<i8"),
+        ("node", "<i8"),
     ],
     align=True,
 )
-"""`first`, `count`: the run of entries. `time_bytes`: 0 when the payload brings no time. `slow`: nested paths, so the
-scanner never tries. `held`: messages go the slow way until a message has been found usable there. `identity_bytes`: 0
-when no member of the payload tells one reading from the next; else its name in quotes. `priority`: 0 is left out first
-when messages of QoS 0 come too fast."""
+"""`first`, `count`: the run of entries; of Sparkplug, the block of the birth's metrics, and `node` the edge node.
+`time_bytes`: 0 when the payload brings no time. `slow`: nested paths, so the scanner never tries. `held`: messages go
+the slow way until a message has been found usable there. `identity_bytes`: 0 when no member of the payload tells one
+reading from the next; else its name in quotes. `priority`: 0 is left out first when messages of QoS 0 come too fast."""
 
 ENTRY = np.dtype(
     [
@@ -73,20 +83,19 @@ REFUSED_TOPICS: Final = 4_096
 
 
 class Table(NamedTuple):
-    """What the scanner reads, and (the last three) scratch for one message, an element for each entry of the run.
-
-    `refused` has the length of each refused topic's name in `refused_text`, 0 for a free place.
-    """
+    """What the scanner reads; `found`, `values` and `bits` are scratch for one message, an element for each entry of
+    the run. `refused` has the length of each refused topic's name in `refused_text`, 0 for a free place."""
 
     slots: Int64s
     topics: Samples
     entries: Samples
     text: npt.NDArray[np.uint8]
-    refused: Int64s
-    refused_text: npt.NDArray[np.uint8]
     found: npt.NDArray[np.uint8]
     values: Float64s
     bits: Int64s
+    births: Births
+    refused: Int64s
+    refused_text: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,30 +127,6 @@ class Topic:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def octet(buffer: npt.NDArray[np.uint8], at: int) -> int:
-    """A byte as int64: mixed with one another, unsigned and signed integers become floats."""
-    return int(np.int64(buffer[at]))
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def hash_bytes(text: npt.NDArray[np.uint8], at: int, stop: int) -> int:
-    h = FNV_OFFSET
-    for i in range(at, stop):
-        h = ((h ^ octet(text, i)) * FNV_PRIME) & 0xFFFFFFFF
-    return h
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def same_bytes(
-    left: npt.NDArray[np.uint8], left_at: int, right: npt.NDArray[np.uint8], right_at: int, size: int
-) -> bool:
-    for i in range(size):  # noqa: SIM110 - a loop is what the compiler vectorises
-        if left[left_at + i] != right[right_at + i]:
-            return False
-    return True
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def find_topic(table: Table, buffer: npt.NDArray[np.uint8], at: int, size: int) -> int:
     """Index of the topic whose name is these bytes, or UNKNOWN. The table always has a free slot, so it ends."""
     h = hash_bytes(buffer, at, at + size)
@@ -159,68 +144,6 @@ def find_topic(table: Table, buffer: npt.NDArray[np.uint8], at: int, size: int) 
         ):
             return int(t)
         slot = (slot + 1) & mask
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def is_refused(table: Table, buffer: npt.NDArray[np.uint8], at: int, size: int) -> bool:
-    """Whether the topic of these bytes was refused lately."""
-    if len(table.refused) == 0:
-        return False
-    place = hash_bytes(buffer, at, at + size) & (len(table.refused) - 1)
-    return table.refused[place] == size and same_bytes(table.refused_text, place * SPARE_NAME_BYTES, buffer, at, size)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def take_place(table: Table, t: int, template: int, row: int, name: npt.NDArray[np.uint8], first: int, at: int) -> None:
-    """Fill spare place `t` from a template: entry `first`, name at `text[at]`. It begins held."""
-    size = len(name)
-    topics = table.topics
-    topics[t] = topics[template]
-    table.entries[first] = table.entries[topics[template]["first"]]
-    table.entries[first]["row"] = row
-    for i in range(size):
-        table.text[at + i] = name[i]
-    topics[t]["hash"] = hash_bytes(name, 0, size)
-    topics[t]["name_at"] = at
-    topics[t]["name_bytes"] = size
-    topics[t]["first"] = first
-    topics[t]["held"] = 1
-    mask = len(table.slots) - 1
-    slot = topics[t]["hash"] & mask
-    while table.slots[slot] != UNKNOWN:
-        slot = (slot + 1) & mask
-    table.slots[slot] = t
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def give_up_place(table: Table, t: int) -> None:
-    """Have nobody find topic `t` any more."""
-    slots = table.slots
-    mask = len(slots) - 1
-    hole = table.topics[t]["hash"] & mask
-    while slots[hole] != t:
-        hole = (hole + 1) & mask
-    slot = hole
-    while True:
-        slot = (slot + 1) & mask
-        if slots[slot] == UNKNOWN:
-            break
-        home = table.topics[slots[slot]]["hash"] & mask
-        # What lies between its home and the hole may move into the hole without being lost to a search.
-        if (slot - home) & mask >= (slot - hole) & mask:
-            slots[hole] = slots[slot]
-            hole = slot
-    slots[hole] = UNKNOWN
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def refuse(table: Table, name: npt.NDArray[np.uint8]) -> None:
-    """Remember a topic of at most SPARE_NAME_BYTES as refused."""
-    size = len(name)
-    place = hash_bytes(name, 0, size) & (len(table.refused) - 1)
-    for i in range(size):
-        table.refused_text[place * SPARE_NAME_BYTES + i] = name[i]
-    table.refused[place] = size
 
 
 def group(feeds: Sequence[Feed]) -> tuple[Topic, ...]:
@@ -264,45 +187,70 @@ def _identity(topic: Topic) -> str:
     return f'"{paths[0][-1]}"' if paths else ""
 
 
-def build(topics: Sequence[Topic], templates: Sequence[Topic] = (), spare: int = 0) -> Table:
-    """The arrays for these topics, every page of them touched: topics, then templates, then spare places."""
+def build(
+    topics: Sequence[Topic],
+    data_topics: Sequence[tuple[str, int]] = (),
+    born: Births | None = None,
+    templates: Sequence[Topic] = (),
+    spare: int = 0,
+) -> Table:
+    """The arrays for these topics, every page of them touched. The data topics of Sparkplug (name and node of each)
+    come behind them, without metrics until a birth has named some; `born` is then their tables. Then come templates,
+    and the spare places that are filled from them (`places.py`)."""
     text = _Text()
-    topic_rows = np.zeros(len(topics) + len(templates) + spare, TOPIC)
-    listed = (*topics, *templates)
-    entries = np.zeros(sum(len(topic.feeds) for topic in listed) + spare, ENTRY)
-    for t, topic in enumerate(listed):
+    found = len(topics) + len(data_topics)
+    topic_rows = np.zeros(found + len(templates) + spare, TOPIC)
+    written = sum(len(topic.feeds) for topic in topics)
+    entries = np.zeros(written + len(templates) + spare, ENTRY)
+    listed = [(t, topic, topic.first) for t, topic in enumerate(topics)]
+    listed += [(found + place, topic, written + place) for place, topic in enumerate(templates)]
+    for t, topic, first in listed:
         at, size = text.put(topic.name)
-        raw = np.frombuffer(topic.name.encode(), np.uint8)
         slow = _is_slow(topic)
         time_field = "" if slow or not topic.feeds[0].time_field else topic.feeds[0].time_field[0]
         time_at, time_bytes = text.put(time_field)
         count = len(topic.feeds)
-        hashed, identity = hash_bytes(raw, 0, size), text.put(_identity(topic))
+        identity = text.put(_identity(topic))
         priority = max(feed.priority for feed in topic.feeds)
-        topic_rows[t] = (hashed, at, size, topic.first, count, time_at, time_bytes, slow, 0, *identity, priority)
+        topic_rows[t] = (
+            0, at, size, first, count, time_at, time_bytes, slow, 0, *identity, priority, Layout.PLAIN, 0
+        )  # fmt: skip
         for i, feed in enumerate(topic.feeds):
             field_at, field_bytes = text.put(feed.field[0] if feed.field else "")
-            entries[topic.first + i] = (feed.row, feed.kind, field_at, field_bytes, feed.scale, feed.offset)
+            entries[first + i] = (feed.row, feed.kind, field_at, field_bytes, feed.scale, feed.offset)
+    for t, (name, node) in enumerate(data_topics, len(topics)):
+        at, size = text.put(name)
+        # Left out, a message would be a gap in its node's sequence: these never are.
+        topic_rows[t] = (0, at, size, 0, 0, 0, 0, 0, 0, 0, 0, PRIORITIES, Layout.SPARKPLUG, node)
 
-    slots = np.full(1 << max(3, (2 * (len(topics) + spare)).bit_length()), UNKNOWN, np.int64)
-    mask = len(slots) - 1
-    for t in range(len(topics)):
-        slot = int(topic_rows[t]["hash"]) & mask
-        while slots[slot] != UNKNOWN:
-            slot = (slot + 1) & mask
-        slots[slot] = t
-
-    run_max = max((len(topic.feeds) for topic in listed), default=1)
+    run_max = max((len(topic.feeds) for topic in topics), default=1)
+    if data_topics:
+        run_max = max(run_max, READINGS_MAX)
     text.raw += bytes(spare * SPARE_NAME_BYTES)
+    names = np.frombuffer(bytes(text.raw) or b"\0", np.uint8).copy()
     refused = REFUSED_TOPICS if templates else 0
     return Table(
-        slots,
+        _index(topic_rows[:found], names, len(topic_rows)),
         topic_rows,
         entries,
-        np.frombuffer(bytes(text.raw) or b"\0", np.uint8).copy(),
-        np.full(refused, 0, np.int64),
-        np.full(refused * SPARE_NAME_BYTES, 0, np.uint8),
+        names,
         np.zeros(run_max, np.uint8),
         np.zeros(run_max, np.float64),
         np.zeros(run_max, np.int64),
+        births(0, metrics=1, name_bytes=1) if born is None else born,
+        np.full(refused, 0, np.int64),
+        np.full(refused * SPARE_NAME_BYTES, 0, np.uint8),
     )
+
+
+def _index(topic_rows: Samples, names: npt.NDArray[np.uint8], count_max: int) -> Int64s:
+    """Slots that lead to the topics, whose hashes are put down as well; room for `count_max` topics."""
+    slots = np.full(1 << max(3, (2 * count_max).bit_length()), UNKNOWN, np.int64)
+    mask = len(slots) - 1
+    for t, row in enumerate(topic_rows):
+        row["hash"] = hash_bytes(names, int(row["name_at"]), int(row["name_at"] + row["name_bytes"]))
+        slot = int(row["hash"]) & mask
+        while slots[slot] != UNKNOWN:
+            slot = (slot + 1) & mask
+        slots[slot] = t
+    return slots
