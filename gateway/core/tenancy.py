@@ -71,6 +71,11 @@ class Tenancy:
         self._counters = state.tables.counters
         self._farewell = Farewell()
 
+    @property
+    def layouts(self) -> tuple[int, ...]:
+        """What the bytes of each pool's states must mean."""
+        return tuple(memory.layout for memory in self._memories)
+
     def expect(self, lendings: Sequence[Lending]) -> None:
         """What goes with LENDs that are to come."""
         for lending in lendings:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from gateway.control import metrics
 from gateway.core import alarmdesk, engine, inbox, symbols
+from gateway.protocol.mqtt import newcomers
 from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
-from gateway.spool import intake, worker
+from gateway.spool import intake, parking, worker
 from gateway.spool.journal import metrics as journal_metrics
 
 TABLES = (
@@ -19,6 +20,8 @@ TABLES = (
     modbus.METRICS,
     modbus.THREAD_METRICS,
     mqtt.METRICS,
+    newcomers.METRICS,
+    parking.METRICS,
     intake.METRICS,
     metrics.METRICS,
     worker.METRICS,

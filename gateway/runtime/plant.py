@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gateway.control.handle import ControlExecutive
-from gateway.core.engine import warm_up
+from gateway.core.cycle import Cycle
+from gateway.core.engine import StepResult, warm_up
 from gateway.core.inbox import Drained, Inbox, Lane
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
-from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.model import DeviceDefinition, Model
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
 from gateway.core.record import Stream
@@ -24,6 +25,7 @@ from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
+from gateway.runtime.pools import Pools, definition_of, pools_of
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
@@ -49,22 +51,9 @@ def build_model(settings: Settings) -> Model:
             DeviceDefinition(device.name, device.link, tuple(rows[name] for name in device.multivariate))
             for device in settings.devices
         ),
-        tags=tuple(
-            TagDefinition(
-                name=tag.name,
-                device=device_numbers[tag.device],
-                kind=tag.kind,
-                unit=tag.unit,
-                stale_after_ns=tag.stale_after_ns,
-                windows_ns=tag.windows_ns,
-                alarms=tag.alarms,
-                valid_low=tag.valid_low,
-                valid_high=tag.valid_high,
-                labels=tag.labels,
-            )
-            for tag in settings.tags
-        ),
+        tags=tuple(definition_of(tag, device_numbers[tag.device]) for tag in settings.tags),
         panes_per_window=settings.panes_per_window,
+        pools=pools_of(settings),
     )
 
 
@@ -102,6 +91,7 @@ class Plant:
     ) -> None:
         """`hand_on` takes the engine's cycles."""
         self.settings = settings
+        self._give = hand_on
         self._clock = clock
         self._book = book
         self.symbols = symbols
@@ -118,6 +108,14 @@ class Plant:
         shares = [Share(name, blocks, lane_capacity(points_in(blocks))) for name, blocks in polled.items()]
         self.polling = PollThread(shares, symbols, clock) if shares else None
         """Polls the plain Modbus TCP links, each at its place."""
+        self.pools = Pools(
+            settings,
+            self.model,
+            self.engine,
+            now_ns=clock,
+            emit=book.emit,
+            ask_engine=lambda influence: self.thread.ask(influence),
+        )
         self.sources: dict[str, Source] = {}
         self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit)
         self._lanes: dict[str, Lane] = {}
@@ -126,8 +124,9 @@ class Plant:
             tags = self._tags_of(link)
             plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
             durable = [(row, tag) for row, tag in tags if is_durable(tag)]
-            if plain:
-                lanes.append(self._lane_of(link, len(plain)))
+            lent = self.pools.rows_of(link.name)
+            if plain or lent:
+                lanes.append(self._lane_of(link, len(plain) + lent))
                 self.sources[link.name] = self._build_source(link, plain)
             if durable:
                 lane = Lane(durable_name(link.name), lane_capacity(len(durable)))
@@ -142,7 +141,7 @@ class Plant:
             inbox=self.inbox,
             now_ns=clock,
             book=book,
-            hand_on=hand_on,
+            hand_on=self._hand_on,
             stamp=WallStamp(clock),
             before=[self._take_from_executive] if self.executive is not None else [],
             died=died,
@@ -164,15 +163,19 @@ class Plant:
         self.scada = self._build_scada() if self.settings.scada is not None else None
         if self.scada is not None:
             await self.scada.start()
+        self.pools.start()
         self.thread.start()
         if self.executive is not None:
             self.executive.start()
         for name, source in self.sources.items():
             supervisor.start(f"link {name}", source.run)
+            if isinstance(source, MqttSource) and name in self.pools.newcomers:
+                supervisor.start(f"tags of link {name}", source.keep_house)
 
     async def stop(self, supervisor: Supervisor, *, is_reload: bool) -> None:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
         await supervisor.stop(*(f"link {name}" for name in self.sources))
+        await supervisor.stop(*(f"tags of link {name}" for name in self.pools.newcomers))
         await self.intakes.stop()
         if self.executive is not None:
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
@@ -180,6 +183,7 @@ class Plant:
             await self.scada.stop()
         if not await asyncio.to_thread(self.thread.stop, ENGINE_STOP_S):
             raise TimeoutError(f"the engine did not end within {ENGINE_STOP_S:g} s")
+        await asyncio.to_thread(self.pools.stop)
 
     async def replace_source(self, link: Link, settings: Settings, supervisor: Supervisor) -> None:
         """Restart one link's session as `settings`, which differ in links only, have it; its lane and rows stay."""
@@ -203,6 +207,7 @@ class Plant:
         yield self.thread
         yield self.engine
         yield self.inbox
+        yield from self.pools.measured()
         yield from self.sources.values()
         if self.polling is not None:
             yield self.polling
@@ -211,6 +216,11 @@ class Plant:
             yield self.executive
         if self.scada is not None:
             yield self.scada
+
+    def _hand_on(self, cycle: Cycle, result: StepResult) -> None:
+        """On the engine's thread, each cycle with what came of it."""
+        self.pools.take(result)
+        self._give(cycle, result)
 
     def _tags_of(self, link: Link) -> Sequence[tuple[int, Tag]]:
         """The tags that this link's session acquires: the executive reads and writes those of loops by itself."""
@@ -250,6 +260,8 @@ class Plant:
             link=link,
             tags=tags,
             lane=lane,
+            newcomers=self.pools.newcomers.get(link.name),
+            ask=self.pools.ask,
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=emit,

@@ -42,6 +42,7 @@ def compare(old: Settings, new: Settings) -> Changes:
     loop_links = {device.link for device in new.devices if device.name in used_by_loops}
     durable = {tag.device for tag in new.tags if isinstance(tag.point, MqttPoint) and tag.point.durable}
     whole_links = loop_links | {device.link for device in new.devices if device.name in durable}
+    whole_links |= {group.link for group in new.topics}
     links = {a.name for a, b in zip(old.links, new.links, strict=False) if a != b} if names else set()
     plant = (
         not names
@@ -49,7 +50,7 @@ def compare(old: Settings, new: Settings) -> Changes:
         or bool(links & whole_links)
         or any(
             getattr(old, part) != getattr(new, part)
-            for part in ("devices", "tags", "loops", "scada", "panes_per_window")
+            for part in ("devices", "tags", "topics", "parking_bytes_max", "loops", "scada", "panes_per_window")
         )
         or _record_settings(old) != _record_settings(new)
         or _left_out(old) != _left_out(new)

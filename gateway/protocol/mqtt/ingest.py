@@ -3,33 +3,32 @@
 The caller puts bytes into `free_space`, tells `received`, and calls `step` until it is no longer `is_full`; a step
 takes in at most what its lane has room for, so that nothing is ever decoded and then dropped. What a step found out
 is returned, and the caller acts on it.
-
-Usability is state, kept for each entry (tag): an unusable value makes one bad sample and, for the first such entry of
-a device, one event; the first usable one takes it back.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from gateway.core.events import Event, Severity
+from gateway.core.events import Event
 from gateway.core.inbox import Lane
 from gateway.core.limits import INTAKE_KEYS_MAX, READ_BYTES_MAX
 from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
 from gateway.protocol.mqtt import state as s
 from gateway.protocol.mqtt.aliases import no_aliases
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
+from gateway.protocol.mqtt.counts import Counts
 from gateway.protocol.mqtt.lender import Wanted
 from gateway.protocol.mqtt.newcomers import Newcomers
-from gateway.protocol.mqtt.payloads import Cell, Unusable, excerpt, read_payload
+from gateway.protocol.mqtt.payloads import Cell, Unusable, read_payload
 from gateway.protocol.mqtt.recent import no_recent, remember
 from gateway.protocol.mqtt.scan import scan
-from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
+from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, build, group
+from gateway.protocol.mqtt.usability import Usability
 from gateway.protocol.sparkplug.host import Host
 from gateway.protocol.times import believed_ns
 
@@ -67,7 +66,7 @@ HANDS_ON: Final = frozenset({s.PAYLOAD, s.OVERSIZED, s.NAMESPACE})
 """What may bring samples, so that those before it must go first."""
 
 
-class Ingest:
+class Ingest(Counts):
     """All state of one subscriber. `feeds` say which topic carries which tag. Called from one thread.
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
@@ -99,7 +98,7 @@ class Ingest:
         self.slow_messages = 0
         data_topics = [] if host is None else host.data_topics()
         born = None if host is None else host.table
-        templates, spare = ((), 0) if newcomers is None else (newcomers.templates, newcomers.spare)
+        templates, spare = newcomers.needs if newcomers else ((), 0)
         self._table = build(self.topics, data_topics, born, templates, spare)
         if host is not None:
             host.bind(self._table.topics, len(self.topics))
@@ -108,7 +107,7 @@ class Ingest:
         if newcomers is not None:
             newcomers.attach(self._table, self._found_before)
         self._backlog: deque[Samples] = deque()
-        self._state = np.zeros(s.STATE_FIELDS, np.int64)
+        super().__init__(np.zeros(s.STATE_FIELDS, np.int64))
         self._state[s.VERSION] = version
         self._state[s.FRAME_BYTES] = self._frame_bytes_max = frame_bytes_max
         self._aliases = no_aliases(topic_alias_maximum)
@@ -126,42 +125,8 @@ class Ingest:
         self._handed = np.zeros(STEP_HANDED_MAX, s.HANDED)
         self._acks = np.zeros(STEP_ACKS_MAX, np.uint8)
         self._slow_samples = np.zeros(TAGS_PER_TOPIC_MAX, SAMPLE)
-        self._is_unusable = bytearray(len(self._table.entries))
-        self._is_told = bytearray(len(self._table.entries))
-        self._unusable_of_device: Counter[str] = Counter()
+        self._usability = Usability(len(self._table.entries))
         self._scan(room=0, arrival_wall_ns=0)  # compiles, or loads what is compiled, before the first message
-
-    @property
-    def messages(self) -> int:
-        return int(self._state[s.MESSAGES])
-
-    @property
-    def fast_messages(self) -> int:
-        return int(self._state[s.FAST])
-
-    @property
-    def unknown_topic_messages(self) -> int:
-        return int(self._state[s.UNKNOWN_TOPIC])
-
-    @property
-    def duplicate_messages(self) -> int:
-        return int(self._state[s.DUPLICATES])
-
-    @property
-    def times_refused(self) -> int:
-        return int(self._state[s.TIMES_REFUSED])
-
-    @property
-    def repeated_messages(self) -> int:
-        return int(self._state[s.REPEATED])
-
-    @property
-    def unidentified_messages(self) -> int:
-        return int(self._state[s.UNIDENTIFIED])
-
-    @property
-    def shed_messages(self) -> int:
-        return int(self._state[s.SHED])
 
     @property
     def samples_per_message_max(self) -> int:
@@ -172,7 +137,7 @@ class Ingest:
         self._start = self._end = 0
         self._state[[s.GREETED, s.SKIP, s.STRANGERS]] = 0
         self._aliases.sizes[:] = -1
-        self._is_told[:] = bytes(len(self._is_told))
+        self._usability.begin_connection()
 
     def begin_session(self) -> None:
         """The broker knows nothing of an earlier session: its packet identifiers start afresh."""
@@ -230,12 +195,19 @@ class Ingest:
             self._receive(self.newcomers, step, lane, wall_offset_ns)
         return step.events
 
+    def tidy(self, lane: Lane, now_ns: int, wall_offset_ns: int) -> list[Event]:
+        """What is due by itself: idle tags leave, those called back come."""
+        if self.newcomers is not None and not self.must_wait:
+            self.newcomers.evict_idle(now_ns, self._usability.forget)
+            self.newcomers.call_back(now_ns, self._usability.forget)
+        return self.advance(lane, wall_offset_ns)
+
     def _receive(self, newcomers: Newcomers, step: Step, lane: Lane, wall_offset_ns: int) -> None:
         """Messages of topics that the table did not know: after all others of their step, so that nothing of a tag
         which leaves for one of them is still under way."""
         # Nothing overtakes what the lane had no room for.
         while self._flush(lane):
-            newcomers.flush(lane, lambda entry: not self._is_unusable[entry])
+            newcomers.flush(lane, self._usability.is_usable)
             if not self._arrived or newcomers.must_wait:
                 break
             name, payload, flags = self._arrived.popleft()
@@ -255,17 +227,7 @@ class Ingest:
             newcomers.refuse_bytes(name)
             return None
         t = newcomers.find(topic)
-        return newcomers.appear(topic, self._arrival_ns, self.vacated) if t is None else t
-
-    def vacated(self, t: int, topic: Topic) -> None:
-        """A topic has left its place."""
-        self._is_told[topic.first] = 0
-        if self._is_unusable[topic.first]:
-            self._is_unusable[topic.first] = 0
-            device = topic.feeds[0].device
-            self._unusable_of_device[device] -= 1
-            if self._unusable_of_device[device] == 0:
-                del self._unusable_of_device[device]
+        return newcomers.appear(topic, self._arrival_ns, self._usability.forget) if t is None else t
 
     def _round(self, step: Step, lane: Lane, wall_offset_ns: int) -> None:
         """One call of the scanner, and what it handed back."""
@@ -401,18 +363,18 @@ class Ingest:
                 source_ns = self._source_ns(cell, wall_offset_ns)
                 refused |= source_ns < 0 <= cell.wall_ns
                 n = self._put(n, feed, cell.value, source_ns, flags)
-                self._set_usable(step, entry, feed)
+                step.events += self._usability.set_usable(entry, feed, self._arrival_ns)
             elif isinstance(cell, Unusable):
                 unusable = unusable or cell
-                if not self._is_told[entry]:
+                if not self._usability.is_told(entry):
                     n = self._put_bad(n, feed)
-                self._set_unusable(step, entry, feed, cell, payload)
+                step.events += self._usability.set_unusable(entry, feed, cell, payload, self._arrival_ns)
         self.unusable_messages += unusable is not None
         self._state[s.TIMES_REFUSED] += refused
         if newcomers is not None and is_pending:
             newcomers.wait(t, self._slow_samples[:n])
             return
-        self._table.topics[t]["held"] = any(self._is_unusable[topic.first : topic.first + len(topic.feeds)])
+        self._table.topics[t]["held"] = self._usability.is_any_unusable(topic)
         self._append(lane, self._slow_samples[:n])
 
     def _source_ns(self, cell: Cell, wall_offset_ns: int) -> int:
@@ -437,26 +399,3 @@ class Ingest:
     def _put_bad(self, n: int, feed: Feed) -> int:
         self._slow_samples[n] = (feed.row, Quality.BAD_SENSOR_FAILURE, self._arrival_ns, self._arrival_ns, 0.0, 0)
         return n + 1
-
-    def _set_usable(self, step: Step, entry: int, feed: Feed) -> None:
-        self._is_told[entry] = 0
-        if self._is_unusable[entry]:
-            self._is_unusable[entry] = 0
-            self._unusable_of_device[feed.device] -= 1
-            if self._unusable_of_device[feed.device] == 0:
-                del self._unusable_of_device[feed.device]
-                message = f"topic {feed.topic!r} and all others of this device carry usable values again"
-                step.events.append(
-                    Event(self._arrival_ns, Severity.NOTICE, "payload.usable", feed.device, message)
-                )  # fmt: skip
-
-    def _set_unusable(self, step: Step, entry: int, feed: Feed, why: Unusable, payload: bytes) -> None:
-        self._is_told[entry] = 1
-        if not self._is_unusable[entry]:
-            self._is_unusable[entry] = 1
-            self._unusable_of_device[feed.device] += 1
-            if self._unusable_of_device[feed.device] == 1:
-                message = f"topic {feed.topic!r}: {why.reason}; the payload begins {excerpt(payload)}"
-                step.events.append(
-                    Event(self._arrival_ns, Severity.WARNING, "payload.unusable", feed.device, message)
-                )  # fmt: skip

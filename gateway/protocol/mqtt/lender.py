@@ -139,6 +139,8 @@ class Lender:
         self.wanted: list[Wanted] = []
         """Questions for the parking that nobody has taken yet."""
         self.evictions = 0
+        self.evictions_for_room = 0
+        self.evictions_for_room_told = 0
         self.refused = dict.fromkeys(Refusal, 0)
         self.waiting_samples = 0
         self.pending = 0
@@ -257,6 +259,7 @@ class Lender:
                 self._victims.extend(self._oldest())
             last_ns, row = self._victims.popleft()
             if self._is_lent(row) and self._last_ns_of(row) == last_ns:
+                self.evictions_for_room += 1
                 self._evict(row, now_ns)
                 return
 
@@ -279,6 +282,7 @@ class Lender:
             rows = [] if device is None else sorted(self._rows_of_device[device])
             if rows and all(self._is_lent(row) for row in rows) and max(map(self._last_ns_of, rows)) == last_ns:
                 for row in rows:
+                    self.evictions_for_room += 1
                     self._evict(row, now_ns)
                 return
 

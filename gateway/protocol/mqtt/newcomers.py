@@ -17,7 +17,7 @@ import numpy as np
 from gateway.core.inbox import Lane
 from gateway.core.lending import Lending
 from gateway.core.readings import Reading
-from gateway.core.types import Samples
+from gateway.core.types import Int64s, Samples
 from gateway.protocol.mqtt.lender import Lender, Place, Wanted
 from gateway.protocol.mqtt.places import give_up_place, refuse, take_place
 from gateway.protocol.mqtt.table import SPARE_NAME_BYTES, Table, Topic
@@ -64,6 +64,8 @@ class Newcomers:
         self._first_place: dict[int, int] = {}
         self._first_spare = 0
         self._table: Table | None = None
+        self.recall: deque[str] = deque()
+        """Topics that are to be given a row without having spoken."""
 
     def attach(self, table: Table, before: int) -> None:
         """The table that has these templates, behind `before` topics, then the spare places, lender by lender."""
@@ -75,6 +77,11 @@ class Newcomers:
             self._first_place[lender.terms.pool] = place
             template += len(lender.terms.offers)
             place += len(lender.terms.rows)
+
+    @property
+    def needs(self) -> tuple[tuple[Topic, ...], int]:
+        """Templates and spare places of the table."""
+        return self.templates, self.spare
 
     @property
     def must_wait(self) -> bool:
@@ -93,7 +100,7 @@ class Newcomers:
     def wait(self, t: int, samples: Samples) -> None:
         self._lender_of(t).wait(self._topics[t].feeds[0].row, samples)
 
-    def appear(self, topic: str, now_ns: int, vacated: Callable[[int, Topic], None]) -> int | None:
+    def appear(self, topic: str, now_ns: int, vacated: Callable[[Topic], None]) -> int | None:
         """A place for a topic that has none; None when it gets none. `vacated` is told who gave up theirs."""
         for lender in self.lenders:
             found = lender.fits(topic)
@@ -114,7 +121,7 @@ class Newcomers:
         self.lenders[0].refuse_unfit()
         self._refuse(name)
 
-    def clear(self, lender: Lender, vacated: Callable[[int, Topic], None]) -> None:
+    def clear(self, lender: Lender, vacated: Callable[[Topic], None]) -> None:
         """Take the places of those who left, and have the engine told."""
         assert self._table is not None
         rows, evicts = lender.take_left()
@@ -123,9 +130,28 @@ class Newcomers:
             topic = self._topics.pop(t)
             del self._by_topic[topic.name]
             give_up_place(self._table, t)
-            vacated(t, topic)
+            vacated(topic)
         if len(evicts):
             self._outbox.append(_Outgoing((), evicts, ()))
+
+    def evict_idle(self, now_ns: int, vacated: Callable[[Topic], None]) -> None:
+        for lender in self.lenders:
+            lender.evict_idle(now_ns)
+            self.clear(lender, vacated)
+
+    def call_back(self, now_ns: int, vacated: Callable[[Topic], None]) -> None:
+        """Give rows to those in `recall`, as many as may wait for the parking at a time."""
+        while self.recall and not self.must_wait:
+            topic = self.recall.popleft()
+            if topic not in self._by_topic:
+                self.appear(topic, now_ns, vacated)
+
+    def rows_lent(self) -> Int64s:
+        return np.concatenate([lender.rows_lent() for lender in self.lenders])
+
+    def all_topics(self) -> list[str]:
+        """Of all that have a row, of each pool those seen last first."""
+        return [topic for lender in self.lenders for topic in lender.topics()]
 
     def answer(self, answers: Sequence[Answer]) -> None:
         lendings, parts, released = [], [], []

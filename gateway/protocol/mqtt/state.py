@@ -24,9 +24,9 @@ HANDED = np.dtype(
     [("what", "<i8"), ("at", "<i8"), ("size", "<i8"), ("topic", "<i8"), ("flags", "<i8"), ("place", "<i8")], align=True
 )
 """`at`, `size`: the payload (PAYLOAD, OVERSIZED), the body (CONTROL) or the topic's name (STRANGER) in the buffer; of a
-message of Sparkplug (NAMESPACE), or of a topic that may be given a tag (NEWCOMER), all from the topic's name on, `topic`
-then being how far the payload lies behind it times NAME_SIZES, plus the name's length. `flags`: the packet's first byte,
-and CUT_OFF when the rest is skipped; `place`: how many of the call's samples come before it."""
+message of Sparkplug (NAMESPACE), or of a topic that may be given a tag (NEWCOMER), all from the topic's name on,
+`topic` then being how far the payload lies behind it times NAME_SIZES, plus the name's length. `flags`: the packet's
+first byte, and CUT_OFF when the rest is skipped; `place`: how many of the call's samples come before it."""
 
 CONTROL, PAYLOAD, OVERSIZED, STRANGER, NAMESPACE, NEWCOMER = 0, 1, 2, 3, 4, 5
 NAME_SIZES: Final = 65_536

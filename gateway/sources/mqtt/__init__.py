@@ -1,5 +1,5 @@
 """MQTT ingest: one source a broker session."""
 
-from gateway.sources.mqtt.source import METRICS, MqttSource
+from gateway.sources.mqtt.source import METRICS, MqttSource, feed_of
 
-__all__ = ["METRICS", "MqttSource"]
+__all__ = ["METRICS", "MqttSource", "feed_of"]

@@ -25,6 +25,7 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
+from gateway.protocol.mqtt.newcomers import Answer, Newcomers
 from gateway.protocol.mqtt.table import NORMAL_PRIORITY, Feed
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
 from gateway.settings.schema import MqttLink, MqttPoint, MqttVersion, Priority, Tag
@@ -35,6 +36,7 @@ from gateway.sources.mqtt.session import PAUSE_POLL_S, Session, reply
 from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink
 from gateway.sources.mqtt.sparkplug import Rows, host_filters, host_of, host_readings, is_sparkplug
 from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, refused_beforehand
+from gateway.sources.mqtt.tenants import Ask, Tenants, is_covered, wildcards
 
 STEADY_S: Final = 10.0
 """A connection that held this long was a good one: the next back-off starts small again."""
@@ -81,6 +83,8 @@ class MqttSource:
         tags: Sequence[tuple[int, Tag]],
         lane: Lane,
         intake: Intake | None = None,
+        newcomers: Newcomers | None = None,
+        ask: Ask = lambda wanted, answered: None,
         now_ns: Clock,
         wall_offset_ns: Callable[[], int],
         emit: Emit,
@@ -94,16 +98,23 @@ class MqttSource:
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
         self._emit = emit
-        feeds = [_feed(row, tag) for row, tag in tags if not is_sparkplug(tag)]
+        feeds = [feed_of(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
         self._host = host_of(link, metrics) if intake is None else None
         self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
-        is_kept = _keeps_session(feeds) if expiry_s is None else expiry_s > 0
+        offered = [] if newcomers is None else [template.feeds[0] for template in newcomers.templates]
+        is_kept = _keeps_session([*feeds, *offered]) if expiry_s is None else expiry_s > 0
         self._keeps_session = self._host is None and (is_kept or intake is not None)
         default_s = SESSION_EXPIRY_S if intake is None else DURABLE_SESSION_EXPIRY_S
         self._session_expiry_s = expiry_s or default_s
-        self._alias_maximum = link.session.topic_alias_maximum if self._host is None else 0
+        # A message under an alias does not say its topic, and one that is not in the table could not be given a place.
+        has_aliases = self._host is None and newcomers is None
+        self._alias_maximum = link.session.topic_alias_maximum if has_aliases else 0
+        self._newcomers = newcomers
+        self._tenants = None
+        if newcomers is not None:
+            self._tenants = Tenants(newcomers, now_ns=now_ns, wall_offset_ns=wall_offset_ns, emit=emit)
         self._ingest = Ingest(
             feeds,
             self._version,
@@ -111,6 +122,8 @@ class MqttSource:
             topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
             is_durable=intake is not None,
             host=self._host,
+            newcomers=newcomers,
+            ask=lambda wanted: ask(wanted, self._settle),
         )
         self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
@@ -140,6 +153,15 @@ class MqttSource:
                 continue
             delay_ns = self._backoff.delay_ns(failures, crc32(self.name.encode()))
             await asyncio.sleep(delay_ns / NS_PER_S)
+
+    async def keep_house(self) -> None:
+        """Until cancelled, beside `run`, where tags may appear by themselves."""
+        if self._tenants is not None:
+            await self._tenants.keep_house(self._ingest, self._sink)
+
+    def _settle(self, answers: list[Answer]) -> None:
+        assert self._tenants is not None
+        self._tenants.settle(self._ingest, self._sink, answers)
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         labels = (("link", self.name),)
@@ -242,7 +264,10 @@ class MqttSource:
         wanted = {
             filter_of(topic, self._settings): (topic.name, np.array([feed.row for feed in topic.feeds], np.int32))
             for topic in self._ingest.topics
+            if self._newcomers is None or not is_covered(self._newcomers, topic)
         }
+        if self._newcomers is not None:
+            wanted |= wildcards(self._newcomers, self._settings)
         if self._host is not None:
             wanted |= host_filters(self._host)
         asked = []
@@ -318,7 +343,8 @@ class MqttSource:
         self._is_up = False
         self._down_reason = reason
         if is_change:
-            await self._mark(self._rows, Quality.BAD_NOT_CONNECTED)
+            lent = [] if self._newcomers is None else [self._newcomers.rows_lent().astype(np.int32)]
+            await self._mark(np.concatenate([self._rows, *lent]), Quality.BAD_NOT_CONNECTED)
 
     async def _mark(self, rows: Rows, quality: Quality) -> None:
         """One sample of this quality for each row, as the lane has room."""
@@ -338,7 +364,7 @@ class MqttSource:
         self._emit(Event(self._now_ns(), severity, kind, self._subject, message))
 
 
-def _feed(row: int, tag: Tag) -> Feed:
+def feed_of(row: int, tag: Tag) -> Feed:
     point = tag.point
     assert isinstance(point, MqttPoint)
     return Feed(
