@@ -31,6 +31,14 @@ TAGS_LIMIT = integer(1, limits.TAGS_MAX)
 EVICT_IDLE_AFTER = duration(NS_PER_S, 31 * 24 * HOUR_NS)
 MATCH = array_of(text, '["plant/{area}/{device}/{tag}"]', PATTERNS_MAX, count_min=1)
 
+TAG_KEYS = frozenset(
+    {
+        *("field", "time_field", "sequence_field", "qos", "priority", "scale", "offset", "unit", "windows"),
+        *("stale_after", "valid", "labels"),
+    }
+)
+"""Of a tag's keys, those that hold for many."""
+
 NO_PATTERNS: tuple[str, ...] = ()
 
 NOT_HERE: Mapping[str, str] = {

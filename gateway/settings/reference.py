@@ -10,7 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, journal, load, reads, serving, sparkplug, tags, uplink
+from gateway.settings import (
+    addresses,
+    control,
+    devices,
+    discovery,
+    journal,
+    load,
+    reads,
+    serving,
+    sparkplug,
+    tags,
+    uplink,
+)
 from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
 from gateway.settings.reference_brokers import broker_keys
@@ -41,6 +53,7 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
+    Key("gateway.parking", load.PARKING, "256MB", "Room on disk for what tags remember that have left (see topics)."),
     Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
     Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
@@ -123,6 +136,35 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         *alarm_keys(f"{at}.alarm"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
+
+
+def appearing_keys(at: str) -> tuple[Key, ...]:
+    """Those of a tag that hold for tags that appear by themselves."""
+    taken = discovery.TAG_KEYS if at == "topics.NAME" else discovery.TAG_KEYS - {"windows"}
+    depth = len(at.split("."))
+    return tuple(key for key in tag_keys(at) if key.parts[depth] in taken)
+
+
+TOPICS = (
+    Key("topics.NAME.link", LINK_OF_DEVICE, REQUIRED, "The mqtt connection whose topics these are."),
+    Key(
+        "topics.NAME.match",
+        discovery._patterns,
+        REQUIRED,
+        "Patterns of topics: plant/{area}/{device}/{tag}. Tags appear as messages of topics that fit come.",
+    ),
+    Key("topics.NAME.each", EACH, NOTHING, "Makes one such table for each value; {n} is replaced in its name."),
+    Key("topics.NAME.tag", name, "(the {tag} of the pattern)", "What every tag is called where match has no {tag}."),
+    Key("topics.NAME.limit", discovery.LIMIT, "1000", "Devices at a time. For one more the least recent one leaves."),
+    Key("topics.NAME.tags_per_device", discovery.TAGS_PER_DEVICE, "(16; with `tag` 1)", "Further ones are refused."),
+    Key(
+        "topics.NAME.tags_limit",
+        discovery.TAGS_LIMIT,
+        "(limit · tags_per_device)",
+        "Tags at a time, whose memory is taken at the start. For one more the least recent one leaves.",
+    ),
+    Key("topics.NAME.evict_idle_after", discovery.EVICT_IDLE_AFTER, "24h", "A tag that is silent for so long leaves."),
+)
 
 
 CONTROL = (
@@ -236,6 +278,9 @@ KEYS: tuple[Key, ...] = (
     *DEVICES,
     *tag_keys("devices.NAME.tags.TAG"),
     *tag_keys("tag_lists.NAME.TAG"),
+    *TOPICS,
+    *appearing_keys("topics.NAME"),
+    *appearing_keys("topics.NAME.tags.TAG"),
     *CONTROL,
     *UPLINK,
     *JOURNAL,

@@ -203,9 +203,8 @@ class Ingest(Counts):
         return self.advance(lane, wall_offset_ns)
 
     def _receive(self, newcomers: Newcomers, step: Step, lane: Lane, wall_offset_ns: int) -> None:
-        """Messages of topics that the table did not know: after all others of their step, so that nothing of a tag
-        which leaves for one of them is still under way."""
-        # Nothing overtakes what the lane had no room for.
+        """Messages of topics that the table did not know: after all others, so that nothing of a tag which leaves for
+        one of them is still under way, nor waits for room in the lane."""
         while self._flush(lane):
             newcomers.flush(lane, self._usability.is_usable)
             if not self._arrived or newcomers.must_wait:

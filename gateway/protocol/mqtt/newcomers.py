@@ -17,7 +17,7 @@ import numpy as np
 from gateway.core.inbox import Lane
 from gateway.core.lending import Lending
 from gateway.core.readings import Reading
-from gateway.core.types import Int64s, Samples
+from gateway.core.types import RAW_SAMPLE, SAMPLE, Int64s, Samples
 from gateway.protocol.mqtt.lender import Lender, Place, Wanted
 from gateway.protocol.mqtt.places import give_up_place, refuse, take_place
 from gateway.protocol.mqtt.table import SPARE_NAME_BYTES, Table, Topic
@@ -164,7 +164,14 @@ class Newcomers:
                 t = self._place_of(lender, told.row)
                 released.append((t, self._topics[t]))
         if lendings:
-            self._outbox.append(_Outgoing(tuple(lendings), np.concatenate(parts), tuple(released)))
+            # As plain bytes: a concatenation would lay the fields out anew.
+            self._outbox.append(
+                _Outgoing(
+                    tuple(lendings),
+                    np.concatenate([part.view(RAW_SAMPLE) for part in parts]).view(SAMPLE),
+                    tuple(released),
+                )
+            )
 
     def flush(self, lane: Lane, is_usable: Callable[[int], bool]) -> None:
         """Into the lane what it has room for, in order. A message of more than a whole lane would never have."""
