@@ -21,6 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "gateway.upstreams",
             "gateway.control",
             "gateway.spool",
+            "gateway.writing",
             "gateway.serving.scada",
             "gateway.serving.http",
             "gateway.serving.operator",

@@ -47,6 +47,7 @@ from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
 from gateway.spool.records import StoreRefused, StoreUnavailable
+from gateway.writing.audit import Trail
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -83,6 +84,9 @@ class Daemon:
         self._symbols = symbols
         self._way = way
         self._continuity = Continuity(settings, now_ns=clock, emit=book.emit, put=way.put)
+        self._trail = Trail(
+            settings.state_dir, wall_ns=lambda: clock() + clock.wall_offset_ns(), now_ns=clock, emit=book.emit
+        )
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
         self._watchdog = Watchdog(
@@ -134,6 +138,7 @@ class Daemon:
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
         self._continuity.start()
+        self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplink, self._supervisor)
         self._progress.phase = Phase.READY
@@ -257,6 +262,7 @@ class Daemon:
             clock=self._clock,
             book=self._book,
             symbols=self._symbols,
+            trail=self._trail,
             hand_on=self._continuity.take,
             died=self._engine_died,
         )
@@ -291,6 +297,7 @@ class Daemon:
         yield self._supervisor
         yield self._notifier
         yield self._watchdog
+        yield self._trail
         yield self._operator
         yield from self._way.measured()
         yield from self._continuity.measured()

@@ -10,6 +10,7 @@ from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
 from gateway.spool import intake, worker
 from gateway.spool.journal import metrics as journal_metrics
+from gateway.writing import audit, service
 
 TABLES = (
     engine.METRICS,
@@ -25,6 +26,8 @@ TABLES = (
     delivery.METRICS,
     server.METRICS,
     operator.METRICS,
+    service.METRICS,
+    audit.METRICS,
     cycle.METRICS,
     eventbook.METRICS,
     supervisor.METRICS,

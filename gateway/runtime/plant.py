@@ -19,6 +19,7 @@ from gateway.core.readings import Measured
 from gateway.core.record import Stream
 from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols
+from gateway.protocol.modbus.errands import Requester
 from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
@@ -30,6 +31,8 @@ from gateway.serving.scada.server import ScadaServer
 from gateway.settings.schema import Link, ModbusLink, MqttLink, Settings, Tag
 from gateway.sources.modbus import ModbusSource
 from gateway.sources.mqtt import MqttSource
+from gateway.writing.audit import Trail
+from gateway.writing.service import Writer
 
 ENGINE_STOP_S = 2.0
 CONTROL_STOP_S = 1.5
@@ -87,6 +90,7 @@ class Plant:
         clock: EngineClock,
         book: EventBook,
         symbols: Symbols,
+        trail: Trail,
         hand_on: HandOn,
         died: Callable[[], None],
     ) -> None:
@@ -131,6 +135,19 @@ class Plant:
             died=died,
         )
         self.scada: ScadaServer | None = None
+        self.writer = Writer(
+            settings,
+            model=self.model,
+            view=self.engine.view,
+            requesters=self._requester,
+            trail=trail,
+            now_ns=clock,
+            emit=book.emit,
+        )
+
+    def _requester(self, link: str) -> Requester | None:
+        source = self.sources.get(link)
+        return source if isinstance(source, Requester) else None
 
     def warm(self) -> None:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
@@ -186,6 +203,7 @@ class Plant:
         yield self.thread
         yield self.engine
         yield self.inbox
+        yield self.writer
         yield from self.sources.values()
         yield self.intakes
         if self.executive is not None:

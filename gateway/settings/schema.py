@@ -165,6 +165,17 @@ class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
 ANY_READ = ReadLimits()
 
 
+class WriteWith(StrEnum):
+    """Which functions a device is written with."""
+
+    SINGLE = "single"
+    """5 and 6 for one coil or register, 16 for more."""
+    MULTIPLE = "multiple"
+    """15 and 16 always, for devices that know no others."""
+    READ_WRITE = "read_write"
+    """23, which brings back what is there then; coils as by `multiple`."""
+
+
 class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a tag lies in a Modbus unit. `address` is the protocol's, counted from 0."""
 
@@ -193,6 +204,9 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     jitter_ns: int = 0
     limits: ReadLimits = ANY_READ
     writable: bool = False
+    verify: bool = False
+    """What is written is read back."""
+    write_with: WriteWith = WriteWith.SINGLE
     report: Report | None = None
 
     @property
@@ -323,7 +337,7 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     """Full names of the tags that are shown, in the file's order."""
     writable: tuple[str, ...]
-    """Names of the points that a client may write, e.g. `control.boiler.setpoint`."""
+    """Names of the points that a client may write: `control.boiler.setpoint`, or a tag."""
     clients: tuple[str, ...] = ()
     """Networks from which clients may connect; everybody when empty."""
     write_clients: tuple[str, ...] = ()
@@ -339,6 +353,24 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     commit_every_ns: int
     left_out: tuple[str, ...] = ()
     """Full names of tags."""
+
+
+class MqttWrites(msgspec.Struct, frozen=True, kw_only=True):
+    """Writing by MQTT. `{tag}` in `topic` and `reply` stands for the tag's full name."""
+
+    broker: BrokerAddress
+    topic: str
+    reply: str
+    tags: tuple[str, ...]
+    """Full names of the tags that may be written this way."""
+
+
+class Writes(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may write to tags that may be written; SCADA has its own list."""
+
+    local: bool = True
+    """`fieldgate write` on this machine, by the gateway's own user and root."""
+    mqtt: MqttWrites | None = None
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True):
@@ -362,4 +394,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     journal: Journal | None
     uplink: Uplink | None
     scada: Scada | None
+    writes: Writes = Writes()
+    inhibit_writes: bool = False
     http: Http | None

@@ -10,8 +10,9 @@ import pytest
 from gateway.core.limits import ERRANDS_WAITING_MAX
 from gateway.protocol.modbus import pdu
 from gateway.protocol.modbus.codes import Function
+from gateway.protocol.modbus.errands import CrowdedError, NoAnswerError, NotConnectedError
 from gateway.protocol.modbus.frames import DeviceRefusedError
-from gateway.sources.modbus.errands import RUN_MAX, CrowdedError, NoAnswerError, NotConnectedError
+from gateway.sources.modbus.errands import RUN_MAX
 from tests.support.modbus import Asked, Rig, pymodbus_server, running, scripted, silent, tag, until
 
 READ = pdu.read(Function.READ_HOLDING_REGISTERS, 7, 2)
