@@ -28,6 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "gateway.receiver",
         }
     ),
+    frozenset({"gateway.mqttclient"}),
     frozenset({"gateway.settings"}),
     frozenset({"gateway.native"}),
     frozenset({"gateway.protocol", "gateway.core"}),

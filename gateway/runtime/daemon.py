@@ -84,9 +84,7 @@ class Daemon:
         self._symbols = symbols
         self._way = way
         self._continuity = Continuity(settings, now_ns=clock, emit=book.emit, put=way.put)
-        self._trail = Trail(
-            settings.state_dir, wall_ns=lambda: clock() + clock.wall_offset_ns(), now_ns=clock, emit=book.emit
-        )
+        self._trail = Trail(settings.state_dir, wall_ns=time.time_ns, now_ns=clock, emit=book.emit)
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
         self._watchdog = Watchdog(
@@ -347,15 +345,9 @@ class Daemon:
         self._loop.call_soon_threadsafe(self._stop.set)
 
     def _summary(self) -> str:
-        settings = self._settings
-        waiting = self._way.worker.depth()
-        parts = [
-            f"{len(settings.devices)} devices",
-            f"{len(settings.tags)} tags",
-            f"{len(settings.loops)} loops",
-            f"{waiting} records waiting",
-        ]
-        return ", ".join(parts)
+        settings, waiting = self._settings, self._way.worker.depth()
+        counts = f"{len(settings.devices)} devices, {len(settings.tags)} tags, {len(settings.loops)} loops"
+        return f"{counts}, {waiting} records waiting"
 
     def _tell(self, detail: str) -> None:
         self._progress.detail = detail

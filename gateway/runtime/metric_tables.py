@@ -11,6 +11,7 @@ from gateway.sources import modbus, mqtt
 from gateway.spool import intake, worker
 from gateway.spool.journal import metrics as journal_metrics
 from gateway.writing import audit, service
+from gateway.writing import mqtt as orders
 
 TABLES = (
     engine.METRICS,
@@ -28,6 +29,7 @@ TABLES = (
     operator.METRICS,
     service.METRICS,
     audit.METRICS,
+    orders.METRICS,
     cycle.METRICS,
     eventbook.METRICS,
     supervisor.METRICS,

@@ -46,7 +46,11 @@ PERIOD_NS: Final = 10_000_000_000
 METRICS = (
     ("fieldgate_writes_total", "counter", "Writes to tags, by way (local, mqtt, scada) and result."),
     ("fieldgate_writes_under_way", "gauge", "Writes that are under way."),
-    ("fieldgate_write_events_suppressed_total", "counter", "Events about refused writes that exceeded their budget."),
+    (
+        "fieldgate_write_refusals_suppressed_total",
+        "counter",
+        "Refused writes that were counted only: beyond the budget of events and lines of the trail.",
+    ),
 )
 
 
@@ -151,6 +155,14 @@ class Writer:
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
+    async def refuse(self, name: str, *, way: str, who: str, reason: str) -> Outcome:
+        """An order that is none, on record all the same."""
+        outcome = Outcome(tag=name, result=Result.REFUSED, old="", new="", reason=reason, why=Why.VALUE)
+        number = f"{next(self._numbers):x}"
+        line = Line(id=number, way=way, who=who, what=name, new="", result=outcome.result, reason=reason)
+        await self._remember(line, outcome)
+        return outcome
+
     async def _write(self, name: str, value: Value, way: str, who: str, verify: bool | None) -> Outcome:
         new = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
         old = ""
@@ -222,6 +234,8 @@ class Writer:
 
     async def _remember(self, line: Line, outcome: Outcome) -> None:
         self._results[line.way, outcome.result] += 1
+        if not self._is_told(outcome):
+            return
         self._say(line, outcome)
         try:
             await self._trail.note(msgspec.structs.replace(line, result=outcome.result, reason=outcome.reason))
@@ -229,18 +243,23 @@ class Writer:
             # The line before the write is there; that the result is not is told.
             self._emit(Event(self._now_ns(), Severity.ERROR, "audit.lost", outcome.tag, str(error)))
 
+    def _is_told(self, outcome: Outcome) -> bool:
+        """Anybody can cause refusals: they have a budget, in events and in the trail. Others have a trace already."""
+        if outcome.result is not Result.REFUSED:
+            return True
+        now_ns = self._now_ns()
+        if now_ns >= self._period_ends_ns:
+            self._period_ends_ns, self._left = now_ns + PERIOD_NS, EVENTS_PER_PERIOD_MAX
+        if self._left == 0:
+            self._suppressed += 1
+            return False
+        self._left -= 1
+        return True
+
     def _say(self, line: Line, outcome: Outcome) -> None:
         now_ns = self._now_ns()
         what = f"{line.who} by {line.way}: {outcome.tag} {outcome.old or '?'} -> {outcome.new}: {outcome.result}"
         severity = Severity.NOTICE if outcome.is_ok else Severity.WARNING
-        if outcome.result is Result.REFUSED:
-            # Anybody can cause these: they have a budget.
-            if now_ns >= self._period_ends_ns:
-                self._period_ends_ns, self._left = now_ns + PERIOD_NS, EVENTS_PER_PERIOD_MAX
-            if self._left == 0:
-                self._suppressed += 1
-                return
-            self._left -= 1
         message = f"{what} ({outcome.reason})" if outcome.reason else what
         self._emit(Event(now_ns, severity, f"write.{outcome.result}", outcome.tag, message))
 
@@ -257,7 +276,7 @@ class Writer:
         for (way, result), number in list(self._results.items()):
             yield Reading("fieldgate_writes_total", number, (("result", result), ("way", way)))
         yield Reading("fieldgate_writes_under_way", self._under_way)
-        yield Reading("fieldgate_write_events_suppressed_total", self._suppressed)
+        yield Reading("fieldgate_write_refusals_suppressed_total", self._suppressed)
 
 
 async def _send(requester: Requester, order: Order, is_verified: bool) -> tuple[Result, Why, str]:
