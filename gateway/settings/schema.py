@@ -15,6 +15,12 @@ import msgspec
 
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
+from gateway.settings.schema_brokers import BrokerAddress as BrokerAddress
+from gateway.settings.schema_brokers import MqttLink as MqttLink
+from gateway.settings.schema_brokers import MqttSession as MqttSession
+from gateway.settings.schema_brokers import MqttVersion as MqttVersion
+from gateway.settings.schema_brokers import Retained as Retained
+from gateway.settings.schema_brokers import SparkplugHost as SparkplugHost
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 
 
@@ -63,71 +69,10 @@ class TextPadding(StrEnum):
     NONE = "none"
 
 
-class MqttVersion(StrEnum):
-    V311 = "3.1.1"
-    V5 = "5"
-
-
 class Priority(StrEnum):
     LOW = "low"
     NORMAL = "normal"
     HIGH = "high"
-
-
-class Retained(StrEnum):
-    """Which retained messages a subscription brings (MQTT 5, 3.8.3.1)."""
-
-    EACH = "each"
-    """At each connection."""
-    NEW = "new"
-    """Only where the broker did not know the subscription."""
-    NEVER = "never"
-
-
-class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an MQTT broker is and how to log in. Secrets are read from their file when the session starts."""
-
-    host: str
-    port: int
-    tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    """The client's certificate, its chain behind it, and its key unless `key_file` has that."""
-    key_file: Path | None = None
-    key_password_file: Path | None = None
-    version: MqttVersion = MqttVersion.V311
-    client_id: str
-    username: str | None = None
-    username_file: Path | None = None
-    password_file: Path | None = None
-    keep_alive_s: int = 30
-
-
-class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
-    """What a subscriber agrees with its broker. From `retained` on of MQTT 5 only."""
-
-    shared_group: str | None = None
-    """Subscribers of one group share the messages; None: this one has them all."""
-    message_bytes_max: int = 131_072
-    """What is longer is skipped, counted and told."""
-    retained: Retained = Retained.EACH
-    no_local: bool = False
-    retain_as_published: bool = False
-    session_expiry_s: int | None = None
-    """How long the broker keeps a session that is to be kept; None: an hour, with durable tags a day."""
-    receive_maximum: int = 1_024
-    topic_alias_maximum: int = 32
-    packet_bytes_max: int | None = None
-    """What the broker is told not to send; it drops such messages in silence."""
-    follow_redirect: bool = False
-
-
-class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One session with a broker, and one more for the tags that are durable."""
-
-    name: str
-    broker: BrokerAddress
-    session: MqttSession = MqttSession()
 
 
 Link: TypeAlias = ModbusLink | MqttLink
@@ -216,9 +161,12 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Which messages carry a tag. `field` is the path to the value in a JSON object, empty for a bare payload."""
+    """Which messages carry a tag. `field` is the path to the value in a JSON object, empty for a bare payload.
 
-    topic: str
+    With `sparkplug` (group, edge node and, of a device, its name) the tag is the metric of that name; `topic` is empty.
+    """
+
+    topic: str = ""
     field: tuple[str, ...] = ()
     time_field: tuple[str, ...] = ()
     sequence_field: tuple[str, ...] = ()
@@ -230,6 +178,8 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Of messages of QoS 0, when they come faster than they can be taken."""
     scale: float = 1.0
     offset: float = 0.0
+    sparkplug: tuple[str, ...] = ()
+    metric: str = ""
 
 
 Point: TypeAlias = ModbusPoint | MqttPoint
@@ -256,6 +206,8 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
+    multivariate: tuple[str, ...] = ()
+    """Full names of the tags that are seen together; the alarm stands with the first of them."""
 
 
 class PidLoop(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,12 +15,14 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core.directory import Directory
 from gateway.core.events import Event
 from gateway.core.model import Model
 from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
 from gateway.core.types import Samples
 from gateway.core.view import ControlView, PlantView
+from gateway.serving.http.together import MultivariateStatus
 from gateway.settings.schema import PidLoop
 
 
@@ -44,9 +46,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plant:
-    """What stays the same until the next reload. The recorder compares it by identity: a reload makes a new one."""
+    """What stays the same until the next reload, but for what the directory says of tags that come and go. The recorder
+    compares it by identity: a reload makes a new one."""
 
     model: Model
+    directory: Directory
     plant_view: PlantView
     text_of: TextOf
     loops: tuple[PidLoop, ...]
@@ -197,6 +201,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     score: float | None
     score_tag: str | None
+    multivariate: MultivariateStatus | None
+    in_maintenance: bool
     alarms: tuple[str, ...]
 
 
