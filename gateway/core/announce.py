@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 
+from gateway.core.alarms import KINDS, UNSHELVED, AlarmDefinition, AlarmKind, AlarmState, Priority
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
 from gateway.core.state import State
-from gateway.core.types import QUALITY_REASONS
-from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE
+from gateway.core.types import NS_PER_S, QUALITY_REASONS, Samples
 
 CLASSES: tuple[tuple[str, Severity], ...] = (
     ("bad", Severity.WARNING),
@@ -16,12 +16,29 @@ CLASSES: tuple[tuple[str, Severity], ...] = (
     ("good", Severity.NOTICE),
 )
 
-ALARMS: tuple[tuple[int, str, str], ...] = (
-    (ALARM_LOW, "low", "alarm_low"),
-    (ALARM_HIGH, "high", "alarm_high"),
-    (ALARM_SCORE, "score", "alarm_score"),
-    (ALARM_PERSISTENT, "persistent", "alarm_persistent"),
-)
+NORMAL, ACTIVE, ACKNOWLEDGED, RETURNED = (int(state) for state in AlarmState)
+OUTCOMES: dict[tuple[int, int], tuple[str, str]] = {
+    (NORMAL, ACTIVE): ("raised", ""),
+    (ACKNOWLEDGED, ACTIVE): ("raised", ""),
+    (RETURNED, ACTIVE): ("raised", ""),
+    (ACTIVE, NORMAL): ("cleared", "cleared"),
+    (ACKNOWLEDGED, NORMAL): ("cleared", "cleared"),
+    (RETURNED, NORMAL): ("cleared", "acknowledged, and cleared"),
+    (NORMAL, ACKNOWLEDGED): ("acknowledged", "is shown again, acknowledged"),
+    (ACTIVE, ACKNOWLEDGED): ("acknowledged", "acknowledged"),
+    (RETURNED, ACKNOWLEDGED): ("acknowledged", "is back, and acknowledged"),
+    (NORMAL, RETURNED): ("returned", "is shown again, over and not acknowledged"),
+    (ACTIVE, RETURNED): ("returned", "is over, and waits to be acknowledged"),
+    (ACKNOWLEDGED, RETURNED): ("returned", "is over, and waits to be acknowledged"),
+}
+"""What a change of an alarm's announced state is called, and what is said."""
+
+SEVERITIES: dict[Priority, Severity] = {
+    Priority.CRITICAL: Severity.ERROR,
+    Priority.HIGH: Severity.WARNING,
+    Priority.MEDIUM: Severity.WARNING,
+    Priority.LOW: Severity.NOTICE,
+}
 
 
 def device_event(model: Model, state: State, device: int, time_ns: int) -> Event:
@@ -40,16 +57,33 @@ def device_event(model: Model, state: State, device: int, time_ns: int) -> Event
     return Event(time_ns, severity, f"device.{word}", name, message)
 
 
-def alarm_events(model: Model, state: State, row: int, before: int, after: int, time_ns: int) -> Iterator[Event]:
-    """One event for each alarm bit of a tag that was raised or cleared."""
+def alarm_event(model: Model, change: Samples, time_ns: int) -> Event:
+    """What became of one alarm, from an ALARM_CHANGE record."""
+    row, alarm = model.alarms[int(change["alarm"])]
     tag = model.tags[row]
-    for bit, word, limit in ALARMS:
-        if not (before ^ after) & bit:
-            continue
-        at = float(state.tables.limits[row][limit])
-        if after & bit:
-            message = f"{tag.name}: {word} alarm, beyond {at:g}"
-            yield Event(time_ns, Severity.WARNING, f"alarm.{word}.raised", tag.name, message)
-        else:
-            message = f"{tag.name}: {word} alarm cleared"
-            yield Event(time_ns, Severity.NOTICE, f"alarm.{word}.cleared", tag.name, message)
+    before, after = int(change["before"]), int(change["after"])
+    word, says = OUTCOMES[before, after] if after != UNSHELVED else ("unshelved", "is shown again")
+    name = f"{tag.name}: {alarm.word} alarm"
+    if word == "raised":
+        message = f"{name}, {condition(alarm, tag.unit)}"
+        if math.isfinite(float(change["value"])):
+            message += f": {float(change['value']):g}"
+        return Event(time_ns, SEVERITIES[alarm.priority], f"alarm.{alarm.word}.raised", tag.name, message)
+    return Event(time_ns, Severity.NOTICE, f"alarm.{alarm.word}.{word}", tag.name, f"{name} {says}")
+
+
+def condition(alarm: AlarmDefinition, unit: str) -> str:
+    """What an alarm is about, in words."""
+    limit = f"{alarm.limit:g} {unit}".rstrip()
+    reference = alarm.reference if isinstance(alarm.reference, str) else f"{alarm.reference:g}"
+    phrase = KINDS[alarm.kind].phrase.format(limit=limit, reference=reference)
+    if alarm.window_ns is not None and alarm.kind is not AlarmKind.RATE:
+        return f"{alarm.statistic.name.lower()} of {alarm.window_ns / NS_PER_S:g} s {phrase}"
+    return phrase
+
+
+def flood_event(is_on: bool, count: int, time_ns: int) -> Event:
+    if is_on:
+        message = f"alarm flood: {count} alarms within a minute; those of lesser priority are not told"
+        return Event(time_ns, Severity.WARNING, "alarm.flood.begun", "", message)
+    return Event(time_ns, Severity.NOTICE, "alarm.flood.ended", "", f"alarm flood over: {count} alarms were not told")

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from gateway.core.alarms import AlarmCommand
 from gateway.core.engine import NO_SAMPLES, Engine, StepResult
 from gateway.core.events import Event
 from gateway.core.record import NO_STAMP, Stamp
@@ -29,7 +30,13 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     """The run ends after this cycle: what is under way is recorded."""
 
 
-Influence: TypeAlias = Noted | Finished
+class Operated(msgspec.Struct, frozen=True, tag="operated"):
+    """What an operator did to an alarm."""
+
+    command: AlarmCommand
+
+
+Influence: TypeAlias = Noted | Operated | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +54,16 @@ class Cycle:
 def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
     """The influences in their order, then the step; drafts come with their stamp."""
     is_last = False
+    done: tuple[Event, ...] = ()
     for influence in cycle.influences:
         if isinstance(influence, Noted):
             engine.note(influence.event)
+        elif isinstance(influence, Operated):
+            done += engine.command(influence.command, cycle.now_ns)
         else:
             is_last = True
     result = engine.step(cycle.now_ns, cycle.samples)
     drafts = result.drafts
     if is_last:
         drafts += engine.finish(cycle.now_ns).drafts
-    return StepResult(tuple(replace(draft, stamp=cycle.stamp) for draft in drafts), result.events)
+    return StepResult(tuple(replace(draft, stamp=cycle.stamp) for draft in drafts), done + result.events)

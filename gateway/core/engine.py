@@ -11,7 +11,7 @@ So two runs with the same sequence of `now_ns` and the same samples in the same 
 in the same order, however the samples of one `now_ns` are cut into batches. Nothing is done at the edge of a batch:
 a record of samples is cut when it is full, or at the grid.
 
-Alarm bits follow each sample; their events, told at the grid, also show an alarm that came and went between two points.
+Alarms note their condition with each sample and move on the grid (`gateway.core.kernels.alarms`).
 The engine has one writer, the thread that calls `step`; `view` and `readings` may be used from any thread.
 """
 
@@ -24,11 +24,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from gateway.core.announce import alarm_events, device_event
+from gateway.core.alarmdesk import AlarmDesk
+from gateway.core.alarms import AlarmCommand
+from gateway.core.announce import device_event
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
 from gateway.core.kernels.fold import fold
-from gateway.core.kernels.grid import changed_alarms, changed_devices, mark_stale, roll_up
+from gateway.core.kernels.grid import changed_devices, mark_stale, roll_up
 from gateway.core.kernels.histogram import observe_arrivals
 from gateway.core.kernels.read import count_windows, read_aggregates, read_devices, read_live, take_touched
 from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
@@ -134,7 +136,8 @@ class Engine:
         self._noted: deque[Event] = deque()
         self._touched_rows = np.zeros(len(model.tags), np.int32)
         self._shares = shares_of(model)
-        self._changed = np.zeros((4, EVENTS_PER_GRID_MAX), np.int64)
+        self._changed = np.zeros(EVENTS_PER_GRID_MAX, np.int64)
+        self.alarms = AlarmDesk(model, self.state)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
         self._events_dropped = 0
@@ -148,6 +151,14 @@ class Engine:
             self._events_dropped += 1
             return
         self._noted.append(event)
+
+    def command(self, command: AlarmCommand, now_ns: int) -> tuple[Event, ...]:
+        """What an operator does to an alarm, between two steps."""
+        events = self.alarms.command(command, now_ns)
+        for event in events:
+            self.note(event)
+        self._events += len(events)
+        return tuple(events)
 
     def is_due(self, now_ns: int) -> bool:
         """Whether a step at this time does the work of a grid point, or sets the grid going."""
@@ -190,6 +201,7 @@ class Engine:
         yield Reading("fieldgate_engine_skipped_grid_points_total", self._grid_skipped)
         yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
         yield Reading("fieldgate_engine_tags", len(self.model.tags))
+        yield from self.alarms.readings()
 
     def _numbered(self, drafts: list[RecordDraft]) -> tuple[RecordDraft, ...]:
         numbered = []
@@ -224,15 +236,14 @@ class Engine:
         """Staleness, roll-up, and what of it is to be told."""
         state = self.state
         mark_stale(state.tables, state.stale_after_ns, point_ns)
+        told = self.alarms.step(point_ns)
         roll_up(state.tables, state.rollup, state.device_words, state.devices)
-        listed, rows, before, after = self._changed
+        listed = self._changed
         found = changed_devices(
             state.rollup, state.announced_class, state.not_better_ns, point_ns, BETTER_HOLD_NS, listed
         )
         events = [device_event(self.model, state, int(d), point_ns) for d in listed[:found]]
-        found = changed_alarms(state.tables, rows, before, after)
-        for row, was, now in zip(rows[:found].tolist(), before[:found].tolist(), after[:found].tolist(), strict=True):
-            events += alarm_events(self.model, state, row, was, now, point_ns)
+        events += told
         self._events += len(events)
         return events
 

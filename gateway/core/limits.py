@@ -34,11 +34,17 @@ SYMBOLS_BYTES_MAX: Final = 2_097_152
 CYCLE_SAMPLES_MAX: Final = 262_144
 """Samples of one engine cycle. The rest waits in its lanes for the next one."""
 
+INFLUENCES_WAITING_MAX: Final = 1_000
+"""What operators asked of the engine and the next cycle takes. One more is refused to whoever asks."""
+
 CYCLE_NS: Final = 10_000_000
 """Period of the engine cycle."""
 
 GRID_NS: Final = 100_000_000
 """Engine-time grid of time-driven work: staleness, roll-ups, flushing of records."""
+
+ALARMS_PER_MINUTE_MAX: Final = 100
+"""Alarms raised within a minute before it is a flood: those of lesser priority are then counted and not told."""
 
 EVENTS_PER_GRID_MAX: Final = 1_000
 """Events of one grid point. The engine tells the rest at the next one; from outside, newest dropped and counted."""

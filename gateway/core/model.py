@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from gateway.core.alarms import AlarmDefinition
+from gateway.core.limits import ALARMS_PER_MINUTE_MAX
 from gateway.core.types import Kind
 
 
@@ -25,10 +27,7 @@ class TagDefinition:
     unit: str
     stale_after_ns: int
     windows_ns: tuple[int, ...]
-    alarm_low: float | None = None
-    alarm_high: float | None = None
-    alarm_score: float | None = None
-    alarm_persistent: float | None = None
+    alarms: tuple[AlarmDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
     labels: tuple[tuple[int, str], ...] = ()
@@ -46,11 +45,23 @@ class Model:
     devices: tuple[DeviceDefinition, ...]
     tags: tuple[TagDefinition, ...]
     panes_per_window: int = field(default=30)
+    alarms_per_minute_max: int = field(default=ALARMS_PER_MINUTE_MAX)
+    """More raised within a minute are a flood: those of medium and low priority are shown, counted, and not told."""
 
     @cached_property
     def row_of(self) -> dict[str, int]:
         """Row by full tag name."""
         return {tag.name: row for row, tag in enumerate(self.tags)}
+
+    @cached_property
+    def alarms(self) -> tuple[tuple[int, AlarmDefinition], ...]:
+        """All alarms with their rows, in the order of the state's arrays."""
+        return tuple((row, alarm) for row, tag in enumerate(self.tags) for alarm in tag.alarms)
+
+    @cached_property
+    def alarm_of(self) -> dict[str, int]:
+        """Place in `alarms` by name, `device.tag/kind`."""
+        return {f"{self.tags[row].name}/{alarm.word}": place for place, (row, alarm) in enumerate(self.alarms)}
 
     @cached_property
     def rows_of_device(self) -> tuple[tuple[int, ...], ...]:

@@ -7,12 +7,12 @@ because a batch comes in no order and each line of a row costs one miss.
     words    tag                8   the row's sequence lock (`gateway.core.kernels.atomics`)
     cells    tag               64   the live cell: quality, value, times, score, alarm bits
     limits   tag               64   what the fold must know of the tag; never written after construction
-    clears   tag               24   where a raised alarm clears (its deadband)
     novelty  tag              304   what both anomaly scores remember
     hours    tag               96   the tag's mean at each hour of the day
     windows  window            64   pane clock, last sample, EWMA
     totals   window       2 × 64   the current pane, then all closed panes of the ring together
     ring     window       P × 64   the panes, one arena for all windows
+    alarm_rules, alarms        64 + 40 for each alarm (`gateway.core.alarms`); those of a row stand together
 
 A tag with one window of P = 30 panes takes 2,676 bytes. Every page is touched at construction: a page first touched
 by a sample would cost it up to 5 µs.
@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, rule_of
 from gateway.core.model import Model, TagDefinition
 from gateway.core.types import NS_PER_S, Float32s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
@@ -41,8 +42,6 @@ CELL = np.dtype(
             "quality",
             "reasons",
             "alarms",
-            "latched",
-            "announced",
             "touched",
             "source_ns",
             "arrival_ns",
@@ -54,14 +53,13 @@ CELL = np.dtype(
             "newest_ns",
             "lag_ns",
         ],
-        "formats": ["<u2", "u1", "u1", "u1", "u1", "u1", "<i8", "<i8", "<f8", "<i8", "<f4", "<f4", "<i8", "<i8", "<i8"],
-        "offsets": [0, 2, 4, 5, 6, 7, 8, 16, 24, 24, 32, 36, 40, 48, 56],
+        "formats": ["<u2", "u1", "u1", "u1", "<i8", "<i8", "<f8", "<i8", "<f4", "<f4", "<i8", "<i8", "<i8"],
+        "offsets": [0, 2, 4, 7, 8, 16, 24, 24, 32, 36, 40, 48, 56],
         "itemsize": 64,
     }
 )
-"""`alarms`: bits now; `latched`: bits at any moment since the last grid point; `announced`: bits told by events;
-`touched`: samples came since the last flush of aggregates. `newest_ns` is the latest source time and `lag_ns` how much
-later that sample arrived."""
+"""`alarms`: bits as of the last grid point; `touched`: samples came since the last flush of aggregates. `newest_ns` is
+the latest source time and `lag_ns` how much later that sample arrived."""
 
 LIMIT = np.dtype(
     [
@@ -69,19 +67,16 @@ LIMIT = np.dtype(
         ("window_first", "<i4"),
         ("window_count", "<i4"),
         ("device", "<i4"),
+        ("alarm_first", "<i4"),
+        ("alarm_count", "<i4"),
         ("scale_ns", "<f8"),
         ("valid_low", "<f8"),
         ("valid_high", "<f8"),
-        ("alarm_low", "<f8"),
-        ("alarm_high", "<f8"),
-        ("alarm_score", "<f4"),
-        ("alarm_persistent", "<f4"),
+        ("spare", "<f8", 2),
     ],
     align=True,
 )
 """NaN where there is no limit, since every comparison with NaN is false. `scale_ns`: the time scale of the score."""
-
-CLEAR = np.dtype([("low", "<f8"), ("high", "<f8"), ("score", "<f4"), ("persistent", "<f4")], align=True)
 
 NOVELTY = np.dtype(
     [
@@ -202,17 +197,21 @@ class Counter(IntEnum):
     LATE = 5
 
 
+class Flood(IntEnum):
+    """Places in the array that counts the alarms of a minute."""
+
+    BEGAN_NS = 0
+    RAISED = 1
+    IS_ON = 2
+    UNTOLD = 3
+    UNTOLD_EVER = 4
+
+
 HOURS = 24
 """Of a day: places of a tag in `hours`."""
 
 SCALE_NS_DEFAULT = 60 * NS_PER_S
 """Time scale of the score of a tag without windows."""
-
-DEADBAND = 0.01
-"""Of the span between both alarm limits, or of the limit's size where there is only one."""
-
-SCORE_CLEARS_AT = 0.8
-"""Of a score's alarm limit."""
 
 
 class Tables(NamedTuple):
@@ -221,12 +220,13 @@ class Tables(NamedTuple):
     words: Int64s
     cells: Samples
     limits: Samples
-    clears: Samples
     novelty: Samples
     hours: Float32s
     windows: Samples
     totals: Samples
     ring: Samples
+    alarm_rules: Samples
+    alarms: Samples
     counters: Int64s
 
 
@@ -236,25 +236,29 @@ class State:
     def __init__(self, model: Model) -> None:
         tags = len(model.tags)
         windows = sum(len(tag.windows_ns) for tag in model.tags)
+        alarms = sum(len(tag.alarms) for tag in model.tags)
         self.panes = model.panes_per_window
         self.tables = Tables(
             words=integers(tags),
             cells=records(tags, CELL),
             limits=records(tags, LIMIT),
-            clears=records(tags, CLEAR),
             novelty=records(tags, NOVELTY),
             hours=np.full(tags * HOURS, np.nan, np.float32),
             windows=records(windows, WINDOW),
             totals=records(2 * windows, PANE),
             ring=records(windows * self.panes, PANE),
+            alarm_rules=records(alarms, ALARM_RULE),
+            alarms=records(alarms, ALARM),
             counters=integers(len(Counter)),
         )
+        self.tables.alarms["since_ns"] = -1
         self.stale_after_ns: Int64s = np.array([tag.stale_after_ns for tag in model.tags], np.int64)
         self.device_words: Int64s = integers(len(model.devices))
         self.devices: Samples = records(len(model.devices), DEVICE)
         self.rollup: Samples = records(len(model.devices), ROLLUP)
         self.announced_class: Int64s = integers(len(model.devices))
         self.not_better_ns: Int64s = integers(len(model.devices))
+        self.flood: Int64s = integers(len(Flood))
 
         self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
         self.tables.cells["value"] = np.nan
@@ -264,10 +268,13 @@ class State:
         self.devices["quality"] = Quality.BAD_NOT_INITIALISED
         self.devices["score_row"] = -1
         np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
-        first = 0
+        first = alarm_first = 0
         for row, tag in enumerate(model.tags):
-            self.tables.limits[row] = limit_of(tag, first)
-            self.tables.clears[row] = clear_of(tag)
+            self.tables.limits[row] = limit_of(tag, first, alarm_first)
+            for place, definition in enumerate(tag.alarms):
+                rule = rule_in(model, row, tag, definition, first)
+                self.tables.alarm_rules[alarm_first + place] = rule
+            alarm_first += len(tag.alarms)
             for window, window_ns in enumerate(tag.windows_ns, start=first):
                 pane_ns = max(1, -(-window_ns // self.panes))
                 record = self.tables.windows[window]
@@ -280,7 +287,7 @@ class State:
         """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
         yield from self.tables
         yield from (self.stale_after_ns, self.device_words, self.devices, self.rollup)
-        yield from (self.announced_class, self.not_better_ns)
+        yield from (self.announced_class, self.not_better_ns, self.flood)
 
     def memory_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays())
@@ -302,30 +309,31 @@ def phase_ns(row: int, pane_ns: int) -> int:
     return ((row * 0x9E3779B1 & 0xFFFFFFFF) * pane_ns) >> 32
 
 
-def limit_of(tag: TagDefinition, window_first: int) -> tuple[float, ...]:
+def limit_of(tag: TagDefinition, window_first: int, alarm_first: int) -> tuple[object, ...]:
     return (
         int(tag.kind),
         window_first,
         len(tag.windows_ns),
         tag.device,
+        alarm_first,
+        len(tag.alarms),
         float(tag.windows_ns[0] if tag.windows_ns else SCALE_NS_DEFAULT),
         number(tag.valid_low),
         number(tag.valid_high),
-        number(tag.alarm_low),
-        number(tag.alarm_high),
-        number(tag.alarm_score),
-        number(tag.alarm_persistent),
+        (0.0, 0.0),
     )
 
 
-def clear_of(tag: TagDefinition) -> tuple[float, float, float, float]:
-    low, high = number(tag.alarm_low), number(tag.alarm_high)
-    if tag.alarm_low is not None and tag.alarm_high is not None:
-        low_band = high_band = DEADBAND * (high - low)
-    else:
-        low_band, high_band = DEADBAND * abs(low), DEADBAND * abs(high)
-    score, persistent = number(tag.alarm_score), number(tag.alarm_persistent)
-    return (low + low_band, high - high_band, SCORE_CLEARS_AT * score, SCORE_CLEARS_AT * persistent)
+def rule_in(
+    model: Model, row: int, tag: TagDefinition, definition: AlarmDefinition, window_first: int
+) -> tuple[int | float, ...]:
+    """An alarm's rule, with names and windows as places. The settings made sure that they are there."""
+    window = -1
+    if definition.window_ns is not None:
+        window = window_first + tag.windows_ns.index(definition.window_ns)
+    reference_row = model.row_of[definition.reference] if isinstance(definition.reference, str) else -1
+    unless_row = -1 if definition.unless is None else model.row_of[definition.unless]
+    return rule_of(definition, row, window, reference_row, unless_row)
 
 
 def number(limit: float | None) -> float:

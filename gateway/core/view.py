@@ -39,6 +39,12 @@ ALARM_LOW = 1
 ALARM_HIGH = 2
 ALARM_SCORE = 4
 ALARM_PERSISTENT = 8
+ALARM_LOW_LOW = 16
+ALARM_HIGH_HIGH = 32
+ALARM_OTHER = 64
+"""Deviation, rate of change, a state, bad quality."""
+ALARM_UNACKNOWLEDGED = 128
+"""Some alarm of the row was not acknowledged yet; alone: one that latches and whose condition has ended."""
 
 REASON_SPIKE = 1
 REASON_LEVEL = 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -20,7 +21,7 @@ from gateway.core.engine import NO_SAMPLES, Engine, StepResult
 from gateway.core.histogram import SIZE
 from gateway.core.inbox import Inbox
 from gateway.core.kernels.histogram import observe, observe_arrivals
-from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX
+from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX, INFLUENCES_WAITING_MAX
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.record import NO_STAMP, Stamp
@@ -70,6 +71,7 @@ class EngineThread:
         self._before = tuple(before)
         self._died = died
         self._heartbeat_ns = 0
+        self._asked: deque[Influence] = deque()
         self._stopping = threading.Event()
         self._batch = np.zeros(CYCLE_SAMPLES_MAX, SAMPLE)
         self._to_aggregate = np.zeros(SIZE, np.int64)
@@ -85,6 +87,13 @@ class EngineThread:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def ask(self, influence: Influence) -> bool:
+        """Have the next cycle take this, from any thread. False, and nothing is taken, while too many wait."""
+        if len(self._asked) >= INFLUENCES_WAITING_MAX:
+            return False
+        self._asked.append(influence)
+        return True
+
     def heartbeat_ns(self) -> int:
         """Engine time at which the last cycle ended; 0 before the first."""
         return self._heartbeat_ns
@@ -95,7 +104,8 @@ class EngineThread:
             prepare()
         started_ns = self._now_ns()
         batch = self._batch[: self._inbox.drain(self._batch)]
-        self._turn(started_ns, batch, tuple(Noted(event) for event in self._book.take_outgoing()))
+        asked = tuple(self._asked.popleft() for _ in range(len(self._asked)))
+        self._turn(started_ns, batch, asked + tuple(Noted(event) for event in self._book.take_outgoing()))
         ended_ns = self._now_ns()
         observe_arrivals(self._to_aggregate, batch, ended_ns)
         observe(self._cycle, ended_ns - started_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.control import metrics
-from gateway.core import engine, inbox, symbols
+from gateway.core import alarmdesk, engine, inbox, symbols
 from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
@@ -12,6 +12,7 @@ from gateway.spool.journal import metrics as journal_metrics
 
 TABLES = (
     engine.METRICS,
+    alarmdesk.METRICS,
     inbox.METRICS,
     symbols.METRICS,
     modbus.METRICS,

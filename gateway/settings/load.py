@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.settings.alarms import check_names
 from gateway.settings.brokers import Files
 from gateway.settings.control import check_setpoints, read_loops
 from gateway.settings.devices import Devices
@@ -79,6 +80,8 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     lists = TagLists(root, directory)
     devices = Devices(root, links, lists, defaults)
     loops = read_loops(root, links, devices, are_inhibited=gateway.get("inhibit_writes", flag, False))
+    for tag in devices.tags.values():
+        check_names(tag.alarms, devices.sections[tag.name], devices.tags.keys())
     scada = read_scada(root, devices, loops, path)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
     settings = Settings(

@@ -12,9 +12,10 @@ from typing import Any
 
 from gateway.settings import addresses, control, devices, journal, links, load, serving, shapes, tags, texts, uplink
 from gateway.settings.forms import Form
+from gateway.settings.reference_alarms import alarm_keys
 from gateway.settings.reference_brokers import SESSION_KEYS, broker_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
-from gateway.settings.units import flag, label, name, number, positive, score_limit, text
+from gateway.settings.units import flag, label, name, number, positive, text
 
 EACH = Form(
     'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
@@ -165,12 +166,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
         Key(
             f"{at}.valid.high", number, NOTHING, "Above it the quality is out of range, and no window takes the value."
         ),
-        Key(f"{at}.alarm.low", number, NOTHING, "Below it the tag is in alarm."),
-        Key(f"{at}.alarm.high", number, NOTHING, "Above it the tag is in alarm."),
-        Key(
-            f"{at}.alarm.score", score_limit, NOTHING, "Anomaly score from which it is in alarm: 0 as ever, 1 as never."
-        ),
-        Key(f"{at}.alarm.persistent", score_limit, NOTHING, "The same, of the score of faults that stay."),
+        *alarm_keys(f"{at}.alarm"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 
@@ -304,7 +300,8 @@ def json_schema() -> dict[str, object]:
     """JSON Schema (draft 7) of a configuration, for editors. Every table refuses keys that are not in it."""
     root = _table()
     for key in KEYS:
-        _put(root, key.parts, key)
+        if "KIND" not in key.parts:  # those stand in the form of each kind
+            _put(root, key.parts, key)
     link = root["properties"]["links"]["additionalProperties"]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

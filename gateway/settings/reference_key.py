@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.settings.forms import Form, form_of
 
-ANY = frozenset({"NAME", "TAG"})
+ANY = frozenset({"NAME", "TAG", "KIND"})
 """Parts of a path that stand for any name."""
 REQUIRED = "(none: must be written)"
 NOTHING = "(none)"

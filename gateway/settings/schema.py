@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
 
 
@@ -210,10 +211,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     windows_ns: tuple[int, ...]
     stale_after_ns: int
-    alarm_low: float | None = None
-    alarm_high: float | None = None
-    alarm_score: float | None = None
-    alarm_persistent: float | None = None
+    alarms: tuple[AlarmDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
     labels: tuple[tuple[int, str], ...] = ()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.core.alarms import KINDS, AlarmKind
 from gateway.settings.document import Text, read_text
 from gateway.settings.problems import ConfigurationError, Position, Report, did_you_mean
 from gateway.settings.section import Section
@@ -46,10 +47,13 @@ COLUMNS = (
     "report.percent",
     "report.hold",
     "report.heartbeat",
-    "alarm.low",
-    "alarm.high",
-    "alarm.score",
-    "alarm.persistent",
+    *(f"alarm.{KINDS[kind].word}" for kind in AlarmKind),
+    "alarm.deadband",
+    "alarm.on_delay",
+    "alarm.off_delay",
+    "alarm.latch",
+    "alarm.priority",
+    "alarm.unless",
     "valid.low",
     "valid.high",
     "topic",

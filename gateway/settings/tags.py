@@ -10,14 +10,16 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from gateway.core import limits
+from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
+from gateway.settings.alarms import bound, read_alarms
 from gateway.settings.forms import form_of, says
 from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Report, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.shapes import FLOATS, SIGNED, Shape, read_report, read_shape, register_type
 from gateway.settings.texts import TextShape, check_labels, labels, read_text_shape
-from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, score_limit, show_duration
+from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, show_duration
 
 HOUR_NS = 3_600 * NS_PER_S
 STALE_AFTER_FLOOR_NS = 2 * NS_PER_S
@@ -77,10 +79,7 @@ class Common(NamedTuple):
     unit: str
     windows_ns: tuple[int, ...]
     stale_after_ns: int
-    alarm_low: float | None
-    alarm_high: float | None
-    alarm_score: float | None
-    alarm_persistent: float | None
+    alarms: tuple[AlarmDefinition, ...]
     valid_low: float | None
     valid_high: float | None
     labels: tuple[tuple[int, str], ...]
@@ -226,25 +225,18 @@ def _read_scaling(section: Section) -> tuple[float, float]:
 
 
 def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> Common:
-    alarm_low = alarm_high = alarm_score = alarm_persistent = valid_low = valid_high = None
-    alarm = section.table("alarm")
-    if alarm is not None:
-        alarm_low, alarm_high = read_bounds(alarm, "low", "high")
-        alarm_score = alarm.get("score", score_limit, None)
-        alarm_persistent = alarm.get("persistent", score_limit, None)
-        alarm.finish()
+    windows_ns = section.get("windows", WINDOWS, defaults.windows_ns)
+    alarms = read_alarms(section.table("alarm"), windows_ns)
+    valid_low = valid_high = None
     valid = section.table("valid")
     if valid is not None:
         valid_low, valid_high = read_bounds(valid, "low", "high")
         valid.finish()
     return Common(
         unit=section.get("unit", label, ""),
-        windows_ns=section.get("windows", WINDOWS, defaults.windows_ns),
+        windows_ns=windows_ns,
         stale_after_ns=section.get("stale_after", STALE_AFTER, stale_after_ns),
-        alarm_low=alarm_low,
-        alarm_high=alarm_high,
-        alarm_score=alarm_score,
-        alarm_persistent=alarm_persistent,
+        alarms=alarms,
         valid_low=valid_low,
         valid_high=valid_high,
         labels=section.get("labels", labels, ()),
@@ -323,10 +315,7 @@ def _tag(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, comm
         unit=common.unit,
         windows_ns=common.windows_ns,
         stale_after_ns=common.stale_after_ns,
-        alarm_low=common.alarm_low,
-        alarm_high=common.alarm_high,
-        alarm_score=common.alarm_score,
-        alarm_persistent=common.alarm_persistent,
+        alarms=bound(common.alarms, device),
         valid_low=common.valid_low,
         valid_high=common.valid_high,
         labels=common.labels,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from gateway.core.alarms import KINDS, AlarmDefinition
 from gateway.core.engine import Engine
 from gateway.core.limits import GRID_NS
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
@@ -14,6 +15,12 @@ from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 
 T0 = 1_000 * NS_PER_S
 MINUTE_NS = 60 * NS_PER_S
+
+
+def alarms(**limits: float) -> tuple[AlarmDefinition, ...]:
+    """Alarms by the words of their kinds, without deadband or delay."""
+    kinds = {row.word: kind for kind, row in KINDS.items()}
+    return tuple(AlarmDefinition(kinds[word], limit) for word, limit in limits.items())
 
 
 def tag(name: str = "pump.flow", device: int = 0, **changes: object) -> TagDefinition:

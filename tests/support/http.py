@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from gateway.core.alarms import AlarmDefinition, AlarmKind
 from gateway.core.events import Event, Severity
 from gateway.core.histogram import BUCKETS, SIZE
 from gateway.core.kernels.histogram import observe
@@ -73,7 +74,7 @@ def make_model() -> Model:
             unit=unit,
             stale_after_ns=2 * NS_PER_S,
             windows_ns=(10 * NS_PER_S, 300 * NS_PER_S) if point == "temperature" else (60 * NS_PER_S,),
-            alarm_score=0.9,
+            alarms=(AlarmDefinition(AlarmKind.SCORE, 0.9),),
         )
         for device, (name, _) in enumerate(DEVICES)
         for point, unit, _, _ in POINTS

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from gateway.core.alarms import AlarmDefinition, AlarmKind
 from gateway.core.engine import Engine
 from gateway.core.events import Event, Severity
 from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
@@ -17,6 +18,7 @@ from gateway.core.view import (
     ALARM_HIGH,
     ALARM_PERSISTENT,
     ALARM_SCORE,
+    ALARM_UNACKNOWLEDGED,
     REASON_DRIFT,
     REASON_FROZEN,
     REASON_LEVEL,
@@ -24,7 +26,7 @@ from gateway.core.view import (
     REASON_OUT_OF_RANGE,
     REASON_SPIKE,
 )
-from tests.support.engine import MINUTE_NS, T0, batch, engine, model, one, tag
+from tests.support.engine import MINUTE_NS, T0, alarms, batch, engine, model, one, tag
 
 ROW = np.zeros(1, np.int32)
 NOTHING: Samples = np.zeros(0, SAMPLE)
@@ -160,10 +162,9 @@ def test_a_rate_of_change_is_units_a_second() -> None:
 
 
 def test_an_alarm_does_not_flap_within_its_deadband() -> None:
-    gate = engine(tag(alarm_high=100.0))
+    gate = engine(tag(alarms=(AlarmDefinition(AlarmKind.HIGH, 100.0, deadband=1.0),)))
     now_ns = T0
     kinds = []
-    # Three grid points each: a change that lasts one is hidden by the latch.
     for value in np.repeat([90.0, 100.5, 99.5, 100.5, 99.5, 100.5, 98.0, 99.5], 3).tolist():
         now_ns += GRID_NS
         kinds += [event.kind for event in gate.step(now_ns, one(now_ns, value)).events]
@@ -172,7 +173,7 @@ def test_an_alarm_does_not_flap_within_its_deadband() -> None:
 
 
 def test_an_alarm_between_two_grid_points_is_told() -> None:
-    gate = engine(tag(alarm_high=100.0))
+    gate = engine(tag(alarms=alarms(high=100.0)))
     gate.step(T0, batch(*((0, 192, T0 + i, T0 + i, value) for i, value in enumerate((1.0, 500.0, 1.0)))))
     assert gate.view.live(ROW)[0]["alarms"] == 0
     raised = gate.step(T0 + GRID_NS, NOTHING).events
@@ -198,25 +199,26 @@ def test_a_device_is_announced_once_when_bad_and_once_when_it_stayed_good() -> N
 
 
 def test_a_device_sums_up_its_tags() -> None:
-    gate = engine(tag("pump.a", alarm_high=1.0), tag("pump.b"), tag("fan.a", device=1))
+    gate = engine(tag("pump.a", alarms=alarms(high=1.0)), tag("pump.b"), tag("fan.a", device=1))
     gate.step(T0, np.concatenate([one(T0, 2.0, 0), one(T0, 2.0, 0), one(T0, 1.0, 1, Quality.UNCERTAIN)]))
     gate.step(T0 + GRID_NS, NOTHING)
     pump, fan = gate.view.devices()
     assert (pump["quality"], pump["tags_good"], pump["tags"], pump["samples"]) == (Quality.UNCERTAIN, 1, 2, 3)
-    assert (pump["alarms"], pump["score"], pump["score_row"]) == (ALARM_HIGH, 0.0, -1)
+    assert (pump["alarms"], pump["score"], pump["score_row"]) == (ALARM_HIGH | ALARM_UNACKNOWLEDGED, 0.0, -1)
     assert (fan["quality"], fan["tags"]) == (Quality.BAD_NOT_INITIALISED, 1)
 
 
 def test_a_step_in_a_quiet_signal_scores_high_and_a_tag_that_warms_up_scores_nothing() -> None:
     rng = np.random.default_rng(3)
-    gate = engine(tag(windows_ns=(10 * NS_PER_S,), alarm_score=0.8))
+    gate = engine(tag(windows_ns=(10 * NS_PER_S,), alarms=alarms(score=0.8)))
     now_ns = feed(gate, rng.normal(50, 1, 400), T0, NS_PER_S // 10)
     live = gate.view.live(ROW)[0]
     assert math.isnan(live["score"])
     assert math.isnan(live["persistent"])
     now_ns = feed(gate, rng.normal(50, 1, 3000), now_ns, NS_PER_S // 10)
     assert gate.view.live(ROW)[0]["score"] < 0.5
-    feed(gate, np.array([90.0]), now_ns, 1)
+    gate.step(now_ns + GRID_NS, one(now_ns, 90.0))
+    gate.step(now_ns + 2 * GRID_NS, NOTHING)
     live = gate.view.live(ROW)[0]
     assert live["score"] > 0.9
     assert live["alarms"] & ALARM_SCORE
@@ -237,12 +239,13 @@ def test_a_fault_that_persists_raises_the_persistent_alarm_and_says_why(
     reason: int, length: int, fault: Callable[[Float64s, Float64s], Float64s]
 ) -> None:
     rng = np.random.default_rng(5)
-    gate = engine(tag(windows_ns=(10 * NS_PER_S,), alarm_persistent=0.5), streams=[Stream.AGGREGATES])
+    gate = engine(tag(windows_ns=(10 * NS_PER_S,), alarms=alarms(persistent=0.5)), streams=[Stream.AGGREGATES])
     now_ns = feed(gate, rng.normal(50, 1, 12_000), T0, NS_PER_S // 10)
     before = gate.view.live(ROW)[0]
     assert before["persistent"] < 0.5
     assert before["alarms"] == 0
-    feed(gate, fault(rng.normal(50, 1, length), np.arange(float(length))), now_ns, NS_PER_S // 10)
+    now_ns = feed(gate, fault(rng.normal(50, 1, length), np.arange(float(length))), now_ns, NS_PER_S // 10)
+    gate.step(now_ns + GRID_NS, NOTHING)
     live = gate.view.live(ROW)[0]
     assert live["persistent"] > 0.5
     assert live["reasons"] & reason

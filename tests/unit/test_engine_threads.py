@@ -16,7 +16,7 @@ from gateway.core.engine import Engine, warm_up
 from gateway.core.kernels.fold import fold
 from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S, SAMPLE, Kind
-from tests.support.engine import T0, engine, tag
+from tests.support.engine import T0, alarms, engine, tag
 
 READS = 30_000
 MOMENTS = 100
@@ -71,7 +71,7 @@ def run_short() -> str:
     """A short plant's life, and the digest of all that it left."""
     rng = np.random.default_rng(11)
     gate: Engine = engine(
-        tag("a.a", windows_ns=(NS_PER_S, 5 * NS_PER_S), alarm_high=2.0, alarm_score=0.4),
+        tag("a.a", windows_ns=(NS_PER_S, 5 * NS_PER_S), alarms=alarms(high=2.0, score=0.4)),
         tag("a.b", kind=Kind.U64, windows_ns=(2 * NS_PER_S,)),
         tag("b.a", device=1, valid_low=-1.0, stale_after_ns=NS_PER_S // 2),
         panes=4,

@@ -21,9 +21,32 @@ from gateway.settings.reference_key import NOTHING, REQUIRED
 from gateway.settings.section import Section
 from tests.support.settings import EXAMPLE, HEAD, LOOP, examine_text
 
-SHARED_LISTS = """
+LEVEL = """
+[AT]
+register = "holding 22"
+windows = ["10s"]
+[AT.alarm]
+low_low = 1
+low = 2
+high = 8
+high_high = 9
+rate = 1
+state = 5
+bad = true
+score = 0.5
+persistent = 0.5
+deviation = 3
+[AT_b]
+register = "holding 23"
+[AT_b.alarm.high]
+limit = 3
+"""
+SHARED_LISTS = (
+    LEVEL.replace("AT", "tag_lists.full.level")
+    + LEVEL.replace("AT", "devices.d.tags.level")
+    + """
 [tag_lists.full]
-pressure = { register = "holding 20", valid = { low = 0 }, alarm = { high = 9 } }
+pressure = { register = "holding 20", valid = { low = 0 }, alarm = { high = 9, deadband = 1 } }
 flow = { register = "holding 21", clamp = { low = 0 }, report = { change = 1 } }
 [tag_lists.sensors]
 light = {}
@@ -35,6 +58,7 @@ link = "floor"
 topic = "plant/{device}/{tag}"
 tag_list = "sensors"
 """
+)
 OTHER_UPLINKS = ('nats = "nats://127.0.0.1"', 'file = "records.jsonl"')
 SERVING = '[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
 FAR_ENDS = {
@@ -57,6 +81,8 @@ def pattern(place: str) -> str:
         parts = ["links", "NAME", *parts[3:]]
     if parts[0] == "tag_lists":
         parts[2] = "TAG"
+    if len(parts) > 2 and parts[-3] == "alarm":
+        parts[-2] = "KIND"
     return ".".join(parts)
 
 

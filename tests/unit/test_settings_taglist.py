@@ -34,7 +34,7 @@ def test_a_csv_says_what_a_table_would(tmp_path: Path) -> None:
     assert isinstance(a.point, ModbusPoint)
     assert (a.point.address, a.point.scale, a.point.writable, a.point.every_ns) == (3, 0.1, True, 500_000_000)
     assert (a.unit, a.windows_ns, a.scada) == ('m, "net"', (10 * 10**9, 60 * 10**9), False)
-    assert (a.alarm_low, a.alarm_high, a.valid_low, a.valid_high) == (None, 40, -1, 50)
+    assert ({one.word: one.limit for one in a.alarms}, a.valid_low, a.valid_high) == ({"high": 40}, -1, 50)
     assert isinstance(b.point, ModbusPoint)
     assert (b.point.table, b.point.address, b.scada) == (Table.DISCRETE, 1, True)
     assert c.name == "x.c"

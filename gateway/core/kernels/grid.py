@@ -117,22 +117,3 @@ def changed_devices(
             out[listed] = d
             listed += 1
     return listed
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def changed_alarms(tables: Tables, rows: Int64s, bits_before: Int64s, bits_after: Int64s) -> int:
-    """List the rows whose alarms, taken over the time since the last grid point, are others than announced."""
-    cells = tables.cells
-    listed = 0
-    for row in range(len(cells)):
-        cell = cells[row]
-        if cell["latched"] != cell["announced"]:
-            if listed == len(rows):
-                break
-            rows[listed] = row
-            bits_before[listed] = cell["announced"]
-            bits_after[listed] = cell["latched"]
-            listed += 1
-            cell["announced"] = cell["latched"]
-        cell["latched"] = cell["alarms"]
-    return listed

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from gateway.core.alarms import AlarmKind
 from gateway.core.events import Event
 from gateway.core.histogram import quantile_ns, total
 from gateway.core.model import Model
@@ -25,7 +26,17 @@ from gateway.core.types import (
     is_bad,
     is_good,
 )
-from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_PERSISTENT, ALARM_SCORE, REASONS, Mode
+from gateway.core.view import (
+    ALARM_HIGH,
+    ALARM_HIGH_HIGH,
+    ALARM_LOW,
+    ALARM_LOW_LOW,
+    ALARM_OTHER,
+    ALARM_PERSISTENT,
+    ALARM_SCORE,
+    REASONS,
+    Mode,
+)
 from gateway.serving.http.recorder import Recorder, Totals
 from gateway.serving.http.search import Finder
 from gateway.serving.http.status import (
@@ -63,10 +74,13 @@ ROWS_SHOWN: Final = 64
 EVENTS_SHOWN: Final = 50
 
 ALARM_WORDS: Final = (
+    (ALARM_LOW_LOW, "low low"),
     (ALARM_LOW, "low"),
     (ALARM_HIGH, "high"),
+    (ALARM_HIGH_HIGH, "high high"),
     (ALARM_SCORE, "score"),
     (ALARM_PERSISTENT, "persistent"),
+    (ALARM_OTHER, "other"),
 )
 
 
@@ -315,7 +329,7 @@ def _tag_status(plant: Plant, row: int, live: np.void, windows: Samples, health:
         acquired_ms=None if age_s is None else (int(live["source_ns"]) + health.wall_offset_ns) // NS_PER_MS,
         quality=quality_status(int(live["quality"])),
         score=number(live["score"]),
-        score_alarm=tag.alarm_score,
+        score_alarm=next((alarm.limit for alarm in tag.alarms if alarm.kind is AlarmKind.SCORE), None),
         score_quality=quality_status(int(live["score_quality"])),
         score_once_h=number(live["score_once_h"]),
         persistent=number(live["persistent"]),
