@@ -36,7 +36,13 @@ class Operated(msgspec.Struct, frozen=True, tag="operated"):
     command: AlarmCommand
 
 
-Influence: TypeAlias = Noted | Operated | Finished
+class Named(msgspec.Struct, frozen=True, tag="named"):
+    """Texts that got the next symbols (`gateway.core.symbols`) since the cycle before."""
+
+    texts: tuple[str, ...]
+
+
+Influence: TypeAlias = Noted | Operated | Named | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,10 @@ class Cycle:
 
 
 def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
-    """The influences in their order, then the step; drafts come with their stamp."""
+    """The influences in their order, then the step; drafts come with their stamp.
+
+    Symbols are the decoders' table: live they are there already, a replay gives `Named` to it.
+    """
     is_last = False
     done: tuple[Event, ...] = ()
     for influence in cycle.influences:
@@ -60,7 +69,7 @@ def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
             engine.note(influence.event)
         elif isinstance(influence, Operated):
             done += engine.command(influence.command, cycle.now_ns)
-        else:
+        elif isinstance(influence, Finished):
             is_last = True
     result = engine.step(cycle.now_ns, cycle.samples)
     drafts = result.drafts

@@ -79,6 +79,18 @@ class StepResult:
     events: tuple[Event, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The engine's memory beside its arrays: the last grid point, samples and events that wait for a record, counts."""
+
+    grid: int | None
+    now_ns: int
+    kept: bytes
+    noted: tuple[Event, ...]
+    records: dict[str, int]
+    counts: tuple[int, int, int]
+
+
 class StateView:
     """`PlantView` over the engine's state. Windows are as of the engine's last step."""
 
@@ -189,6 +201,34 @@ class Engine:
                 self._flush_aggregates(start, stop, now_ns, drafts)
         self._cut_samples(drafts)
         return StepResult(self._numbered(drafts), ())
+
+    def capture(self) -> Rest:
+        """What the engine remembers beside its arrays."""
+        return Rest(
+            grid=self._grid,
+            now_ns=self.view.now_ns,
+            kept=self._kept[: self._kept_used].tobytes(),
+            noted=tuple(self._noted),
+            records={stream.value: count for stream, count in self._records.items()},
+            counts=(self._events, self._events_dropped, self._grid_skipped),
+        )
+
+    def restore(self, rest: Rest) -> None:
+        """Remember what `capture` gave."""
+        self._grid = rest.grid
+        self.view.now_ns = rest.now_ns
+        self._kept = self._fresh_buffer()
+        kept = np.frombuffer(rest.kept, SAMPLE)
+        self._kept_used = len(kept)
+        self._kept[: len(kept)] = kept
+        self._noted = deque(rest.noted)
+        self._records = {stream: rest.records.get(stream.value, 0) for stream in Stream}
+        self._events, self._events_dropped, self._grid_skipped = rest.counts
+
+    def go_on_after(self, old: Engine) -> None:
+        """Take over, from an engine that has finished, what does not hang on its rows."""
+        before = old.capture()
+        self.restore(replace(before, kept=b"", noted=before.noted if Stream.EVENTS in self._streams else ()))
 
     def readings(self) -> Iterator[Reading]:
         counters = self.state.tables.counters

@@ -1,9 +1,12 @@
 """The engine's memory as images: what a checkpoint stores, and what a restart or a reload takes over.
 
 The rows are cut into shares. Each share's image is taken by itself, after some cycle, so that no cycle has to copy
-everything; the rest of the engine (`Engine.capture`) is small. A replay that begins behind the oldest image installs
-each image as it passes the cycle behind which that was taken; samples of rows that are not installed yet are left out.
-After the last one the engine is bit for bit what it was.
+everything. A replay that begins behind the oldest image installs each as it passes the cycle behind which that was
+taken; samples of rows that are not installed yet are left out. So what an image holds must follow from samples of its
+own rows and from time alone. What looks at other rows (alarms that another tag suppresses, what was told of devices)
+is `COMMON` and is taken last, together with what the engine remembers beside its arrays (`Engine.capture`). Behind
+that one the engine is bit for bit what it was, but for what every grid point computes anew (`State.rollup` and
+`State.devices`).
 
 An image comes in blocks: what changes with every sample, and one block for each place in the rings of panes, since
 a place changes only once in a window's length. Which blocks changed is found by whoever stores them.
@@ -14,29 +17,35 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from gateway.core.engine import Engine
 from gateway.core.state import State
 from gateway.core.types import Bytes
 
-TAG_MEMORY = ("cells", "novelty", "hours")
+TAG_MEMORY: Final = ("cells", "novelty", "hours")
 """Arrays of what a tag remembers, by row; the rest of `Tables` follows from the model."""
-WINDOW_MEMORY = ("windows", "totals")
+WINDOW_MEMORY: Final = ("windows", "totals")
 """The same by window. `ring` is cut by its places."""
-SHARES = 16
+SHARES: Final = 16
 """At least so many, where there are rows enough, so that one is small."""
-SHARE_ROWS_MIN = 16
-SHARE_ROWS_MAX = 256
+SHARE_ROWS_MIN: Final = 16
+SHARE_ROWS_MAX: Final = 256
+COMMON: Final = -1
+"""The image of what belongs to no share."""
+COMMON_BLOCK_BYTES: Final = 65_536
+
+Block: TypeAlias = tuple[Bytes, ...]
+"""Byte arrays [owner, bytes]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One share's rows. A block is a list of byte arrays [owner, bytes], copied or to be copied to."""
-
     share: int
-    blocks: tuple[tuple[Bytes, ...], ...]
+    blocks: tuple[Block, ...]
 
 
 class Shares:
@@ -47,14 +56,17 @@ class Shares:
         self.rows = len(state.tables.cells)
         self.rows_per_share = max(SHARE_ROWS_MIN, min(SHARE_ROWS_MAX, -(-self.rows // SHARES)))
         self.count = -(-self.rows // self.rows_per_share)
-        self._first_window = np.append(state.tables.limits["window_first"], len(state.tables.windows)).astype(np.int64)
+        firsts = state.tables.limits["window_first"]
+        self._first_window: list[int] = [*firsts.tolist(), len(state.tables.windows)]
 
     @property
     def layout(self) -> str:
         """Names the meaning of the bytes: images of another layout cannot be installed."""
         tables = self._state.tables._asdict()
-        described = [(name, str(tables[name].dtype.descr)) for name in (*TAG_MEMORY, *WINDOW_MEMORY, "ring")]
-        return hashlib.blake2b(repr((described, self._state.panes, self.rows_per_share)).encode()).hexdigest()[:16]
+        described: list[object] = [(name, str(tables[name].dtype.descr), len(tables[name])) for name in tables]
+        described += [self._state.panes, self.rows_per_share, TAG_MEMORY, WINDOW_MEMORY]
+        described += [array.nbytes for array in self._common()]
+        return hashlib.blake2b(repr(described).encode()).hexdigest()[:16]
 
     def range_of(self, share: int) -> tuple[int, int]:
         """Rows [start, stop)."""
@@ -65,63 +77,107 @@ class Shares:
         """A copy. The engine's thread only."""
         return Image(share, tuple(tuple(part.copy() for part in block) for block in self.blocks_of(share)))
 
-    def blocks_of(self, share: int) -> Iterator[tuple[Bytes, ...]]:
-        """The blocks as they lie in the state, to be copied or written over."""
-        start, stop = self.range_of(share)
-        first, last = int(self._first_window[start]), int(self._first_window[stop])
-        tables = self._state.tables._asdict()
-        yield (
-            *(_bytes_of(tables[name], self.rows)[start:stop] for name in TAG_MEMORY),
-            *(_bytes_of(tables[name], len(tables["windows"]))[first:last] for name in WINDOW_MEMORY),
-        )
-        panes = self._state.panes
-        ring = _bytes_of(tables["ring"], len(tables["windows"]) * panes)
-        by_place = ring.reshape(-1, panes, ring.shape[1] if len(ring) else 0)
-        for place in range(panes):
-            yield (by_place[first:last, place],)
-
     def install(self, image: Image) -> None:
         """Write an image over the state. Nobody may read the state meanwhile."""
         for into, block in zip(self.blocks_of(image.share), image.blocks, strict=True):
             for part, saved in zip(into, block, strict=True):
                 part[:] = saved
 
+    def blocks_of(self, share: int) -> Iterator[Block]:
+        """The blocks as they lie in the state, to be copied or written over."""
+        if share == COMMON:
+            for array in self._common():
+                raw = array.view(np.uint8).reshape(-1, array.itemsize)
+                for start in range(0, len(raw), COMMON_BLOCK_BYTES // array.itemsize):
+                    yield (raw[start : start + COMMON_BLOCK_BYTES // array.itemsize],)
+            # A column: the bytes lie apart.
+            yield (self._state.tables.cells["alarms"].reshape(-1, 1),)
+            return
+        start, stop = self.range_of(share)
+        first, last = self._first_window[start], self._first_window[stop]
+        tables = self._state.tables._asdict()
+        windows = len(tables["windows"])
+        yield (
+            *(bytes_of(tables[name], self.rows)[start:stop] for name in TAG_MEMORY),
+            *(bytes_of(tables[name], windows)[first:last] for name in WINDOW_MEMORY),
+        )
+        panes = self._state.panes
+        ring = bytes_of(tables["ring"], windows * panes)
+        by_place = ring.reshape(windows, panes, ring.shape[1] if windows else 1)
+        for place in range(panes if windows else 0):
+            yield (by_place[first:last, place],)
+
+    def _common(self) -> tuple[npt.NDArray[Any], ...]:
+        state = self._state
+        return (state.tables.alarms, state.tables.counters, state.announced_class, state.not_better_ns, state.flood)
+
 
 def adopt(new: Engine, old: Engine) -> int:
     """Have `new`, built of another model, go on where `old` ends; returns how many tags keep what they remember.
 
-    A tag keeps it when it has the same name, kind, unit, windows and panes. Records go on being counted, and a device
-    of the same name keeps the quality that was told of it.
+    A tag keeps it when it has the same name, kind, unit, windows and panes, and its alarms when they are the same.
+    Records go on being counted, and a device of the same name keeps the quality that was told of it.
     """
     new.go_on_after(old)
+    new.state.tables.counters[:] = old.state.tables.counters
+    new.state.flood[:] = old.state.flood
+    _adopt_devices(new, old)
+    if old.state.panes != new.state.panes:
+        return 0
+    here, there = _Owners(new), _Owners(old)
+    rows = old.model.row_of
     kept = 0
-    of_old, of_new = old.state.tables._asdict(), new.state.tables._asdict()
-    panes = old.state.panes
-    if panes == new.state.panes:
-        rows = old.model.row_of
-        for row, tag in enumerate(new.model.tags):
-            was = rows.get(tag.name)
-            if was is None:
-                continue
-            before = old.model.tags[was]
-            if (tag.kind, tag.unit, tag.windows_ns) != (before.kind, before.unit, before.windows_ns):
-                continue
-            kept += 1
-            for name in TAG_MEMORY:
-                _move(of_old[name], was, len(old.model.tags), of_new[name], row, len(new.model.tags), 1)
-            first, there = (int(of["limits"][at]["window_first"]) for of, at in ((of_old, was), (of_new, row)))
-            for name in (*WINDOW_MEMORY, "ring"):
-                counts = len(of_old["windows"]), len(of_new["windows"])
-                _move(of_old[name], first, counts[0], of_new[name], there, counts[1], len(tag.windows_ns))
+    for row, tag in enumerate(new.model.tags):
+        was = rows.get(tag.name)
+        if was is None:
+            continue
+        before = old.model.tags[was]
+        if (tag.kind, tag.unit, tag.windows_ns) != (before.kind, before.unit, before.windows_ns):
+            continue
+        kept += 1
+        for into, saved in zip(here.parts_of(row), there.parts_of(was), strict=True):
+            into[:] = saved
+        if tag.alarms == before.alarms:
+            here.alarms_of(row)[:] = there.alarms_of(was)
+        else:
+            new.state.tables.cells[row]["alarms"] = 0
     return kept
 
 
-def _move(source, start, owners, target, place, target_owners, count):  # type: ignore[no-untyped-def]
-    if count:
-        _bytes_of(target, target_owners)[place : place + count] = _bytes_of(source, owners)[start : start + count]
+def _adopt_devices(new: Engine, old: Engine) -> None:
+    places = {device.name: place for place, device in enumerate(old.model.devices)}
+    for place, device in enumerate(new.model.devices):
+        was = places.get(device.name)
+        if was is not None:
+            new.state.announced_class[place] = old.state.announced_class[was]
+            new.state.not_better_ns[place] = old.state.not_better_ns[was]
 
 
-def _bytes_of(table: np.ndarray, owners: int) -> Bytes:  # type: ignore[type-arg]
+class _Owners:
+    """The bytes of each row's memory, wherever they lie."""
+
+    def __init__(self, engine: Engine) -> None:
+        tables = engine.state.tables._asdict()
+        windows = len(tables["windows"])
+        self._tables = engine.state.tables
+        self._by_row = [bytes_of(tables[name], len(tables["cells"])) for name in TAG_MEMORY]
+        self._by_window = [bytes_of(tables[name], windows) for name in (*WINDOW_MEMORY, "ring")]
+
+    def parts_of(self, row: int) -> Iterator[Bytes]:
+        limit = self._tables.limits[row]
+        first, count = int(limit["window_first"]), int(limit["window_count"])
+        yield from (table[row] for table in self._by_row)
+        yield from (table[first : first + count] for table in self._by_window)
+
+    def alarms_of(self, row: int) -> npt.NDArray[np.void]:
+        limit = self._tables.limits[row]
+        first = int(limit["alarm_first"])
+        return self._tables.alarms[first : first + int(limit["alarm_count"])]
+
+
+def bytes_of(table: npt.NDArray[Any], owners: int) -> Bytes:
     """The same memory as [owner, bytes]; the owners share the table evenly, in order."""
-    raw: Bytes = table.view(np.uint8).reshape(owners, -1) if owners else np.zeros((0, 0), np.uint8)
+    if not owners:
+        return np.zeros((0, 0), np.uint8)
+    raw: Bytes = table.view(np.uint8).reshape(owners, -1)
     return raw
