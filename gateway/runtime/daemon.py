@@ -30,7 +30,7 @@ from gateway.runtime.eventbook import EventBook
 from gateway.runtime.logs import log_event, set_up_logs
 from gateway.runtime.plant import Plant
 from gateway.runtime.reload import compare
-from gateway.runtime.statedir import StateInUse, hold_state_dir
+from gateway.runtime.statedir import SPOOL_FILE, StateInUse, hold_state_dir
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
@@ -79,7 +79,14 @@ class Daemon:
         self._link_states = link_states
         self._symbols = symbols
         self._way = way
-        self._continuity = Continuity(settings, now_ns=clock, emit=book.emit, put=way.put)
+        self._continuity = Continuity(
+            settings,
+            now_ns=clock,
+            emit=book.emit,
+            worker=way.worker,
+            symbols=symbols,
+            use=lambda model: asyncio.run_coroutine_threadsafe(way.use(model), loop).result(),
+        )
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
         self._watchdog = Watchdog(
@@ -125,7 +132,8 @@ class Daemon:
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
-        self._continuity.start()
+        database = settings.state_dir / SPOOL_FILE
+        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine, database)
         await self._start_plant(plant)
         await self._way.connect(settings.uplink, self._supervisor)
         self._progress.phase = Phase.READY
@@ -224,9 +232,8 @@ class Daemon:
         """In place of the one before, if there was one: its records are all stored first."""
         await asyncio.to_thread(self._continuity.flush)
         await self._way.use(plant.model)
-        self._continuity.begin(plant.spec, plant.settings)
-        plant.thread.number = self._continuity.number
-        await plant.start(self._supervisor)
+        await asyncio.to_thread(self._continuity.begin, plant.spec, plant.engine, plant.settings)
+        await plant.start(self._supervisor, self._continuity.number)
         self._progress.plant = plant
 
     async def _move_http(self, new: Settings) -> None:

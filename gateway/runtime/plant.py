@@ -120,6 +120,7 @@ class Plant:
             book=book,
             hand_on=hand_on,
             stamp=WallStamp(clock),
+            symbols=symbols,
             before=[self._take_from_executive] if self.executive is not None else [],
             died=died,
         )
@@ -131,12 +132,15 @@ class Plant:
         if self.executive is not None:
             self.executive.warm()
 
-    async def start(self, supervisor: Supervisor) -> None:
-        """Start every thread and session. Raises ListenError when the Modbus server's address is taken."""
+    async def start(self, supervisor: Supervisor, number: int) -> None:
+        """Start every thread and session; the engine goes on after cycle `number`.
+
+        Raises ListenError when the Modbus server's address is taken.
+        """
         self.scada = self._build_scada() if self.settings.scada is not None else None
         if self.scada is not None:
             await self.scada.start()
-        self.thread.start()
+        self.thread.start(number)
         if self.executive is not None:
             self.executive.start()
         for name, source in self.sources.items():

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -36,7 +36,7 @@ from gateway.spool.journal.format import BlockDamaged
 REBUILD_BYTES_MAX: Final = 64 * 1024 * 1024
 """How much of the journal is read to rebuild what no checkpoint has."""
 
-Put = Callable[[EngineSpec, RecordDraft], None]
+Put: TypeAlias = Callable[[RecordDraft], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +72,28 @@ class Recovered:
 
 
 class Recovery:
-    """One attempt to go on. `put` takes drafts that were not stored; `symbols` must be empty."""
+    """One attempt to go on. `engine` is fresh and of the present `spec`: it is used where it fits. `use` is told whose
+    drafts come next, `put` takes those that were not stored. `symbols` must be empty."""
 
     def __init__(
-        self, *, database: Path, folder: Path | None, code: str, spec: EngineSpec, symbols: Symbols, put: Put
+        self,
+        *,
+        database: Path,
+        folder: Path | None,
+        code: str,
+        spec: EngineSpec,
+        engine: Engine,
+        symbols: Symbols,
+        use: Callable[[EngineSpec], None],
+        put: Put,
     ) -> None:
         self._database = database
         self._folder = folder if folder is not None and folder.is_dir() else None
         self._code = code
         self._present = spec
+        self._fresh: Engine | None = engine
+        self._spec = spec
+        self._use = use
         self._symbols = symbols
         self._put = put
 
@@ -111,6 +124,10 @@ class Recovery:
 
     def _build(self, encoded: bytes) -> Engine:
         self._spec = self._present if encoded == self._present.encoded else decode_spec(encoded)
+        self._use(self._spec)
+        if self._spec is self._present and self._fresh is not None:
+            engine, self._fresh = self._fresh, None
+            return engine
         return self._spec.build()
 
     def _from_checkpoint(
@@ -204,7 +221,7 @@ class Recovery:
                 for draft in result.drafts:
                     if draft.ordinal > saved.outputs.get(draft.stream.value, 0) and found.is_exact:
                         found.made += 1
-                        self._put(self._spec, draft)
+                        self._put(draft)
         install(until + 1)
         if expected <= until:
             found.doubt("the journal ends before the checkpoint")

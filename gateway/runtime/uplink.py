@@ -50,7 +50,8 @@ def open_store(state_dir: Path, uplink: Uplink | None) -> Store:
     reason = damage(path)
     salvaged = str(salvage(path, reason)) if reason else ""
     bytes_max = uplink.buffer_bytes_max if uplink else UNUSED_BYTES_MAX
-    return Store(path, bytes_max=bytes_max, grace=_grace(uplink) if uplink else Grace(), salvaged=salvaged)
+    grace = _grace(uplink) if uplink else Grace()
+    return Store(path, bytes_max=bytes_max, grace=grace, salvaged=salvaged, goes_on=True)
 
 
 def _grace(uplink: Uplink) -> Grace:
@@ -134,10 +135,6 @@ class Way:
                 await asyncio.sleep(LOOK_EVERY_S)
                 while delivery.is_up and self.worker.depth():
                     await asyncio.sleep(LOOK_EVERY_S)
-
-    def put(self, draft: RecordDraft) -> None:
-        if self._settings is not None:
-            self.worker.put(draft)
 
     def state(self) -> UplinkState | None:
         if self.delivery is None or self._settings is None:

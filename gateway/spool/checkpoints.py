@@ -158,6 +158,7 @@ class CheckpointReader:
     """Reads what a file has, on a connection of its own, beside whoever writes."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         with translated(path):
             self._connection = sqlite3.connect(
                 f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=5.0
@@ -167,6 +168,11 @@ class CheckpointReader:
         self._connection.close()
 
     def saved(self) -> Saved:
+        """Raises StoreUnavailable or StoreDamaged, when the file itself cannot be read."""
+        with translated(self._path):
+            return self._saved()
+
+    def _saved(self) -> Saved:
         outputs = dict(self._connection.execute("SELECT stream, ordinal FROM outputs"))
         damage = ""
         for epoch, body in self._connection.execute("SELECT epoch, body FROM checkpoints ORDER BY epoch DESC"):
@@ -186,9 +192,10 @@ class CheckpointReader:
 
     def image(self, epoch: int, share: int, like: Sequence[Block]) -> Image:
         """One share, of blocks of the same shapes as in `like`. Raises CheckpointDamaged."""
-        rows = self._connection.execute(
-            "SELECT block, body FROM checkpoint_blocks WHERE epoch = ? AND share = ? ORDER BY block", (epoch, share)
-        ).fetchall()
+        with translated(self._path):
+            rows = self._connection.execute(
+                "SELECT block, body FROM checkpoint_blocks WHERE epoch = ? AND share = ? ORDER BY block", (epoch, share)
+            ).fetchall()
         what = "what belongs to no share" if share == COMMON else f"share {share}"
         if [number for number, _ in rows] != list(range(len(like))):
             raise CheckpointDamaged(f"{what} of the checkpoint has {len(rows)} of {len(like)} blocks")
