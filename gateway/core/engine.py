@@ -18,7 +18,7 @@ The engine has one writer, the thread that calls `step`; `view` and `readings` m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -224,6 +224,13 @@ class Engine:
         self._noted = deque(rest.noted)
         self._records = {stream: rest.records.get(stream.value, 0) for stream in Stream}
         self._events, self._events_dropped, self._grid_skipped = rest.counts
+
+    def forget(self, stored: Mapping[str, int]) -> None:
+        """Drop what waits for a record of a stream of which later ones were stored already: it is in those."""
+        if stored.get(Stream.SAMPLES, 0) > self._records[Stream.SAMPLES]:
+            self._kept_used = 0
+        if stored.get(Stream.EVENTS, 0) > self._records[Stream.EVENTS]:
+            self._noted.clear()
 
     def go_on_after(self, old: Engine) -> None:
         """Take over, from an engine that has finished, what does not hang on its rows."""

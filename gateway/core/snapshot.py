@@ -63,7 +63,7 @@ class Shares:
     def layout(self) -> str:
         """Names the meaning of the bytes: images of another layout cannot be installed."""
         tables = self._state.tables._asdict()
-        described: list[object] = [(name, str(tables[name].dtype.descr), len(tables[name])) for name in tables]
+        described: list[object] = [(name, str(tables[name].dtype), len(tables[name])) for name in tables]
         described += [self._state.panes, self.rows_per_share, TAG_MEMORY, WINDOW_MEMORY]
         described += [array.nbytes for array in self._common()]
         return hashlib.blake2b(repr(described).encode()).hexdigest()[:16]

@@ -233,6 +233,8 @@ class Recovery:
         rest = engine.capture()
         if any(rest.records.get(stream, 0) < ordinal for stream, ordinal in saved.outputs.items()):
             found.doubt("records were stored of cycles that are not in the journal")
+        if not found.is_exact:
+            engine.forget(saved.outputs)
         found.engine, found.spec = engine, self._spec
         found.number = max(found.number, expected - 1)
         found.now_ns = max(found.now_ns, rest.now_ns)
