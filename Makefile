@@ -25,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Debian packages: what a virtual environment needs, and what the tests run beside the gateway.
 APT_SETUP := python3-venv
-APT_TOOLS := mosquitto mbpoll prometheus systemd procps
+APT_TOOLS := mosquitto mbpoll prometheus systemd procps gcc libc6-dev libmodbus-dev openssl
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo test test-slow test-browser unit lint bench chaos wheel deb try-deb constraints clean
@@ -46,7 +46,7 @@ $(STAMP): pyproject.toml constraints.txt
 tools: $(TOOLS_STAMP)
 
 $(TOOLS_STAMP): $(STAMP) packaging/debian-packages.sh
-	@packaging/debian-packages.sh --unless "command -v mosquitto && command -v mbpoll && command -v promtool && command -v systemd-analyze && test -x /bin/kill" $(APT_TOOLS)
+	@packaging/debian-packages.sh --unless "command -v mosquitto && command -v mbpoll && command -v promtool && command -v systemd-analyze && command -v gcc && command -v openssl && test -e /usr/include/modbus/modbus.h && test -x /bin/kill" $(APT_TOOLS)
 	@touch $@
 
 demo: $(STAMP)

@@ -23,6 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "gateway.spool",
             "gateway.serving.scada",
             "gateway.serving.http",
+            "gateway.serving.operator",
             "gateway.receiver",
         }
     ),

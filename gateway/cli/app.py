@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "tags": "List tags of a running gateway with value, quality and age.",
     "tail": "Print the values of tags as they come.",
     "events": "List the latest events of a running gateway.",
+    "alarms": "List the alarms of a running gateway, acknowledge or shelve them.",
     "check": "Check a configuration and report every error in it.",
     "plan": "Show what each Modbus link is asked for, and how busy that makes it.",
     "explain": "Explain any key of a configuration.",

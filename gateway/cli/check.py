@@ -126,7 +126,7 @@ def _count(names: Iterable[str]) -> dict[str, int]:
 
 
 def _address(link: Link) -> str:
-    return f"{link.host}:{link.port}" if isinstance(link, ModbusLink) else _broker(link.broker)
+    return link.place if isinstance(link, ModbusLink) else _broker(link.broker)
 
 
 def _upstream(address: UpstreamAddress) -> str:

@@ -62,7 +62,7 @@ def command(file: Path, round_trip_ns: int, as_json: bool) -> None:
 def _json(link: ModbusLink, load: BusLoad) -> dict[str, object]:
     return {
         "link": link.name,
-        "address": f"{link.host}:{link.port}",
+        "address": link.place,
         "baud": link.baud,
         "requests_per_s": round(load.requests_per_s, 3),
         "load_percent": round(100 * load.share, 1),
@@ -72,6 +72,7 @@ def _json(link: ModbusLink, load: BusLoad) -> dict[str, object]:
                 "device": group.device,
                 "unit": group.unit,
                 "every_ms": group.period_ns / NS_PER_MS,
+                "jitter_ms": group.jitter_ns / NS_PER_MS,
                 "reads": group.reads,
                 "tags": group.tags,
                 "worst_age_ms": group.worst_age_ns / NS_PER_MS,
@@ -87,6 +88,8 @@ def _json(link: ModbusLink, load: BusLoad) -> dict[str, object]:
                 "count": read.count,
                 "tags": read.tags,
                 "every_ms": read.period_ns / NS_PER_MS,
+                "phase_ms": read.phase_ns / NS_PER_MS,
+                "jitter_ms": read.jitter_ns / NS_PER_MS,
                 "takes_ms": read.read_ns / NS_PER_MS,
             }
             for read in load.reads
@@ -97,7 +100,7 @@ def _json(link: ModbusLink, load: BusLoad) -> dict[str, object]:
 def _print(console: Console, link: ModbusLink, load: BusLoad, round_trip_ns: int) -> None:
     behind = "" if link.baud is None else f", a serial bus at {link.baud} baud behind it"
     console.print(
-        f"{link.name}: {link.host}:{link.port}{behind}, {load.requests_per_s:.1f} reads a second, "
+        f"{link.name}: {link.place}{behind}, {load.requests_per_s:.1f} reads a second, "
         f"{100 * load.share:.0f} % loaded (a device answers in {show_duration(round_trip_ns)})",
         soft_wrap=True,
     )
@@ -105,13 +108,16 @@ def _print(console: Console, link: ModbusLink, load: BusLoad, round_trip_ns: int
     for group in load.groups[:ROWS_MAX]:
         age = f"{group.worst_age_ns / NS_PER_S:.2f} s"
         every = show_duration(group.period_ns)
+        if group.jitter_ns:
+            every += f" +{show_duration(group.jitter_ns)}"
         groups.add_row(group.device, str(group.unit), every, str(group.reads), str(group.tags), age)
     _show(console, groups, len(load.groups))
-    reads = _table("read", "unit", "count", "tags", "every", "takes")
+    reads = _table("read", "unit", "count", "tags", "every", "phase", "takes")
     for read in load.reads[:ROWS_MAX]:
         takes = f"{read.read_ns / NS_PER_MS:.1f} ms"
         place = f"{read.table} {read.address}"
-        reads.add_row(place, str(read.unit), str(read.count), str(read.tags), show_duration(read.period_ns), takes)
+        when = (show_duration(read.period_ns), f"{read.phase_ns / NS_PER_MS:.0f} ms")
+        reads.add_row(place, str(read.unit), str(read.count), str(read.tags), *when, takes)
     _show(console, reads, len(load.reads))
 
 

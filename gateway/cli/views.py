@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.serving.http.status import (
+    AlarmStatus,
     EventStatus,
     LatencyStatus,
     LinksStatus,
@@ -181,6 +182,28 @@ def tag_table(tags: Iterable[TagStatus]) -> Table:
             span(tag.age_s),
             number(None if tag.score is None else round(tag.score, 2)),
             Text(", ".join(tag.alarms), "red"),
+        )
+    return table
+
+
+ALARM_STYLES = {"active": "bold red", "acknowledged": "red", "returned": "yellow"}
+
+
+def alarm_table(alarms: Iterable[AlarmStatus]) -> Table:
+    table = plain_table("alarm", "priority", "state", "since", "raised by", "condition", right=("raised by",))
+    for alarm in alarms:
+        state = alarm.state
+        if alarm.shelved_for_s is not None:
+            state += f", shelved for {span(alarm.shelved_for_s)}"
+        elif alarm.suppressed:
+            state += ", suppressed"
+        table.add_row(
+            clean(alarm.name),
+            alarm.priority,
+            Text(state, ALARM_STYLES.get(state, "dim")),
+            DASH if alarm.raised_ms is None else moment(alarm.raised_ms),
+            number(alarm.value),
+            clean(alarm.condition),
         )
     return table
 

@@ -12,7 +12,7 @@ _MASK = (1 << 64) - 1
 _DOUBLINGS_MAX = 62
 
 
-def _mix(value: int) -> int:
+def mix(value: int) -> int:
     """splitmix64's finaliser: every bit of the input moves every bit of the output."""
     value = (value + 0x9E3779B97F4A7C15) & _MASK
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
@@ -31,5 +31,5 @@ class Backoff:
         """How long to wait after `failures` (1 or more) failures in a row. `seed` tells apart those who wait."""
         assert failures >= 1
         whole_ns = min(self.cap_ns, self.base_ns << min(failures - 1, _DOUBLINGS_MAX))
-        jitter = _mix(seed * 0x10001 + failures) % 1024
+        jitter = mix(seed * 0x10001 + failures) % 1024
         return whole_ns - whole_ns * jitter // 4096

@@ -32,11 +32,10 @@ METRICS = (
 class Lane:
     """A bounded ring of samples from one source.
 
-    `capacity` is in samples; `weight` is its share of a drain when all lanes are full; `start` is the position of the
-    last sample that earlier runs have dealt with.
+    `capacity` is in samples; `weight` is its share of a drain when all lanes are full.
     """
 
-    def __init__(self, name: str, capacity: int, weight: int = 1, start: int = 0) -> None:
+    def __init__(self, name: str, capacity: int, weight: int = 1) -> None:
         assert capacity > 0
         assert weight > 0
         self.name = name
@@ -46,11 +45,16 @@ class Lane:
         self.dropped = 0
         self.depth_max = 0
         self._ring = np.zeros(capacity, RAW_SAMPLE)
-        self._head = start  # position of the last sample appended: the producer's
-        self._tail = start  # position of the last sample taken: the consumer's
+        self._head = 0  # position of the last sample appended: the producer's
+        self._tail = 0  # position of the last sample taken: the consumer's
 
     def __len__(self) -> int:
         return self._head - self._tail
+
+    def begin(self, position: int) -> None:
+        """Go on behind this position; only while the lane is empty and nobody uses it."""
+        assert len(self) == 0
+        self._head = self._tail = position
 
     @property
     def appended(self) -> int:

@@ -112,3 +112,12 @@ RECEIVER_STREAMS_MAX: Final = 3_000
 
 READ_BYTES_MAX: Final = 65_536
 """Bytes that one read of a socket may take, so that no peer holds up the loop."""
+
+INTAKE_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Samples of one durable session on disk that are not safe further on. At it nothing more is acknowledged."""
+
+INTAKE_KEYS_MAX: Final = 8_192
+"""Messages of QoS 1 of one session that a repetition is told from. Overflow: the oldest forgotten."""
+
+INTAKE_FRAMES_MAX: Final = 256
+"""Turns of one durable session that wait for the disk. At it reading pauses."""

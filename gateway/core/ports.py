@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+from gateway.core.intake import Frame, Identities
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.record import Identity
+from gateway.core.types import Samples
 
 Clock: TypeAlias = Callable[[], int]
 """Engine time in ns: strictly increasing over restarts and boots."""
@@ -28,14 +30,40 @@ class Source(Protocol):
 class Intake(Protocol):
     """What keeps the samples of one lane on disk until they are safe further on.
 
-    The lane's positions go on over restarts. Whoever makes samples safe (stores the records cut from them, or journals
-    the batch) stores `Inbox.positions()` in the same transaction, gives that position back as `safe` at the next
-    start, and tells `passed` once it is on the disk. What lies behind it comes into the lane again, once.
+    The lane's positions go on over restarts. Whoever makes samples safe (journals the batch, or stores the records cut
+    from them) stores `Inbox.positions()` in the same transaction, gives that position back at the next start, and
+    tells `passed` once it is on the disk. What lies behind it comes into the lane again, once.
     """
+
+    @property
+    def begins_at(self) -> int:
+        """Position behind which the lane goes on: first with what is restored, then with what is put."""
+        ...
+
+    @property
+    def identities(self) -> Identities:
+        """What is known of messages of earlier runs. Only before `start`."""
+        ...
+
+    def restored(self) -> Iterator[Samples]:
+        """Samples of earlier runs that are not safe further on, in their order. Only before `start`."""
+        ...
+
+    def start(self) -> None: ...
+
+    def put(self, frame: Frame, kept: Callable[[], None]) -> None:
+        """Any thread; `kept` is called, on another one, once the frame is on disk. Frames are kept in their order."""
+        ...
 
     def passed(self, position: int) -> None:
         """All samples up to this position are safe elsewhere, on disk; they need not be kept. Any thread."""
         ...
+
+    def stop(self, timeout_s: float) -> bool:
+        """Keep what was put and end; False when that took longer than the time-out."""
+        ...
+
+    def readings(self) -> Iterator[Reading | HistogramReading]: ...
 
 
 class Verdict(Enum):

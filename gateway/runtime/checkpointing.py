@@ -55,8 +55,8 @@ class Checkpointer:
     def shares(self) -> int:
         return self._shares.count
 
-    def after(self, cycle: Cycle) -> Checkpoint | None:
-        """Behind each cycle: a checkpoint, when one is due."""
+    def after(self, cycle: Cycle, positions: dict[str, int]) -> Checkpoint | None:
+        """Behind each cycle: a checkpoint, when one is due. `positions` are those of all lanes there ever were."""
         is_last = any(isinstance(influence, Finished) for influence in cycle.influences)
         if self._due_ns == 0:
             self._due_ns = cycle.now_ns + self._every_ns
@@ -82,7 +82,7 @@ class Checkpointer:
             code=self._code,
             spec=self._spec.digest,
             rest=self._engine.capture(),
-            positions=cycle.positions,
+            positions=positions,
             texts=self._texts(),
         )
         common = (cycle.number, self._shares.capture(COMMON))

@@ -32,7 +32,7 @@ from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_S, Bytes
 from gateway.runtime.checkpointing import Checkpointer
 from gateway.runtime.recovery import Recovered, Recovery
-from gateway.runtime.statedir import JOURNAL_FOLDER
+from gateway.runtime.statedir import JOURNAL_FOLDER, SPOOL_FILE
 from gateway.settings import schema
 from gateway.spool.checkpoints import Checkpoint, CheckpointWriter, needed_after
 from gateway.spool.journal.format import FORMAT, Head
@@ -80,7 +80,7 @@ class Continuity:
         self.number = 0
         """Of the last cycle."""
         self.positions: dict[str, int] = {}
-        """Of the lanes' last samples that earlier runs dealt with."""
+        """Of the lanes' last samples that went through the engine, of all lanes there ever were."""
         self.passed: Callable[[dict[str, int]], None] = lambda positions: None
         self._settings = settings
         self._now_ns = now_ns
@@ -110,12 +110,12 @@ class Continuity:
 
     # -- start and stop ------------------------------------------------------------------------------------------
 
-    def recover(self, spec: EngineSpec, engine: Engine, database: Path) -> None:
+    def recover(self, spec: EngineSpec, engine: Engine) -> None:
         """Go on from what is on the disk, if anything is; blocks. `engine` is fresh, and of the present `spec`."""
         began_s = time.monotonic()
         self._use(spec.model)
         found = Recovery(
-            database=database,
+            database=self._settings.state_dir / SPOOL_FILE,
             folder=self.journal.folder if self.journal is not None else None,
             code=self._code,
             spec=spec,
@@ -186,7 +186,10 @@ class Continuity:
     def take(self, cycle: Cycle, result: StepResult) -> None:
         """On the engine's thread, each cycle in order."""
         self.number = cycle.number
-        checkpoint = self._checkpointer.after(cycle) if self._checkpointer is not None else None
+        self.positions = self.positions | cycle.positions
+        checkpoint = None
+        if self._checkpointer is not None:
+            checkpoint = self._checkpointer.after(cycle, self.positions)
         if self.journal is not None:
             self.journal.put(cycle, lambda is_covered: self._release(result, checkpoint))
         else:

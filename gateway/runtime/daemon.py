@@ -28,15 +28,18 @@ from gateway.runtime.clock import EngineClock, resume_clock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.logs import log_event, set_up_logs
+from gateway.runtime.operating import Operating
 from gateway.runtime.plant import Plant
 from gateway.runtime.reload import compare
-from gateway.runtime.statedir import SPOOL_FILE, StateInUse, hold_state_dir
+from gateway.runtime.statedir import StateInUse, hold_state_dir
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
 from gateway.runtime.uplink import LEASE_KEY, Way, open_store
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.status import Phase
+from gateway.serving.operator.messages import socket_path
+from gateway.serving.operator.server import OperatorServer
 from gateway.serving.scada.lock import LockError
 from gateway.serving.scada.map import MapError
 from gateway.serving.scada.server import ListenError
@@ -94,6 +97,10 @@ class Daemon:
         )
         self._progress = Progress()
         self._http: HttpServer | None = None
+        operating = Operating(lambda: self._progress.plant, clock)
+        self._operator = OperatorServer(
+            socket_path(settings.state_dir), operating.actions(), now_ns=clock, emit=book.emit
+        )
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._failed = False
@@ -129,11 +136,11 @@ class Daemon:
         self._way.start(self._supervisor)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
         self._http = self._start_http(settings)
+        await self._operator.start()
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
-        database = settings.state_dir / SPOOL_FILE
-        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine, database)
+        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine)
         await self._start_plant(plant)
         await self._way.connect(settings.uplink, self._supervisor)
         self._progress.phase = Phase.READY
@@ -146,6 +153,7 @@ class Daemon:
         self._notifier.stopping("stopping")
         self._say(Severity.INFO, "gateway.stopping", "stopping")
         for step in (
+            self._operator.stop(),
             plant.stop(self._supervisor, is_reload=False) if plant else None,
             asyncio.to_thread(self._continuity.stop) if plant else None,
             self._way.stop(self._supervisor),
@@ -233,7 +241,8 @@ class Daemon:
         await asyncio.to_thread(self._continuity.flush)
         await self._way.use(plant.model)
         await asyncio.to_thread(self._continuity.begin, plant.spec, plant.engine, plant.settings)
-        await plant.start(self._supervisor, self._continuity.number)
+        self._continuity.passed = plant.intakes.passed
+        await plant.start(self._supervisor, self._continuity.number, self._continuity.positions)
         self._progress.plant = plant
 
     async def _move_http(self, new: Settings) -> None:
@@ -288,6 +297,7 @@ class Daemon:
         yield self._supervisor
         yield self._notifier
         yield self._watchdog
+        yield self._operator
         yield from self._way.measured()
         yield from self._continuity.measured()
         if self._progress.plant is not None:
@@ -337,14 +347,8 @@ class Daemon:
 
     def _summary(self) -> str:
         settings = self._settings
-        waiting = self._way.worker.depth()
-        parts = [
-            f"{len(settings.devices)} devices",
-            f"{len(settings.tags)} tags",
-            f"{len(settings.loops)} loops",
-            f"{waiting} records waiting",
-        ]
-        return ", ".join(parts)
+        plant = f"{len(settings.devices)} devices, {len(settings.tags)} tags, {len(settings.loops)} loops"
+        return f"{plant}, {self._way.worker.depth()} records waiting"
 
     def _tell(self, detail: str) -> None:
         self._progress.detail = detail

@@ -5,9 +5,10 @@ from __future__ import annotations
 from gateway.control import metrics
 from gateway.core import alarmdesk, engine, inbox, symbols
 from gateway.runtime import continuity, cycle, delivery, eventbook, supervisor, systemd
+from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
-from gateway.spool import worker
+from gateway.spool import intake, worker
 from gateway.spool.journal import metrics as journal_metrics
 
 TABLES = (
@@ -17,12 +18,14 @@ TABLES = (
     symbols.METRICS,
     modbus.METRICS,
     mqtt.METRICS,
+    intake.METRICS,
     metrics.METRICS,
     worker.METRICS,
     continuity.METRICS,
     journal_metrics.METRICS,
     delivery.METRICS,
     server.METRICS,
+    operator.METRICS,
     cycle.METRICS,
     eventbook.METRICS,
     supervisor.METRICS,

@@ -7,7 +7,7 @@ builds another one. What outlives it (clock, event book, symbols, spool, http) i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gateway.control.handle import ControlExecutive
 from gateway.core.engine import warm_up
@@ -22,11 +22,12 @@ from gateway.core.symbols import Symbols
 from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
-from gateway.settings.schema import Link, ModbusLink, Settings, Tag
+from gateway.settings.schema import Link, ModbusLink, MqttLink, Settings, Tag
 from gateway.sources.modbus import ModbusSource
 from gateway.sources.mqtt import MqttSource
 
@@ -103,12 +104,18 @@ class Plant:
         self.fast_links = frozenset(device.link for device in settings.devices if device.name in loop_devices)
         """Links to which the executive has a connection of its own."""
         self.sources: dict[str, Source] = {}
+        self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit)
         lanes = []
         for link in settings.links:
             tags = self._tags_of(link)
-            if tags:
-                lanes.append(Lane(link.name, lane_capacity(len(tags))))
-                self.sources[link.name] = self._build_source(link, tags, lanes[-1])
+            plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
+            durable = [(row, tag) for row, tag in tags if is_durable(tag)]
+            if plain:
+                lanes.append(Lane(link.name, lane_capacity(len(plain))))
+                self.sources[link.name] = self._build_source(link, plain, lanes[-1])
+            if durable:
+                lanes.append(Lane(durable_name(link.name), lane_capacity(len(durable))))
+                self.sources[lanes[-1].name] = self._build_durable(link, durable, lanes[-1])
         if self.executive is not None:
             lanes.append(Lane("control", LANE_SAMPLES_MIN, CONTROL_LANE_WEIGHT))
             self._control_lane = lanes[-1]
@@ -132,11 +139,12 @@ class Plant:
         if self.executive is not None:
             self.executive.warm()
 
-    async def start(self, supervisor: Supervisor, number: int) -> None:
-        """Start every thread and session; the engine goes on after cycle `number`.
+    async def start(self, supervisor: Supervisor, number: int, positions: Mapping[str, int]) -> None:
+        """Start every thread and session. Raises ListenError when the Modbus server's address is taken.
 
-        Raises ListenError when the Modbus server's address is taken.
+        The engine goes on after cycle `number`; `positions` are those up to which the lanes' samples are safe already.
         """
+        await self.intakes.open(positions)
         self.scada = self._build_scada() if self.settings.scada is not None else None
         if self.scada is not None:
             await self.scada.start()
@@ -149,6 +157,7 @@ class Plant:
     async def stop(self, supervisor: Supervisor, *, is_reload: bool) -> None:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
         await supervisor.stop(*(f"link {name}" for name in self.sources))
+        await self.intakes.stop()
         if self.executive is not None:
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
         if self.scada is not None:
@@ -162,7 +171,8 @@ class Plant:
         old = self.sources[link.name]
         await supervisor.stop(f"link {link.name}")
         lane = next(lane for lane in self.inbox.lanes if lane.name == old.name)
-        self.sources[link.name] = self._build_source(link, self._tags_of(link), lane)
+        plain = [(row, tag) for row, tag in self._tags_of(link) if not is_durable(tag)]
+        self.sources[link.name] = self._build_source(link, plain, lane)
         supervisor.start(f"link {link.name}", self.sources[link.name].run)
 
     def heartbeats(self) -> dict[str, int]:
@@ -178,6 +188,7 @@ class Plant:
         yield self.engine
         yield self.inbox
         yield from self.sources.values()
+        yield self.intakes
         if self.executive is not None:
             yield self.executive
         if self.scada is not None:
@@ -201,6 +212,18 @@ class Plant:
             link=link,
             tags=tags,
             lane=lane,
+            now_ns=self._clock,
+            wall_offset_ns=self._clock.wall_offset_ns,
+            emit=self._book.emit,
+        )
+
+    def _build_durable(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
+        assert isinstance(link, MqttLink)
+        return MqttSource(
+            link=durable_link(link),
+            tags=tags,
+            lane=lane,
+            intake=self.intakes.make(lane, tags),
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=self._book.emit,

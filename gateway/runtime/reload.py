@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.settings.schema import Settings
+from gateway.settings.schema import MqttPoint, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,12 @@ def compare(old: Settings, new: Settings) -> Changes:
     names = [link.name for link in old.links] == [link.name for link in new.links]
     used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in (loop.input, loop.output)}
     loop_links = {device.link for device in new.devices if device.name in used_by_loops}
+    durable = {tag.device for tag in new.tags if isinstance(tag.point, MqttPoint) and tag.point.durable}
+    whole_links = loop_links | {device.link for device in new.devices if device.name in durable}
     links = {a.name for a, b in zip(old.links, new.links, strict=False) if a != b} if names else set()
     plant = (
         not names
-        or bool(links & loop_links)
+        or bool(links & whole_links)
         or any(
             getattr(old, part) != getattr(new, part)
             for part in ("devices", "tags", "loops", "scada", "panes_per_window")

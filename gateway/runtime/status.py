@@ -19,6 +19,7 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
 from gateway.core.view import LOOP, ControlView, Mode
 from gateway.runtime.clock import EngineClock, is_clock_synced
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.intakes import durable_name
 from gateway.runtime.plant import Plant
 from gateway.serving.http import status as http
 from gateway.settings.schema import ModbusLink
@@ -62,11 +63,13 @@ class Progress:
 
 
 class LinkStates:
-    """The last word of each session on each link: the source's, and the executive's own connection beside it."""
+    """The last word of each session on each link: the source's, that of durable tags, and the executive's own."""
 
     KINDS: Final = {
         "link.up": ("source", True),
         "link.down": ("source", False),
+        "durable.link_up": ("durable", True),
+        "durable.link_down": ("durable", False),
         "control.link_up": ("control", True),
         "control.link_down": ("control", False),
     }
@@ -82,6 +85,7 @@ class LinkStates:
         states = []
         for link in plant.settings.links:
             sessions = ["source"] if link.name in plant.sources else []
+            sessions += ["durable"] if durable_name(link.name) in plant.sources else []
             sessions += ["control"] if link.name in plant.fast_links else []
             if not sessions:
                 continue
@@ -91,7 +95,7 @@ class LinkStates:
             states.append(
                 http.LinkState(
                     name=link.name,
-                    kind="Modbus TCP" if isinstance(link, ModbusLink) else "MQTT",
+                    kind=link.kind if isinstance(link, ModbusLink) else "MQTT",
                     is_up=not down,
                     since_ns=told.time_ns if told else started_ns,
                     detail=told.message if told else "connecting",
@@ -156,6 +160,7 @@ class RuntimeStatus:
                 text_of=plant.symbols.text_of,
                 loops=plant.settings.loops,
                 control_view=view,
+                alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
             )
             self._shown = (plant, shown)

@@ -12,6 +12,7 @@ from gateway.settings.schema import RegisterType, Table
 from gateway.settings.units import WrongValueError, show, text
 
 MODBUS_PORT = 502
+MODBUS_TLS_PORT = 802
 MQTT_PORT = 1883
 MQTTS_PORT = 8883
 NATS_PORT = 4222
@@ -72,7 +73,7 @@ class Register(NamedTuple):
 
 def modbus_endpoint(value: object) -> Endpoint:
     """`"10.0.0.5:502"`; the port may be left out."""
-    return _endpoint(text(value), MODBUS_PORT, '"10.0.0.5:502"')
+    return endpoint_of(text(value), MODBUS_PORT, '"10.0.0.5:502"')
 
 
 def listen_endpoint(value: object) -> Endpoint:
@@ -81,10 +82,10 @@ def listen_endpoint(value: object) -> Endpoint:
     match = _ENDPOINT.fullmatch(word)
     if match is None or match["port"] is None:
         raise WrongValueError(f'{show(word)} is not host:port; write it like "127.0.0.1:1502"')
-    return _endpoint(word, 0, '"127.0.0.1:1502"')
+    return endpoint_of(word, 0, '"127.0.0.1:1502"')
 
 
-def _endpoint(word: str, port: int, example: str) -> Endpoint:
+def endpoint_of(word: str, port: int, example: str) -> Endpoint:
     match = _ENDPOINT.fullmatch(word)
     if match is None:
         raise WrongValueError(f"{show(word)} is not host:port; write it like {example}")
@@ -122,7 +123,7 @@ def _server(word: str, plain: tuple[str, int], secure: tuple[str, int], what: st
     if path.strip("/") or query or fragment:
         raise WrongValueError(f"{show(word)} goes on after the port; write {example}")
     tls = scheme == secure[0]
-    return Broker(_endpoint(authority, secure[1] if tls else plain[1], example), tls)
+    return Broker(endpoint_of(authority, secure[1] if tls else plain[1], example), tls)
 
 
 def shared_group(value: object) -> str:

@@ -70,9 +70,9 @@ def read_broker(section: Section, default_client_id: str, files: Files) -> Broke
     """The broker's address under `mqtt`, and the log-in beside it."""
     address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
     log_in = _log_in(section, address, "mqtt", "mqtts://", files)
-    cert_file = _file(section, "cert_file", files)
-    key_file = _file(section, "key_file", files)
-    key_password_file = _file(section, "key_password_file", files)
+    cert_file = file_at(section, "cert_file", files)
+    key_file = file_at(section, "key_file", files)
+    key_password_file = file_at(section, "key_password_file", files)
     if cert_file is not None and not address.tls and section.is_sound("mqtt"):
         section.wrong("cert_file", "has no use without TLS; write mqtts:// in the address, or take it out")
     if key_file is not None and cert_file is None and section.is_sound("cert_file"):
@@ -146,8 +146,8 @@ def _log_in(section: Section, address: Broker, key: str, secure: str, files: Fil
     username_file = None
     if username is not None and username.startswith((CREDENTIAL, FILE)):
         username_file = _file_of(section, "username", username.removeprefix(FILE), files)
-    password_file = _file(section, "password_file", files)
-    ca_file = _file(section, "ca_file", files)
+    password_file = file_at(section, "password_file", files)
+    ca_file = file_at(section, "ca_file", files)
     if password_file is not None and username is None and section.is_sound("username"):
         section.wrong("password_file", "needs a user; write username = as well")
     if ca_file is not None and not address.tls and section.is_sound(key):
@@ -157,7 +157,7 @@ def _log_in(section: Section, address: Broker, key: str, secure: str, files: Fil
     return _LogIn(username if username_file is None else None, username_file, password_file, ca_file)
 
 
-def _file(section: Section, key: str, files: Files) -> Path | None:
+def file_at(section: Section, key: str, files: Files) -> Path | None:
     found = section.get(key, text, None)
     return None if found is None else _file_of(section, key, found, files)
 

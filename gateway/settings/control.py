@@ -96,7 +96,8 @@ def read_loops(root: Section, links: Links, devices: Devices, *, are_inhibited: 
     driven: dict[tuple[str, int, int], str] = {}
     used: set[str] = set()
     link_of = {device.name: device.link for device in devices.devices}
-    endpoint_of = {link.name: f"{link.host}:{link.port}" for link in links.all() if isinstance(link, ModbusLink)}
+    endpoint_of = {link.name: link.place for link in links.all() if isinstance(link, ModbusLink)}
+    slow = {link.name: link.kind for link in links.all() if isinstance(link, ModbusLink) and not link.is_plain_tcp}
     for instance in instances(root, "control", limits.LOOPS_MAX):
         section = instance.section
         loops.names.append(instance.name)
@@ -108,6 +109,10 @@ def read_loops(root: Section, links: Links, devices: Devices, *, are_inhibited: 
             other = driven.setdefault(register, instance.name)
             if other != instance.name:
                 section.wrong("pid", f"drives {loop.output}, as loop {show(other)} does; give each output one loop")
+        for tag in (loop.input, loop.output):
+            if link_of[devices.tags[tag].device] in slow:
+                kind = slow[link_of[devices.tags[tag].device]]
+                section.wrong("pid", f"{tag} is behind {kind}; a loop's tags need a modbus_tcp link")
         used.update(link_of[devices.tags[tag].device] for tag in (loop.input, loop.output))
         if len(used) > limits.FAST_LINKS_MAX:
             section.wrong("pid", f"brings the loops to more than {limits.FAST_LINKS_MAX} links; share connections")

@@ -9,6 +9,7 @@ from gateway.settings.addresses import REGISTERS, topic
 from gateway.settings.forms import form_of, says
 from gateway.settings.instances import Instance, instances
 from gateway.settings.links import Links
+from gateway.settings.reads import read_limits
 from gateway.settings.schema import Device, ModbusLink, Tag
 from gateway.settings.section import Section
 from gateway.settings.taglist import TagEntry, TagLists, inline_entries
@@ -25,19 +26,22 @@ from gateway.settings.tags import (
 from gateway.settings.units import WrongValueError, array_of, integer, show, text
 
 UNIT = integer(0, 255)
+LINE_UNITS = (1, 247)
+"""On a serial line 0 is everybody, which nobody answers, and the rest is reserved (MODBUS over Serial Line, 2.2)."""
 STRIDE = integer(0, REGISTERS - 1)
 LISTS_PER_DEVICE_MAX = 16
 UNKNOWN_LINK = "unknown"
 """Stand-in of a link that could not be read."""
 TAG_LISTS = array_of(text, '["energy_meter", "registers/pump.csv"]', LISTS_PER_DEVICE_MAX, count_min=1)
 
-_MODBUS_ONLY = "belongs to devices of modbus_tcp links, and this device's link is mqtt; take it out"
-_MQTT_ONLY = "belongs to devices of mqtt links, and this device's link is modbus_tcp; take it out"
+_MODBUS_ONLY = "belongs to devices of Modbus links, and this device's link is mqtt; take it out"
+_MQTT_ONLY = "belongs to devices of mqtt links, and this device's link is Modbus; take it out"
 _OF_TAGS = "belongs to the tags; write it into each tag, or into [defaults]"
 MODBUS_ELSEWHERE = {"topic": _MQTT_ONLY, **dict.fromkeys(("every", "windows", "stale_after"), _OF_TAGS)}
 MQTT_ELSEWHERE = {
     **MODBUS_ELSEWHERE,
     **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride"), _MODBUS_ONLY),
+    **dict.fromkeys(("registers_per_read", "bits_per_read", "gap", "holes"), _MODBUS_ONLY),
 }
 del MQTT_ELSEWHERE["topic"]
 
@@ -73,7 +77,7 @@ class Devices:
         link = self._links.of_device(section)
         self.devices.append(Device(name=instance.name, link=UNKNOWN_LINK if link is None else link.name))
         if isinstance(link, ModbusLink) or (link is None and _looks_like_modbus(entries)):
-            self._read_modbus(instance, entries)
+            self._read_modbus(instance, entries, is_line=link is not None and link.is_line)
         elif link is not None:
             self._read_mqtt(instance, entries)
         else:
@@ -112,12 +116,15 @@ class Devices:
             self._inline[instance.written] = inline_entries(instance.written.table("tags"))
         return self._inline[instance.written]
 
-    def _read_modbus(self, instance: Instance, entries: tuple[TagEntry, ...]) -> None:
+    def _read_modbus(self, instance: Instance, entries: tuple[TagEntry, ...], *, is_line: bool) -> None:
         section = instance.section
         unit = section.get("unit", UNIT, 1)
         big_words = read_order(section, "word_order", True) is not False
         big_bytes = read_order(section, "byte_order", True) is not False
+        limits = read_limits(section)
         shift = section.get("register_stride", STRIDE, 0) * instance.ordinal
+        if is_line and not LINE_UNITS[0] <= unit <= LINE_UNITS[1]:
+            section.wrong("unit", f"{unit} is no unit of a serial line; write one from 1 to 247")
         section.finish(MODBUS_ELSEWHERE)
         for entry in entries:
             spec = self._modbus_specs.get(entry)
@@ -126,8 +133,9 @@ class Devices:
                 if entry.is_constant:
                     self._modbus_specs[entry] = spec
             tag = bind_modbus(
-                spec, instance.name, entry.name, unit=unit, shift=shift, big_words=big_words, big_bytes=big_bytes
-            )
+                spec, instance.name, entry.name, unit=unit, shift=shift, limits=limits, big_words=big_words,
+                big_bytes=big_bytes,
+            )  # fmt: skip
             self._add(tag, spec.section)
 
     def _read_mqtt(self, instance: Instance, entries: tuple[TagEntry, ...]) -> None:

@@ -10,23 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.core import limits
-from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.core.types import NS_PER_S
 from gateway.protocol.modbus.load import BusLoad
-from gateway.settings.addresses import Broker, broker, modbus_endpoint
+from gateway.settings import modbuslinks
+from gateway.settings.addresses import Broker, broker
 from gateway.settings.brokers import KINDS, LINK_ELSEWHERE, NOWHERE, Files, read_broker, read_session
 from gateway.settings.instances import instances
 from gateway.settings.planning import LOAD_WARNED
 from gateway.settings.problems import did_you_mean
 from gateway.settings.schema import Link, ModbusLink, MqttLink
 from gateway.settings.section import Section
-from gateway.settings.units import duration, integer, show, text
-
-MINUTE_NS = 60 * NS_PER_S
-
-TIMEOUT = duration(NS_PER_MS, MINUTE_NS)
-GAP = duration(0, NS_PER_S)
-IN_FLIGHT = integer(1, 16)
-BAUD = integer(300, 4_000_000)
+from gateway.settings.units import show, text
 
 
 class Links:
@@ -64,7 +58,7 @@ class Links:
     def _inline(self, device: Section) -> Link | None:
         section = device.table("link")
         link = self._read(section, None) if section is not None else None
-        if section is None or link is None or not section.is_sound("modbus_tcp", "mqtt"):
+        if section is None or link is None or not section.is_sound(*modbuslinks.KEYS, "mqtt"):
             return link
         known = self._links.setdefault(link.name, link)
         self._inline_sections.setdefault(link.name, device)
@@ -75,33 +69,23 @@ class Links:
         return link
 
     def _read(self, section: Section, link_name: str | None) -> Link | None:
-        is_modbus, is_mqtt = section.has("modbus_tcp"), section.has("mqtt")
-        if is_modbus and is_mqtt:
-            section.wrong_here(f"is both modbus_tcp and mqtt; {KINDS}")
+        spoken = [key for key in (*modbuslinks.KEYS, "mqtt") if section.has(key)]
+        if len(spoken) > 1:
+            section.wrong_here(f"is both {spoken[0]} and {spoken[1]}; {KINDS}")
             return None
-        if not (is_modbus or is_mqtt):
-            near = [did_you_mean(key, ("modbus_tcp", "mqtt"), "") for key in section.content]
+        if not spoken:
+            near = [did_you_mean(key, (*modbuslinks.KEYS, "mqtt"), "") for key in section.content]
             section.wrong_here(f"has no address; {next(filter(None, near), KINDS)}")
             return None
-        link: Link
-        if is_modbus:
-            endpoint = section.get("modbus_tcp", modbus_endpoint, NOWHERE)
-            link = ModbusLink(
-                name=link_name or str(endpoint),
-                host=endpoint.host,
-                port=endpoint.port,
-                connect_timeout_ns=section.get("connect_timeout", TIMEOUT, 3 * NS_PER_S),
-                response_timeout_ns=section.get("response_timeout", TIMEOUT, NS_PER_S),
-                requests_in_flight=section.get("requests_in_flight", IN_FLIGHT, 1),
-                request_gap_ns=section.get("request_gap", GAP, 0),
-                baud=section.get("baud", BAUD, None),
-            )
-        else:
-            address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
-            own_name = link_name or str(address.endpoint)
-            client = f"{self._gateway_id}-{link_name or f'{address.endpoint.host}-{address.endpoint.port}'}"
-            address_of = read_broker(section, client, self._files)
-            link = MqttLink(name=own_name, broker=address_of, session=read_session(section, address_of.version))
+        if spoken != ["mqtt"]:
+            modbus = modbuslinks.read_modbus(section, spoken[0], link_name, self._files)
+            section.finish(LINK_ELSEWHERE | modbuslinks.elsewhere(modbus))
+            return modbus
+        address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
+        own_name = link_name or str(address.endpoint)
+        client = f"{self._gateway_id}-{link_name or f'{address.endpoint.host}-{address.endpoint.port}'}"
+        address_of = read_broker(section, client, self._files)
+        link = MqttLink(name=own_name, broker=address_of, session=read_session(section, address_of.version))
         section.finish(LINK_ELSEWHERE)
         return link
 
@@ -125,11 +109,11 @@ class Links:
         for link_name, section in self._sections.items():
             if link_name not in self._used:
                 section.report.warn(section.place, "is used by no device" + section.note)
-        by_endpoint: dict[tuple[str, int], str] = {}
+        by_place: dict[str, str] = {}
         for link in self.all():
             if not isinstance(link, ModbusLink):
                 continue
-            first = by_endpoint.setdefault((link.host, link.port), link.name)
+            first = by_place.setdefault(link.place, link.name)
             if first == link.name:
                 continue
             # Links without a name come last and differ among themselves, so one of the two has a section.

@@ -103,10 +103,12 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     gateway.finish()
     root.finish()
     _check_sessions(root, settings)
+    _check_durable(settings, devices)
     if not len(root.report):
         links.warn_of_oddities()
         links.warn_of_load(loads(settings))
         lists.warn_of_unused()
+        defaults.polls.warn_of_unused()
         _warn_of_shared_topics(settings, devices)
     return settings
 
@@ -136,6 +138,17 @@ def _check_sessions(root: Section, settings: Settings) -> None:
                 root.place.child(group).child(key).child("client_id"),
                 f'is "{broker.client_id}", as that of {other}; give each session its own, or they end each other',
             )
+
+
+def _check_durable(settings: Settings, devices: Devices) -> None:
+    """What is acknowledged must come through a crash, which takes the journal of what follows the acknowledgement."""
+    for tag in settings.tags:
+        if isinstance(tag.point, MqttPoint) and tag.point.durable:
+            section = devices.sections[tag.name]
+            if settings.journal is None:
+                section.wrong("durable", "needs the journal, to come through a crash; write [journal] as well")
+            elif tag.name in settings.journal.left_out:
+                section.wrong("durable", "is for nothing while leave_out under [journal] names the tag; take one out")
 
 
 def _warn_of_shared_topics(settings: Settings, devices: Devices) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from gateway.core.types import NS_PER_MS
+from gateway.protocol.modbus import plan
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.load import BusLoad, Timing, bus_load
 from gateway.protocol.modbus.plan import Deadband, Point
 from gateway.protocol.modbus.points import Encoding, Padding, WireType
-from gateway.settings.schema import ModbusLink, ModbusPoint, Report, Settings, Table, Tag
+from gateway.settings.schema import ModbusLink, ModbusPoint, ReadLimits, Report, Settings, Table, Tag
 
 ROUND_TRIP_ASSUMED_NS: Final = 10 * NS_PER_MS
 """What a device behind TCP, or a turnaround on a serial bus, takes unless somebody has measured it."""
@@ -24,6 +26,17 @@ READ_FUNCTIONS: Final[dict[Table, Function]] = {
     Table.INPUT: Function.READ_INPUT_REGISTERS,
     Table.HOLDING: Function.READ_HOLDING_REGISTERS,
 }
+
+
+@lru_cache(1_024)
+def limits_of(limits: ReadLimits) -> plan.ReadLimits:
+    """As the planner takes them; the tags of a device share one."""
+    return plan.ReadLimits(
+        registers_max=limits.registers_max,
+        bits_max=limits.bits_max,
+        gap_registers_max=limits.gap_registers_max,
+        holes=tuple(plan.Hole(READ_FUNCTIONS[hole.table], hole.first, hole.last) for hole in limits.holes),
+    )
 
 
 def point_of(row: int, tag: Tag) -> Point:
@@ -40,6 +53,9 @@ def point_of(row: int, tag: Tag) -> Point:
         wire=WireType[at.type.name],
         kind=tag.kind,
         period_ns=at.every_ns,
+        phase_ns=at.phase_ns,
+        jitter_ns=at.jitter_ns,
+        limits=limits_of(at.limits),
         big_words=at.big_endian_words,
         big_bytes=at.big_endian_bytes,
         scale=at.scale,

@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, journal, links, load, serving, shapes, tags, texts, uplink
+from gateway.settings import addresses, control, devices, journal, load, reads, serving, tags, uplink
 from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys
-from gateway.settings.reference_brokers import SESSION_KEYS, broker_keys
+from gateway.settings.reference_brokers import broker_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
+from gateway.settings.reference_links import EACH, LINKS
+from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
 from gateway.settings.units import flag, label, name, number, positive, text
 
-EACH = Form(
-    'variables with their values, like { n = "1..40" } or { n = ["a", "b"] }',
-    {"type": "object", "additionalProperties": {"type": ["string", "array"]}},
-)
 UNITS = Form(
     'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
     {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
@@ -44,7 +42,7 @@ GATEWAY = (
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
     Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
-    Key("defaults.every", tags.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
+    Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
     Key(
         "defaults.stale_after",
@@ -55,29 +53,6 @@ GATEWAY = (
 )
 
 
-LINKS = (
-    Key("links.NAME.each", EACH, NOTHING, "Makes one link for each value; {n} is replaced in every text inside."),
-    Key(
-        "links.NAME.modbus_tcp", addresses.modbus_endpoint, "(this or `mqtt`)", "A Modbus TCP connection, and where to."
-    ),
-    Key("links.NAME.connect_timeout", links.TIMEOUT, "3s", "How long a connection may take to be made."),
-    Key("links.NAME.response_timeout", links.TIMEOUT, "1s", "A unit that says nothing for so long did not answer."),
-    Key(
-        "links.NAME.requests_in_flight",
-        links.IN_FLIGHT,
-        "1",
-        "Requests on the way at once. More than 1 only where the device can queue them.",
-    ),
-    Key("links.NAME.request_gap", links.GAP, "0s", "Rest between two requests, for slow serial converters."),
-    Key(
-        "links.NAME.baud",
-        links.BAUD,
-        NOTHING,
-        "Of the serial bus behind a converter, for the estimate of its load by fieldgate plan and check.",
-    ),
-    *broker_keys("links.NAME", "GATEWAY-NAME", "`modbus_tcp`"),
-    *SESSION_KEYS,
-)
 DEVICES = (
     Key("devices.NAME.each", EACH, NOTHING, "Makes one device for each value; {n} is replaced in every text inside."),
     Key("devices.NAME.link", LINK_OF_DEVICE, REQUIRED, "The connection that the device is behind."),
@@ -92,6 +67,7 @@ DEVICES = (
         "0",
         "Registers from one instance of a template to the next: eight channels of one card are one table.",
     ),
+    *LIMIT_KEYS,
     Key(
         "devices.NAME.topic",
         addresses.topic,
@@ -100,49 +76,6 @@ DEVICES = (
     ),
     Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
 )
-
-
-def register_keys(at: str) -> tuple[Key, ...]:
-    """Where a tag lies in a Modbus device, and how."""
-    return (
-        Key(f"{at}.register", addresses.register, "(needed by Modbus)", "Where it lies. Addresses count from 0."),
-        Key(
-            f"{at}.type",
-            shapes.register_type,
-            "(uint16; bool in coils and discrete inputs)",
-            "How the registers are read.",
-        ),
-        Key(f"{at}.bits", addresses.bits, "(the whole value)", "The part of it that is the value, 0 the lowest bit."),
-        Key(
-            f"{at}.not_available",
-            addresses.patterns,
-            NOTHING,
-            "Contents that mean that the device has no value: quality sensor fault.",
-        ),
-        Key(
-            f"{at}.labels", texts.labels, NOTHING, "What the values of a whole number are called, wherever it is shown."
-        ),
-        Key(f"{at}.registers", texts.TEXT_REGISTERS, "(needed by texts)", "How many registers a text has."),
-        Key(
-            f"{at}.encoding", texts.ENCODING, "utf-8", "How the characters of a text lie there; utf-16: one a register."
-        ),
-        Key(
-            f"{at}.padding",
-            texts.PADDING,
-            "any",
-            "What stands behind a text: nul (and anything), space, none; any: both of the first two.",
-        ),
-        Key(f"{at}.clamp.low", number, NOTHING, "What is below is set to it, with good quality."),
-        Key(f"{at}.clamp.high", number, NOTHING, "What is above is set to it, with good quality."),
-        Key(f"{at}.report.change", positive, "(any change)", "Readings that differ by no more are not passed on."),
-        Key(f"{at}.report.percent", positive, NOTHING, "The same, in percent of the last value passed on."),
-        Key(f"{at}.report.hold", shapes.HOLD, "0s", "Nothing is passed on sooner after the last one."),
-        Key(f"{at}.report.heartbeat", shapes.HEARTBEAT, "(half of `stale_after`)", "Passed on then, changed or not."),
-        Key(f"{at}.every", tags.EVERY, "(as in [defaults])", "How often it is read."),
-        Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
-        Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),
-        Key(f"{at}.byte_order", tags._is_big, "(the device's)", "Where it differs from its device."),
-    )
 
 
 def tag_keys(at: str) -> tuple[Key, ...]:
@@ -154,7 +87,20 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             f"{at}.field", addresses.field_path, "(the payload is the number)", "Where the value is in a JSON payload."
         ),
         Key(f"{at}.time_field", addresses.field_path, "(the time of arrival)", "Where its time is in a JSON payload."),
+        Key(
+            f"{at}.sequence_field",
+            addresses.field_path,
+            NOTHING,
+            "Where a number of the reading is in a JSON payload, which tells it from its repetition (see `durable`).",
+        ),
         Key(f"{at}.qos", tags.QOS, "0", "MQTT quality of service of the subscription."),
+        Key(
+            f"{at}.durable",
+            flag,
+            "false",
+            "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
+        ),
+        Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
         Key(f"{at}.unit", label, '""', "Engineering unit, as it is shown."),
@@ -273,6 +219,7 @@ SERVING = (
 KEYS: tuple[Key, ...] = (
     *GATEWAY,
     *LINKS,
+    *POLLS,
     *DEVICES,
     *tag_keys("devices.NAME.tags.TAG"),
     *tag_keys("tag_lists.NAME.TAG"),

@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
+from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 
 
 class Table(StrEnum):
@@ -67,6 +68,12 @@ class MqttVersion(StrEnum):
     V5 = "5"
 
 
+class Priority(StrEnum):
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
 class Retained(StrEnum):
     """Which retained messages a subscription brings (MQTT 5, 3.8.3.1)."""
 
@@ -75,24 +82,6 @@ class Retained(StrEnum):
     NEW = "new"
     """Only where the broker did not know the subscription."""
     NEVER = "never"
-
-
-class ModbusLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection, shared by all units behind it."""
-
-    name: str
-    host: str
-    port: int = 502
-    connect_timeout_ns: int
-    response_timeout_ns: int
-    requests_in_flight: int = 1
-    request_gap_ns: int = 0
-    baud: int | None = None
-    """Of the serial bus behind this connection, if there is one: for the estimate of its load."""
-
-    @property
-    def place(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +144,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_ns: int
 
 
+class Hole(msgspec.Struct, frozen=True):
+    """Addresses of a table, `first` to `last`, that a device must not be asked for."""
+
+    table: Table
+    first: int
+    last: int
+
+
+class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one read of a device may be."""
+
+    registers_max: int = 125
+    bits_max: int = 2_000
+    gap_registers_max: int = 8
+    """Unused registers that are read along; for bits the same bytes."""
+    holes: tuple[Hole, ...] = ()
+
+
+ANY_READ = ReadLimits()
+
+
 class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a tag lies in a Modbus unit. `address` is the protocol's, counted from 0."""
 
@@ -178,6 +188,10 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     encoding: TextEncoding = TextEncoding.UTF_8
     padding: TextPadding = TextPadding.ANY
     every_ns: int
+    phase_ns: int | None = None
+    """When in the period, on the grid of engine time; None: wherever there is room."""
+    jitter_ns: int = 0
+    limits: ReadLimits = ANY_READ
     writable: bool = False
     report: Report | None = None
 
@@ -193,7 +207,13 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     field: tuple[str, ...] = ()
     time_field: tuple[str, ...] = ()
+    sequence_field: tuple[str, ...] = ()
+    """Where a number of the reading is, which tells it from its repetition."""
     qos: int = 0
+    durable: bool = False
+    """Acknowledged to the broker only once it is on disk."""
+    priority: Priority = Priority.NORMAL
+    """Of messages of QoS 0, when they come faster than they can be taken."""
     scale: float = 1.0
     offset: float = 0.0
 

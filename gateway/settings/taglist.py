@@ -29,6 +29,7 @@ COLUMNS = (
     "offset",
     "unit",
     "every",
+    "poll",
     "windows",
     "stale_after",
     "write",
@@ -59,7 +60,10 @@ COLUMNS = (
     "topic",
     "field",
     "time_field",
+    "sequence_field",
     "qos",
+    "durable",
+    "priority",
 )
 
 _CELLS = {separator: re.compile(rf'[ \t]*"((?:[^"]|"")*)"[ \t]*|([^{separator}]*)') for separator in ",;"}

@@ -15,7 +15,8 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
 from gateway.settings.alarms import bound, read_alarms
 from gateway.settings.forms import form_of, says
-from gateway.settings.schema import ModbusPoint, MqttPoint, RegisterType, Report, Table, Tag
+from gateway.settings.reads import EVERY, PollGroup, Polls, check_reads
+from gateway.settings.schema import ModbusPoint, MqttPoint, Priority, ReadLimits, RegisterType, Report, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.shapes import FLOATS, SIGNED, Shape, read_report, read_shape, register_type
 from gateway.settings.texts import TextShape, check_labels, labels, read_text_shape
@@ -26,22 +27,25 @@ STALE_AFTER_FLOOR_NS = 2 * NS_PER_S
 STALE_AFTER_MQTT_NS = 30 * NS_PER_S
 STALE_AFTER_PERIODS = 3
 
-EVERY = duration(NS_PER_MS, 24 * HOUR_NS)
 WINDOWS = array_of(duration(NS_PER_S, 24 * HOUR_NS), '["10s", "5min"]', limits.WINDOWS_PER_TAG_MAX)
 STALE_AFTER = duration(10 * NS_PER_MS, 7 * 24 * HOUR_NS)
 QOS = integer(0, 2)
+PRIORITY = choice(Priority)
 
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
 WRITABLE_TABLES = (Table.COIL, Table.HOLDING)
 
-_MODBUS_ONLY = "belongs to tags of modbus_tcp links, and this device's link is mqtt; take it out"
-_MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is modbus_tcp; take it out"
-MODBUS_ELSEWHERE = dict.fromkeys(("topic", "field", "time_field", "qos"), _MQTT_ONLY)
+_MODBUS_ONLY = "belongs to tags of Modbus links, and this device's link is mqtt; take it out"
+_MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is Modbus; take it out"
+MODBUS_ELSEWHERE = dict.fromkeys(
+    ("topic", "field", "time_field", "sequence_field", "qos", "durable", "priority"), _MQTT_ONLY
+)
 MQTT_ELSEWHERE = dict.fromkeys(
     (
         "register",
         "type",
         "every",
+        "poll",
         "write",
         "word_order",
         "byte_order",
@@ -71,6 +75,7 @@ class Defaults(NamedTuple):
     every_ns: int
     windows_ns: tuple[int, ...]
     stale_after_ns: int | None
+    polls: Polls
 
 
 class Common(NamedTuple):
@@ -99,7 +104,7 @@ class ModbusSpec(NamedTuple):
     big_endian_bytes: bool | None
     scale: float
     offset: float
-    every_ns: int
+    poll: PollGroup
     writable: bool
     report: Report | None
 
@@ -110,19 +115,24 @@ class MqttSpec(NamedTuple):
     topic: str | None
     field: tuple[str, ...]
     time_field: tuple[str, ...]
+    sequence_field: tuple[str, ...]
     qos: int
+    durable: bool
+    priority: Priority
     scale: float
     offset: float
 
 
 def read_defaults(root: Section) -> Defaults:
     section = root.table("defaults")
+    polls = Polls(root)
     if section is None:
-        return Defaults(NS_PER_S, (60 * NS_PER_S,), None)
+        return Defaults(NS_PER_S, (60 * NS_PER_S,), None, polls)
     defaults = Defaults(
         every_ns=section.get("every", EVERY, NS_PER_S),
         windows_ns=section.get("windows", WINDOWS, (60 * NS_PER_S,)),
         stale_after_ns=section.get("stale_after", STALE_AFTER, None),
+        polls=polls,
     )
     section.finish()
     return defaults
@@ -134,7 +144,8 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
     is_bit = place.table in BIT_TABLES
     wire = section.get("type", register_type, RegisterType.BOOL if is_bit else RegisterType.UINT16)
     scale, offset = _read_scaling(section)
-    every_ns = section.get("every", EVERY, defaults.every_ns)
+    poll = defaults.polls.of_tag(section, defaults.every_ns)
+    every_ns = poll.every_ns
     writable = section.get("write", flag, False)
     shape = read_shape(section, place.table, wire)
     as_text = read_text_shape(section, place.table, wire)
@@ -169,7 +180,7 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
         big_endian_bytes=read_order(section, "byte_order", None),
         scale=scale,
         offset=offset,
-        every_ns=every_ns,
+        poll=poll,
         writable=writable,
         report=report,
     )
@@ -196,11 +207,19 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
         topic=section.get("topic", topic, None),
         field=section.get("field", field_path, ()),
         time_field=section.get("time_field", field_path, ()),
+        sequence_field=section.get("sequence_field", field_path, ()),
         qos=section.get("qos", QOS, 0),
+        durable=section.get("durable", flag, False),
+        priority=section.get("priority", PRIORITY, Priority.NORMAL),
         scale=scale,
         offset=offset,
     )
     section.finish(MQTT_ELSEWHERE)
+    if spec.durable and spec.qos == 0 and section.is_sound("qos"):
+        section.wrong("durable", "needs acknowledged messages; write qos = 1 or qos = 2 as well")
+    if spec.durable and spec.qos == 1 and not (spec.time_field or spec.sequence_field):
+        why = "without time_field or sequence_field, what the broker repeats after a fault counts twice"
+        section.warn("durable", f"{why}; name one of them, or write qos = 2")
     return spec
 
 
@@ -254,15 +273,18 @@ def read_bounds(section: Section, low_key: str, high_key: str) -> tuple[float | 
 
 
 def bind_modbus(
-    spec: ModbusSpec, device: str, tag: str, *, unit: int, shift: int, big_words: bool, big_bytes: bool
-) -> Tag:
+    spec: ModbusSpec, device: str, tag: str, *, unit: int, shift: int, limits: ReadLimits, big_words: bool,
+    big_bytes: bool,
+) -> Tag:  # fmt: skip
     """`shift` is added to the address (`register_stride`)."""
     address = spec.address + shift
-    last = address + max(WIDTHS[spec.type], spec.text.registers) - 1
+    registers = max(WIDTHS[spec.type], spec.text.registers)
+    last = address + registers - 1
     if last >= REGISTERS and spec.section.is_sound("register"):
         spec.section.wrong(
             "register", f"reaches address {last} in device {device}; the last one is {REGISTERS - 1}, write a lower one"
         )
+    check_reads(spec.section, limits, spec.table, address, registers)
     words, octets = spec.big_endian_words, spec.big_endian_bytes
     point = ModbusPoint(
         unit=unit,
@@ -281,7 +303,10 @@ def bind_modbus(
         text_registers=spec.text.registers,
         encoding=spec.text.encoding,
         padding=spec.text.padding,
-        every_ns=spec.every_ns,
+        every_ns=spec.poll.every_ns,
+        phase_ns=spec.poll.phase_ns,
+        jitter_ns=spec.poll.jitter_ns,
+        limits=limits,
         writable=spec.writable,
         report=spec.report,
     )
@@ -299,6 +324,9 @@ def bind_mqtt(spec: MqttSpec, device: str, tag: str, device_topic: str | None) -
         topic=found.replace("{tag}", tag),
         field=spec.field,
         time_field=spec.time_field,
+        sequence_field=spec.sequence_field,
+        durable=spec.durable,
+        priority=spec.priority,
         qos=spec.qos,
         scale=spec.scale,
         offset=spec.offset,

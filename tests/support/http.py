@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from gateway.core.alarms import AlarmDefinition, AlarmKind
+from gateway.core.alarms import ALARM, AlarmDefinition, AlarmKind
 from gateway.core.events import Event, Severity
 from gateway.core.histogram import BUCKETS, SIZE
 from gateway.core.kernels.histogram import observe
@@ -244,6 +244,7 @@ class FakeSource:
             text_of=no_texts,
             loops=loops,
             control_view=FakeControlView(now_ns, len(loops)),
+            alarms=lambda: np.zeros(len(self.model.alarms), ALARM),
             stages=STAGES,
         )
         self.phase = Phase.READY

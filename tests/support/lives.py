@@ -79,7 +79,7 @@ class Life:
             use=lambda model: asyncio.run(self.way.use(model)),
         )
         self.engine: Engine = spec.build()
-        self.continuity.recover(spec, self.engine, folder / "spool.db")
+        self.continuity.recover(spec, self.engine)
         self.reload(spec, self.engine)
 
     def reload(self, spec: EngineSpec, engine: Engine) -> None:

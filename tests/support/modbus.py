@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from pymodbus import ModbusDeviceIdentification
@@ -146,8 +147,8 @@ class Rig:
     """A source under test with its lane, events and counted readings."""
 
     def __init__(
-        self, tags: Sequence[Tag], port: int, *, in_flight: int = 1, timeout_ms: int = 300, gap_ms: int = 0,
-        lane_samples: int = 10_000,
+        self, tags: Sequence[Tag], port: int = 0, *, in_flight: int = 1, timeout_ms: int = 300, gap_ms: int = 0,
+        lane_samples: int = 10_000, **link_settings: Any,
     ) -> None:  # fmt: skip
         self.events: list[Event] = []
         self.lane = Lane("test", lane_samples)
@@ -160,6 +161,7 @@ class Rig:
             response_timeout_ns=timeout_ms * NS_PER_MS,
             requests_in_flight=in_flight,
             request_gap_ns=gap_ms * NS_PER_MS,
+            **link_settings,
         )
         self.symbols = Symbols()
         self.source = ModbusSource(

@@ -13,10 +13,12 @@ import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
+from gateway.core.intake import Frame
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 from gateway.protocol.mqtt.codec import frame
-from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttSession, MqttVersion, Tag
+from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttSession, MqttVersion, Priority, Tag
 from gateway.sources.mqtt import MqttSource
+from gateway.spool.intake import IntakeFiles
 
 WALL_OFFSET_NS = 1_700_000_000 * NS_PER_S
 DEADLINE_S = 15.0
@@ -30,12 +32,23 @@ def tag(
     time_field: tuple[str, ...] = (),
     qos: int = 0,
     kind: Kind = Kind.F64,
+    sequence_field: tuple[str, ...] = (),
+    priority: Priority = Priority.NORMAL,
+    durable: bool = False,
 ) -> Tag:
     """A tag `device.name`."""
     return Tag(
         name=name,
         device=name.split(".")[0],
-        point=MqttPoint(topic=topic, field=field, time_field=time_field, qos=qos),
+        point=MqttPoint(
+            topic=topic,
+            field=field,
+            time_field=time_field,
+            sequence_field=sequence_field,
+            qos=qos,
+            priority=priority,
+            durable=durable,
+        ),
         kind=kind,
         windows_ns=(),
         stale_after_ns=NS_PER_S,
@@ -71,17 +84,53 @@ def link(
     return MqttLink(name="floor", broker=broker, session=session)
 
 
-class Rig:
-    """A source, its lane, its events; `samples()` is everything that it has delivered so far."""
+class StuckIntake(IntakeFiles):
+    """A disk that takes frames and never says so, until told to."""
 
-    def __init__(self, link: MqttLink, tags: Sequence[Tag], lane_samples: int = 65_536) -> None:
+    held: list[tuple[Frame, Callable[[], None]]] | None = None
+
+    def put(self, frame: Frame, kept: Callable[[], None]) -> None:
+        if self.held is None:
+            self.held = []
+        self.held.append((frame, kept))
+
+    def release(self) -> None:
+        for held, kept in self.held or ():
+            super().put(held, kept)
+        self.held = []
+
+
+class Rig:
+    """A source, its lane, its events; `samples()` is everything that it has delivered so far.
+
+    With `intake` (a folder) the session is durable; `safe` is the position from which it goes on.
+    """
+
+    def __init__(
+        self,
+        link: MqttLink,
+        tags: Sequence[Tag],
+        lane_samples: int = 65_536,
+        *,
+        intake: Path | None = None,
+        safe: int = 0,
+        stuck: bool = False,
+    ) -> None:
         self.lane = Lane("floor", lane_samples)
+        self.intake: IntakeFiles | None = None
         self.events: list[Event] = []
+        if intake is not None:
+            names = {row: tag.name for row, tag in enumerate(tags)}
+            kind = StuckIntake if stuck else IntakeFiles
+            self.intake = kind(intake, "floor", tags=names, now_ns=time.monotonic_ns, emit=self.events.append)
+            self.intake.open(safe)
+            self.lane.begin(self.intake.begins_at)
         self._taken: list[Samples] = []
         self.source = MqttSource(
             link=link,
             tags=list(enumerate(tags)),
             lane=self.lane,
+            intake=self.intake,
             now_ns=time.monotonic_ns,
             wall_offset_ns=lambda: WALL_OFFSET_NS,
             emit=self.events.append,
@@ -154,6 +203,8 @@ class ScriptedBroker:
         self.connections = 0
         self.port = 0
         self.received = bytearray()
+        self.acks: list[tuple[int, int]] = []
+        """(first byte, packet identifier) of each PUBACK, PUBREC and PUBCOMP."""
         self.subscribes_bytes: list[int] = []
         self.answers_all = False
         self._connack = connack
@@ -190,6 +241,8 @@ class ScriptedBroker:
                 first = (await reader.readexactly(1))[0]
                 body = await reader.readexactly(await _length(reader))
                 self.received += bytes((first,)) + body
+                if first in (0x40, 0x50, 0x70):
+                    self.acks.append((first, int.from_bytes(body[:2], "big")))
                 answer = self._answer(first, body)
                 if answer and not self.is_silent:
                     writer.write(answer)

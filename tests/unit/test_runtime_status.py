@@ -12,6 +12,7 @@ import pytest
 from gateway.core.events import Event, Severity
 from gateway.runtime.clock import resume_clock
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.intakes import is_durable
 from gateway.runtime.plant import lane_capacity
 from gateway.runtime.reload import compare
 from gateway.runtime.status import LinkStates
@@ -71,7 +72,9 @@ def test_a_reload_restarts_what_changed_and_nothing_else(example: Settings) -> N
         msgspec.structs.replace(link, broker=msgspec.structs.replace(link.broker, port=9)) if link is floor else link
         for link in example.links
     ]
-    one_link = compare(example, changed(example, links=tuple(other)))
+    assert compare(example, changed(example, links=tuple(other))).plant, "an intake goes on where the engine stood"
+    plain = changed(example, tags=tuple(tag for tag in example.tags if not is_durable(tag)))
+    one_link = compare(plain, changed(plain, links=tuple(other)))
     assert (one_link.plant, one_link.links) == (False, frozenset({"floor"}))
     slower = msgspec.structs.replace(example.uplink, drain_records_per_s=1)
     assert compare(example, changed(example, uplink=slower)).uplink

@@ -42,6 +42,31 @@ CASES = [
         "links.x.modbus_tcp: port 99999 does not exist; write one from 1 to 65535",
     ),
     ("[links.x]\n", "1:8", "links.x: has no address; write modbus_tcp ="),
+    ('[links.x]\nmodbus_rtu = "COM3"', "2:1", 'links.x.modbus_rtu: "COM3" is not a port; write its whole path'),
+    ('[links.x]\nmodbus_rtu = "/dev/a"\nbaud = 9601', "3:1", "links.x.baud: 9601 is no baud rate of a serial port"),
+    ('[links.x]\nmodbus_rtu = "/dev/a"\ndata_bits = 7', "3:1", "links.x.data_bits: RTU needs all 8 bits"),
+    ('[links.x]\nmodbus_rtu = "h:1"\nparity = "odd"', "3:1", "links.x.parity: belongs to serial ports, and this link"),
+    (
+        '[links.x]\nmodbus_rtu = "h:1"\nrequests_in_flight = 2',
+        "3:1",
+        "links.x.requests_in_flight: a serial line carries",
+    ),
+    ('[links.x]\nmodbus_rtu = "h:1"\nmqtt = "mqtt://h"', "1:8", "links.x: is both modbus_rtu and mqtt; write"),
+    ('[links.x]\nmodbus_ascii = "/dev/a"\ninterface = "eth1"', "3:1", "links.x.interface: belongs to links over TCP"),
+    ('[links.x]\nmodbus_ascii = "/dev/a"\nrs485 = true', "3:1", "links.x.rs485: true is not a table"),
+    ('[links.x]\nmodbus_tcp = "h"\nca_file = "c"', "3:1", "links.x.ca_file: belongs to modbus_tls links"),
+    ('[links.x]\nmodbus_tcp = "h"\nsource_address = "eth1"', "3:1", 'links.x.source_address: "eth1" is not an address'),
+    ('[links.x]\nmodbus_tcp = "h"\ninterface = "a b"', "3:1", 'links.x.interface: "a b" is no interface'),
+    (
+        '[links.x]\nmodbus_tls = "h"\nkey_file = "k"',
+        "3:1",
+        "links.x.key_file: needs the certificate that it belongs to",
+    ),
+    (
+        '[links.l]\nmodbus_rtu = "h:1"\n[devices.x]\nlink = "l"\nunit = 0',
+        "5:1",
+        "devices.x.unit: 0 is no unit of a serial line; write one from 1 to 247",
+    ),
     ('[links.x]\nmqtt = "mqtt://b"\nmodbus_tcp = "h"', "1:8", "links.x: is both modbus_tcp and mqtt; write"),
     ('[links.x]\nmqtt = "b:1883"', "2:1", 'links.x.mqtt: "b:1883" is not a broker\'s address; write "mqtt://'),
     ('[links.x]\nmqtt = "mqtt://b"\nversion = 5', "3:1", 'links.x.version: 5 is not known here; write "3.1.1" or "5"'),
@@ -106,6 +131,22 @@ CASES = [
         "3:1",
         'links.x.client_id: is "g-floor", as that of links',
     ),
+    (
+        '[journal]\n[devices.n]\nlink = "floor"\ntopic = "a/{tag}"\ntags.x = { durable = true }',
+        "5:12",
+        "devices.n.tags.x.durable: needs acknowledged messages; write qos = 1 or qos = 2 as well",
+    ),
+    (
+        '[devices.n]\nlink = "floor"\ntopic = "a/{tag}"\ntags.x = { durable = true, qos = 2 }',
+        "4:12",
+        "devices.n.tags.x.durable: needs the journal, to come through a crash; write [journal]",
+    ),
+    (
+        '[journal]\nleave_out = ["n.*"]\n[devices.n]\nlink = "floor"\ntopic = "a/{tag}"\n'
+        "tags.x = { durable = true, qos = 2 }",
+        "6:12",
+        "devices.n.tags.x.durable: is for nothing while leave_out under [journal] names the tag",
+    ),
     # Devices
     (
         '[devices.x]\ntags.a = { register = "holding 0" }',
@@ -130,7 +171,7 @@ CASES = [
         "3:1",
         "devices.x.every: belongs to the tags; write it into each tag, or into [defaults]",
     ),
-    (SENSOR + "unit = 1", "3:1", "devices.x.unit: belongs to devices of modbus_tcp links"),
+    (SENSOR + "unit = 1", "3:1", "devices.x.unit: belongs to devices of Modbus links"),
     (DEVICE + "tags = 5", "3:1", "devices.x.tags: 5 is not a table; write tags = { ... } or [tags]"),
     (
         '[devices."p-{n}"]\nlink = "plc"',
@@ -233,6 +274,51 @@ CASES = [
         DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 16, report = { change = 1 } }',
         "3:69",
         "devices.x.tags.a.report: has a deadband, and texts have no distance; write report = {} for any change",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", poll = "metres" }\n[polls.meters]\nevery = "9s"',
+        "3:36",
+        'devices.x.tags.a.poll: "metres" is not a poll group; did you mean "meters"?',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", every = "1s", poll = "p" }\n[polls.p]\nevery = "9s"',
+        "3:36",
+        'devices.x.tags.a.every: is also said by the poll group "p"; take one of them out',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", poll = "p" }\n[polls.p]\nphase = "9s"',
+        "4:8",
+        'polls.p.every: is missing; write every = "10s"',
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", poll = "p" }\n[polls.p]\nevery = "9s"\nphase = "9s"',
+        "6:1",
+        "polls.p.phase: does not lie within the period; write less than 9s, the group's every",
+    ),
+    (
+        DEVICE + 'holes = ["holding 9..2"]',
+        "3:1",
+        'devices.x.holes: "holding 9..2" does not count up, from 0 to at most 65535; write it so',
+    ),
+    (
+        DEVICE + 'holes = ["holding"]',
+        "3:1",
+        'devices.x.holes: "holding" is no range of addresses; write it like "holding 100..109"',
+    ),
+    (
+        DEVICE + 'holes = ["holding 2..9"]\ntags.a = { register = "holding 1", type = "float32" }',
+        "4:12",
+        "devices.x.tags.a.register: lies in a hole of its device, holding 2..9; take one of them out",
+    ),
+    (
+        DEVICE + 'registers_per_read = 3\ntags.a = { register = "holding 1", type = "int64" }',
+        "4:12",
+        "devices.x.tags.a.register: takes 4 registers, and its device gives 3 at a time; write a higher",
+    ),
+    (
+        '[devices.x]\nlink = "floor"\ntopic = "a/{tag}"\ntags.a = {}\nholes = []',
+        "5:1",
+        "devices.x.holes: belongs to devices of Modbus links, and this device's link is mqtt",
     ),
     (
         DEVICE + 'tags.a = { register = "holding 1", labels = { x = "off" } }',
@@ -409,12 +495,12 @@ CASES = [
     (
         SENSOR + 'tags.a = { topic = "t", report = { change = 1 } }',
         "3:25",
-        "devices.x.tags.a.report: belongs to tags of modbus",
+        "devices.x.tags.a.report: belongs to tags of Modbus",
     ),
     (
         SENSOR + 'tags.a = { topic = "t", register = "coil 1" }',
         "3:25",
-        "devices.x.tags.a.register: belongs to tags of modbus",
+        "devices.x.tags.a.register: belongs to tags of Modbus",
     ),
     # Control
     ("[control.c]\n", "1:10", "control.c.pid: is missing; write pid = {"),

@@ -45,6 +45,8 @@ SHARED_LISTS = (
     LEVEL.replace("AT", "tag_lists.full.level")
     + LEVEL.replace("AT", "devices.d.tags.level")
     + """
+[links.ascii]
+modbus_ascii = "/dev/ttyS0"
 [tag_lists.full]
 pressure = { register = "holding 20", valid = { low = 0 }, alarm = { high = 9, deadband = 1 } }
 flow = { register = "holding 21", clamp = { low = 0 }, report = { change = 1 } }
@@ -66,7 +68,7 @@ FAR_ENDS = {
     "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
 }
 BY_PATH = {key.path: key for key in KEYS}
-GROUPS = {"links", "devices", "control", "uplink", "tag_lists"}
+GROUPS = {"links", "polls", "devices", "control", "uplink", "tag_lists"}
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 

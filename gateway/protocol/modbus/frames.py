@@ -130,6 +130,9 @@ class Framer(Protocol):
     """
 
     buffer: bytearray
+    is_line: bool
+    discarded: int
+    """Bytes that belonged to no frame."""
 
     def frame(self, request: Request, transaction: int) -> bytes: ...
 
@@ -141,6 +144,10 @@ class Framer(Protocol):
         """Raises ProtocolError when the stream is lost."""
         ...
 
+    def salvage(self) -> Reply | None:
+        """A reply that is in there although it is not what the first bytes promised, once no more bytes come."""
+        ...
+
 
 class ResponseFramer:
     """Cuts replies out of a byte stream, in place.
@@ -148,6 +155,9 @@ class ResponseFramer:
     Read into `free()`, tell `received(n)` how much came, then call `next_reply()` until it returns None. A reply's
     bytes stay valid until `free()` is called again. Capacity is fixed; a whole frame always fits behind a part of one.
     """
+
+    is_line = False
+    discarded = 0
 
     def __init__(self, capacity: int = 16 * ADU_BYTES_MAX) -> None:
         assert capacity >= 2 * ADU_BYTES_MAX
@@ -170,6 +180,10 @@ class ResponseFramer:
     def frame(self, request: Request, transaction: int) -> bytes:
         """What is sent for a request."""
         return request.stamped(transaction)
+
+    def salvage(self) -> Reply | None:
+        """The stream is in order or lost: there is nothing to save."""
+        return None
 
     def next_reply(self) -> Reply | None:
         """The next whole frame, or None when more bytes are needed; raises ProtocolError at once when none can come."""

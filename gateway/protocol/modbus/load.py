@@ -4,9 +4,9 @@ A read over TCP occupies the link for a round trip; `requests_in_flight` of them
 to a serial bus they do not: there a read costs its characters (11 bits each), the silences around request and reply
 (3.5 characters, never less than 1.75 ms above 19,200 baud), and the device's turnaround.
 
-A value is oldest just before it is read again: after its period, behind one read of every block of the link, and its
-own. A link that is asked for more than it can do leaves out whole periods, so the period counts as often as the link
-is overbooked. A silent unit adds nothing here: it is probed within a share of the link's time.
+A value is oldest just before it is read again: after its period and jitter, behind one read of every block of the
+link, and its own. A link that is asked for more than it can do leaves out whole periods, so the period counts as
+often as the link is overbooked. A silent unit adds nothing here: it is probed within a share of the link's time.
 
 Source: MODBUS over Serial Line V1.02, 2.5.1.1.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.core.types import NS_PER_S
-from gateway.protocol.modbus.plan import TABLES, Point, runs_of
+from gateway.protocol.modbus.plan import TABLES, Point, Run, runs_of
 
 BITS_PER_CHARACTER: Final = 11
 REQUEST_CHARACTERS: Final = 8
@@ -67,6 +67,8 @@ class PlannedRead:
     count: int
     tags: int
     period_ns: int
+    phase_ns: int
+    jitter_ns: int
     read_ns: int
 
 
@@ -77,6 +79,7 @@ class Group:
     device: str
     unit: int
     period_ns: int
+    jitter_ns: int
     reads: int
     tags: int
     worst_age_ns: int
@@ -96,14 +99,12 @@ class BusLoad:
 
 
 def bus_load(points: Iterable[Point], timing: Timing) -> BusLoad:
-    reads = tuple(
-        _planned(run, period_ns, timing) for period_ns, of_period in runs_of(points).items() for run in of_period
-    )
+    reads = tuple(_planned(run, timing) for run in runs_of(points))
     share = sum(read.read_ns / read.period_ns for read in reads) / timing.side_by_side
     round_ns = math.ceil(sum(read.read_ns for read in reads) / timing.side_by_side)
-    grouped: dict[tuple[str, int, int], list[PlannedRead]] = {}
+    grouped: dict[tuple[str, int, int, int], list[PlannedRead]] = {}
     for read in reads:
-        grouped.setdefault((read.device, read.unit, read.period_ns), []).append(read)
+        grouped.setdefault((read.device, read.unit, read.period_ns, read.jitter_ns), []).append(read)
     periods = max(1, math.ceil(share - ROUNDING))
     groups = tuple(
         Group(
@@ -112,16 +113,17 @@ def bus_load(points: Iterable[Point], timing: Timing) -> BusLoad:
             period_ns=period_ns,
             reads=len(members),
             tags=sum(read.tags for read in members),
-            worst_age_ns=periods * period_ns + round_ns + max(read.read_ns for read in members),
+            jitter_ns=jitter_ns,
+            worst_age_ns=periods * period_ns + jitter_ns + round_ns + max(read.read_ns for read in members),
         )
-        for (device, unit, period_ns), members in grouped.items()
+        for (device, unit, period_ns, jitter_ns), members in grouped.items()
     )
     return BusLoad(reads, groups, sum(NS_PER_S / read.period_ns for read in reads), share)
 
 
-def _planned(run: list[Point], period_ns: int, timing: Timing) -> PlannedRead:
-    first = run[0]
-    count = max(point.end for point in run) - first.address
+def _planned(run: Run, timing: Timing) -> PlannedRead:
+    first = run.points[0]
+    count = max(point.end for point in run.points) - first.address
     data_bytes = (count + 7) // 8 if first.is_bit else 2 * count
     return PlannedRead(
         device=first.device,
@@ -129,7 +131,9 @@ def _planned(run: list[Point], period_ns: int, timing: Timing) -> PlannedRead:
         table=TABLES[first.function],
         address=first.address,
         count=count,
-        tags=len(run),
-        period_ns=period_ns,
+        tags=len(run.points),
+        period_ns=first.period_ns,
+        phase_ns=run.phase_ns,
+        jitter_ns=first.jitter_ns,
         read_ns=timing.read_ns(data_bytes),
     )

@@ -1,34 +1,42 @@
 """From tags to reads: which registers are asked for together, and when in the period.
 
-Tags of one device, unit, table and period lie in address order; a block grows while the next tag begins at most
-`gap_max` unused registers further on and the read stays within the specification's size. A read costs a round trip
-whatever its length, so a few unused registers are cheaper than a second read.
+Tags of one device, unit, table and poll group lie in address order; a block grows while the next tag begins at most
+`gap_registers_max` unused registers further on, no hole of the device lies between, and the read stays within what the
+device and the specification allow. A read costs a round trip whatever its length, so a few unused registers are
+cheaper than a second read.
 
 Some devices refuse a read that touches an address they do not have, be it in a gap or because one tag is wrong.
 `halved` cuts such a block where that costs least, so that in the end the wrong tag stands alone and costs its
 neighbours nothing.
 
-Phases spread the blocks of one period evenly over it: a link is never asked for everything at once.
+Reads are due on the grid of engine time: at multiples of their period, plus their phase. A phase that somebody chose
+holds on every link alike, so that devices are sampled at one moment or one after the other. The others are spread: the
+blocks of one period evenly over it, periods against each other by the golden section, links by their first device's
+name; so a link is never asked for everything at once, nor all links at the same moment. A jitter moves each single
+read back by up to so much, as a function of which one it is: what repeats inside a device is then not always met at
+the same place.
 """
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from gateway.core.backoff import mix
 from gateway.core.types import Kind, Samples
 from gateway.protocol.modbus.codes import READ_BITS_MAX, READ_REGISTERS_MAX, Function
 from gateway.protocol.modbus.frames import Request, read_request
 from gateway.protocol.modbus.points import POINT, RULE, WORDS, Encoding, Padding, WireType
 
 GAP_REGISTERS_MAX: Final = 8
-GAP_BITS_MAX: Final = 128
-"""The same bytes as eight registers."""
+BITS_PER_REGISTER: Final = 16
+GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 TABLES: Final[dict[Function, str]] = {
     Function.READ_COILS: "coil",
@@ -48,6 +56,28 @@ class Deadband:
     heartbeat_ns: int
 
 
+class Hole(NamedTuple):
+    """Addresses, `first` to `last`, that a device must not be asked for."""
+
+    function: Function
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadLimits:
+    """What one read of a device may be."""
+
+    registers_max: int = READ_REGISTERS_MAX
+    bits_max: int = READ_BITS_MAX
+    gap_registers_max: int = GAP_REGISTERS_MAX
+    """Unused registers that are read along; for bits the same bytes."""
+    holes: tuple[Hole, ...] = ()
+
+
+ANY_READ: Final = ReadLimits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """One tag as the planner needs it. `function` is the read function of its table."""
@@ -61,6 +91,10 @@ class Point:
     wire: WireType
     kind: Kind
     period_ns: int
+    phase_ns: int | None = None
+    """When in the period, on the grid of engine time; None: wherever there is room."""
+    jitter_ns: int = 0
+    limits: ReadLimits = ANY_READ
     big_words: bool = True
     big_bytes: bool = True
     scale: float = 1.0
@@ -101,6 +135,7 @@ class Block:
     device: str
     period_ns: int
     phase_ns: int
+    """The read number n is due at engine time n * period_ns + phase_ns, and what the jitter adds."""
     points: tuple[Point, ...]
     request: Request
     table: Samples
@@ -109,10 +144,15 @@ class Block:
     """What is news (`gateway.protocol.modbus.report.RULE`), one record a tag; None: every reading."""
     has_texts: bool = False
     """Whether `gateway.protocol.modbus.texts.decode_texts` has to come after `decode_block`."""
+    jitter_ns: int = 0
 
     @property
     def unit(self) -> int:
         return self.request.unit
+
+    def moved_ns(self, number: int) -> int:
+        """What the jitter adds to the read with this number, less than `jitter_ns`."""
+        return self.jitter_ns * (mix(self.request.address * 0x10001 + number) % 1024) // 1024
 
     @property
     def place(self) -> str:
@@ -128,39 +168,57 @@ class Block:
         return ", ".join(names) + (f" and {more} more" if more else "")
 
 
-def plan(
-    points: Iterable[Point], *, gap_registers_max: int = GAP_REGISTERS_MAX, gap_bits_max: int = GAP_BITS_MAX
-) -> tuple[Block, ...]:
+class Run(NamedTuple):
+    """Tags that are read together, in address order, and when in their period."""
+
+    points: tuple[Point, ...]
+    phase_ns: int
+
+
+def plan(points: Iterable[Point]) -> tuple[Block, ...]:
     """Blocks that cover every point exactly once, phases spread over each period."""
-    runs = runs_of(points, gap_registers_max=gap_registers_max, gap_bits_max=gap_bits_max)
-    return tuple(
-        _block(run, period_ns * index // len(of_period))
-        for period_ns, of_period in runs.items()
-        for index, run in enumerate(of_period)
-    )
+    return tuple(_block(run.points, run.phase_ns) for run in runs_of(points))
 
 
-def runs_of(
-    points: Iterable[Point], *, gap_registers_max: int = GAP_REGISTERS_MAX, gap_bits_max: int = GAP_BITS_MAX
-) -> dict[int, list[list[Point]]]:
-    """By period: the tags that are read together, in address order."""
-    groups: dict[tuple[str, int, Function, int], list[Point]] = defaultdict(list)
+def runs_of(points: Iterable[Point]) -> list[Run]:
+    """By ascending period: the tags that are read together, and when."""
+    groups: dict[tuple[object, ...], list[Point]] = defaultdict(list)
     for point in points:
-        groups[point.device, point.unit, point.function, point.period_ns].append(point)
-    runs: dict[int, list[list[Point]]] = defaultdict(list)
-    for (_, _, _, period_ns), group in groups.items():
+        when = (point.period_ns, point.phase_ns, point.jitter_ns)
+        groups[point.device, point.unit, point.function, *when].append(point)
+    free: dict[int, list[list[Point]]] = defaultdict(list)
+    fixed: list[Run] = []
+    for group in groups.values():
         group.sort(key=lambda point: (point.address, point.row))
-        is_bit = group[0].is_bit
-        gap_max, size_max = (gap_bits_max, READ_BITS_MAX) if is_bit else (gap_registers_max, READ_REGISTERS_MAX)
-        runs[period_ns].extend(_runs(group, gap_max, size_max))
-    return runs
+        phase_ns = group[0].phase_ns
+        if phase_ns is None:
+            free[group[0].period_ns].extend(_cut(group))
+        else:
+            fixed += [Run(tuple(run), phase_ns % group[0].period_ns) for run in _cut(group)]
+    runs = [run for order, period_ns in enumerate(sorted(free)) for run in _spread(free[period_ns], period_ns, order)]
+    return sorted(runs + fixed, key=lambda run: run.points[0].period_ns)
 
 
-def _runs(group: Sequence[Point], gap_max: int, size_max: int) -> list[list[Point]]:
+def _spread(runs: Sequence[list[Point]], period_ns: int, order: int) -> list[Run]:
+    """One after the other through the period. `order` is the period's among those of the link."""
+    share = zlib.crc32(runs[0][0].device.encode()) / 2**32
+    step_ns = period_ns / len(runs)
+    begin_ns = math.floor(share * period_ns + order * GOLDEN % 1.0 * step_ns)
+    return [Run(tuple(run), (begin_ns + index * period_ns // len(runs)) % period_ns) for index, run in enumerate(runs)]
+
+
+def _cut(group: Sequence[Point]) -> list[list[Point]]:
+    """The tags of one group, in address order, as runs that are read at once."""
+    limits = group[0].limits
+    gap_max, size_max = limits.gap_registers_max, min(limits.registers_max, READ_REGISTERS_MAX)
+    if group[0].is_bit:
+        gap_max, size_max = BITS_PER_REGISTER * gap_max, min(limits.bits_max, READ_BITS_MAX)
+    holes = [hole for hole in limits.holes if hole.function == group[0].function]
     runs: list[list[Point]] = []
     start = end = 0
     for point in group:
-        if runs and point.address - end <= gap_max and max(end, point.end) - start <= size_max:
+        fits = bool(runs) and point.address - end <= gap_max and max(end, point.end) - start <= size_max
+        if fits and not any(hole.last >= end and hole.first < point.address for hole in holes):
             runs[-1].append(point)
             end = max(end, point.end)
         else:
@@ -200,7 +258,9 @@ def _block(run: Sequence[Point], phase_ns: int) -> Block:
         record["high"] = point.high
     has_texts = any(point.wire is WireType.STRING for point in run)
     request = read_request(first.unit, first.function, start, count)
-    return Block(first.device, first.period_ns, phase_ns, tuple(run), request, table, _rules(run), has_texts)
+    return Block(
+        first.device, first.period_ns, phase_ns, tuple(run), request, table, _rules(run), has_texts, first.jitter_ns
+    )
 
 
 def _rules(run: Sequence[Point]) -> Samples | None:

@@ -1,8 +1,8 @@
 """Which block to read next on one link, and when to stop waiting: decisions only, no I/O, time is an argument.
 
-**Order.** Each block is due on its own grid (period and phase); the one due first goes first. A block that comes too
-late for its next grid point skips whole periods and counts them: a busy link loses reads evenly, and never runs after
-its own past.
+**Order.** Each block is due on its own grid of engine time (period, phase, jitter); the one due first goes first. A
+block that comes too late for its next grid point skips whole periods and counts them: a busy link loses reads evenly,
+and never runs after its own past.
 
 **Patience.** A link may have few requests under way (often one), so a silent unit costs its neighbours the time its
 request occupies a slot. That time is not the response timeout: a unit that answers within 5 ms has given up its slot
@@ -112,7 +112,7 @@ class Poller:
             unit.breaker.answered()
         for poll in sorted(self.polls, key=lambda poll: poll.block.phase_ns * 1000 // poll.block.period_ns):
             poll.breaker.answered()
-            poll.grid_ns = now_ns + poll.block.phase_ns
+            poll.grid_ns = poll.block.phase_ns
             self._schedule(poll, now_ns)
 
     def resume(self, now_ns: int) -> None:
@@ -144,10 +144,11 @@ class Poller:
 
     def _schedule_after(self, poll: Poll, time_ns: int) -> int:
         """Due at its first grid point after `time_ns`; returns how many grid points were passed over for it."""
-        period_ns = poll.block.period_ns
-        due_ns = poll.grid_ns + ((time_ns - poll.grid_ns) // period_ns + 1) * period_ns
-        skipped = max(0, (due_ns - poll.due_ns - 1) // period_ns)
-        self._schedule(poll, due_ns)
+        block = poll.block
+        number = (time_ns - poll.grid_ns) // block.period_ns + 1
+        skipped = max(0, number - (poll.due_ns - poll.grid_ns) // block.period_ns - 1)
+        due_ns = poll.grid_ns + number * block.period_ns
+        self._schedule(poll, due_ns + block.moved_ns(number) if block.jitter_ns else due_ns)
         return skipped
 
     # Asking

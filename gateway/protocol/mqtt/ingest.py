@@ -18,13 +18,14 @@ import numpy as np
 
 from gateway.core.events import Event, Severity
 from gateway.core.inbox import Lane
-from gateway.core.limits import READ_BYTES_MAX
-from gateway.core.types import SAMPLE, Kind, Quality, Samples
+from gateway.core.limits import INTAKE_KEYS_MAX, READ_BYTES_MAX
+from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
 from gateway.protocol.mqtt import scan as s
 from gateway.protocol.mqtt.aliases import no_aliases
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
 from gateway.protocol.mqtt.fastjson import believed_ns
 from gateway.protocol.mqtt.payloads import Cell, Unusable, excerpt, read_payload
+from gateway.protocol.mqtt.recent import no_recent, remember
 from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, build, group
 
 BUFFER_BEYOND_BYTES: Final = 2 * READ_BYTES_MAX
@@ -59,7 +60,7 @@ class Ingest:
     """All state of one subscriber. `feeds` say which topic carries which tag. Called from one thread.
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
-    CONNECT permits (MQTT 5).
+    CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Ingest:
         *,
         frame_bytes_max: int = FRAME_BYTES_MAX,
         topic_alias_maximum: int = 0,
+        is_durable: bool = False,
     ) -> None:
         self.topics = group(feeds)
         self.samples = 0
@@ -80,7 +82,10 @@ class Ingest:
         self._state[s.VERSION] = version
         self._state[s.FRAME_BYTES] = self._frame_bytes_max = frame_bytes_max
         self._aliases = no_aliases(topic_alias_maximum)
+        self._state[s.DURABLE] = is_durable
+        self._recent = no_recent(INTAKE_KEYS_MAX if is_durable else 1)
         self._seen = np.zeros(PACKET_IDENTIFIERS, np.uint8)
+        self._keys_taken = 0
         self._buffer = np.zeros(frame_bytes_max + BUFFER_BEYOND_BYTES, np.uint8)
         self._view = self._buffer.data
         self._start = 0
@@ -116,6 +121,18 @@ class Ingest:
         return int(self._state[s.TIMES_REFUSED])
 
     @property
+    def repeated_messages(self) -> int:
+        return int(self._state[s.REPEATED])
+
+    @property
+    def unidentified_messages(self) -> int:
+        return int(self._state[s.UNIDENTIFIED])
+
+    @property
+    def shed_messages(self) -> int:
+        return int(self._state[s.SHED])
+
+    @property
     def samples_per_message_max(self) -> int:
         return len(self._table.found)
 
@@ -130,6 +147,20 @@ class Ingest:
         """The broker knows nothing of an earlier session: its packet identifiers start afresh."""
         self._seen[:] = 0
 
+    def remember(self, unreleased: Sequence[int], keys: Int64s) -> None:
+        """Go on where an earlier run was: QoS 2 identifiers not released, keys of the last messages of QoS 1."""
+        self._seen[np.array(unreleased, np.int64)] = 1
+        for key in keys.tolist():
+            remember(self._recent, key)
+        self._keys_taken = int(self._recent.total[0])
+
+    def take_keys(self) -> Int64s:
+        """Keys of the messages since the last call."""
+        count, size = int(self._recent.total[0]), len(self._recent.ring)
+        places = np.arange(self._keys_taken, count) & (size - 1)
+        self._keys_taken = count
+        return self._recent.ring[places]
+
     def free_space(self) -> memoryview:
         """Where the next read goes; at most READ_BYTES_MAX."""
         return self._view[self._end : self._end + READ_BYTES_MAX]
@@ -139,8 +170,12 @@ class Ingest:
         self._arrival_ns = now_ns
         self.received_bytes += size
 
-    def step(self, lane: Lane, wall_offset_ns: int) -> Step:
-        """Take in what has arrived, as far as the lane has room. Wall time is engine time plus `wall_offset_ns`."""
+    def step(self, lane: Lane, wall_offset_ns: int, shed_level: int = 0) -> Step:
+        """Take in what has arrived, as far as the lane has room. Wall time is engine time plus `wall_offset_ns`.
+
+        Messages of QoS 0 whose topic's priority is below `shed_level` are left out and counted.
+        """
+        self._state[s.SHED_LEVEL] = shed_level
         after = self._scan(min(lane.room, STEP_SAMPLES_MAX), self._arrival_ns + wall_offset_ns)
         state = self._state
         error = int(state[s.ERROR])
@@ -170,6 +205,7 @@ class Ingest:
             self._state,
             self._table,
             self._aliases,
+            self._recent,
             self._seen,
             self._buffer,
             self._start,

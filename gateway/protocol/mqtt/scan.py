@@ -55,7 +55,8 @@ from gateway.protocol.mqtt.codes import (
     PacketType,
 )
 from gateway.protocol.mqtt.fastjson import Bytes, believed_ns, decode, put_samples
-from gateway.protocol.mqtt.table import UNKNOWN, Table, find_topic, octet
+from gateway.protocol.mqtt.recent import Recent, holds, is_recent, key_of, remember
+from gateway.protocol.mqtt.table import PRIORITIES, UNKNOWN, Table, find_topic, octet
 
 HANDED = np.dtype(
     [("what", "<i8"), ("at", "<i8"), ("size", "<i8"), ("topic", "<i8"), ("flags", "<i8"), ("place", "<i8")], align=True
@@ -76,7 +77,13 @@ SAMPLES, HANDED_COUNT, ACK_BYTES, IS_FULL, ERROR = 4, 5, 6, 7, 8
 MESSAGES, FAST, UNKNOWN_TOPIC, DUPLICATES, TIMES_REFUSED = 9, 10, 11, 12, 13
 # Set once for a session: what is longer is skipped or, but for a PUBLISH, an error.
 FRAME_BYTES: Final = 14
-STATE_FIELDS: Final = 15
+# 1 in a durable session: a message of QoS 1 that comes again counts once, where its payload tells it from the next one.
+DURABLE: Final = 15
+# Counters again: messages left out because they came before, and those that nothing tells from a repetition.
+REPEATED, UNIDENTIFIED = 16, 17
+# Set for each call: messages of QoS 0 of topics of lower priority are left out, and SHED counts them.
+SHED_LEVEL, SHED = 18, 19
+STATE_FIELDS: Final = 20
 
 ERRORS: Final[dict[int, str]] = {
     BAD_LENGTH: "a packet length of more than four bytes",
@@ -106,6 +113,10 @@ PUBREL: Final = int(PacketType.PUBREL)
 PINGRESP: Final = int(PacketType.PINGRESP)
 CONNACK: Final = int(PacketType.CONNACK)
 AUTH: Final = int(PacketType.AUTH)
+QOS_0: Final = 0x30
+"""First byte of such a PUBLISH, without DUP and RETAIN."""
+QOS_1_NOT_RETAINED: Final = 2
+"""Low bits of the first byte, without DUP: a retained message is sent anew with each subscription."""
 GOOD: Final = int(Quality.GOOD)
 STALE: Final = int(Quality.UNCERTAIN_STALE)
 
@@ -162,9 +173,24 @@ def take_payload(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def is_repetition(state: Int64s, table: Table, recent: Recent, t: int, buffer: Bytes, at: int, stop: int) -> bool:
+    """Whether the window has this message of topic t already; it has it from now on, unless nothing identifies it."""
+    topic = table.topics[t]
+    size = topic["identity_bytes"]
+    if size == 0 or not holds(buffer, at, stop, table.text, topic["identity_at"], size):
+        state[UNIDENTIFIED] += 1
+        return False
+    key = key_of(table.text, topic["name_at"], topic["name_bytes"], buffer, at, stop)
+    if is_recent(recent, key):
+        return True
+    remember(recent, key)
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_message(
-    state: Int64s, table: Table, t: int, first: int, buffer: Bytes, topic_at: int, size: int, at: int, stop: int,
-    end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples,
+    state: Int64s, table: Table, recent: Recent, t: int, first: int, buffer: Bytes, topic_at: int, size: int, at: int,
+    stop: int, end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples,
 ) -> None:  # fmt: skip
     """What a message brings: `buffer[at:stop]` of topic t, whose name is the `size` bytes at `topic_at` or an alias."""
     if t < 0:
@@ -172,6 +198,14 @@ def take_message(
         if state[STRANGERS] < STRANGERS_MAX and size > 0:
             state[STRANGERS] += 1
             hand_back(state, handed, STRANGER, topic_at, size, t, first)
+    elif (first & 6) == 0 and table.topics[t]["priority"] < state[SHED_LEVEL]:
+        state[SHED] += 1
+    elif (
+        state[DURABLE]
+        and (first & 7) == QOS_1_NOT_RETAINED
+        and is_repetition(state, table, recent, t, buffer, at, min(stop, end))
+    ):
+        state[REPEATED] += 1
     elif stop > end:
         table.topics[t]["held"] = 1
         hand_back(state, handed, OVERSIZED, at, end - at, t, first)
@@ -183,8 +217,8 @@ def take_message(
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_publish(
-    state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, first: int, body: int, stop: int,
-    end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
+    state: Int64s, table: Table, aliases: Aliases, recent: Recent, seen: Bytes, buffer: Bytes, first: int, body: int,
+    stop: int, end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
 ) -> int:  # fmt: skip
     """One PUBLISH whose body is `buffer[body:stop]`, of which what lies behind `end` has not arrived (oversized)."""
     qos = (first >> 1) & 3
@@ -227,7 +261,8 @@ def take_publish(
         t = find_topic(table, buffer, topic_at, size)
     if not duplicate:
         take_message(
-            state, table, t, first, buffer, topic_at, size, at, stop, end, arrival_ns, arrival_wall_ns, samples, handed
+            state, table, recent, t, first, buffer, topic_at, size, at, stop, end, arrival_ns, arrival_wall_ns, samples,
+            handed,
         )  # fmt: skip
     state[MESSAGES] += 1
     state[DUPLICATES] += duplicate
@@ -256,8 +291,8 @@ def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_packet(
-    state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, at: int, end: int, arrival_ns: int,
-    arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
+    state: Int64s, table: Table, aliases: Aliases, recent: Recent, seen: Bytes, buffer: Bytes, at: int, end: int,
+    arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
 ) -> int:  # fmt: skip
     """The packet at `at`; returns the position after it, MORE or an error."""
     first = octet(buffer, at)
@@ -275,8 +310,8 @@ def take_packet(
         return MORE
     if kind == PUBLISH:
         after = take_publish(
-            state, table, aliases, seen, buffer, first, body, stop, end, arrival_ns, arrival_wall_ns, samples, handed,
-            acks,
+            state, table, aliases, recent, seen, buffer, first, body, stop, end, arrival_ns, arrival_wall_ns, samples,
+            handed, acks,
         )  # fmt: skip
     elif kind == PUBREL:
         after = take_pubrel(state, seen, buffer, first, body, stop, acks)
@@ -292,9 +327,8 @@ def take_packet(
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def scan(
-    state: Int64s, table: Table, aliases: Aliases, seen: Bytes, buffer: Bytes, at: int, end: int, room: int,
-    arrival_ns: int,
-    arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
+    state: Int64s, table: Table, aliases: Aliases, recent: Recent, seen: Bytes, buffer: Bytes, at: int, end: int,
+    room: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
 ) -> int:  # fmt: skip
     """Take in packets from `buffer[at:end]`; returns the position of the first one that was not.
 
@@ -315,11 +349,15 @@ def scan(
             at += skipped
             continue
         before = state[HANDED_COUNT]
-        if state[SAMPLES] + owed + run_max > room or before == len(handed) or state[ACK_BYTES] + 4 > len(acks):
+        lacks_room = state[SAMPLES] + owed + run_max > room
+        if lacks_room and state[SHED_LEVEL] >= PRIORITIES - 1 and octet(buffer, at) & 0xF6 == QOS_0:
+            state[SHED_LEVEL] = PRIORITIES
+            lacks_room = False
+        if lacks_room or before == len(handed) or state[ACK_BYTES] + 4 > len(acks):
             state[IS_FULL] = 1
             break
         after = take_packet(
-            state, table, aliases, seen, buffer, at, end, arrival_ns, arrival_wall_ns, samples, handed, acks
+            state, table, aliases, recent, seen, buffer, at, end, arrival_ns, arrival_wall_ns, samples, handed, acks
         )  # fmt: skip
         if after < 0:
             state[ERROR] = 0 if after == MORE else after

@@ -23,6 +23,8 @@ TAGS_PER_TOPIC_MAX: Final = 1_024
 FNV_OFFSET: Final = 0x811C9DC5
 FNV_PRIME: Final = 0x01000193
 UNKNOWN: Final = -1
+PRIORITIES: Final = 3
+NORMAL_PRIORITY: Final = 1
 
 TOPIC = np.dtype(
     [
@@ -35,11 +37,16 @@ TOPIC = np.dtype(
         ("time_bytes", "<i8"),
         ("slow", "<i8"),
         ("held", "<i8"),
+        ("identity_at", "<i8"),
+        ("identity_bytes", "<i8"),
+        ("priority", "<i8"),
     ],
     align=True,
 )
 """`first`, `count`: the run of entries. `time_bytes`: 0 when the payload brings no time. `slow`: nested paths, so the
-scanner never tries. `held`: messages go the slow way until a message has been found usable there."""
+scanner never tries. `held`: messages go the slow way until a message has been found usable there. `identity_bytes`: 0
+when no member of the payload tells one reading from the next; else its name in quotes. `priority`: 0 is left out first
+when messages of QoS 0 come too fast."""
 
 ENTRY = np.dtype(
     [
@@ -68,7 +75,8 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One tag's share in a topic. `field` and `time_field` are paths in a JSON object; empty: bare value, no time."""
+    """One tag's share in a topic. `field`, `time_field` and `sequence_field` are paths in a JSON object; empty: bare
+    value, no time, no number."""
 
     topic: str
     row: int
@@ -76,14 +84,16 @@ class Feed:
     kind: Kind
     field: tuple[str, ...] = ()
     time_field: tuple[str, ...] = ()
+    sequence_field: tuple[str, ...] = ()
     qos: int = 0
+    priority: int = NORMAL_PRIORITY
     scale: float = 1.0
     offset: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic with the tags that it feeds, in the order of their entries."""
+    """A topic with the tags that it feeds, in the order of their entries. It counts as its most important tag."""
 
     name: str
     qos: int
@@ -170,6 +180,12 @@ def _is_slow(topic: Topic) -> bool:
     return any(len(path) > 1 or "" in path for path in paths) or len({feed.time_field for feed in topic.feeds}) > 1
 
 
+def _identity(topic: Topic) -> str:
+    """The member whose presence makes a message's bytes tell one reading from the next, as JSON writes its name."""
+    paths = [path for feed in topic.feeds for path in (feed.sequence_field, feed.time_field) if path]
+    return f'"{paths[0][-1]}"' if paths else ""
+
+
 def build(topics: Sequence[Topic]) -> Table:
     """The arrays for these topics, every page of them touched."""
     text = _Text()
@@ -182,7 +198,9 @@ def build(topics: Sequence[Topic]) -> Table:
         time_field = "" if slow or not topic.feeds[0].time_field else topic.feeds[0].time_field[0]
         time_at, time_bytes = text.put(time_field)
         count = len(topic.feeds)
-        topic_rows[t] = (hash_bytes(raw, 0, size), at, size, topic.first, count, time_at, time_bytes, slow, 0)
+        hashed, identity = hash_bytes(raw, 0, size), text.put(_identity(topic))
+        priority = max(feed.priority for feed in topic.feeds)
+        topic_rows[t] = (hashed, at, size, topic.first, count, time_at, time_bytes, slow, 0, *identity, priority)
         for i, feed in enumerate(topic.feeds):
             field_at, field_bytes = text.put(feed.field[0] if feed.field else "")
             entries[topic.first + i] = (feed.row, feed.kind, field_at, field_bytes, feed.scale, feed.offset)

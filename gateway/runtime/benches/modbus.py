@@ -153,7 +153,7 @@ async def ours(port: int, period_ns: int, seconds: float) -> Phase:
     pairs = [source(port, [tag(1, a, period_ns) for a in range(REGISTERS)]) for _ in range(CONNECTIONS)]
     lanes = [lane for _, lane in pairs]
     async with tasks(*(each.run() for each, _ in pairs), drain(lanes, np.zeros(1 << 16, SAMPLE))):
-        return await measured(lambda: sum(each.responses for each, _ in pairs), seconds)
+        return await measured(lambda: sum(each.counts.responses for each, _ in pairs), seconds)
 
 
 async def theirs(port: int, period_ns: int, seconds: float) -> Phase:
@@ -215,11 +215,11 @@ async def late_share(pairs: Sequence[tuple[ModbusSource, Lane]]) -> float:
     """Share of the polls that were left out because their time was over, once all connections are made."""
     sources = [each for each, _ in pairs]
     async with tasks(*(each.run() for each in sources), drain([lane for _, lane in pairs], np.zeros(1 << 16, SAMPLE))):
-        while not all(each.responses for each in sources):
+        while not all(each.counts.responses for each in sources):
             await asyncio.sleep(DRAIN_S)
-        sent, late = sum(each.requests for each in sources), sum(each.poller.late for each in sources)
+        sent, late = sum(each.counts.requests for each in sources), sum(each.poller.late for each in sources)
         await asyncio.sleep(CROWD_SECONDS)
-        sent = sum(each.requests for each in sources) - sent
+        sent = sum(each.counts.requests for each in sources) - sent
         late = sum(each.poller.late for each in sources) - late
     return late / (sent + late)
 

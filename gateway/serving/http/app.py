@@ -33,6 +33,7 @@ from gateway.core.histogram import BUCKETS, SIZE
 from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
+from gateway.serving.http.alarms import alarm_page
 from gateway.serving.http.build import (
     build_status,
     device_page,
@@ -136,6 +137,7 @@ class Routes:
             Route("/api/tags", self.tags),
             Route("/api/devices", self.devices),
             Route("/api/loops", self.loops),
+            Route("/api/alarms", self.alarms),
             Route("/api/events", self.events),
             *(Route(path, self.page) for path in PAGE_FILES),
         ]
@@ -183,6 +185,22 @@ class Routes:
 
     async def loops(self, request: Request) -> Response:
         return _json(loops_answer(self._source.plant(), self._recorder, self._source.health(), self._now_ns()))
+
+    async def alarms(self, request: Request) -> Response:
+        query = Query.of(request)
+        include = request.query_params.get("include", "")
+        if include not in ("", "all"):
+            raise QueryInvalid("include: write all for those that are normal too, or leave it out")
+        page = alarm_page(
+            self._source.plant(),
+            self._source.health(),
+            self._now_ns(),
+            search=query.search,
+            every=include == "all",
+            offset=query.offset,
+            limit=query.limit,
+        )
+        return _json(page)
 
     async def events(self, request: Request) -> Response:
         query = Query.of(request)
@@ -258,7 +276,7 @@ class Guard:
 
 KNOWN_PATHS: Final = frozenset(
     {*PAGE_FILES, "/metrics", "/healthz", "/readyz"}
-    | {"/api/status", "/api/tags", "/api/devices", "/api/loops", "/api/events"}
+    | {"/api/status", "/api/tags", "/api/devices", "/api/loops", "/api/alarms", "/api/events"}
 )
 """Paths that are counted by name; a scanner's inventions are all `other`."""
 

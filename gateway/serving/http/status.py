@@ -8,7 +8,7 @@ milliseconds since 1970 (`_ms`), ages are seconds (`_s`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -19,6 +19,7 @@ from gateway.core.events import Event
 from gateway.core.model import Model
 from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
+from gateway.core.types import Samples
 from gateway.core.view import ControlView, PlantView
 from gateway.settings.schema import PidLoop
 
@@ -50,6 +51,8 @@ class Plant:
     text_of: TextOf
     loops: tuple[PidLoop, ...]
     control_view: ControlView
+    alarms: Callable[[], Samples]
+    """ALARM records of all alarms, in the order of `Model.alarms`."""
     stages: tuple[Stage, ...]
 
 
@@ -268,6 +271,32 @@ class EventStatus(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     subject: str
     message: str
+
+
+class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`name` is what acknowledging and shelving take. `state` after ISA-18.2: normal, active (not acknowledged),
+    acknowledged, returned (over, not acknowledged). `raised_ms` and `value` are of the last time it was raised."""
+
+    name: str
+    tag: str
+    kind: str
+    condition: str
+    priority: str
+    state: str
+    latches: bool
+    raised_ms: int | None
+    value: float | None
+    raises: int
+    shelved_for_s: float | None
+    suppressed: bool
+
+
+class AlarmPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Those to be acknowledged first, then by priority, then newest first."""
+
+    total: int
+    offset: int
+    alarms: tuple[AlarmStatus, ...]
 
 
 class EventPage(msgspec.Struct, frozen=True, kw_only=True):

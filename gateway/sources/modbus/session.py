@@ -8,8 +8,9 @@ that it reaches the owner of the source and not just the loop's handler.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from types import TracebackType
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import numpy as np
 
@@ -18,6 +19,12 @@ from gateway.core.types import NS_PER_MS
 from gateway.protocol.modbus.decode import Bytes
 from gateway.protocol.modbus.frames import Framer, ProtocolError, Reply
 from gateway.protocol.modbus.polled import Transaction
+from gateway.sources.modbus.counts import Counts
+from gateway.sources.modbus.serial import SerialTransport
+from gateway.sources.modbus.tls import HUNG_UP, why_refused
+
+ROUND_OVER: Final = "round over"
+"""The reason of a connection that was closed because nothing is due for a while."""
 
 
 class LinkSilentError(Exception):
@@ -28,11 +35,19 @@ class Conversation(Protocol):
     """What is said over the connection."""
 
     now_ns: Clock
-    protocol_errors: int
+    counts: Counts
 
     def connected(self, session: Session, now_ns: int) -> None: ...
 
     def next_request(self, now_ns: int) -> Transaction | None: ...
+
+    def is_round_over(self, now_ns: int) -> bool:
+        """Whether the connection is to be closed until there is something to ask again."""
+        ...
+
+    def heard_bytes(self, now_ns: int) -> None:
+        """Of a line: something came, whatever it is."""
+        ...
 
     def replied(self, reply: Reply, buffer: bytearray, data: Bytes, now_ns: int) -> None: ...
 
@@ -72,12 +87,15 @@ class Session(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
+        self._is_tls = False
+        self._has_heard = False
         self.closed: asyncio.Future[str] = loop.create_future()
 
     # From the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is not registered as one
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
         with self._report:
             now_ns = self._now_ns()
             self._conversation.connected(self, now_ns)
@@ -89,19 +107,33 @@ class Session(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         with self._report:
             self._framer.received(nbytes)
+            self._has_heard = True
             now_ns = self._now_ns()
+            if self._framer.is_line:
+                self._conversation.heard_bytes(now_ns)
             try:
                 while (reply := self._framer.next_reply()) is not None:
                     self._conversation.replied(reply, self._framer.buffer, self._data, now_ns)
             except ProtocolError as error:
-                self._conversation.protocol_errors += 1
+                self._conversation.counts.protocol_errors += 1
                 self._close(f"sends what is not Modbus TCP ({error}): check host, port and the device's protocol")
                 return
             self._turn(now_ns)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        reason = "closed the connection" if exc is None else f"connection lost ({exc})"
-        self._close(f"{reason}: check the device, and how many connections it allows")
+        if isinstance(exc, ssl.SSLError):
+            self._close(why_refused(exc))
+        elif self._framer.is_line and isinstance(self._transport, SerialTransport):
+            self._close(f"was lost ({exc}): check the adapter and its plug")
+        elif self._is_unheard_tls():
+            self._close(HUNG_UP)
+        else:
+            reason = "closed the connection" if exc is None else f"connection lost ({exc})"
+            self._close(f"{reason}: check the device, and how many connections it allows")
+
+    def _is_unheard_tls(self) -> bool:
+        """Under TLS 1.3 a server judges the client's certificate after the client thinks that all is well."""
+        return not self._has_heard and self._is_tls
 
     def wake(self) -> None:
         """There may be something to send that was not there before."""
@@ -117,6 +149,8 @@ class Session(asyncio.BufferedProtocol):
         self._timer = None
         with self._report:
             now_ns = self._now_ns()
+            while (reply := self._framer.salvage()) is not None:
+                self._conversation.replied(reply, self._framer.buffer, self._data, now_ns)
             try:
                 self._conversation.expire(now_ns)
             except LinkSilentError as error:
@@ -130,6 +164,9 @@ class Session(asyncio.BufferedProtocol):
             return
         while (transaction := self._conversation.next_request(now_ns)) is not None:
             transport.write(self._framer.frame(transaction.poll.block.request, transaction.id))
+        if self._conversation.is_round_over(now_ns):
+            self._close(ROUND_OVER)
+            return
         wake_ns = self._conversation.wake_ns(now_ns)
         if self._timer is not None:
             if self._timer_ns <= wake_ns:

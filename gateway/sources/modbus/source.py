@@ -14,8 +14,9 @@ Who is told what:
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from gateway.core.backoff import Backoff
 from gateway.core.events import Emit
-from gateway.core.histogram import BUCKETS, SIZE
+from gateway.core.histogram import SIZE
 from gateway.core.inbox import Lane
 from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
@@ -35,7 +36,6 @@ from gateway.protocol.modbus.frames import (
     DeviceRefusedError,
     Reply,
     ReplyError,
-    ResponseFramer,
     check_read,
     exception_name,
 )
@@ -49,35 +49,20 @@ from gateway.protocol.modbus.report import keep_news
 from gateway.protocol.modbus.texts import decode_texts, scratch_bytes
 from gateway.settings.planning import point_of
 from gateway.settings.schema import ModbusLink, Tag
-from gateway.sources.modbus.connect import CannotConnectError, open_connection
+from gateway.sources.modbus.connect import CannotConnectError, framer_of, gap_of, line_of, open_connection
+from gateway.sources.modbus.counts import Counts, polled
 from gateway.sources.modbus.errands import Errand, Errands, NoAnswerError, NotConnectedError
-from gateway.sources.modbus.session import LinkSilentError, Session
+from gateway.sources.modbus.session import ROUND_OVER, LinkSilentError, Session
 from gateway.sources.modbus.tell import Teller
+from gateway.sources.modbus.tls import TlsError, role_of
 
 LINK_SILENCE_NS: Final = 60 * NS_PER_S
 """Without a single reply for so long, a connection is given up: a router on the way may have forgotten it."""
 RECONNECT: Final = Backoff(base_ns=500 * NS_PER_MS, cap_ns=30 * NS_PER_S)
-
-METRICS: tuple[tuple[str, str, str], ...] = (
-    ("fieldgate_modbus_requests_total", "counter", "Requests sent."),
-    ("fieldgate_modbus_responses_total", "counter", "Replies that answered a request, exceptions among them."),
-    ("fieldgate_modbus_timeouts_total", "counter", "Requests without a reply within the response timeout."),
-    ("fieldgate_modbus_exceptions_total", "counter", "Exception replies, by code."),
-    ("fieldgate_modbus_reply_errors_total", "counter", "Replies that did not fit their request."),
-    ("fieldgate_modbus_stray_replies_total", "counter", "Replies to no request under way: late, or never asked for."),
-    ("fieldgate_modbus_protocol_errors_total", "counter", "Connections closed because the bytes were not Modbus TCP."),
-    ("fieldgate_modbus_late_polls_total", "counter", "Polls left out because the link was busy."),
-    ("fieldgate_modbus_skipped_polls_total", "counter", "Polls left out, by reason: inbox full, or block failing."),
-    ("fieldgate_modbus_unchanged_samples_total", "counter", "Readings not passed on: report by exception."),
-    ("fieldgate_modbus_connects_total", "counter", "Connections made."),
-    ("fieldgate_modbus_failed_connects_total", "counter", "Connections not made, or lost."),
-    ("fieldgate_modbus_connected", "gauge", "1 while connected."),
-    ("fieldgate_modbus_blocks", "gauge", "Read requests that the link's tags were merged into."),
-    ("fieldgate_modbus_device_up", "gauge", "1 while the link is connected and the device's unit answers."),
-    ("fieldgate_modbus_errands_total", "counter", "Requests sent out of turn: writes, identification."),
-    ("fieldgate_modbus_errands_refused_total", "counter", "Such requests refused because too many waited."),
-    ("fieldgate_modbus_round_trip_seconds", "histogram", "From request sent to reply complete."),
-)
+REOPEN: Final = Backoff(base_ns=250 * NS_PER_MS, cap_ns=2 * NS_PER_S)
+"""Of a port of this machine, which costs nobody anything to look for."""
+REST_NS_MIN: Final = 200 * NS_PER_MS
+"""A connection that is not kept open stays so all the same when the next read is due within so long."""
 
 
 def load_kernels() -> None:
@@ -114,45 +99,51 @@ class ModbusSource:
         self._seed = zlib.crc32(link.name.encode())
         blocks = plan(point_of(row, tag) for row, tag in tags)
         self.poller = Poller(
-            blocks,
+            blocks if link.keep_open else [dataclasses.replace(block, phase_ns=0) for block in blocks],
             requests_in_flight=link.requests_in_flight,
             response_timeout_ns=link.response_timeout_ns,
-            request_gap_ns=link.request_gap_ns,
+            request_gap_ns=gap_of(link),
+            line=line_of(link),
         )
+        self._reconnect = RECONNECT if link.serial is None else REOPEN
+        self._framer = framer_of(link)
+        self._is_resumed = False
+        self._wanted = asyncio.Event()
         self._failures = 0  # attempts at a working connection, in a row
         self._is_up = False
         self._was_told_down = False
         self._is_in_doubt = False
         self._heard_ns = 0
         self._session: Session | None = None
-        self.requests = 0
-        self.errands = 0
-        self.responses = 0
-        self.reply_errors = 0
-        self.protocol_errors = 0
-        self.connects = 0
-        self.failed_connects = 0
-        self.unchanged = 0
-        self._exceptions: Counter[int] = Counter()
-        self._round_trips = np.zeros(SIZE, np.int64)
+        self.counts = Counts()
+        self._discarded = 0  # on earlier connections
+        self._discarded_told = 0
 
     # The connection
 
     async def run(self) -> None:
         """Connect, poll, and again with back-off, until cancelled."""
         try:
+            self._present()
             while True:
                 reason = await self._attempt()
+                if reason == ROUND_OVER:
+                    await self._rest()
+                    continue
                 self._disconnected(reason)
+                self._is_resumed = False
                 self._failures += 1
-                self.failed_connects += 1
-                await asyncio.sleep(RECONNECT.delay_ns(self._failures, self._seed) / NS_PER_S)
+                self.counts.failed_connects += 1
+                await asyncio.sleep(self._reconnect.delay_ns(self._failures, self._seed) / NS_PER_S)
         finally:
             self._fail_errands("the link was stopped")
 
     async def _attempt(self) -> str:
         """One connection from beginning to end; returns why it ended, or was not made."""
-        session = Session(self, ResponseFramer(), asyncio.get_running_loop())
+        self._discarded += self._framer.discarded
+        self._discarded_told = 0
+        self._framer = framer_of(self._link)
+        session = Session(self, self._framer, asyncio.get_running_loop())
         try:
             await open_connection(self._link, session)
             return await session.closed
@@ -164,9 +155,42 @@ class ModbusSource:
 
     def connected(self, session: Session, now_ns: int) -> None:
         self._session = session
-        self.connects += 1
+        self.counts.connects += 1
         self._heard_ns = now_ns
-        self.poller.begin(now_ns)
+        if self._is_resumed:
+            self.poller.resume(now_ns)
+        else:
+            self.poller.begin(now_ns)
+
+    async def _rest(self) -> None:
+        """Between two rounds: until the next block is due, or somebody has an errand."""
+        self._is_resumed = True
+        self._wanted.clear()
+        due_ns = self.poller.next_due_ns
+        if due_ns is None or len(self._errands):
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), max(0, due_ns - self.now_ns()) / NS_PER_S)
+
+    def is_round_over(self, now_ns: int) -> bool:
+        if self._link.keep_open or len(self._errands):
+            return False
+        due_ns = self.poller.next_due_ns
+        return due_ns is not None and due_ns - now_ns > REST_NS_MIN
+
+    def _present(self) -> None:
+        """Of a link with TLS: say once in what role the gateway comes."""
+        tls = self._link.tls
+        if tls is None:
+            return
+        if tls.cert_file is None:
+            self._tell.no_certificate(self._link.place, self.now_ns())
+            return
+        try:
+            role = role_of(tls.cert_file)
+        except TlsError:
+            return  # the attempt to connect says it
+        self._tell.role(self._link.place, role, self.now_ns())
 
     def _disconnected(self, reason: str) -> None:
         now_ns = self.now_ns()
@@ -190,12 +214,15 @@ class ModbusSource:
 
     async def request(self, unit: int, pdu: bytes) -> bytes:
         """The PDU that answers this one. Raises as `gateway.sources.modbus.errands.Requester` says."""
-        if self._session is None:
+        if self._session is None and not self._is_resumed:
             raise NotConnectedError(f"{self._link.place} is not connected")
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         known = self.poller.units.get(unit) or self._errands.guest(unit)
         self._errands.add(Errand(known, pdu, answer))
-        self._session.wake()
+        if self._session is None:
+            self._wanted.set()
+        else:
+            self._session.wake()
         return await answer
 
     def _fail_errands(self, why: str) -> None:
@@ -214,7 +241,7 @@ class ModbusSource:
                 raise ReplyError(f"reply from unit {reply.unit} to a request for unit {errand.unit.id}")
             check_function(errand.pdu, pdu)
         except DeviceRefusedError as error:
-            self._exceptions[error.code] += 1
+            self.counts.exceptions[error.code] += 1
             if rule_of(error.code).reaction is Reaction.UNREACHABLE:
                 self.poller.unreachable(transaction, now_ns)
             else:
@@ -222,7 +249,7 @@ class ModbusSource:
             errand.fail(error)
             return
         except ReplyError as error:
-            self.reply_errors += 1
+            self.counts.reply_errors += 1
             self.poller.read(transaction, now_ns)
             errand.fail(error)
             return
@@ -240,27 +267,30 @@ class ModbusSource:
             transaction = self.poller.send_apart(errand, now_ns) if errand is not None else None
             if transaction is not None:
                 self._errands.sent()
-                self.errands += 1
-                self.requests += 1
+                self.counts.errands += 1
+                self.counts.requests += 1
                 return transaction
         if not is_due:
             return None
         transaction = self.poller.next_request(now_ns, is_held_back=self._lane.is_past_mark)
         if transaction is not None:
-            self.requests += 1
+            self.counts.requests += 1
             self._errands.read_sent()
         return transaction
+
+    def heard_bytes(self, now_ns: int) -> None:
+        self.poller.heard_bytes(now_ns)
 
     def replied(self, reply: Reply, buffer: bytearray, data: Bytes, now_ns: int) -> None:
         """A whole frame has come; `data` is `buffer` as an array."""
         transaction = self.poller.take_reply(reply.transaction, now_ns)
         if transaction is None:
             return
-        self.responses += 1
+        self.counts.responses += 1
         self._heard_ns = now_ns
         if not self._is_up:
             self._works(now_ns)
-        observe(self._round_trips, now_ns - transaction.sent_ns)
+        observe(self.counts.round_trips, now_ns - transaction.sent_ns)
         poll = transaction.poll
         if isinstance(poll, Errand):
             self._errand_answered(poll, transaction, reply, buffer, now_ns)
@@ -271,7 +301,7 @@ class ModbusSource:
             self._refused(transaction, error.code, now_ns)
             return
         except ReplyError as error:
-            self.reply_errors += 1
+            self.counts.reply_errors += 1
             self._tell.heard(poll.unit, now_ns)
             self.poller.refused(transaction, now_ns)
             self._tell.garbled(poll, error, now_ns)
@@ -292,7 +322,7 @@ class ModbusSource:
 
     def _append_news(self, poll: Poll, rules: Samples) -> None:
         news = keep_news(poll.out, rules, poll.memory)
-        self.unchanged += len(poll.out) - news
+        self.counts.unchanged += len(poll.out) - news
         if self._lane.append(poll.out[:news]) < news:
             poll.memory["is_known"] = 0  # what did not fit was not passed on
 
@@ -302,6 +332,11 @@ class ModbusSource:
     def expire(self, now_ns: int) -> None:
         dead = self.poller.expired(now_ns)
         within = f"no reply within {self._link.response_timeout_ns / NS_PER_S:g} s"
+        if dead and self._framer.discarded > self._discarded_told:
+            noise = self._framer.discarded - self._discarded_told
+            within += f", but {noise} bytes that are no frame: check baud rate, parity and wiring"
+        if dead:
+            self._discarded_told = self._framer.discarded
         for transaction in dead:
             if not self._is_up and not self._is_in_doubt:
                 self._works(now_ns)
@@ -318,7 +353,7 @@ class ModbusSource:
 
     def _refused(self, transaction: Transaction, code: int, now_ns: int) -> None:
         """An exception reply to a read; `reactions` says what is done."""
-        self._exceptions[code] += 1
+        self.counts.exceptions[code] += 1
         poll = transaction.poll
         rule = rule_of(code)
         if rule.reaction is Reaction.UNREACHABLE:
@@ -340,30 +375,15 @@ class ModbusSource:
     # Measured
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
-        poller = self.poller
+        yield from self.counts.readings(self.name)
         link = ("link", self.name)
-        labels = (link,)
-        yield Reading("fieldgate_modbus_requests_total", self.requests, labels)
-        yield Reading("fieldgate_modbus_responses_total", self.responses, labels)
-        yield Reading("fieldgate_modbus_timeouts_total", poller.timeouts, labels)
-        for code, count in list(self._exceptions.items()):
-            yield Reading("fieldgate_modbus_exceptions_total", count, (link, ("code", str(code))))
-        yield Reading("fieldgate_modbus_reply_errors_total", self.reply_errors, labels)
-        yield Reading("fieldgate_modbus_stray_replies_total", poller.strays, labels)
-        yield Reading("fieldgate_modbus_protocol_errors_total", self.protocol_errors, labels)
-        yield Reading("fieldgate_modbus_late_polls_total", poller.late, labels)
-        for reason, count in (("inbox full", poller.skipped_held_back), ("failing", poller.skipped_failing)):
-            yield Reading("fieldgate_modbus_skipped_polls_total", count, (link, ("reason", reason)))
-        yield Reading("fieldgate_modbus_unchanged_samples_total", self.unchanged, labels)
-        yield Reading("fieldgate_modbus_connects_total", self.connects, labels)
-        yield Reading("fieldgate_modbus_failed_connects_total", self.failed_connects, labels)
-        yield Reading("fieldgate_modbus_errands_total", self.errands, labels)
-        yield Reading("fieldgate_modbus_errands_refused_total", self._errands.refused, labels)
-        yield Reading("fieldgate_modbus_connected", self._session is not None, labels)
-        yield Reading("fieldgate_modbus_blocks", sum(len(unit.polls) for unit in poller.units.values()), labels)
+        poller = self.poller
+        yield from polled(self.name, poller)
+        discarded = self._discarded + self._framer.discarded
+        yield Reading("fieldgate_modbus_discarded_bytes_total", discarded, (link,))
+        yield Reading("fieldgate_modbus_errands_refused_total", self._errands.refused, (link,))
+        yield Reading("fieldgate_modbus_connected", self._session is not None, (link,))
         for unit in poller.units.values():
             for device in unit.devices:
                 is_up = self._is_up and not unit.is_silent
                 yield Reading("fieldgate_modbus_device_up", is_up, (link, ("device", device)))
-        counts = self._round_trips.copy()
-        yield HistogramReading("fieldgate_modbus_round_trip_seconds", counts[:BUCKETS], int(counts[BUCKETS]), labels)

@@ -30,6 +30,16 @@ class Teller:
     def link_down(self, place: str, reason: str, now_ns: int) -> None:
         self._tell(now_ns, Severity.WARNING, "link.down", self._name, f"{place} {reason}")
 
+    def no_certificate(self, place: str, now_ns: int) -> None:
+        what = "has no cert_file: a device that keeps to the standard will refuse the gateway"
+        self._tell(now_ns, Severity.NOTICE, "link.role", self._name, f"{place} {what}")
+
+    def role(self, place: str, role: str | None, now_ns: int) -> None:
+        """In what role the gateway's certificate presents it, by which a device may refuse functions."""
+        said = f'as "{role}"' if role else "without a role, so a device that authorises by role will refuse it"
+        severity = Severity.INFO if role else Severity.NOTICE
+        self._tell(now_ns, severity, "link.role", self._name, f"{place}: the gateway's certificate presents it {said}")
+
     def mark(self, poll: Poll, quality: Quality, now_ns: int) -> None:
         """Tell the engine once that a block's rows are bad; again at the next failure if the lane has no room."""
         if poll.quality == quality:

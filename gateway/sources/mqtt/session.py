@@ -1,7 +1,8 @@
 """One TCP connection to a broker: bytes to `Ingest` and back, and the words for what can go wrong with it.
 
 Back-pressure: past its lane's mark the session stops reading, so that TCP holds the broker up; nothing is decoded
-that would not fit. While paused it cannot hear the broker, and is not to be judged by its silence.
+that would not fit. While paused it cannot hear the broker, and is not to be judged by its silence. What lasts longer
+than a moment goes by `pressure.py`.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, TypeVar, cast
 
-from gateway.core.events import Emit
-from gateway.core.inbox import Lane
+from gateway.core.events import Emit, Event, Severity
 from gateway.core.ports import Clock
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, ProtocolError
 from gateway.protocol.mqtt.ingest import Ingest, Step
 from gateway.settings.schema import MqttSession
 from gateway.sources.mqtt.explain import CLOSED, LinkError, farewell
+from gateway.sources.mqtt.pressure import Pressure
+from gateway.sources.mqtt.sink import Sink
 from gateway.sources.mqtt.subscriptions import names_of
 
 REPLY_TIMEOUT_S: Final = 10.0
@@ -33,17 +35,20 @@ class Session(asyncio.BufferedProtocol):
     def __init__(
         self,
         *,
+        subject: str,
         ingest: Ingest,
-        lane: Lane,
+        sink: Sink,
         settings: MqttSession,
         version: int,
         now_ns: Clock,
         wall_offset_ns: Clock,
         emit: Emit,
     ) -> None:
+        self._subject = subject
         self._ingest = ingest
         self._settings = settings
-        self._lane = lane
+        self._sink = sink
+        self._pressure = Pressure()
         self._version = version
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
@@ -130,20 +135,24 @@ class Session(asyncio.BufferedProtocol):
         """Take in what has arrived; when there is more than fits, stop reading and come back."""
         if self.closed.done():
             return
-        step = self._ingest.step(self._lane, self._wall_offset_ns())
-        self.send(step.acks)
+        level = self._pressure.level(self._sink.must_wait, self._now_ns())
+        step = self._ingest.step(self._sink.lane, self._wall_offset_ns(), level)
+        self._sink.hand_on(step.acks, self.send)
         self._act_on(step)
-        if self._must_wait or step.is_full:
-            self._hold(self._must_wait)
+        told = self._pressure.told(self._ingest.shed_messages, level)
+        if told:
+            self._emit(Event(self._now_ns(), Severity.WARNING, "messages.shed", self._subject, told))
+        # While messages are shed, reading goes on; the broker would cut off whoever does not read.
+        if self._must_wait(level) or step.is_full:
+            self._hold(self._must_wait(level) or (step.is_full and level > 0))
         elif self._timer is not None:
             self._timer = None
             self._count_pause(False)
             self.heard_s = self._loop.time()
             self._reading(True)
 
-    @property
-    def _must_wait(self) -> bool:
-        return self._lane.is_past_mark or not self._is_writable
+    def _must_wait(self, level: int) -> bool:
+        return (self._sink.must_wait and level == 0) or not self._is_writable
 
     def _hold(self, for_room: bool) -> None:
         if self.closed.done():
@@ -154,7 +163,7 @@ class Session(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(PAUSE_POLL_S if for_room else 0.0, self._come_back)
 
     def _come_back(self) -> None:
-        if self._must_wait:
+        if self._must_wait(self._pressure.level(self._sink.must_wait, self._now_ns())):
             self._hold(True)
         else:
             self._pump()

@@ -19,26 +19,30 @@ import numpy as np
 from gateway.core.backoff import Backoff
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
-from gateway.core.ports import Clock
+from gateway.core.ports import Clock, Intake
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
-from gateway.protocol.mqtt.table import Feed, Topic
+from gateway.protocol.mqtt.table import NORMAL_PRIORITY, Feed, Topic
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
-from gateway.settings.schema import MqttLink, MqttPoint, MqttVersion, Tag
+from gateway.settings.schema import MqttLink, MqttPoint, MqttVersion, Priority, Tag
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
 from gateway.sources.mqtt.redirect import Redirects
 from gateway.sources.mqtt.session import PAUSE_POLL_S, Session, reply
+from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink
 from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, refused_beforehand
 
 STEADY_S: Final = 10.0
 """A connection that held this long was a good one: the next back-off starts small again."""
+DURABLE_SESSION_EXPIRY_S: Final = 24 * 3_600
 SESSION_EXPIRY_S: Final = 3_600
 """How long a broker of MQTT 5 keeps the session: payload times are not believed beyond an hour either."""
 BACKOFF_BASE_NS: Final = 200 * NS_PER_MS
 BACKOFF_CAP_NS: Final = 30 * NS_PER_S
+
+PRIORITY: Final = {Priority.LOW: 0, Priority.NORMAL: NORMAL_PRIORITY, Priority.HIGH: 2}
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_messages_total", "counter", "Messages received from the broker."),
@@ -49,6 +53,13 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_unusable_messages_total", "counter", "Messages with at least one wanted value that is unusable."),
     ("fieldgate_mqtt_unknown_topic_messages_total", "counter", "Messages of topics that no tag names."),
     ("fieldgate_mqtt_duplicate_messages_total", "counter", "QoS 2 messages received again before their release."),
+    ("fieldgate_mqtt_repeated_messages_total", "counter", "Durable messages of QoS 1 that came again, left out."),
+    (
+        "fieldgate_mqtt_unidentified_messages_total",
+        "counter",
+        "Durable messages of QoS 1 without a time or sequence: taken at least once, as they came.",
+    ),
+    ("fieldgate_mqtt_shed_messages_total", "counter", "Messages of QoS 0 left out because they came too fast."),
     ("fieldgate_mqtt_times_refused_total", "counter", "Messages whose own time was too far from their arrival."),
     ("fieldgate_mqtt_reconnects_total", "counter", "Connections made after the first one."),
     ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
@@ -65,28 +76,35 @@ class MqttSource:
         link: MqttLink,
         tags: Sequence[tuple[int, Tag]],
         lane: Lane,
+        intake: Intake | None = None,
         now_ns: Clock,
         wall_offset_ns: Callable[[], int],
         emit: Emit,
     ) -> None:
-        self.name = link.name
+        self.name = lane.name
+        self._subject = link.name
+        self._kind = "durable.link_" if intake is not None else "link."
         self._settings = link.session
         self._redirects = Redirects(link.broker, link.session.follow_redirect)
         self._version = V5 if link.broker.version is MqttVersion.V5 else V311
-        self._lane = lane
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
         self._emit = emit
         feeds = [_feed(row, tag) for row, tag in tags]
         self._rows = np.array([feed.row for feed in feeds], np.int32)
         expiry_s = link.session.session_expiry_s
-        self._keeps_session = _keeps_session(feeds) if expiry_s is None else expiry_s > 0
+        is_kept = _keeps_session(feeds) if expiry_s is None else expiry_s > 0
+        self._keeps_session = is_kept or intake is not None
+        default_s = SESSION_EXPIRY_S if intake is None else DURABLE_SESSION_EXPIRY_S
+        self._session_expiry_s = expiry_s or default_s
         self._ingest = Ingest(
             feeds,
             self._version,
             frame_bytes_max=link.session.message_bytes_max,
             topic_alias_maximum=link.session.topic_alias_maximum if self._version == V5 else 0,
+            is_durable=intake is not None,
         )
+        self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
         self._backoff = Backoff(BACKOFF_BASE_NS, BACKOFF_CAP_NS)
         self._session: Session | None = None
@@ -97,6 +115,7 @@ class MqttSource:
         self._told: dict[str, str] = {}
 
     async def run(self) -> None:
+        await self._sink.restore()
         failures = 0
         while True:
             started_s = asyncio.get_running_loop().time()
@@ -127,6 +146,9 @@ class MqttSource:
             ingest.unusable_messages,
             ingest.unknown_topic_messages,
             ingest.duplicate_messages,
+            ingest.repeated_messages,
+            ingest.unidentified_messages,
+            ingest.shed_messages,
             ingest.times_refused,
             max(0, self._connections - 1),
             int(self._is_up),
@@ -144,8 +166,9 @@ class MqttSource:
         )
         self._ingest.begin_connection()
         session = Session(
+            subject=self._subject,
             ingest=self._ingest,
-            lane=self._lane,
+            sink=self._sink,
             settings=self._settings,
             version=self._version,
             now_ns=self._now_ns,
@@ -173,7 +196,6 @@ class MqttSource:
 
     async def _greet(self, session: Session, username: str | None, password: str | None) -> codec.Connack:
         broker, wanted = self._redirects.broker, self._settings
-        expiry_s = SESSION_EXPIRY_S if wanted.session_expiry_s is None else wanted.session_expiry_s
         session.send(
             codec.encode_connect(
                 version=self._version,
@@ -182,7 +204,7 @@ class MqttSource:
                 keep_alive_s=broker.keep_alive_s,
                 username=username,
                 password=None if password is None else password.encode(),
-                session_expiry_s=expiry_s if self._keeps_session else 0,
+                session_expiry_s=self._session_expiry_s if self._keeps_session else 0,
                 receive_maximum=wanted.receive_maximum,
                 topic_alias_maximum=wanted.topic_alias_maximum,
                 packet_bytes_max=wanted.packet_bytes_max,
@@ -193,6 +215,7 @@ class MqttSource:
             raise refusal(connack.code, self._version, connack.reason, connack.server_reference)
         if not connack.session_present:
             self._ingest.begin_session()
+            self._sink.begin_session()
         return connack
 
     async def _subscribe(self, session: Session, connack: codec.Connack) -> None:
@@ -246,12 +269,12 @@ class MqttSource:
         count = len(self._ingest.topics)
         broker = self._redirects.broker
         message = f"connected to {broker.host}:{broker.port} as {broker.client_id!r}, {count} topics"
-        self._say(Severity.NOTICE, "link.up", message)
+        self._say(Severity.NOTICE, f"{self._kind}up", message)
 
     async def _go_down(self, reason: str) -> None:
         is_change = self._is_up or not self._down_reason
         if reason != self._down_reason:
-            self._say(Severity.WARNING, "link.down", reason)
+            self._say(Severity.WARNING, f"{self._kind}down", reason)
         self._is_up = False
         self._down_reason = reason
         if is_change:
@@ -264,13 +287,15 @@ class MqttSource:
         samples["quality"] = quality
         samples["source_ns"] = samples["arrival_ns"] = self._now_ns()
         while len(samples):
-            fits = self._lane.append(samples[: self._lane.room])
-            samples = samples[fits:]
+            if not self._sink.must_wait:
+                lane = self._sink.lane
+                samples = samples[lane.append(samples[: lane.room]) :]
+                self._sink.hand_on(b"", lambda acks: None)
             if len(samples):
                 await asyncio.sleep(PAUSE_POLL_S)
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
-        self._emit(Event(self._now_ns(), severity, kind, self.name, message))
+        self._emit(Event(self._now_ns(), severity, kind, self._subject, message))
 
 
 def _feed(row: int, tag: Tag) -> Feed:
@@ -283,6 +308,8 @@ def _feed(row: int, tag: Tag) -> Feed:
         kind=tag.kind,
         field=point.field,
         time_field=point.time_field,
+        sequence_field=point.sequence_field,
+        priority=PRIORITY[point.priority],
         qos=point.qos,
         scale=point.scale,
         offset=point.offset,

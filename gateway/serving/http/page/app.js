@@ -199,6 +199,18 @@ function showTags(t) {
   }), ask.search || ask.problems ? "No tag matches." : "No tags yet.");
 }
 
+const STATES = { active: ["bad", "not acknowledged"], acknowledged: ["bad", "acknowledged"], returned: ["uncertain", "over, not acknowledged"], normal: ["good", "normal"] };
+function alarmState(a) {
+  if (a.shelved_for_s !== null) return sign("uncertain", `shelved for ${age(a.shelved_for_s)}`);
+  return a.suppressed ? sign("uncertain", "suppressed") : sign(...STATES[a.state]);
+}
+function showAlarms(page) {
+  const waiting = page.alarms.filter((a) => a.shelved_for_s === null && !a.suppressed && (a.state === "active" || a.state === "returned")).length;
+  $("alarms-count").textContent = page.total ? `${whole(page.total)} in all, ${whole(waiting)} of those shown to be acknowledged` : "none";
+  fill("alarms", page.alarms.map((a) => el("tr", "", cell("name", a.name), cell("nowrap", alarmState(a)), labelled("priority", "", a.priority),
+    labelled("since", "nowrap", a.raised_ms === null ? NONE : moment(a.raised_ms)), labelled("raised by", "n", num(a.value)), cell("detail", a.condition))), "No alarm.");
+}
+
 function showEvents(s) {
   fill("events", s.events.map((e) => el("tr", "", cell("nowrap", moment(e.time_ms)), cell("", sign(...SEVERITIES[e.severity])),
     cell("nowrap", e.kind), cell("name", e.subject), cell("detail", e.message))), "Nothing has happened yet.");
@@ -267,10 +279,10 @@ async function poll() {
   try {
     if (last === null || Date.now() - last > 3 * EVERY_MS) await fetchTrends(mine.signal);
     const query = new URLSearchParams({ search: ask.search, offset: ask.offset, limit: TAGS_A_PAGE, only: ask.problems ? "problems" : "" });
-    const [status, tags] = await Promise.all([get("api/status", mine.signal), get(`api/tags?${query}`, mine.signal)]);
+    const [status, tags, raised] = await Promise.all([get("api/status", mine.signal), get(`api/tags?${query}`, mine.signal), get("api/alarms", mine.signal)]);
     if (mine !== asking) return;
     last = Date.now();
-    show(status, tags);
+    show(status, tags, raised);
   } catch (error) {
     if (mine !== asking) return; // a newer question is on its way
     lose(error);
@@ -280,7 +292,7 @@ async function poll() {
   }
 }
 
-function show(status, tags) {
+function show(status, tags, raised) {
   $("lost").hidden = true;
   $("main").classList.remove("lost");
   showHead(status);
@@ -289,6 +301,7 @@ function show(status, tags) {
   showLatency(status);
   showLinks(status);
   showUplink(status.uplink);
+  showAlarms(raised);
   showDevices(status);
   showTags(tags);
   showEvents(status);

@@ -1,0 +1,74 @@
+"""What operators may do to the running gateway: the actions behind the operator's socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from gateway.core.alarms import SHELVE_NS_MAX, AlarmAction, AlarmCommand
+from gateway.core.cycle import Influence, Operated
+from gateway.core.ports import Clock
+from gateway.core.types import NS_PER_S
+from gateway.runtime.plant import Plant
+from gateway.serving.operator.server import Action, Asker, Refused
+from gateway.settings.problems import did_you_mean
+
+
+class OneAlarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`device.tag/kind`."""
+
+    alarm: str
+
+
+class Shelving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    alarm: str
+    for_s: float
+
+
+class Operating:
+    """`plant` gives the one that runs now, None while there is none."""
+
+    def __init__(self, plant: Callable[[], Plant | None], now_ns: Clock) -> None:
+        self._plant = plant
+        self._now_ns = now_ns
+
+    def actions(self) -> Mapping[str, Action]:
+        return {
+            "alarm.acknowledge": Action(OneAlarm, self._acknowledge),
+            "alarm.shelve": Action(Shelving, self._shelve),
+            "alarm.unshelve": Action(OneAlarm, self._unshelve),
+        }
+
+    async def _acknowledge(self, asker: Asker, one: OneAlarm) -> str:
+        self._operate(AlarmAction.ACKNOWLEDGE, one.alarm, asker)
+        return f"{one.alarm} acknowledged"
+
+    async def _shelve(self, asker: Asker, shelving: Shelving) -> str:
+        if not 0 < shelving.for_s * NS_PER_S <= SHELVE_NS_MAX:
+            raise Refused(
+                f"an alarm can be shelved for up to {SHELVE_NS_MAX // NS_PER_S // 3600} h, and for no less than 1 s"
+            )
+        self._operate(AlarmAction.SHELVE, shelving.alarm, asker, self._now_ns() + round(shelving.for_s * NS_PER_S))
+        return f"{shelving.alarm} shelved for {shelving.for_s / 60:g} min"
+
+    async def _unshelve(self, asker: Asker, one: OneAlarm) -> str:
+        self._operate(AlarmAction.UNSHELVE, one.alarm, asker)
+        return f"{one.alarm} is shown again"
+
+    def _operate(self, action: AlarmAction, alarm: str, asker: Asker, until_ns: int = 0) -> None:
+        known = self._running().model.alarm_of
+        if alarm not in known:
+            remedy = did_you_mean(alarm, known, "`fieldgate alarms list --all` lists them, as device.tag/kind")
+            raise Refused(f"there is no alarm {alarm}; {remedy}")
+        self._ask(Operated(AlarmCommand(action, alarm, asker.name, until_ns)))
+
+    def _ask(self, influence: Influence) -> None:
+        if not self._running().thread.ask(influence):
+            raise Refused("too many actions wait for the engine; try again")
+
+    def _running(self) -> Plant:
+        plant = self._plant()
+        if plant is None:
+            raise Refused("the gateway is starting; try again when it is ready")
+        return plant
