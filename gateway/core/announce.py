@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gateway.core.alarms import KINDS, UNSHELVED, AlarmDefinition, AlarmKind, AlarmState, Priority
+from gateway.core.directory import Directory
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
 from gateway.core.state import State
@@ -15,6 +16,9 @@ CLASSES: tuple[tuple[str, Severity], ...] = (
     ("uncertain", Severity.NOTICE),
     ("good", Severity.NOTICE),
 )
+
+CLASS_GOOD = 2
+"""Place in CLASSES."""
 
 NORMAL, ACTIVE, ACKNOWLEDGED, RETURNED = (int(state) for state in AlarmState)
 OUTCOMES: dict[tuple[int, int], tuple[str, str]] = {
@@ -41,9 +45,9 @@ SEVERITIES: dict[Priority, Severity] = {
 }
 
 
-def device_event(model: Model, state: State, device: int, time_ns: int) -> Event:
+def device_event(directory: Directory, state: State, device: int, time_ns: int) -> Event:
     """A device's quality class as just announced: how many tags, and the first with its reason."""
-    name = model.devices[device].name
+    name = directory.device_name(device)
     sums = state.rollup[device]
     word, severity = CLASSES[int(state.announced_class[device])]
     tags = int(sums["tags"])
@@ -53,7 +57,7 @@ def device_event(model: Model, state: State, device: int, time_ns: int) -> Event
     row = int(sums["worst_row"])
     quality = int(state.tables.cells[row]["quality"])
     reason = QUALITY_REASONS.get(quality, f"quality {quality}")
-    message = f"{name}: {count} of {tags} tags {word}, first {model.tags[row].name}: {reason}"
+    message = f"{name}: {count} of {tags} tags {word}, first {directory.tag_name(row)}: {reason}"
     return Event(time_ns, severity, f"device.{word}", name, message)
 
 

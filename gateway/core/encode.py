@@ -96,8 +96,8 @@ class Encoder:
     def __call__(self, draft: RecordDraft) -> bytes:
         return encode(
             draft,
-            self._names,
-            self._kinds,
+            draft.names or self._names,
+            draft.kinds or self._kinds,
             text_of=self._text_of,
             labels=self._labels,
             wall_offset_ns=draft.stamp.wall_offset_ns,

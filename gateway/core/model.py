@@ -2,10 +2,14 @@
 
 A tag is a row number; rows are dense and are given in the order of `Model.tags`. All state lies in arrays indexed
 by row. The model is immutable: a reload builds another one.
+
+Tags that appear by themselves have no place in it; pools of rows and of device numbers do, behind those of the tags
+and devices that are written down. Who has which of them at the moment says `gateway.core.directory`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -40,6 +44,27 @@ class DeviceDefinition:
     link: str
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Rows and device numbers that are lent to what appears on one link.
+
+    A `shape` is what a lent tag is but for its name and device; all shapes of a pool have the same windows, so that a
+    row's windows keep their place in the arena whoever has it. They have no alarms: those are places in arrays too.
+    """
+
+    name: str
+    link: str
+    rows: int
+    devices: int
+    shapes: tuple[TagDefinition, ...]
+
+    def __post_init__(self) -> None:
+        assert self.rows > 0
+        assert self.devices > 0
+        assert len({shape.windows_ns for shape in self.shapes}) == 1
+        assert not any(shape.alarms for shape in self.shapes)
+
+
 @dataclass(frozen=True)
 class Model:
     devices: tuple[DeviceDefinition, ...]
@@ -47,6 +72,33 @@ class Model:
     panes_per_window: int = field(default=30)
     alarms_per_minute_max: int = field(default=ALARMS_PER_MINUTE_MAX)
     """More raised within a minute are a flood: those of medium and low priority are shown, counted, and not told."""
+    pools: tuple[Pool, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows in all: those of the tags, then those of the pools."""
+        return len(self.tags) + sum(pool.rows for pool in self.pools)
+
+    @property
+    def device_numbers(self) -> int:
+        """Device numbers in all: those of the devices, then those of the pools."""
+        return len(self.devices) + sum(pool.devices for pool in self.pools)
+
+    @cached_property
+    def pool_rows(self) -> tuple[range, ...]:
+        """The rows of each pool."""
+        return ranges(len(self.tags), (pool.rows for pool in self.pools))
+
+    @cached_property
+    def pool_devices(self) -> tuple[range, ...]:
+        """The device numbers of each pool."""
+        return ranges(len(self.devices), (pool.devices for pool in self.pools))
+
+    def windows_of_rows(self) -> Iterator[tuple[int, ...]]:
+        """The windows of each row in turn, lent or not."""
+        yield from (tag.windows_ns for tag in self.tags)
+        for pool in self.pools:
+            yield from (pool.shapes[0].windows_ns for _ in range(pool.rows))
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -69,3 +121,12 @@ class Model:
         for row, tag in enumerate(self.tags):
             rows[tag.device].append(row)
         return tuple(tuple(of_device) for of_device in rows)
+
+
+def ranges(start: int, sizes: Iterable[int]) -> tuple[range, ...]:
+    """Ranges of these sizes, one behind the other."""
+    found = []
+    for size in sizes:
+        found.append(range(start, start + size))
+        start += size
+    return tuple(found)

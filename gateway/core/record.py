@@ -5,12 +5,13 @@ The engine makes drafts; the spool gives each its identity in the very transacti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from gateway.core.types import Samples
+from gateway.core.types import Kind, Samples
 
 
 class Stream(StrEnum):
@@ -66,13 +67,16 @@ class RecordDraft:
     `first_ns` and `last_ns` bound the engine times inside. The draft owns its array. `ordinal` counts the drafts of
     its stream from 1 over the engine's whole life, restarts included: a draft that is made again by a replay has the
     ordinal, and the bytes, that it had before. 0 for a draft that no engine made. `stamp` is that of the cycle that
-    made it.
+    made it. `names` and `kinds` are those of the rows when the draft was made: a row may be another tag's before it is
+    encoded.
     """
 
     stream: Stream
     first_ns: int
     last_ns: int
     rows: Samples | tuple[object, ...]
+    names: Sequence[str] = ()
+    kinds: Sequence[Kind] = ()
     ordinal: int = 0
     stamp: Stamp = NO_STAMP
 

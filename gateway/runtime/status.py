@@ -156,6 +156,7 @@ class RuntimeStatus:
             view: ControlView = plant.executive if plant.executive is not None else NoLoops()
             shown = http.Plant(
                 model=plant.model,
+                directory=plant.engine.directory,
                 plant_view=plant.engine.view,
                 text_of=plant.symbols.text_of,
                 loops=plant.settings.loops,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.alarms import ALARM, AlarmDefinition, AlarmKind
+from gateway.core.directory import Directory
 from gateway.core.events import Event, Severity
 from gateway.core.histogram import BUCKETS, SIZE
 from gateway.core.kernels.histogram import observe
@@ -240,6 +241,7 @@ class FakeSource:
         )
         self.the_plant: Plant | None = Plant(
             model=self.model,
+            directory=Directory(self.model, np.ones(len(self.model.tags), np.int64)),
             plant_view=FakePlantView(self.model, now_ns),
             text_of=no_texts,
             loops=loops,

@@ -58,6 +58,8 @@ def roll_up(tables: Tables, rollup: Samples, device_words: Int64s, devices: Samp
         sums["reasons"] = 0
         sums["worst_row"] = -1
     for row in range(len(cells)):
+        if limits[row]["device"] < 0:
+            continue
         sums = rollup[limits[row]["device"]]
         cell = cells[row]
         quality = int(cell["quality"])

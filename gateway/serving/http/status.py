@@ -15,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core.directory import Directory
 from gateway.core.events import Event
 from gateway.core.model import Model
 from gateway.core.readings import Measured
@@ -44,9 +45,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plant:
-    """What stays the same until the next reload. The recorder compares it by identity: a reload makes a new one."""
+    """What stays the same until the next reload, but for what the directory says of tags that come and go. The recorder
+    compares it by identity: a reload makes a new one."""
 
     model: Model
+    directory: Directory
     plant_view: PlantView
     text_of: TextOf
     loops: tuple[PidLoop, ...]
