@@ -42,7 +42,7 @@ from gateway.core.readings import Reading
 from gateway.core.record import RecordDraft, Stream
 from gateway.core.state import Counter, State
 from gateway.core.stateview import StateView
-from gateway.core.tenancy import Tenancy
+from gateway.core.tenancy import Leaving, Tenancy
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 
 BETTER_HOLD_NS = 5 * NS_PER_S
@@ -96,6 +96,7 @@ class Rest:
     noted: tuple[Event, ...]
     records: dict[str, int]
     counts: tuple[int, int, int]
+    leaving: Leaving
 
 
 class Engine:
@@ -191,6 +192,7 @@ class Engine:
             noted=tuple(self._noted),
             records={stream.value: count for stream, count in self._records.items()},
             counts=(self._events, self._events_dropped, self._grid_skipped),
+            leaving=self.tenancy.capture(),
         )
 
     def restore(self, rest: Rest) -> None:
@@ -204,6 +206,7 @@ class Engine:
         self._noted = deque(rest.noted)
         self._records = {stream: rest.records.get(stream.value, 0) for stream in Stream}
         self._events, self._events_dropped, self._grid_skipped = rest.counts
+        self.tenancy.restore(rest.leaving)
 
     def forget(self, stored: Mapping[str, int]) -> None:
         """Drop what waits for a record of a stream of which later ones were stored already: it is in those."""
@@ -215,7 +218,8 @@ class Engine:
     def go_on_after(self, old: Engine) -> None:
         """Take over, from an engine that has finished, what does not hang on its rows."""
         before = old.capture()
-        self.restore(replace(before, kept=b"", noted=before.noted if Stream.EVENTS in self._streams else ()))
+        noted = before.noted if Stream.EVENTS in self._streams else ()
+        self.restore(replace(before, kept=b"", noted=noted, leaving=Leaving()))
 
     def readings(self) -> Iterator[Reading]:
         counters = self.state.tables.counters

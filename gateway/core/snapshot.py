@@ -15,21 +15,21 @@ a place changes only once in a window's length. Which blocks changed is found by
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from gateway.core.directory import Directory
 from gateway.core.engine import Engine
-from gateway.core.state import State
+from gateway.core.lending import Lending
+from gateway.core.state import TAG_MEMORY, WINDOW_MEMORY
 from gateway.core.types import Bytes
 
-TAG_MEMORY: Final = ("cells", "novelty", "hours")
-"""Arrays of what a tag remembers, by row; the rest of `Tables` follows from the model."""
-WINDOW_MEMORY: Final = ("windows", "totals")
-"""The same by window. `ring` is cut by its places."""
+OF_WINDOW: Final = tuple(name for name in WINDOW_MEMORY if name != "ring")
+"""`ring` is cut by its places."""
 SHARES: Final = 16
 """At least so many, where there are rows enough, so that one is small."""
 SHARE_ROWS_MIN: Final = 16
@@ -44,15 +44,21 @@ Block: TypeAlias = tuple[Bytes, ...]
 
 @dataclass(frozen=True, slots=True)
 class Image:
+    """`lendings` are those of the share's rows that are lent."""
+
     share: int
     blocks: tuple[Block, ...]
+    lendings: tuple[Lending, ...] = ()
 
 
 class Shares:
     """The cut of one engine's state."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, engine: Engine) -> None:
+        self._directory = engine.directory
+        self._pools = engine.model.pool_rows
+        self._first_lent = len(engine.model.tags)
+        state = self._state = engine.state
         self.rows = len(state.tables.cells)
         self.rows_per_share = max(SHARE_ROWS_MIN, min(SHARE_ROWS_MAX, -(-self.rows // SHARES)))
         self.count = -(-self.rows // self.rows_per_share)
@@ -64,7 +70,7 @@ class Shares:
         """Names the meaning of the bytes: images of another layout cannot be installed."""
         tables = self._state.tables._asdict()
         described: list[object] = [(name, str(tables[name].dtype), len(tables[name])) for name in tables]
-        described += [self._state.panes, self.rows_per_share, TAG_MEMORY, WINDOW_MEMORY]
+        described += [self._state.panes, self.rows_per_share, TAG_MEMORY, OF_WINDOW]
         described += [array.nbytes for array in self._common()]
         return hashlib.blake2b(repr(described).encode()).hexdigest()[:16]
 
@@ -75,13 +81,20 @@ class Shares:
 
     def capture(self, share: int) -> Image:
         """A copy. The engine's thread only."""
-        return Image(share, tuple(tuple(part.copy() for part in block) for block in self.blocks_of(share)))
+        blocks = tuple(tuple(part.copy() for part in block) for block in self.blocks_of(share))
+        lendings = self._directory.lendings
+        return Image(share, blocks, tuple(lendings[row] for row in self._rows_to_lend(share) if row in lendings))
 
     def install(self, image: Image) -> None:
         """Write an image over the state. Nobody may read the state meanwhile."""
         for into, block in zip(self.blocks_of(image.share), image.blocks, strict=True):
             for part, saved in zip(into, block, strict=True):
                 part[:] = saved
+        lend_anew(self._directory, self._pools, self._rows_to_lend(image.share), image.lendings)
+
+    def _rows_to_lend(self, share: int) -> range:
+        start, stop = (0, 0) if share == COMMON else self.range_of(share)
+        return range(max(start, self._first_lent), stop)
 
     def blocks_of(self, share: int) -> Iterator[Block]:
         """The blocks as they lie in the state, to be copied or written over."""
@@ -99,8 +112,11 @@ class Shares:
         windows = len(tables["windows"])
         yield (
             *(bytes_of(tables[name], self.rows)[start:stop] for name in TAG_MEMORY),
-            *(bytes_of(tables[name], windows)[first:last] for name in WINDOW_MEMORY),
+            *(bytes_of(tables[name], windows)[first:last] for name in OF_WINDOW),
         )
+        # What follows from the model, until a row is lent: written once.
+        of_row = (tables["limits"], self._state.generations, self._state.stale_after_ns)
+        yield tuple(bytes_of(array, self.rows)[start:stop] for array in of_row)
         panes = self._state.panes
         ring = bytes_of(tables["ring"], windows * panes)
         by_place = ring.reshape(windows, panes, ring.shape[1] if windows else 1)
@@ -116,7 +132,18 @@ def take_over(new: Engine, old: Engine) -> None:
     """Have `new`, fresh and of the same spec, be as `old` is."""
     for into, saved in zip(new.state.arrays(), old.state.arrays(), strict=True):
         into.view(np.uint8)[:] = saved.view(np.uint8)
+    lend_anew(new.directory, new.model.pool_rows, range(0), tuple(old.directory.lendings.values()))
     new.restore(old.capture())
+
+
+def lend_anew(directory: Directory, pools: Sequence[range], rows: Iterable[int], lendings: Iterable[Lending]) -> None:
+    """Have the directory say of these rows that they are lent so, and not otherwise."""
+    for row in rows:
+        if row in directory.lendings:
+            directory.strike(row)
+    for lending in lendings:
+        pool = next(place for place, of_pool in enumerate(pools) if lending.row in of_pool)
+        directory.lend(lending, pool)
 
 
 def adopt(new: Engine, old: Engine) -> int:
@@ -124,6 +151,7 @@ def adopt(new: Engine, old: Engine) -> int:
 
     A tag keeps it when it has the same name, kind, unit, windows and panes, and its alarms when they are the same.
     Records go on being counted, and a device of the same name keeps the quality that was told of it.
+    Lent rows are given back before.
     """
     new.go_on_after(old)
     new.state.tables.counters[:] = old.state.tables.counters
@@ -168,7 +196,7 @@ class _Owners:
         windows = len(tables["windows"])
         self._tables = engine.state.tables
         self._by_row = [bytes_of(tables[name], len(tables["cells"])) for name in TAG_MEMORY]
-        self._by_window = [bytes_of(tables[name], windows) for name in (*WINDOW_MEMORY, "ring")]
+        self._by_window = [bytes_of(tables[name], windows) for name in WINDOW_MEMORY]
 
     def parts_of(self, row: int) -> Iterator[Bytes]:
         limit = self._tables.limits[row]

@@ -44,7 +44,7 @@ class Checkpointer:
         self._epoch = epoch
         self._every_ns = every_ns
         self._texts = texts
-        self._shares = Shares(engine.state)
+        self._shares = Shares(engine)
         self._images: list[tuple[int, Image]] = []
         self._turn = 0
         self._quota = min(self._shares.count, FIRST_SHARES)

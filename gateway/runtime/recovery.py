@@ -113,7 +113,7 @@ class Recovery:
             self._tell_damage(found, saved.damage)
         if saved.head is not None:
             engine = self._build(saved.spec)
-            shares = Shares(engine.state)
+            shares = Shares(engine)
             if shares.layout != saved.head.layout:
                 message = "the checkpoint was written by another version and cannot be used; windows start empty"
                 found.findings.append(Finding(Severity.WARNING, "checkpoint.unusable", message))

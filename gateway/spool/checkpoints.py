@@ -26,11 +26,17 @@ import zstandard
 
 from gateway.core.engine import Rest
 from gateway.core.kernels.shuffle import shuffle, unshuffle
+from gateway.core.lending import Lending
 from gateway.core.snapshot import COMMON, Block, Image
 from gateway.spool.records import translated
 
 ZSTD_LEVEL: Final = 1
 RAW_BYTES_MAX: Final = 1024 * 1024 * 1024
+
+
+LENT: Final = -1
+"""Number of the block that tells which of a share's rows are lent; not there until one was."""
+NOTHING_LENT: Final = hashlib.blake2b(msgspec.msgpack.encode(()), digest_size=8).digest()
 
 
 class CheckpointDamaged(Exception):
@@ -89,6 +95,10 @@ class CheckpointWriter:
                 digest = digest_of(block)
                 if self._digests.get((checkpoint.head.epoch, image.share, number)) != digest:
                     changed.append((image.share, number, digest, encode_block(block, self._compressor)))
+            lent = msgspec.msgpack.encode(image.lendings)
+            digest = hashlib.blake2b(lent, digest_size=8).digest()
+            if self._digests.get((checkpoint.head.epoch, image.share, LENT), NOTHING_LENT) != digest:
+                changed.append((image.share, LENT, digest, self._compressor.compress(lent)))
         return changed
 
     def write(
@@ -196,13 +206,17 @@ class CheckpointReader:
             rows = self._connection.execute(
                 "SELECT block, body FROM checkpoint_blocks WHERE epoch = ? AND share = ? ORDER BY block", (epoch, share)
             ).fetchall()
+        lent = [body for number, body in rows if number == LENT]
+        rows = [row for row in rows if row[0] != LENT]
         what = "what belongs to no share" if share == COMMON else f"share {share}"
         if [number for number, _ in rows] != list(range(len(like))):
             raise CheckpointDamaged(f"{what} of the checkpoint has {len(rows)} of {len(like)} blocks")
         try:
-            return Image(share, tuple(decode_block(body, shape) for (_, body), shape in zip(rows, like, strict=True)))
-        except (zstandard.ZstdError, ValueError) as error:
+            blocks = tuple(decode_block(body, shape) for (_, body), shape in zip(rows, like, strict=True))
+            lendings = tuple(lending for body in lent for lending in decode_lendings(body))
+        except (zstandard.ZstdError, ValueError, msgspec.DecodeError) as error:
             raise CheckpointDamaged(f"{what} of the checkpoint is damaged: {error}") from error
+        return Image(share, blocks, lendings)
 
     def _spec(self, digest: str) -> bytes:
         found = self._connection.execute("SELECT body FROM checkpoint_specs WHERE digest = ?", (digest,)).fetchall()
@@ -225,6 +239,12 @@ def decode_head(body: bytes) -> Head:
         )
     except (zstandard.ZstdError, msgspec.DecodeError) as error:
         raise CheckpointDamaged(f"the head of the checkpoint is damaged: {error}") from error
+
+
+def decode_lendings(body: bytes) -> tuple[Lending, ...]:
+    """Raises ZstdError or DecodeError."""
+    raw = zstandard.ZstdDecompressor().decompress(body, max_output_size=RAW_BYTES_MAX)
+    return msgspec.msgpack.decode(raw, type=tuple[Lending, ...])
 
 
 def digest_of(block: Block) -> bytes:
