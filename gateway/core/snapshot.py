@@ -60,8 +60,11 @@ class Shares:
         self._first_lent = len(engine.model.tags)
         state = self._state = engine.state
         self.rows = len(state.tables.cells)
-        self.rows_per_share = max(SHARE_ROWS_MIN, min(SHARE_ROWS_MAX, -(-self.rows // SHARES)))
-        self.count = -(-self.rows // self.rows_per_share)
+        together = [engine.model.devices[number].together for number in engine.model.multivariate_devices]
+        self._stops = cut(self.rows, together)
+        self.count = len(self._stops)
+        first_rows = sorted(min(of_device) for of_device in together)
+        self._first_seen_together: list[int] = [0, *np.searchsorted(first_rows, self._stops).tolist()]
         firsts = state.tables.limits["window_first"]
         self._first_window: list[int] = [*firsts.tolist(), len(state.tables.windows)]
 
@@ -70,14 +73,13 @@ class Shares:
         """Names the meaning of the bytes: images of another layout cannot be installed."""
         tables = self._state.tables._asdict()
         described: list[object] = [(name, str(tables[name].dtype), len(tables[name])) for name in tables]
-        described += [self._state.panes, self.rows_per_share, TAG_MEMORY, OF_WINDOW]
+        described += [self._state.panes, self._stops, TAG_MEMORY, OF_WINDOW]
         described += [array.nbytes for array in self._common()]
         return hashlib.blake2b(repr(described).encode()).hexdigest()[:16]
 
     def range_of(self, share: int) -> tuple[int, int]:
         """Rows [start, stop)."""
-        start = share * self.rows_per_share
-        return start, min(self.rows, start + self.rows_per_share)
+        return (self._stops[share - 1] if share else 0), self._stops[share]
 
     def capture(self, share: int) -> Image:
         """A copy. The engine's thread only."""
@@ -117,6 +119,11 @@ class Shares:
         # What follows from the model, until a row is lent: written once.
         of_row = (tables["limits"], self._state.generations, self._state.stale_after_ns)
         yield tuple(bytes_of(array, self.rows)[start:stop] for array in of_row)
+        first_device, last_device = self._first_seen_together[share : share + 2]
+        yield tuple(
+            table[first_device:last_device].reshape(-1).view(np.uint8).reshape(-1, min(8, table.itemsize))
+            for table in self._state.multivariate
+        )
         panes = self._state.panes
         ring = bytes_of(tables["ring"], windows * panes)
         by_place = ring.reshape(windows, panes, ring.shape[1] if windows else 1)
@@ -126,6 +133,23 @@ class Shares:
     def _common(self) -> tuple[npt.NDArray[Any], ...]:
         state = self._state
         return (state.tables.alarms, state.tables.counters, state.announced_class, state.not_better_ns, state.flood)
+
+
+def cut(rows: int, together: Sequence[Sequence[int]]) -> list[int]:
+    """Where each share ends. Rows that are scored together are in one share: their device's memory goes with them."""
+    wanted = max(SHARE_ROWS_MIN, min(SHARE_ROWS_MAX, -(-rows // SHARES)))
+    spans = [(min(of_device), max(of_device)) for of_device in together]
+    if spans != sorted(spans):
+        # Not in the order of their rows, in which a share has its part of them: all into one.
+        spans = [(min(first for first, _ in spans), max(last for _, last in spans))]
+    stops: list[int] = []
+    while (stops[-1] if stops else 0) < rows:
+        stop = min(rows, (stops[-1] if stops else 0) + wanted)
+        for first, last in spans:
+            if first < stop <= last:
+                stop = last + 1
+        stops.append(stop)
+    return stops
 
 
 def take_over(new: Engine, old: Engine) -> None:
@@ -159,6 +183,7 @@ def adopt(new: Engine, old: Engine) -> int:
     _adopt_devices(new, old)
     if old.state.panes != new.state.panes:
         return 0
+    _adopt_multivariate(new, old)
     here, there = _Owners(new), _Owners(old)
     rows = old.model.row_of
     kept = 0
@@ -186,6 +211,27 @@ def _adopt_devices(new: Engine, old: Engine) -> None:
         if was is not None:
             new.state.announced_class[place] = old.state.announced_class[was]
             new.state.not_better_ns[place] = old.state.not_better_ns[was]
+
+
+def _adopt_multivariate(new: Engine, old: Engine) -> None:
+    """A device whose tags are seen together as before goes on knowing how they belong together."""
+    there = {_seen_together(old, number): place for place, number in enumerate(old.model.multivariate_devices)}
+    for place, number in enumerate(new.model.multivariate_devices):
+        was = there.get(_seen_together(new, number))
+        if was is None:
+            continue
+        for name, table in new.state.multivariate._asdict().items():
+            if name != "rows":
+                table[place] = getattr(old.state.multivariate, name)[was]
+        record = new.state.multivariate.records[place]
+        record["device"] = number
+        # Rows that may be others by now: told again with the next step.
+        record["row_first"] = record["row_second"] = record["row_third"] = -1
+
+
+def _seen_together(engine: Engine, number: int) -> tuple[str, ...]:
+    device = engine.model.devices[number]
+    return (device.name, *(engine.model.tags[row].name for row in device.together))
 
 
 class _Owners:

@@ -156,7 +156,9 @@ def _warn_of_shared_topics(settings: Settings, devices: Devices) -> None:
     seen: dict[tuple[str, str, tuple[str, ...]], str] = {}
     for tag in settings.tags:
         if isinstance(tag.point, MqttPoint):
-            other = seen.setdefault((link_of[tag.device], tag.point.topic, tag.point.field), tag.name)
+            point = tag.point
+            where = "/".join(point.sparkplug) or point.topic
+            other = seen.setdefault((link_of[tag.device], where, (*point.field, point.metric)), tag.name)
             if other != tag.name:
                 section = devices.sections[tag.name]
-                section.report.warn(section.place, f"reads the same topic and field as {other}")
+                section.report.warn(section.place, f"reads the same value as {other}")

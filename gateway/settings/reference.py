@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, journal, load, reads, serving, tags, uplink
+from gateway.settings import addresses, control, devices, journal, load, reads, serving, sparkplug, tags, uplink
 from gateway.settings.forms import Form
-from gateway.settings.reference_alarms import alarm_keys
+from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
 from gateway.settings.reference_brokers import broker_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
@@ -74,7 +74,14 @@ DEVICES = (
         NOTHING,
         "Topic of the tags that name none; {device} and {tag} stand in it.",
     ),
+    Key(
+        "devices.NAME.sparkplug",
+        sparkplug.address,
+        NOTHING,
+        "Its place in Sparkplug B, instead of a topic: group, edge node and, unless it is the node itself, device.",
+    ),
     Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
+    *multivariate_keys("devices.NAME.multivariate"),
 )
 
 
@@ -101,6 +108,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
         Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
         Key(f"{at}.unit", label, '""', "Engineering unit, as it is shown."),
@@ -168,7 +176,12 @@ UPLINK = (
     Key("uplink.NAME.subject", addresses.subject, "(fieldgate.{gateway}.{stream})", "NATS subject of the records."),
     Key("uplink.NAME.file", text, "(this, `mqtt` or `nats`)", "A file of JSON lines that takes the records."),
     Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
-    Key("uplink.NAME.streams", uplink.STREAMS, '["events", "aggregates"]', "What is sent. samples: every single one."),
+    Key(
+        "uplink.NAME.streams",
+        uplink.STREAMS,
+        '["events", "aggregates", "multivariate"]',
+        "What is sent. samples: every single one.",
+    ),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
     Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),
     Key(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -33,6 +34,12 @@ def plant(tags: int = 40, *, streams: tuple[Stream, ...] = tuple(sorted(Stream))
             tag(name, row // 10, kind=kind, windows_ns=windows, alarms=alarms, stale_after_ns=NS_PER_S, valid_high=80.0)
         )
     of = model(*definitions, panes=12)
+    # Every second device's first tags are scored together; they lie across the border of two shares.
+    devices = tuple(
+        dataclasses.replace(device, together=tuple(range(10 * number + 4, 10 * number + 8)) if number % 2 else ())
+        for number, device in enumerate(of.devices)
+    )
+    of = dataclasses.replace(of, devices=devices)
     return EngineSpec(of, aggregates_every_ns=NS_PER_S, samples_every_ns=100 * NS_PER_MS, streams=streams)
 
 
