@@ -205,7 +205,7 @@ def causal(series: Sequence[Labelled]) -> int:
 
 
 def disagreement_figures(seeds: Sequence[int]) -> list[dict[str, object]]:
-    """The simulated pump: alarms while nothing is wrong, and how soon a fault that no tag shows is told, and of whom."""
+    """The simulated pump: alarms while nothing is wrong; how soon a fault that no tag shows is told, and of whom."""
     rows: list[dict[str, object]] = []
     for fault in (None, *FAULTS):
         played = [play(history(seed, fault), pump_engine()) for seed in seeds]

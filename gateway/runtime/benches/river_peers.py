@@ -1,7 +1,8 @@
 """River's online detectors beside the scores: half-space trees and a Gaussian, sample by sample as they are meant.
 
-With their default settings, they take 3 to 300 µs a sample, so by default only some series are given to them, and all detectors are compared on
-those. Needs river (`pip install river`); without it the peers are left out, and the result says so.
+With their default settings they take 3 to 300 µs a sample, so by default only some series are given to them, and all
+detectors are compared on those. Needs river (`pip install river`); without it the peers are left out, and the result
+says so.
 """
 
 from __future__ import annotations
