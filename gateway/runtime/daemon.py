@@ -83,7 +83,14 @@ class Daemon:
         self._link_states = link_states
         self._symbols = symbols
         self._way = way
-        self._continuity = Continuity(settings, now_ns=clock, emit=book.emit, put=way.put)
+        self._continuity = Continuity(
+            settings,
+            now_ns=clock,
+            emit=book.emit,
+            worker=way.worker,
+            symbols=symbols,
+            use=lambda model: asyncio.run_coroutine_threadsafe(way.use(model), loop).result(),
+        )
         self._trail = Trail(settings.state_dir, wall_ns=time.time_ns, now_ns=clock, emit=book.emit)
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
@@ -135,7 +142,7 @@ class Daemon:
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
-        self._continuity.start()
+        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine)
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplink, self._supervisor)
@@ -236,10 +243,9 @@ class Daemon:
         """In place of the one before, if there was one: its records are all stored first."""
         await asyncio.to_thread(self._continuity.flush)
         await self._way.use(plant.model)
-        self._continuity.begin(plant.spec, plant.settings)
-        plant.thread.number = self._continuity.number
+        await asyncio.to_thread(self._continuity.begin, plant.spec, plant.engine, plant.settings)
         self._continuity.passed = plant.intakes.passed
-        await plant.start(self._supervisor, self._continuity.positions)
+        await plant.start(self._supervisor, self._continuity.number, self._continuity.positions)
         self._progress.plant = plant
 
     async def _move_http(self, new: Settings) -> None:
@@ -256,14 +262,9 @@ class Daemon:
 
     def _build_plant(self, settings: Settings) -> Plant:
         plant = Plant(
-            settings,
-            clock=self._clock,
-            book=self._book,
-            symbols=self._symbols,
-            trail=self._trail,
-            hand_on=self._continuity.take,
-            died=self._engine_died,
-        )
+            settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
+            hand_on=self._continuity.take, died=self._engine_died,
+        )  # fmt: skip
         plant.warm()
         return plant
 
@@ -345,9 +346,9 @@ class Daemon:
         self._loop.call_soon_threadsafe(self._stop.set)
 
     def _summary(self) -> str:
-        settings, waiting = self._settings, self._way.worker.depth()
-        counts = f"{len(settings.devices)} devices, {len(settings.tags)} tags, {len(settings.loops)} loops"
-        return f"{counts}, {waiting} records waiting"
+        settings = self._settings
+        plant = f"{len(settings.devices)} devices, {len(settings.tags)} tags, {len(settings.loops)} loops"
+        return f"{plant}, {self._way.worker.depth()} records waiting"
 
     def _tell(self, detail: str) -> None:
         self._progress.detail = detail
