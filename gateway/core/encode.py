@@ -13,6 +13,8 @@ Times are engine time; engine time plus `wall_offset_ns` is Unix time, as well a
     samples      tag, time_ns (source time), value, quality
     aggregates   tag, window_ns, quality, count, mean, sd, min, max, rate, ewma, score, persistent,
                  reasons (bits), score_once_h, persistent_once_h, score_quality: windows as of `last_ns`
+    multivariate tag, rank, share, score, score_once_h: of each device with such a score the tags that explain best what
+                 is off, the first one first; the score is the device's
     events       time_ns, severity, kind, subject, message; no `tags`
 
 A value of a text tag is a string. `labels`, where a record has tags with named values, gives by tag the names by value:
@@ -32,14 +34,15 @@ import msgspec
 import numpy as np
 
 from gateway.core.events import Event
-from gateway.core.model import TagDefinition
-from gateway.core.record import AGGREGATE, Identity, RecordDraft, Stream
+from gateway.core.model import Model, TagDefinition
+from gateway.core.record import AGGREGATE, DISAGREEMENT, Identity, RecordDraft, Stream
 from gateway.core.symbols import TextOf
 from gateway.core.types import Int64s, Kind, Samples
 
 FORMAT = "fieldgate-record-1"
 
 AGGREGATE_COLUMNS = tuple(name for name in AGGREGATE.names or () if name != "row")
+DISAGREEMENT_COLUMNS = tuple(name for name in DISAGREEMENT.names or () if name != "row")
 
 
 NO_LABELS: Mapping[int, Mapping[str, str]] = {}
@@ -79,9 +82,32 @@ def encode(
             body["labels"] = named
         if draft.stream is Stream.SAMPLES:
             body |= sample_columns(rows, places, [kinds[row] for row in used], text_of)
+        elif draft.stream is Stream.MULTIVARIATE:
+            body |= {name: rows[name].tolist() for name in DISAGREEMENT_COLUMNS}
         else:
             body |= aggregate_columns(rows)
     return msgspec.json.encode(body)
+
+
+class Encoder:
+    """Bodies of the drafts that an engine of `model` makes, each with the stamp of the cycle that made it."""
+
+    def __init__(self, model: Model, text_of: TextOf) -> None:
+        self._names = tuple(tag.name for tag in model.tags)
+        self._kinds = tuple(tag.kind for tag in model.tags)
+        self._labels = labels_of(model.tags)
+        self._text_of = text_of
+
+    def __call__(self, draft: RecordDraft) -> bytes:
+        return encode(
+            draft,
+            draft.names or self._names,
+            draft.kinds or self._kinds,
+            text_of=self._text_of,
+            labels=self._labels,
+            wall_offset_ns=draft.stamp.wall_offset_ns,
+            time_quality=TimeQuality.SYNCED if draft.stamp.is_synced else TimeQuality.UNSYNCED,
+        )
 
 
 def envelope(identity: Identity, body: bytes) -> bytes:

@@ -19,7 +19,7 @@ The engine has one writer, the thread that calls `step`; `view` and `readings` m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,22 +27,23 @@ import numpy as np
 from gateway.core import tenancy
 from gateway.core.alarmdesk import AlarmDesk
 from gateway.core.alarms import AlarmCommand
-from gateway.core.announce import device_event
+from gateway.core.announce import contributors, device_event
 from gateway.core.directory import Directory
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
 from gateway.core.kernels.fold import fold
 from gateway.core.kernels.grid import changed_devices, mark_stale, roll_up
 from gateway.core.kernels.histogram import observe_arrivals
+from gateway.core.kernels.multivariate import step_multivariate
 from gateway.core.kernels.read import take_touched
 from gateway.core.lending import Command, Lending, Parked, command, commands
 from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
 from gateway.core.model import DeviceDefinition, Model, Pool, TagDefinition
 from gateway.core.readings import Reading
-from gateway.core.record import RecordDraft, Stream
+from gateway.core.record import DISAGREEMENT, RecordDraft, Stream
 from gateway.core.state import Counter, State
 from gateway.core.stateview import StateView
-from gateway.core.tenancy import Tenancy
+from gateway.core.tenancy import Leaving, Tenancy
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 
 BETTER_HOLD_NS = 5 * NS_PER_S
@@ -59,6 +60,8 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_engine_events_total", "counter", "Events made by the engine."),
     ("fieldgate_engine_dropped_events_total", "counter", "Events handed in while too many waited for the next record."),
     ("fieldgate_engine_skipped_grid_points_total", "counter", "Points of the time grid passed over after a pause."),
+    ("fieldgate_multivariate_steps_total", "counter", "Steps of the multivariate scores of devices."),
+    ("fieldgate_multivariate_skipped_total", "counter", "Steps left out because a tag had no value that counts."),
     ("fieldgate_engine_state_bytes", "gauge", "Memory of the tags' state."),
     ("fieldgate_engine_tags", "gauge", "Tags: those written down, and those that have a row lent."),
     *tenancy.METRICS,
@@ -84,6 +87,19 @@ class StepResult:
     drafts: tuple[RecordDraft, ...]
     events: tuple[Event, ...]
     parked: tuple[Parked, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The engine's memory beside its arrays: the last grid point, samples and events that wait for a record, counts."""
+
+    grid: int | None
+    now_ns: int
+    kept: bytes
+    noted: tuple[Event, ...]
+    records: dict[str, int]
+    counts: tuple[int, int, int]
+    leaving: Leaving
 
 
 class Engine:
@@ -170,6 +186,44 @@ class Engine:
         self._cut_samples(drafts)
         return StepResult(self._numbered(drafts), ())
 
+    def capture(self) -> Rest:
+        """What the engine remembers beside its arrays."""
+        return Rest(
+            grid=self._grid,
+            now_ns=self.view.now_ns,
+            kept=self._kept[: self._kept_used].tobytes(),
+            noted=tuple(self._noted),
+            records={stream.value: count for stream, count in self._records.items()},
+            counts=(self._events, self._events_dropped, self._grid_skipped),
+            leaving=self.tenancy.capture(),
+        )
+
+    def restore(self, rest: Rest) -> None:
+        """Remember what `capture` gave."""
+        self._grid = rest.grid
+        self.view.now_ns = rest.now_ns
+        self._kept = self._fresh_buffer()
+        kept = np.frombuffer(rest.kept, SAMPLE)
+        self._kept_used = len(kept)
+        self._kept[: len(kept)] = kept
+        self._noted = deque(rest.noted)
+        self._records = {stream: rest.records.get(stream.value, 0) for stream in Stream}
+        self._events, self._events_dropped, self._grid_skipped = rest.counts
+        self.tenancy.restore(rest.leaving)
+
+    def forget(self, stored: Mapping[str, int]) -> None:
+        """Drop what waits for a record of a stream of which later ones were stored already: it is in those."""
+        if stored.get(Stream.SAMPLES, 0) > self._records[Stream.SAMPLES]:
+            self._kept_used = 0
+        if stored.get(Stream.EVENTS, 0) > self._records[Stream.EVENTS]:
+            self._noted.clear()
+
+    def go_on_after(self, old: Engine) -> None:
+        """Take over, from an engine that has finished, what does not hang on its rows."""
+        before = old.capture()
+        noted = before.noted if Stream.EVENTS in self._streams else ()
+        self.restore(replace(before, kept=b"", noted=noted, leaving=Leaving()))
+
     def readings(self) -> Iterator[Reading]:
         counters = self.state.tables.counters
         for name, place in COUNTED:
@@ -179,6 +233,9 @@ class Engine:
         yield Reading("fieldgate_engine_events_total", self._events)
         yield Reading("fieldgate_engine_dropped_events_total", self._events_dropped)
         yield Reading("fieldgate_engine_skipped_grid_points_total", self._grid_skipped)
+        multivariate = self.state.multivariate.records
+        yield Reading("fieldgate_multivariate_steps_total", int(multivariate["steps"].sum()))
+        yield Reading("fieldgate_multivariate_skipped_total", int(multivariate["skipped"].sum()))
         yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
         yield Reading("fieldgate_engine_tags", len(self.directory))
         yield from self.tenancy.readings()
@@ -230,8 +287,9 @@ class Engine:
         """Staleness, roll-up, and what of it is to be told."""
         state = self.state
         mark_stale(state.tables, state.stale_after_ns, point_ns)
+        step_multivariate(state.tables, state.multivariate, state.device_words, point_ns)
         told = self.alarms.step(point_ns)
-        roll_up(state.tables, state.rollup, state.device_words, state.devices)
+        roll_up(state.tables, state.multivariate, state.rollup, state.device_words, state.devices)
         listed = self._changed
         found = changed_devices(
             state.rollup, state.announced_class, state.not_better_ns, point_ns, BETTER_HOLD_NS, listed
@@ -251,8 +309,20 @@ class Engine:
                 phase = place * every // len(self._shares)
                 if (grid - phase) // every > (last - phase) // every:
                     self._flush_aggregates(start, stop, grid * GRID_NS, drafts)
+        if Stream.MULTIVARIATE in self._streams and grid // self._aggregates_every > last // self._aggregates_every:
+            self._flush_multivariate(grid * GRID_NS, drafts)
         if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
             self._cut_samples(drafts)
+
+    def _flush_multivariate(self, point_ns: int, drafts: list[RecordDraft]) -> None:
+        records = self.view.multivariate()
+        told = [
+            (row, rank, share, float(record["score"]), float(record["once_h"]))
+            for record in records[~np.isnan(records["score"])]
+            for rank, (row, share) in enumerate(contributors(record), start=1)
+        ]
+        if told:
+            drafts.append(RecordDraft(Stream.MULTIVARIATE, point_ns, point_ns, np.array(told, DISAGREEMENT)))
 
     def _flush_events(self, events: list[Event], drafts: list[RecordDraft]) -> None:
         told = tuple(self._noted.popleft() for _ in range(len(self._noted))) + tuple(events)
@@ -292,7 +362,7 @@ def warm_up() -> None:
     """Compile, or load from the cache, every kernel of the engine: a tiny plant is run for three grid points."""
     tag = TagDefinition("warm.up", 0, Kind.F64, "", NS_PER_S, (NS_PER_S,))
     engine = Engine(
-        Model((DeviceDefinition("warm", ""),), (tag,), pools=(Pool("warm", "", 1, 1, (tag,)),)),
+        Model((DeviceDefinition("warm", "", together=(0,)),), (tag,), pools=(Pool("warm", "", 1, 1, (tag,)),)),
         aggregates_every_ns=GRID_NS,
         samples_every_ns=GRID_NS,
         streams=frozenset(Stream),
@@ -308,4 +378,5 @@ def warm_up() -> None:
     engine.view.live(rows)
     engine.view.aggregates(rows)
     engine.view.devices()
+    engine.view.multivariate()
     observe_arrivals(np.zeros(SIZE, np.int64), batch, GRID_NS)
