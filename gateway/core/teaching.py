@@ -131,9 +131,11 @@ class Teacher:
 
     def _maintain(self, device: int, is_on: bool) -> bool:
         state = self._state
-        if bool(state.devices[device]["flags"] & FLAG_MAINTENANCE) == is_on:
-            return False
         rows = np.array(self._model.rows_of_device[device], np.int64)
+        # A checkpoint has the rows' flags, and not the device's.
+        flags = np.append(state.tables.novelty["flags"][rows], state.devices[device]["flags"])
+        if (((flags & FLAG_MAINTENANCE) != 0) == is_on).all():
+            return False
         self._flag(rows, FLAG_MAINTENANCE, is_on)
         number = np.array([device], np.int64)
         begin_writes(state.device_words, number)
