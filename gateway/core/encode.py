@@ -13,6 +13,8 @@ Times are engine time; engine time plus `wall_offset_ns` is Unix time, as well a
     samples      tag, time_ns (source time), value, quality
     aggregates   tag, window_ns, quality, count, mean, sd, min, max, rate, ewma, score, persistent,
                  reasons (bits), score_once_h, persistent_once_h, score_quality: windows as of `last_ns`
+    multivariate tag, rank, share, score, score_once_h: of each device with such a score the tags that explain best what
+                 is off, the first one first; the score is the device's
     events       time_ns, severity, kind, subject, message; no `tags`
 
 A value of a text tag is a string. `labels`, where a record has tags with named values, gives by tag the names by value:
@@ -33,13 +35,14 @@ import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.model import TagDefinition
-from gateway.core.record import AGGREGATE, Identity, RecordDraft, Stream
+from gateway.core.record import AGGREGATE, DISAGREEMENT, Identity, RecordDraft, Stream
 from gateway.core.symbols import TextOf
 from gateway.core.types import Int64s, Kind, Samples
 
 FORMAT = "fieldgate-record-1"
 
 AGGREGATE_COLUMNS = tuple(name for name in AGGREGATE.names or () if name != "row")
+DISAGREEMENT_COLUMNS = tuple(name for name in DISAGREEMENT.names or () if name != "row")
 
 
 NO_LABELS: Mapping[int, Mapping[str, str]] = {}
@@ -79,6 +82,8 @@ def encode(
             body["labels"] = named
         if draft.stream is Stream.SAMPLES:
             body |= sample_columns(rows, places, [kinds[row] for row in used], text_of)
+        elif draft.stream is Stream.MULTIVARIATE:
+            body |= {name: rows[name].tolist() for name in DISAGREEMENT_COLUMNS}
         else:
             body |= aggregate_columns(rows)
     return msgspec.json.encode(body)

@@ -27,19 +27,20 @@ import numpy as np
 from gateway.core import tenancy
 from gateway.core.alarmdesk import AlarmDesk
 from gateway.core.alarms import AlarmCommand
-from gateway.core.announce import device_event
+from gateway.core.announce import contributors, device_event
 from gateway.core.directory import Directory
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
 from gateway.core.kernels.fold import fold
 from gateway.core.kernels.grid import changed_devices, mark_stale, roll_up
 from gateway.core.kernels.histogram import observe_arrivals
+from gateway.core.kernels.multivariate import step_multivariate
 from gateway.core.kernels.read import take_touched
 from gateway.core.lending import Command, Lending, Parked, command, commands
 from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
 from gateway.core.model import DeviceDefinition, Model, Pool, TagDefinition
 from gateway.core.readings import Reading
-from gateway.core.record import RecordDraft, Stream
+from gateway.core.record import DISAGREEMENT, RecordDraft, Stream
 from gateway.core.state import Counter, State
 from gateway.core.stateview import StateView
 from gateway.core.tenancy import Tenancy
@@ -59,6 +60,8 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_engine_events_total", "counter", "Events made by the engine."),
     ("fieldgate_engine_dropped_events_total", "counter", "Events handed in while too many waited for the next record."),
     ("fieldgate_engine_skipped_grid_points_total", "counter", "Points of the time grid passed over after a pause."),
+    ("fieldgate_multivariate_steps_total", "counter", "Steps of the multivariate scores of devices."),
+    ("fieldgate_multivariate_skipped_total", "counter", "Steps left out because a tag had no value that counts."),
     ("fieldgate_engine_state_bytes", "gauge", "Memory of the tags' state."),
     ("fieldgate_engine_tags", "gauge", "Tags: those written down, and those that have a row lent."),
     *tenancy.METRICS,
@@ -179,6 +182,9 @@ class Engine:
         yield Reading("fieldgate_engine_events_total", self._events)
         yield Reading("fieldgate_engine_dropped_events_total", self._events_dropped)
         yield Reading("fieldgate_engine_skipped_grid_points_total", self._grid_skipped)
+        multivariate = self.state.multivariate.records
+        yield Reading("fieldgate_multivariate_steps_total", int(multivariate["steps"].sum()))
+        yield Reading("fieldgate_multivariate_skipped_total", int(multivariate["skipped"].sum()))
         yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
         yield Reading("fieldgate_engine_tags", len(self.directory))
         yield from self.tenancy.readings()
@@ -230,8 +236,9 @@ class Engine:
         """Staleness, roll-up, and what of it is to be told."""
         state = self.state
         mark_stale(state.tables, state.stale_after_ns, point_ns)
+        step_multivariate(state.tables, state.multivariate, state.device_words, point_ns)
         told = self.alarms.step(point_ns)
-        roll_up(state.tables, state.rollup, state.device_words, state.devices)
+        roll_up(state.tables, state.multivariate, state.rollup, state.device_words, state.devices)
         listed = self._changed
         found = changed_devices(
             state.rollup, state.announced_class, state.not_better_ns, point_ns, BETTER_HOLD_NS, listed
@@ -251,8 +258,20 @@ class Engine:
                 phase = place * every // len(self._shares)
                 if (grid - phase) // every > (last - phase) // every:
                     self._flush_aggregates(start, stop, grid * GRID_NS, drafts)
+        if Stream.MULTIVARIATE in self._streams and grid // self._aggregates_every > last // self._aggregates_every:
+            self._flush_multivariate(grid * GRID_NS, drafts)
         if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
             self._cut_samples(drafts)
+
+    def _flush_multivariate(self, point_ns: int, drafts: list[RecordDraft]) -> None:
+        records = self.view.multivariate()
+        told = [
+            (row, rank, share, float(record["score"]), float(record["once_h"]))
+            for record in records[~np.isnan(records["score"])]
+            for rank, (row, share) in enumerate(contributors(record), start=1)
+        ]
+        if told:
+            drafts.append(RecordDraft(Stream.MULTIVARIATE, point_ns, point_ns, np.array(told, DISAGREEMENT)))
 
     def _flush_events(self, events: list[Event], drafts: list[RecordDraft]) -> None:
         told = tuple(self._noted.popleft() for _ in range(len(self._noted))) + tuple(events)
@@ -292,7 +311,7 @@ def warm_up() -> None:
     """Compile, or load from the cache, every kernel of the engine: a tiny plant is run for three grid points."""
     tag = TagDefinition("warm.up", 0, Kind.F64, "", NS_PER_S, (NS_PER_S,))
     engine = Engine(
-        Model((DeviceDefinition("warm", ""),), (tag,), pools=(Pool("warm", "", 1, 1, (tag,)),)),
+        Model((DeviceDefinition("warm", "", together=(0,)),), (tag,), pools=(Pool("warm", "", 1, 1, (tag,)),)),
         aggregates_every_ns=GRID_NS,
         samples_every_ns=GRID_NS,
         streams=frozenset(Stream),
@@ -308,4 +327,5 @@ def warm_up() -> None:
     engine.view.live(rows)
     engine.view.aggregates(rows)
     engine.view.devices()
+    engine.view.multivariate()
     observe_arrivals(np.zeros(SIZE, np.int64), batch, GRID_NS)

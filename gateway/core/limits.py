@@ -14,6 +14,12 @@ TAGS_MAX: Final = 200_000
 DEVICES_MAX: Final = 20_000
 """Devices of one gateway. More is refused when the configuration is read."""
 
+MULTIVARIATE_TAGS_MAX: Final = 8
+"""Tags of one device that are seen together. More is refused when the configuration is read."""
+
+MULTIVARIATE_DEVICES_MAX: Final = 500
+"""Devices with a multivariate score. More is refused when the configuration is read."""
+
 WINDOWS_PER_TAG_MAX: Final = 8
 """Windows of one tag. More is refused when the configuration is read."""
 

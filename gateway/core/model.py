@@ -40,8 +40,11 @@ class TagDefinition:
 
 @dataclass(frozen=True, slots=True)
 class DeviceDefinition:
+    """`together` are the rows of the tags of the multivariate score, empty without one."""
+
     name: str
     link: str
+    together: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,11 @@ class Model:
     def row_of(self) -> dict[str, int]:
         """Row by full tag name."""
         return {tag.name: row for row, tag in enumerate(self.tags)}
+
+    @cached_property
+    def multivariate_devices(self) -> tuple[int, ...]:
+        """The devices that have a multivariate score, in the order of the state's arrays."""
+        return tuple(number for number, device in enumerate(self.devices) if device.together)
 
     @cached_property
     def alarms(self) -> tuple[tuple[int, AlarmDefinition], ...]:

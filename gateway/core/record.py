@@ -20,9 +20,10 @@ class Stream(StrEnum):
     EVENTS = "events"
     AGGREGATES = "aggregates"
     SAMPLES = "samples"
+    MULTIVARIATE = "multivariate"
 
 
-PRIORITIES: dict[Stream, int] = {Stream.EVENTS: 0, Stream.AGGREGATES: 1, Stream.SAMPLES: 2}
+PRIORITIES: dict[Stream, int] = {Stream.EVENTS: 0, Stream.AGGREGATES: 1, Stream.SAMPLES: 2, Stream.MULTIVARIATE: 1}
 
 AGGREGATE = np.dtype(
     [
@@ -49,6 +50,13 @@ AGGREGATE = np.dtype(
 The scores are the tag's, and as in LIVE (`gateway.core.view`)."""
 
 
+DISAGREEMENT = np.dtype(
+    [("row", "<i4"), ("rank", "<i4"), ("share", "<f8"), ("score", "<f8"), ("score_once_h", "<f8")], align=True
+)
+"""One of the tags that explain best what is off at its device: `rank` 1 is the first, `share` its part. The scores are
+the device's (`gateway.core.multivariate`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """What the wall clock was known to be: wall minus engine time, and whether the kernel held it for disciplined."""
@@ -62,7 +70,7 @@ NO_STAMP = Stamp()
 
 @dataclass(frozen=True, slots=True)
 class RecordDraft:
-    """A batch on its way to the spool. `rows` is an array of SAMPLE, of AGGREGATE, or a tuple of Event.
+    """A batch on its way to the spool. `rows` is an array of SAMPLE, AGGREGATE or DISAGREEMENT, or a tuple of Event.
 
     `first_ns` and `last_ns` bound the engine times inside. The draft owns its array. `ordinal` counts the drafts of
     its stream from 1 over the engine's whole life, restarts included: a draft that is made again by a replay has the

@@ -33,8 +33,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, rule_of
+from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, AlarmKind, rule_of
 from gateway.core.model import Model, TagDefinition
+from gateway.core.multivariate import multivariate_tables
 from gateway.core.types import NS_PER_S, Float32s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
 
@@ -264,6 +265,7 @@ class State:
             alarms=records(alarms, ALARM),
             counters=integers(len(Counter)),
         )
+        self.multivariate = multivariate_tables(model, SCALE_NS_DEFAULT)
         self.tables.alarms["since_ns"] = -1
         self.stale_after_ns: Int64s = integers(tags)
         self.generations: Int64s = integers(tags)
@@ -314,6 +316,7 @@ class State:
     def arrays(self) -> Iterator[npt.NDArray[np.generic]]:
         """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
         yield from self.tables
+        yield from self.multivariate
         yield from (self.stale_after_ns, self.generations, self.device_words, self.devices, self.rollup)
         yield from (self.announced_class, self.not_better_ns, self.flood)
 
@@ -357,6 +360,8 @@ def rule_in(
 ) -> tuple[int | float, ...]:
     """An alarm's rule, with names and windows as places. The settings made sure that they are there."""
     window = -1
+    if definition.kind is AlarmKind.MULTIVARIATE:
+        window = model.multivariate_devices.index(tag.device)
     if definition.window_ns is not None:
         window = window_first + tag.windows_ns.index(definition.window_ns)
     reference_row = model.row_of[definition.reference] if isinstance(definition.reference, str) else -1

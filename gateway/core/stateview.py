@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gateway.core.kernels.read import count_windows, read_aggregates, read_devices, read_live
+from gateway.core.kernels.read import count_windows, read_aggregates, read_devices, read_live, read_multivariate
+from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.record import AGGREGATE
 from gateway.core.state import PANE, State
 from gateway.core.types import Samples
@@ -39,6 +40,12 @@ class StateView:
     def devices(self) -> Samples:
         out = np.zeros(len(self._state.devices), DEVICE)
         read_devices(self._state.device_words, self._state.devices, out)
+        return out
+
+    def multivariate(self) -> Samples:
+        records = self._state.multivariate.records
+        out = np.zeros(len(records), MULTIVARIATE)
+        read_multivariate(self._state.device_words, records, out)
         return out
 
     def _checked(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

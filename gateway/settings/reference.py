@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.settings import addresses, control, devices, journal, load, reads, serving, sparkplug, tags, uplink
 from gateway.settings.forms import Form
-from gateway.settings.reference_alarms import alarm_keys
+from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
 from gateway.settings.reference_brokers import broker_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
@@ -81,6 +81,7 @@ DEVICES = (
         "Its place in Sparkplug B, instead of a topic: group, edge node and, unless it is the node itself, device.",
     ),
     Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
+    *multivariate_keys("devices.NAME.multivariate"),
 )
 
 
@@ -175,7 +176,12 @@ UPLINK = (
     Key("uplink.NAME.subject", addresses.subject, "(fieldgate.{gateway}.{stream})", "NATS subject of the records."),
     Key("uplink.NAME.file", text, "(this, `mqtt` or `nats`)", "A file of JSON lines that takes the records."),
     Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
-    Key("uplink.NAME.streams", uplink.STREAMS, '["events", "aggregates"]', "What is sent. samples: every single one."),
+    Key(
+        "uplink.NAME.streams",
+        uplink.STREAMS,
+        '["events", "aggregates", "multivariate"]',
+        "What is sent. samples: every single one.",
+    ),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
     Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),
     Key(

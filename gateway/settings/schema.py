@@ -257,6 +257,8 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
+    multivariate: tuple[str, ...] = ()
+    """Full names of the tags that are seen together; the alarm stands with the first of them."""
 
 
 class PidLoop(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from gateway.core.events import Event, Severity
 from gateway.core.histogram import BUCKETS, SIZE
 from gateway.core.kernels.histogram import observe
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.readings import HistogramReading, Measured, Reading
 from gateway.core.record import AGGREGATE
 from gateway.core.symbols import no_texts
@@ -151,6 +152,9 @@ class FakePlantView:
                 record["rate"], record["ewma"], record["score"] = math.nan, mean, 0.8
                 out.append(record[()])
         return np.array(out, AGGREGATE)
+
+    def multivariate(self) -> Samples:
+        return np.zeros(0, MULTIVARIATE)
 
     def devices(self) -> Samples:
         out = np.zeros(len(self.model.devices), DEVICE)

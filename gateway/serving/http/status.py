@@ -22,6 +22,7 @@ from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
 from gateway.core.types import Samples
 from gateway.core.view import ControlView, PlantView
+from gateway.serving.http.together import MultivariateStatus
 from gateway.settings.schema import PidLoop
 
 
@@ -200,6 +201,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     score: float | None
     score_tag: str | None
+    multivariate: MultivariateStatus | None
+    in_maintenance: bool
     alarms: tuple[str, ...]
 
 

@@ -1,4 +1,4 @@
-"""A tag's cell as JSON has it, and as a person reads it."""
+"""A tag's cell, its quality and its alarms as JSON has them, and as a person reads them."""
 
 from __future__ import annotations
 
