@@ -8,7 +8,7 @@ from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
-from gateway.spool import intake, worker
+from gateway.spool import intake, letters, worker
 from gateway.spool.journal import metrics as journal_metrics
 
 TABLES = (
@@ -20,6 +20,7 @@ TABLES = (
     modbus.THREAD_METRICS,
     mqtt.METRICS,
     intake.METRICS,
+    letters.METRICS,
     metrics.METRICS,
     worker.METRICS,
     journal_metrics.METRICS,

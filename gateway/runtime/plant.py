@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from gateway.control.handle import ControlExecutive
 from gateway.core.engine import warm_up
 from gateway.core.inbox import Drained, Inbox, Lane
+from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Source
@@ -99,11 +101,13 @@ class Plant:
         symbols: Symbols,
         hand_on: HandOn,
         died: Callable[[], None],
+        keep: Keep = keep_nothing,
     ) -> None:
-        """`hand_on` takes the engine's cycles."""
+        """`hand_on` takes the engine's cycles, `keep` payloads that cannot be used."""
         self.settings = settings
         self._clock = clock
         self._book = book
+        self._keep = keep
         self.symbols = symbols
         self.model = build_model(settings)
         self.spec = spec_of(settings, self.model)
@@ -189,6 +193,14 @@ class Plant:
         self.sources[link.name] = self._build_source(link, plain)
         supervisor.start(f"link {link.name}", self.sources[link.name].run)
 
+    def take_again(self, letter: Letter) -> None:
+        """A dead letter to its session; where that is gone, back to the others."""
+        source = self.sources.get(letter.link)
+        if isinstance(source, MqttSource):
+            source.take_again(letter)
+        else:
+            self._keep(replace(letter, reason=f"there is no session {letter.link} any more"))
+
     def heartbeats(self) -> dict[str, int]:
         """When each thread that matters last finished a cycle, engine time; 0 before the first."""
         beats = {"engine": self.thread.heartbeat_ns()}
@@ -253,6 +265,7 @@ class Plant:
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=emit,
+            keep=self._keep,
         )
 
     def _build_durable(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
@@ -265,6 +278,7 @@ class Plant:
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=self._book.emit,
+            keep=self._keep,
         )
 
     def _build_executive(self) -> ControlExecutive:
