@@ -211,6 +211,6 @@ def _tag_lists(value: object) -> tuple[str, ...]:
 
 says(
     _tag_lists,
-    "the name of a [tag_lists.NAME], the path of a CSV file, or an array of such",
+    "the name of a [tag_lists.NAME], the path of a CSV file, fieldgate:NAME of one that comes along, or an array",
     {"anyOf": [form_of(text).schema, form_of(TAG_LISTS).schema]},
 )
