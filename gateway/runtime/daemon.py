@@ -27,7 +27,6 @@ from gateway.runtime import metric_tables
 from gateway.runtime.clock import EngineClock, resume_clock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
-from gateway.runtime.letters import Letters
 from gateway.runtime.logs import log_event, set_up_logs
 from gateway.runtime.operating import Operating
 from gateway.runtime.plant import Plant
@@ -90,7 +89,6 @@ class Daemon:
             notifier=self._notifier, timeout=WatchdogTimeout.from_environment(environment, pid=os.getpid())
         )
         self._progress = Progress()
-        self._letters = Letters(settings.state_dir, clock=clock, emit=book.emit, plant=lambda: self._progress.plant)
         self._http: HttpServer | None = None
         operating = Operating(lambda: self._progress.plant, clock)
         self._operator = OperatorServer(
@@ -136,7 +134,6 @@ class Daemon:
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
         self._continuity.start()
-        self._letters.start()
         await self._start_plant(plant)
         await self._way.connect(settings.uplink, self._supervisor)
         self._progress.phase = Phase.READY
@@ -163,8 +160,6 @@ class Daemon:
         if self._http is not None:
             await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
         await self._supervisor.stop_all()
-        if plant is not None:
-            await self._letters.stop()
         self._notifier.close()
 
     async def _keep_reloading(self) -> None:
@@ -237,7 +232,7 @@ class Daemon:
     async def _start_plant(self, plant: Plant) -> None:
         """In place of the one before, if there was one: its records are all stored first."""
         await asyncio.to_thread(self._continuity.flush)
-        await self._way.use(plant.model)
+        await self._way.use(plant)
         self._continuity.begin(plant.spec, plant.settings)
         plant.thread.number = self._continuity.number
         self._continuity.passed = plant.intakes.passed
@@ -264,7 +259,7 @@ class Daemon:
             symbols=self._symbols,
             hand_on=self._continuity.take,
             died=self._engine_died,
-            keep=self._letters.keep,
+            keep=self._way.letters.keep,
         )
         plant.warm()
         return plant
@@ -300,7 +295,6 @@ class Daemon:
         yield self._operator
         yield from self._way.measured()
         yield from self._continuity.measured()
-        yield self._letters.store
         if self._progress.plant is not None:
             yield from self._progress.plant.measured()
 

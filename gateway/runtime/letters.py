@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 from gateway.core.events import Emit
@@ -16,10 +15,11 @@ STOP_S = 0.5
 
 
 class Letters:
-    """Lives as long as the daemon. `plant` is the present one, None between two."""
+    """Lives as long as the daemon."""
 
-    def __init__(self, state_dir: Path, *, clock: EngineClock, emit: Emit, plant: Callable[[], Plant | None]) -> None:
-        self._plant = plant
+    def __init__(self, state_dir: Path, *, clock: EngineClock, emit: Emit) -> None:
+        self.plant: Plant | None = None
+        """The present one."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self.store = DeadLetters(
             state_dir / LETTERS_FILE,
@@ -46,8 +46,5 @@ class Letters:
         self._loop.call_soon_threadsafe(self._take_again, letter)
 
     def _take_again(self, letter: Letter) -> None:
-        plant = self._plant()
-        if plant is not None:
-            plant.take_again(letter)
-        else:
+        if self.plant is None or not self.plant.take_again(letter):
             self.store.put(letter)

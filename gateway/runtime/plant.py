@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from gateway.control.handle import ControlExecutive
 from gateway.core.engine import warm_up
@@ -108,6 +107,7 @@ class Plant:
         self._clock = clock
         self._book = book
         self._keep = keep
+        self._is_stopped = False
         self.symbols = symbols
         self.model = build_model(settings)
         self.spec = spec_of(settings, self.model)
@@ -176,6 +176,7 @@ class Plant:
 
     async def stop(self, supervisor: Supervisor, *, is_reload: bool) -> None:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
+        self._is_stopped = True
         await supervisor.stop(*(f"link {name}" for name in self.sources))
         await self.intakes.stop()
         if self.executive is not None:
@@ -193,13 +194,13 @@ class Plant:
         self.sources[link.name] = self._build_source(link, plain)
         supervisor.start(f"link {link.name}", self.sources[link.name].run)
 
-    def take_again(self, letter: Letter) -> None:
-        """A dead letter to its session; where that is gone, back to the others."""
+    def take_again(self, letter: Letter) -> bool:
+        """A dead letter to its session; False when there is none any more, or it has ended."""
         source = self.sources.get(letter.link)
-        if isinstance(source, MqttSource):
-            source.take_again(letter)
-        else:
-            self._keep(replace(letter, reason=f"there is no session {letter.link} any more"))
+        if self._is_stopped or not isinstance(source, MqttSource):
+            return False
+        source.take_again(letter)
+        return True
 
     def heartbeats(self) -> dict[str, int]:
         """When each thread that matters last finished a cycle, engine time; 0 before the first."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from gateway.core.backoff import Backoff
 from gateway.core.encode import TimeQuality, encode, envelope, labels_of
 from gateway.core.events import Event, Severity
-from gateway.core.model import Model
 from gateway.core.ports import Upstream
 from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft
@@ -24,6 +23,8 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.letters import Letters
+from gateway.runtime.plant import Plant
 from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
@@ -79,6 +80,7 @@ class Way:
         self._labels: dict[int, dict[str, str]] = {}
         self._text_of = text_of
         self.worker = SpoolWorker(store=store, encode=self._encode, now_ns=clock, emit=book.emit)
+        self.letters = Letters(store.path.parent, clock=clock, emit=book.emit)
         self.delivery: Delivery | None = None
         self._settings: Uplink | None = None
         if store.salvaged:
@@ -86,11 +88,14 @@ class Way:
 
     def start(self, supervisor: Supervisor) -> None:
         self.worker.start()
+        self.letters.start()
         supervisor.start("engine time lease", self._keep_lease)
 
-    async def use(self, model: Model) -> None:
-        """From now on records are of this model; those of the one before are all stored first."""
+    async def use(self, plant: Plant) -> None:
+        """From now on records are of this plant; those of the one before are all stored first."""
         await self.worker.flush()
+        model = plant.model
+        self.letters.plant = plant
         self._tag_names = tuple(tag.name for tag in model.tags)
         self._tag_kinds = tuple(tag.kind for tag in model.tags)
         self._labels = labels_of(model.tags)
@@ -122,6 +127,7 @@ class Way:
             await self._send_last(self.delivery)
             await supervisor.stop("uplink")
         await supervisor.stop("engine time lease")
+        await self.letters.stop()
         self.worker.write_meta(LEASE_KEY, str(self._clock()))
         if not await asyncio.to_thread(self.worker.stop, SPOOL_STOP_S):
             raise TimeoutError(f"the spool did not reach the disk within {SPOOL_STOP_S:g} s")
@@ -159,6 +165,7 @@ class Way:
 
     def measured(self) -> Iterator[Measured]:
         yield self.worker
+        yield self.letters.store
         if self.delivery is not None:
             yield self.delivery
 
