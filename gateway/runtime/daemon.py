@@ -239,11 +239,11 @@ class Daemon:
     async def _start_plant(self, plant: Plant) -> None:
         """In place of the one before, if there was one: its records are all stored first."""
         await asyncio.to_thread(self._continuity.flush)
-        await self._way.use(plant)
+        await self._way.use(plant.model)
         await asyncio.to_thread(self._continuity.begin, plant.spec, plant.engine, plant.settings)
         self._continuity.passed = plant.intakes.passed
         await plant.start(self._supervisor, self._continuity.number, self._continuity.positions)
-        self._progress.plant = plant
+        self._progress.plant = self._way.letters.plant = plant
 
     async def _move_http(self, new: Settings) -> None:
         """Listen where `new` says; when that cannot be, where it was."""

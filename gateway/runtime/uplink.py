@@ -25,7 +25,6 @@ from gateway.runtime.clock import EngineClock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.letters import Letters
-from gateway.runtime.plant import Plant
 from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
@@ -91,11 +90,10 @@ class Way:
         self.letters.start()
         supervisor.start("engine time lease", self._keep_lease)
 
-    async def use(self, plant: Plant) -> None:
-        """From now on records are of this plant; those of the one before are all stored first."""
+    async def use(self, model: Model) -> None:
+        """From now on records are of this model; those of the one before are all stored first."""
         await self.worker.flush()
-        self.letters.plant = plant
-        self._encoder = Encoder(plant.model, self._text_of)
+        self._encoder = Encoder(model, self._text_of)
 
     async def connect(self, uplink: Uplink | None, supervisor: Supervisor) -> None:
         """Deliver to this uplink from now on, to none if None."""
