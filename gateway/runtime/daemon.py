@@ -47,6 +47,7 @@ from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
 from gateway.spool.records import StoreRefused, StoreUnavailable
+from gateway.writing.audit import Trail
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -90,6 +91,7 @@ class Daemon:
             symbols=symbols,
             use=lambda model: asyncio.run_coroutine_threadsafe(way.use(model), loop).result(),
         )
+        self._trail = Trail(settings.state_dir, wall_ns=time.time_ns, now_ns=clock, emit=book.emit)
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
         self._watchdog = Watchdog(
@@ -141,6 +143,7 @@ class Daemon:
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
         await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine)
+        self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplink, self._supervisor)
         self._progress.phase = Phase.READY
@@ -259,14 +262,9 @@ class Daemon:
 
     def _build_plant(self, settings: Settings) -> Plant:
         plant = Plant(
-            settings,
-            clock=self._clock,
-            book=self._book,
-            symbols=self._symbols,
-            hand_on=self._continuity.take,
-            died=self._engine_died,
-            keep=self._way.letters.keep,
-        )
+            settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
+            hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
+        )  # fmt: skip
         plant.warm()
         return plant
 
@@ -298,6 +296,7 @@ class Daemon:
         yield self._supervisor
         yield self._notifier
         yield self._watchdog
+        yield self._trail
         yield self._operator
         yield from self._way.measured()
         yield from self._continuity.measured()

@@ -10,6 +10,8 @@ from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
 from gateway.spool import intake, letters, worker
 from gateway.spool.journal import metrics as journal_metrics
+from gateway.writing import audit, service
+from gateway.writing import mqtt as orders
 
 TABLES = (
     engine.METRICS,
@@ -28,6 +30,9 @@ TABLES = (
     delivery.METRICS,
     server.METRICS,
     operator.METRICS,
+    service.METRICS,
+    audit.METRICS,
+    orders.METRICS,
     cycle.METRICS,
     eventbook.METRICS,
     supervisor.METRICS,

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 
@@ -96,19 +97,22 @@ class Outcome:
 
 
 def delivered(folder: Path) -> dict[str, list[int]]:
-    """The good readings of each durable tag in the records, in the order of the file."""
-    found: dict[str, list[int]] = {topic: [] for topic in PAYLOADS}
-    for path in sorted(folder.glob("records*.jsonl"), key=lambda path: path.stat().st_mtime):
+    """The good readings of each durable tag in the records, in the order of the records' identities."""
+    records: dict[tuple[int, int], dict[str, Any]] = {}
+    for path in folder.glob("records*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             # The last line of a file may be half written while the gateway is at it.
             with suppress(json.JSONDecodeError):
                 record = json.loads(line)
-                if "tags" not in record:
-                    continue  # the end of a segment
-                names = [name.removeprefix("press.") for name in record["tags"]]
-                for place, value, quality in zip(record["tag"], record["value"], record["quality"], strict=True):
-                    if quality == GOOD and names[place] in found:
-                        found[names[place]].append(int(value))
+                # The end of a segment has no tags; a record delivered again is the same record.
+                if "tags" in record:
+                    records[record["segment"], record["sequence"]] = record
+    found: dict[str, list[int]] = {topic: [] for topic in PAYLOADS}
+    for _, record in sorted(records.items()):
+        names = [name.removeprefix("press.") for name in record["tags"]]
+        for place, value, quality in zip(record["tag"], record["value"], record["quality"], strict=True):
+            if quality == GOOD and names[place] in found:
+                found[names[place]].append(int(value))
     return found
 
 
