@@ -350,6 +350,7 @@ class Plant:
             settings=scada,
             registers=registers,
             write=self._write_from_scada,
+            note=self.writer.note_loop,
             plant=self.engine.view,
             text_of=self.symbols.text_of,
             control=self.executive,
