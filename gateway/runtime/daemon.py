@@ -243,7 +243,7 @@ class Daemon:
         self._continuity.passed = plant.intakes.passed
         self._schooling.begin(plant)
         await plant.start(self._supervisor, self._continuity.number, self._continuity.positions)
-        self._progress.plant = plant
+        self._progress.plant = self._way.letters.plant = plant
 
     async def _move_http(self, new: Settings) -> None:
         """Listen where `new` says; when that cannot be, where it was."""
@@ -260,7 +260,7 @@ class Daemon:
     def _build_plant(self, settings: Settings) -> Plant:
         plant = Plant(
             settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
-            hand_on=self._continuity.take, died=self._engine_died,
+            hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
         )  # fmt: skip
         plant.warm()
         return plant
