@@ -32,6 +32,7 @@ MQTT_ELSEWHERE = dict.fromkeys(
         "every",
         "poll",
         "write",
+        "verify",
         "word_order",
         "byte_order",
         "bits",
