@@ -18,6 +18,7 @@ from gateway.core.engine import NO_SAMPLES, Engine, StepResult
 from gateway.core.events import Event
 from gateway.core.lending import Lending
 from gateway.core.record import NO_STAMP, Stamp
+from gateway.core.teaching import Lesson
 from gateway.core.types import Samples
 
 
@@ -37,13 +38,26 @@ class Operated(msgspec.Struct, frozen=True, tag="operated"):
     command: AlarmCommand
 
 
+class Taught(msgspec.Struct, frozen=True, tag="taught"):
+    """What operators teach the scores; with `afresh` nothing else holds (`gateway.core.teaching`)."""
+
+    lessons: tuple[Lesson, ...]
+    afresh: bool = False
+
+
+class Named(msgspec.Struct, frozen=True, tag="named"):
+    """Texts that got the next symbols (`gateway.core.symbols`) since the cycle before."""
+
+    texts: tuple[str, ...]
+
+
 class Lent(msgspec.Struct, frozen=True, tag="lent"):
     """What goes with commands of this cycle's samples, or of later ones (`gateway.core.lending`)."""
 
     lendings: tuple[Lending, ...]
 
 
-Influence: TypeAlias = Noted | Operated | Lent | Finished
+Influence: TypeAlias = Noted | Operated | Taught | Named | Lent | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,10 @@ class Cycle:
 
 
 def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
-    """The influences in their order, then the step; drafts come with their stamp."""
+    """The influences in their order, then the step; drafts come with their stamp.
+
+    Symbols are the decoders' table: live they are there already, a replay gives `Named` to it.
+    """
     is_last = False
     done: tuple[Event, ...] = ()
     for influence in cycle.influences:
@@ -67,9 +84,11 @@ def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
             engine.note(influence.event)
         elif isinstance(influence, Operated):
             done += engine.command(influence.command, cycle.now_ns)
+        elif isinstance(influence, Taught):
+            done += engine.teach(influence.lessons, cycle.now_ns, afresh=influence.afresh)
         elif isinstance(influence, Lent):
             engine.expect(influence.lendings)
-        else:
+        elif isinstance(influence, Finished):
             is_last = True
     result = engine.step(cycle.now_ns, cycle.samples)
     drafts = result.drafts

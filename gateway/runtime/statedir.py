@@ -9,6 +9,7 @@ from typing import IO, Final
 SPOOL_FILE: Final = "spool.db"
 PARKING_FILE: Final = "parked.db"
 """Disposable."""
+JOURNAL_FOLDER: Final = "journal"
 
 
 class StateInUse(Exception):

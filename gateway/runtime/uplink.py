@@ -13,17 +13,18 @@ from functools import partial
 from pathlib import Path
 
 from gateway.core.backoff import Backoff
-from gateway.core.encode import TimeQuality, encode, envelope, labels_of
+from gateway.core.encode import Encoder, envelope
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
 from gateway.core.ports import Upstream
 from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft
 from gateway.core.symbols import TextOf
-from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
+from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.letters import Letters
 from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
@@ -50,7 +51,8 @@ def open_store(state_dir: Path, uplink: Uplink | None) -> Store:
     reason = damage(path)
     salvaged = str(salvage(path, reason)) if reason else ""
     bytes_max = uplink.buffer_bytes_max if uplink else UNUSED_BYTES_MAX
-    return Store(path, bytes_max=bytes_max, grace=_grace(uplink) if uplink else Grace(), salvaged=salvaged)
+    grace = _grace(uplink) if uplink else Grace()
+    return Store(path, bytes_max=bytes_max, grace=grace, salvaged=salvaged, goes_on=True)
 
 
 def _grace(uplink: Uplink) -> Grace:
@@ -74,11 +76,10 @@ class Way:
         self._gateway_id = gateway_id
         self._clock = clock
         self._book = book
-        self._tag_names: tuple[str, ...] = ()
-        self._tag_kinds: tuple[Kind, ...] = ()
-        self._labels: dict[int, dict[str, str]] = {}
         self._text_of = text_of
+        self._encoder = Encoder(Model((), ()), text_of)
         self.worker = SpoolWorker(store=store, encode=self._encode, now_ns=clock, emit=book.emit)
+        self.letters = Letters(store.path.parent, clock=clock, emit=book.emit)
         self.delivery: Delivery | None = None
         self._settings: Uplink | None = None
         if store.salvaged:
@@ -86,14 +87,13 @@ class Way:
 
     def start(self, supervisor: Supervisor) -> None:
         self.worker.start()
+        self.letters.start()
         supervisor.start("engine time lease", self._keep_lease)
 
     async def use(self, model: Model) -> None:
         """From now on records are of this model; those of the one before are all stored first."""
         await self.worker.flush()
-        self._tag_names = tuple(tag.name for tag in model.tags)
-        self._tag_kinds = tuple(tag.kind for tag in model.tags)
-        self._labels = labels_of(model.tags)
+        self._encoder = Encoder(model, self._text_of)
 
     async def connect(self, uplink: Uplink | None, supervisor: Supervisor) -> None:
         """Deliver to this uplink from now on, to none if None."""
@@ -122,6 +122,7 @@ class Way:
             await self._send_last(self.delivery)
             await supervisor.stop("uplink")
         await supervisor.stop("engine time lease")
+        await self.letters.stop()
         self.worker.write_meta(LEASE_KEY, str(self._clock()))
         if not await asyncio.to_thread(self.worker.stop, SPOOL_STOP_S):
             raise TimeoutError(f"the spool did not reach the disk within {SPOOL_STOP_S:g} s")
@@ -134,10 +135,6 @@ class Way:
                 await asyncio.sleep(LOOK_EVERY_S)
                 while delivery.is_up and self.worker.depth():
                     await asyncio.sleep(LOOK_EVERY_S)
-
-    def put(self, draft: RecordDraft) -> None:
-        if self._settings is not None:
-            self.worker.put(draft)
 
     def state(self) -> UplinkState | None:
         if self.delivery is None or self._settings is None:
@@ -159,19 +156,12 @@ class Way:
 
     def measured(self) -> Iterator[Measured]:
         yield self.worker
+        yield self.letters.store
         if self.delivery is not None:
             yield self.delivery
 
     def _encode(self, draft: RecordDraft) -> bytes:
-        return encode(
-            draft,
-            draft.names or self._tag_names,
-            draft.kinds or self._tag_kinds,
-            text_of=self._text_of,
-            labels=self._labels,
-            wall_offset_ns=draft.stamp.wall_offset_ns,
-            time_quality=TimeQuality.SYNCED if draft.stamp.is_synced else TimeQuality.UNSYNCED,
-        )
+        return self._encoder(draft)
 
     async def _keep_lease(self) -> None:
         while True:

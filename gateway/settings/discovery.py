@@ -10,13 +10,15 @@ from collections.abc import Mapping
 
 from gateway.core import limits
 from gateway.core.types import NS_PER_S
+from gateway.protocol.mqtt.form import Form
 from gateway.protocol.mqtt.patterns import TAG, WrongPatternError, parse
 from gateway.settings.forms import form_of, says
 from gateway.settings.instances import instances
 from gateway.settings.links import Links
+from gateway.settings.mqtttags import MqttSpec, bind_mqtt, read_mqtt
 from gateway.settings.schema import MqttLink, Tag, TopicGroup
 from gateway.settings.section import Section
-from gateway.settings.tags import Defaults, MqttSpec, bind_mqtt, read_mqtt
+from gateway.settings.tags import Defaults
 from gateway.settings.units import array_of, duration, integer, name, show, text
 
 GROUPS_MAX = 32
@@ -33,7 +35,18 @@ MATCH = array_of(text, '["plant/{area}/{device}/{tag}"]', PATTERNS_MAX, count_mi
 
 TAG_KEYS = frozenset(
     {
-        *("field", "time_field", "sequence_field", "qos", "priority", "scale", "offset", "unit", "windows"),
+        *(
+            "field",
+            "time_field",
+            "sequence_field",
+            "quality_field",
+            "qos",
+            "priority",
+            "scale",
+            "offset",
+            "unit",
+            "windows",
+        ),
         *("stale_after", "valid", "labels"),
     }
 )
@@ -44,6 +57,8 @@ NO_PATTERNS: tuple[str, ...] = ()
 NOT_HERE: Mapping[str, str] = {
     "topic": "is one tag's own; patterns are written as match = [...]",
     "metric": "is of Sparkplug, whose births name their tags by themselves; take it out",
+    "name": "needs a device with a payload of several readings; write it for a tag of a device",
+    "bytes": 'needs a device with payload = "struct"; write it for a tag of a device',
     "durable": "needs a tag that is written down; write it for a tag of a device",
     "alarm": "needs a tag that is written down; write it for a tag of a device",
     "scada": "has no meaning here: the register map shows tags that are written down; take it out",
@@ -105,8 +120,8 @@ def _read(section: Section, group_name: str, links: Links, defaults: Defaults) -
         own = _read_tag(merged, defaults)
         if "windows" in part.content:
             part.wrong("windows", "is the same for all tags of this table; write a [topics.NAME] of its own for these")
-        offers.append((glob, bind_mqtt(own, "", TAG, "", ())))
-    offers.append(("*", bind_mqtt(spec, "", TAG, "", ())))
+        offers.append((glob, bind_mqtt(own, "", TAG, "", (), Form())))
+    offers.append(("*", bind_mqtt(spec, "", TAG, "", (), Form())))
     return TopicGroup(
         name=group_name,
         link="" if link is None else link.name,

@@ -11,7 +11,7 @@ from gateway.core.inbox import Lane
 from gateway.core.model import DeviceDefinition, Model, Pool
 from gateway.core.readings import Reading
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
-from gateway.protocol.mqtt.ingest import Ingest
+from gateway.protocol.mqtt.appearing import AppearingIngest
 from gateway.protocol.mqtt.lender import Lender, Offer, Terms, Wanted
 from gateway.protocol.mqtt.newcomers import Answer, Newcomers
 from gateway.protocol.mqtt.patterns import WrongPatternError, parse
@@ -52,7 +52,8 @@ class Rig:
         )
         self.newcomers = Newcomers([self.lender], self._lend)
         self.lane = Lane("broker", lane)
-        self.ingest = Ingest([Feed("plant/hall/door", 0, "hall", Kind.F64)], 4, newcomers=self.newcomers, ask=self._ask)
+        written = [Feed("plant/hall/door", 0, "hall", Kind.F64)]
+        self.ingest = AppearingIngest(written, 4, newcomers=self.newcomers, ask=self._ask)
         self.parked: dict[str, bytes] = {}
         self.wanted: list[Wanted] = []
         self.evictions = 0

@@ -41,5 +41,13 @@ class Counts:
         return int(self._state[s.UNIDENTIFIED])
 
     @property
+    def unknown_readings(self) -> int:
+        return int(self._state[s.UNKNOWN_READINGS])
+
+    @property
+    def sums_ignored(self) -> int:
+        return int(self._state[s.SUMS])
+
+    @property
     def shed_messages(self) -> int:
         return int(self._state[s.SHED])

@@ -8,26 +8,27 @@ is returned, and the caller acts on it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
+from gateway.core.letters import LETTER_BYTES_MAX, Letter
 from gateway.core.limits import INTAKE_KEYS_MAX, READ_BYTES_MAX
 from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
 from gateway.protocol.mqtt import state as s
 from gateway.protocol.mqtt.aliases import no_aliases
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
 from gateway.protocol.mqtt.counts import Counts
-from gateway.protocol.mqtt.lender import Wanted
-from gateway.protocol.mqtt.newcomers import Newcomers
+from gateway.protocol.mqtt.form import Layout
 from gateway.protocol.mqtt.payloads import Cell, Unusable, read_payload
+from gateway.protocol.mqtt.readings import read_readings
 from gateway.protocol.mqtt.recent import no_recent, remember
 from gateway.protocol.mqtt.scan import scan
-from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, build, group
+from gateway.protocol.mqtt.step import Step
+from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
 from gateway.protocol.mqtt.usability import Usability
 from gateway.protocol.sparkplug.host import Host
 from gateway.protocol.times import believed_ns
@@ -37,29 +38,12 @@ BUFFER_BEYOND_BYTES: Final = 2 * READ_BYTES_MAX
 STEP_SAMPLES_MAX: Final = 16_384
 STEP_HANDED_MAX: Final = 256
 """Packets of one step that go the slow way. At these limits a step ends and says `is_full`; the loop gets a turn."""
+STEP_LETTERS_MAX: Final = 16
 STEP_ACKS_MAX: Final = 8_192
 STEP_ROUNDS_MAX: Final = 256
 """Messages of one step after which the scanner is called anew."""
 
 PACKET_IDENTIFIERS: Final = 65_536
-
-
-@dataclass(slots=True)
-class Step:
-    """What one step found: packets for the session, bytes owed to the broker, changes of state."""
-
-    acks: bytes
-    is_full: bool
-    """There is more to take in, now or as soon as the lane has room."""
-    error: str | None
-    """What the broker did wrong; the connection cannot go on."""
-    error_code: int = DISCONNECT_PROTOCOL_ERROR
-    """That as a reason code of MQTT 5."""
-    control: list[tuple[int, bytes]] = field(default_factory=list)
-    """(first byte, body) of packets for `codec.parse`."""
-    strangers: list[bytes] = field(default_factory=list)
-    """Topics that nobody asked for."""
-    events: list[Event] = field(default_factory=list)
 
 
 HANDS_ON: Final = frozenset({s.PAYLOAD, s.OVERSIZED, s.NAMESPACE})
@@ -71,8 +55,8 @@ class Ingest(Counts):
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
     CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
-    `host` takes the messages of Sparkplug. `newcomers` takes care of topics that no feed names; `ask` is given its
-    questions to the parking.
+    `host` takes the messages of Sparkplug. `templates` and `spare` make room in the table for topics that appear
+    (`appearing.py`).
     """
 
     def __init__(
@@ -84,35 +68,28 @@ class Ingest(Counts):
         topic_alias_maximum: int = 0,
         host: Host | None = None,
         is_durable: bool = False,
-        newcomers: Newcomers | None = None,
-        ask: Callable[[list[Wanted]], None] = lambda wanted: None,
+        templates: Sequence[Topic] = (),
+        spare: int = 0,
     ) -> None:
         self.topics = group(feeds)
-        self.newcomers = newcomers
-        self._ask = ask
-        self._arrived: deque[tuple[bytes, bytes, int]] = deque()
         self.host = host
         self.samples = 0
         self.received_bytes = 0
         self.unusable_messages = 0
         self.slow_messages = 0
         data_topics = [] if host is None else host.data_topics()
-        born = None if host is None else host.table
-        templates, spare = newcomers.needs if newcomers else ((), 0)
-        self._table = build(self.topics, data_topics, born, templates, spare)
+        self._table = build(self.topics, data_topics, None if host is None else host.table, templates, spare)
         if host is not None:
             host.bind(self._table.topics, len(self.topics))
         self._data_topics = [name.encode() for name, _ in data_topics]
-        self._found_before = len(self.topics) + len(data_topics)
-        if newcomers is not None:
-            newcomers.attach(self._table, self._found_before)
+        self._written = len(self.topics) + len(data_topics)
+        self._arrived: deque[tuple[bytes, bytes, int]] = deque()
         self._backlog: deque[Samples] = deque()
         super().__init__(np.zeros(s.STATE_FIELDS, np.int64))
         self._state[s.VERSION] = version
         self._state[s.FRAME_BYTES] = self._frame_bytes_max = frame_bytes_max
         self._aliases = no_aliases(topic_alias_maximum)
         self._state[s.DURABLE] = is_durable
-        self._state[s.PATTERNS] = newcomers is not None
         self._recent = no_recent(INTAKE_KEYS_MAX if is_durable else 1)
         self._seen = np.zeros(PACKET_IDENTIFIERS, np.uint8)
         self._keys_taken = 0
@@ -126,6 +103,7 @@ class Ingest(Counts):
         self._acks = np.zeros(STEP_ACKS_MAX, np.uint8)
         self._slow_samples = np.zeros(TAGS_PER_TOPIC_MAX, SAMPLE)
         self._usability = Usability(len(self._table.entries))
+        self._state[s.PATTERNS] = spare > 0
         self._scan(room=0, arrival_wall_ns=0)  # compiles, or loads what is compiled, before the first message
 
     @property
@@ -179,54 +157,16 @@ class Ingest(Counts):
             self._round(step, lane, wall_offset_ns)
             if not self._state[s.AWAITED]:
                 break
-        if self.newcomers is not None:
-            self._receive(self.newcomers, step, lane, wall_offset_ns)
         return step
 
     @property
     def must_wait(self) -> bool:
-        """Whether topics that appeared wait for something; nothing more is taken in until they are through."""
-        return self.newcomers is not None and (bool(self._arrived) or self.newcomers.must_wait)
+        """Whether something must be done by the caller's `advance` before more is taken in."""
+        return False
 
-    def advance(self, lane: Lane, wall_offset_ns: int) -> list[Event]:
-        """Go on with what waits, after the parking has answered or the lane has room."""
-        step = Step(b"", is_full=False, error=None)
-        if self.newcomers is not None:
-            self._receive(self.newcomers, step, lane, wall_offset_ns)
-        return step.events
-
-    def tidy(self, lane: Lane, now_ns: int, wall_offset_ns: int) -> list[Event]:
-        """What is due by itself: idle tags leave, those called back come."""
-        if self.newcomers is not None and not self.must_wait:
-            self.newcomers.evict_idle(now_ns, self._usability.forget)
-            self.newcomers.call_back(now_ns, self._usability.forget)
-        return self.advance(lane, wall_offset_ns)
-
-    def _receive(self, newcomers: Newcomers, step: Step, lane: Lane, wall_offset_ns: int) -> None:
-        """Messages of topics that the table did not know: after all others, so that nothing of a tag which leaves for
-        one of them is still under way, nor waits for room in the lane."""
-        while self._flush(lane):
-            newcomers.flush(lane, self._usability.is_usable)
-            if not self._arrived or newcomers.must_wait:
-                break
-            name, payload, flags = self._arrived.popleft()
-            t = self._place_of(newcomers, name)
-            if t is None:
-                self._state[s.UNKNOWN_TOPIC] += 1
-            else:
-                self._take_slowly(step, lane, t, payload, s.PAYLOAD, flags, wall_offset_ns)
-        wanted = newcomers.take_wanted()
-        if wanted:
-            self._ask(wanted)
-
-    def _place_of(self, newcomers: Newcomers, name: bytes) -> int | None:
-        try:
-            topic = name.decode()
-        except UnicodeDecodeError:
-            newcomers.refuse_bytes(name)
-            return None
-        t = newcomers.find(topic)
-        return newcomers.appear(topic, self._arrival_ns, self._usability.forget) if t is None else t
+    def advance(self, lane: Lane, wall_offset_ns: int) -> Step:
+        """Go on with what waits besides the lane's room."""
+        return Step(b"", is_full=False, error=None)
 
     def _round(self, step: Step, lane: Lane, wall_offset_ns: int) -> None:
         """One call of the scanner, and what it handed back."""
@@ -250,12 +190,23 @@ class Ingest(Counts):
             elif what == s.NEWCOMER:
                 behind, name_size = divmod(t, s.NAME_SIZES)
                 self._arrived.append((content[:name_size], content[behind:], flags))
-            elif what == s.NAMESPACE or len(self.topics) <= t < self._found_before:
+            elif what == s.NAMESPACE or len(self.topics) <= t < self._written:
                 self._take_sparkplug(step, lane, what, t, content, flags, wall_offset_ns)
             else:
                 self._take_slowly(step, lane, t, content, what, flags, wall_offset_ns)
         self._append(lane, self._samples[placed : state[s.SAMPLES]])
         self._make_space(after)
+
+    def take_again(self, lane: Lane, topic: str, payload: bytes, now_ns: int, wall_offset_ns: int) -> Step | None:
+        """A payload from the dead letters, as if it came now; None when no tag names its topic any more."""
+        step = Step(b"", is_full=False, error=None)
+        for t, known in enumerate(self.topics):
+            if known.name == topic:
+                arrival_ns, self._arrival_ns = self._arrival_ns, now_ns
+                self._take_slowly(step, lane, t, payload, s.PAYLOAD, 0, wall_offset_ns)
+                self._arrival_ns = arrival_ns
+                return step
+        return None
 
     def tick(self, lane: Lane, now_ns: int) -> list[Event]:
         """What is due by itself: the time-outs of Sparkplug."""
@@ -343,38 +294,61 @@ class Ingest(Counts):
         self, step: Step, lane: Lane, t: int, payload: bytes, what: int, flags: int, wall_offset_ns: int
     ) -> None:
         """One handed-back message of topic t: its samples into the lane, its changes of state into the step."""
-        newcomers = self.newcomers
-        topic = self.topics[t] if newcomers is None or t < len(self.topics) else newcomers.topic(t)
-        is_pending = newcomers is not None and newcomers.is_pending(t)
+        topic = self._topic(t)
         self.slow_messages += 1
         if what == s.OVERSIZED:
-            found: list[Cell | Unusable | None] | Unusable = Unusable(
+            found: list[tuple[int, Cell | Unusable]] | Unusable = Unusable(
                 f"it is longer than {self._frame_bytes_max} bytes"
             )
         else:
-            found = read_payload(payload, topic.feeds)
-        cells = [found] * len(topic.feeds) if isinstance(found, Unusable) else found
+            found = self._read(payload, topic, self._arrival_ns + wall_offset_ns)
+        cells = [(i, found) for i in range(len(topic.feeds))] if isinstance(found, Unusable) else found
+        if len(cells) > len(self._slow_samples):
+            self._slow_samples = np.zeros(2 * len(cells), SAMPLE)
         n = 0
         unusable: Unusable | None = None
         refused = False
-        for entry, (feed, cell) in enumerate(zip(topic.feeds, cells, strict=True), topic.first):
+        for i, cell in cells:
+            entry, feed = topic.first + i, topic.feeds[i]
             if isinstance(cell, Cell):
                 source_ns = self._source_ns(cell, wall_offset_ns)
                 refused |= source_ns < 0 <= cell.wall_ns
-                n = self._put(n, feed, cell.value, source_ns, flags)
-                step.events += self._usability.set_usable(entry, feed, self._arrival_ns)
-            elif isinstance(cell, Unusable):
+                n = self._put(n, feed, cell, source_ns, flags)
+                step.events += self._usability.found_usable(entry, feed, self._arrival_ns)
+            else:
                 unusable = unusable or cell
                 if not self._usability.is_told(entry):
                     n = self._put_bad(n, feed)
-                step.events += self._usability.set_unusable(entry, feed, cell, payload, self._arrival_ns)
-        self.unusable_messages += unusable is not None
+                step.events += self._usability.found_unusable(entry, feed, cell, payload, self._arrival_ns)
+        if unusable is not None:
+            self.unusable_messages += 1
+            if len(step.letters) < STEP_LETTERS_MAX:
+                kept, size = payload[:LETTER_BYTES_MAX], len(payload) + (what == s.OVERSIZED)
+                step.letters.append(Letter(lane.name, topic.name, kept, size, unusable.reason, self._arrival_ns))
         self._state[s.TIMES_REFUSED] += refused
-        if newcomers is not None and is_pending:
-            newcomers.wait(t, self._slow_samples[:n])
-            return
+        self._deliver(lane, t, topic, self._slow_samples[:n])
+
+    def _topic(self, t: int) -> Topic:
+        return self.topics[t]
+
+    def _deliver(self, lane: Lane, t: int, topic: Topic, samples: Samples) -> None:
+        """What the slow path made of a message."""
         self._table.topics[t]["held"] = self._usability.is_any_unusable(topic)
-        self._append(lane, self._slow_samples[:n])
+        self._append(lane, samples)
+
+    def _read(self, payload: bytes, topic: Topic, arrival_wall_ns: int) -> list[tuple[int, Cell | Unusable]] | Unusable:
+        """(index of a feed, what there is for it) in the payload's order, or why all of it is unusable."""
+        if topic.form.layout is Layout.PLAIN:
+            plain = read_payload(payload, topic.feeds)
+            if isinstance(plain, Unusable):
+                return plain
+            return [(i, cell) for i, cell in enumerate(plain) if cell is not None]
+        found = read_readings(payload, topic, arrival_wall_ns)
+        if isinstance(found, Unusable):
+            return found
+        self._state[s.UNKNOWN_READINGS] += found.unknown
+        self._state[s.SUMS] += found.sums
+        return found.cells
 
     def _source_ns(self, cell: Cell, wall_offset_ns: int) -> int:
         """Engine time of the cell's own time; negative when it has none or none to be believed."""
@@ -382,17 +356,18 @@ class Ingest(Counts):
             return cell.wall_ns
         return int(believed_ns(cell.wall_ns, self._arrival_ns, self._arrival_ns + wall_offset_ns))
 
-    def _put(self, n: int, feed: Feed, value: float, source_ns: int, flags: int) -> int:
+    def _put(self, n: int, feed: Feed, cell: Cell, source_ns: int, flags: int) -> int:
         sample = self._slow_samples[n]
-        is_old = source_ns < 0 and flags & 1
+        value = cell.value
+        is_old = source_ns < 0 and flags & 1 and cell.quality is Quality.GOOD
         sample["row"] = feed.row
-        sample["quality"] = Quality.UNCERTAIN_STALE if is_old else Quality.GOOD
+        sample["quality"] = Quality.UNCERTAIN_STALE if is_old else cell.quality
         sample["source_ns"] = source_ns if source_ns >= 0 else self._arrival_ns
         sample["arrival_ns"] = self._arrival_ns
         if feed.kind is Kind.F64:
             sample["value"] = value
         else:
-            sample["bits"] = value - (1 << 64) if value >= 1 << 63 else value
+            sample["bits"] = int(value) - (1 << 64) if value >= 1 << 63 else int(value)
         return n + 1
 
     def _put_bad(self, n: int, feed: Feed) -> int:

@@ -28,6 +28,7 @@ def take_place(table: Table, t: int, template: int, row: int, name: Bytes, first
     size = len(name)
     topics = table.topics
     topics[t] = topics[template]
+    table.members[t] = table.members[template]
     table.entries[first] = table.entries[topics[template]["first"]]
     table.entries[first]["row"] = row
     for i in range(size):

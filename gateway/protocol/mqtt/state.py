@@ -51,9 +51,11 @@ REPEATED, UNIDENTIFIED = 16, 17
 SHED_LEVEL, SHED = 18, 19
 # Whether the call ended so that the caller takes what was handed back before anything behind it is looked at.
 AWAITED: Final = 20
+# Counters: readings whose name no tag has, and sums of SenML, which nothing is made of.
+UNKNOWN_READINGS, SUMS = 21, 22
 # Set once: 1 where topics that nobody named may be given a tag.
-PATTERNS: Final = 21
-STATE_FIELDS: Final = 22
+PATTERNS: Final = 23
+STATE_FIELDS: Final = 24
 
 ERRORS: Final[dict[int, str]] = {
     BAD_LENGTH: "a packet length of more than four bytes",

@@ -1,7 +1,7 @@
-"""Which entries (tags) carry values that can be used.
+"""Which tags have usable values, by their messages.
 
-An unusable value makes one bad sample and, for the first such entry of a device, one event; the first usable one takes
-it back.
+It is state, kept for each entry (tag): an unusable value makes one bad sample and, for the first such entry of a
+device, one event; the first usable one takes it back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.protocol.mqtt.table import Feed, Topic
 
 
 class Usability:
-    """By entry of the table; the changes of state come back as events."""
+    """By entry of the table."""
 
     def __init__(self, entries: int) -> None:
         self._is_unusable = bytearray(entries)
@@ -25,17 +25,13 @@ class Usability:
         """Samples of unusable entries will be told again."""
         self._is_told[:] = bytes(len(self._is_told))
 
-    def is_usable(self, entry: int) -> bool:
-        return not self._is_unusable[entry]
+    def forget(self) -> None:
+        """As at the start."""
+        self.begin_connection()
+        self._is_unusable[:] = bytes(len(self._is_unusable))
+        self._unusable_of_device.clear()
 
-    def is_told(self, entry: int) -> bool:
-        """Whether the bad sample of an unusable entry has been made."""
-        return bool(self._is_told[entry])
-
-    def is_any_unusable(self, topic: Topic) -> bool:
-        return any(self._is_unusable[topic.first : topic.first + len(topic.feeds)])
-
-    def forget(self, topic: Topic) -> None:
+    def leave(self, topic: Topic) -> None:
         """The entries of this topic will be others'."""
         for entry, feed in enumerate(topic.feeds, topic.first):
             self._is_told[entry] = 0
@@ -43,7 +39,18 @@ class Usability:
                 self._is_unusable[entry] = 0
                 self._count_off(feed.device)
 
-    def set_usable(self, entry: int, feed: Feed, now_ns: int) -> list[Event]:
+    def is_usable(self, entry: int) -> bool:
+        return not self._is_unusable[entry]
+
+    def is_told(self, entry: int) -> bool:
+        """Whether a bad sample has been made of it."""
+        return bool(self._is_told[entry])
+
+    def is_any_unusable(self, topic: Topic) -> bool:
+        return any(self._is_unusable[topic.first : topic.first + len(topic.feeds)])
+
+    def found_usable(self, entry: int, feed: Feed, now_ns: int) -> list[Event]:
+        """The event that this makes, if it makes one."""
         self._is_told[entry] = 0
         if not self._is_unusable[entry]:
             return []
@@ -53,7 +60,8 @@ class Usability:
         message = f"topic {feed.topic!r} and all others of this device carry usable values again"
         return [Event(now_ns, Severity.NOTICE, "payload.usable", feed.device, message)]
 
-    def set_unusable(self, entry: int, feed: Feed, why: Unusable, payload: bytes, now_ns: int) -> list[Event]:
+    def found_unusable(self, entry: int, feed: Feed, why: Unusable, payload: bytes, now_ns: int) -> list[Event]:
+        """The event that this makes, if it makes one."""
         self._is_told[entry] = 1
         if self._is_unusable[entry]:
             return []

@@ -1,5 +1,6 @@
 """MQTT ingest: one source a broker session."""
 
-from gateway.sources.mqtt.source import METRICS, MqttSource, feed_of
+from gateway.sources.mqtt.feeds import feed_of
+from gateway.sources.mqtt.source import METRICS, MqttSource
 
 __all__ = ["METRICS", "MqttSource", "feed_of"]

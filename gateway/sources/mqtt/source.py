@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 from zlib import crc32
 
@@ -19,24 +20,25 @@ import numpy as np
 from gateway.core.backoff import Backoff
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
+from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.ports import Clock, Intake
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
-from gateway.protocol.mqtt.newcomers import Answer, Newcomers
-from gateway.protocol.mqtt.table import NORMAL_PRIORITY, Feed
+from gateway.protocol.mqtt.newcomers import Newcomers
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
-from gateway.settings.schema import MqttLink, MqttPoint, MqttVersion, Priority, Tag
+from gateway.settings.schema import MqttLink, MqttVersion, Tag
 from gateway.sources.mqtt import sparkplug
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
+from gateway.sources.mqtt.feeds import feed_of, keeps_session
 from gateway.sources.mqtt.redirect import Redirects
 from gateway.sources.mqtt.session import PAUSE_POLL_S, Session, reply
 from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink
 from gateway.sources.mqtt.sparkplug import Rows, host_filters, host_of, host_readings, is_sparkplug
 from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, refused_beforehand
-from gateway.sources.mqtt.tenants import Ask, Tenants, is_covered, wildcards
+from gateway.sources.mqtt.tenants import Ask, Tenants
 
 STEADY_S: Final = 10.0
 """A connection that held this long was a good one: the next back-off starts small again."""
@@ -47,8 +49,6 @@ BACKOFF_BASE_NS: Final = 200 * NS_PER_MS
 BACKOFF_CAP_NS: Final = 30 * NS_PER_S
 
 TICK_S: Final = 0.1
-PRIORITY: Final = {Priority.LOW: 0, Priority.NORMAL: NORMAL_PRIORITY, Priority.HIGH: 2}
-
 OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_messages_total", "counter", "Messages received from the broker."),
     ("fieldgate_mqtt_fast_messages_total", "counter", "Messages decoded on the fast path."),
@@ -66,6 +66,8 @@ OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     ("fieldgate_mqtt_shed_messages_total", "counter", "Messages of QoS 0 left out because they came too fast."),
     ("fieldgate_mqtt_times_refused_total", "counter", "Messages whose own time was too far from their arrival."),
+    ("fieldgate_mqtt_unknown_readings_total", "counter", "Readings in arrays and SenML whose name no tag has."),
+    ("fieldgate_mqtt_sums_ignored_total", "counter", "Sums of SenML records, which nothing is made of."),
     ("fieldgate_mqtt_reconnects_total", "counter", "Connections made after the first one."),
     ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
     ("fieldgate_mqtt_paused_seconds_total", "counter", "Time for which reading was held back for want of room."),
@@ -88,7 +90,9 @@ class MqttSource:
         now_ns: Clock,
         wall_offset_ns: Callable[[], int],
         emit: Emit,
+        keep: Keep = keep_nothing,
     ) -> None:
+        """`keep` takes payloads that cannot be used."""
         self.name = lane.name
         self._subject = link.name
         self._kind = "durable.link_" if intake is not None else "link."
@@ -98,32 +102,37 @@ class MqttSource:
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
         self._emit = emit
+        self._keep = keep
         feeds = [feed_of(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
         self._host = host_of(link, metrics) if intake is None else None
         self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
         offered = [] if newcomers is None else [template.feeds[0] for template in newcomers.templates]
-        is_kept = _keeps_session([*feeds, *offered]) if expiry_s is None else expiry_s > 0
+        is_kept = keeps_session([*feeds, *offered]) if expiry_s is None else expiry_s > 0
         self._keeps_session = self._host is None and (is_kept or intake is not None)
         default_s = SESSION_EXPIRY_S if intake is None else DURABLE_SESSION_EXPIRY_S
         self._session_expiry_s = expiry_s or default_s
         # A message under an alias does not say its topic, and one that is not in the table could not be given a place.
         has_aliases = self._host is None and newcomers is None
         self._alias_maximum = link.session.topic_alias_maximum if has_aliases else 0
-        self._newcomers = newcomers
         self._tenants = None
         if newcomers is not None:
-            self._tenants = Tenants(newcomers, now_ns=now_ns, wall_offset_ns=wall_offset_ns, emit=emit)
-        self._ingest = Ingest(
-            feeds,
-            self._version,
-            frame_bytes_max=link.session.message_bytes_max,
-            topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
-            is_durable=intake is not None,
-            host=self._host,
-            newcomers=newcomers,
-            ask=lambda wanted: ask(wanted, self._settle),
+            self._tenants = Tenants(
+                newcomers, ask, feeds, self._version, link.session.message_bytes_max, self._host, lane,
+                now_ns=now_ns, wall_offset_ns=wall_offset_ns, emit=emit, keep=keep,
+            )  # fmt: skip
+        self._ingest = (
+            self._tenants.ingest
+            if self._tenants is not None
+            else Ingest(
+                feeds,
+                self._version,
+                frame_bytes_max=link.session.message_bytes_max,
+                topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
+                is_durable=intake is not None,
+                host=self._host,
+            )
         )
         self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
@@ -157,11 +166,25 @@ class MqttSource:
     async def keep_house(self) -> None:
         """Until cancelled, beside `run`, where tags may appear by themselves."""
         if self._tenants is not None:
-            await self._tenants.keep_house(self._ingest, self._sink)
+            await self._tenants.keep_house()
 
-    def _settle(self, answers: list[Answer]) -> None:
-        assert self._tenants is not None
-        self._tenants.settle(self._ingest, self._sink, answers)
+    def take_again(self, letter: Letter) -> None:
+        """A payload from the dead letters, as if it came now. Where it cannot be used again it is one once more."""
+        if self._sink.must_wait:
+            self._keep(letter)
+            return
+        now_ns = self._now_ns()
+        step = self._ingest.take_again(
+            self._sink.lane, letter.topic, letter.payload, now_ns, self._wall_offset_ns()
+        )  # fmt: skip
+        if step is None:
+            self._keep(replace(letter, reason="no tag names its topic any more"))
+            return
+        self._sink.hand_on(b"", lambda acks: None)
+        for event in step.events:
+            self._emit(event)
+        for again in step.letters:
+            self._keep(again)
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         labels = (("link", self.name),)
@@ -180,6 +203,8 @@ class MqttSource:
             ingest.unidentified_messages,
             ingest.shed_messages,
             ingest.times_refused,
+            ingest.unknown_readings,
+            ingest.sums_ignored,
             max(0, self._connections - 1),
             int(self._is_up),
             paused_ns / NS_PER_S,
@@ -206,6 +231,7 @@ class MqttSource:
             now_ns=self._now_ns,
             wall_offset_ns=self._wall_offset_ns,
             emit=self._emit,
+            keep=self._keep,
         )
         politely = True
         ticking: asyncio.Task[None] | None = None
@@ -264,10 +290,10 @@ class MqttSource:
         wanted = {
             filter_of(topic, self._settings): (topic.name, np.array([feed.row for feed in topic.feeds], np.int32))
             for topic in self._ingest.topics
-            if self._newcomers is None or not is_covered(self._newcomers, topic)
+            if self._tenants is None or not self._tenants.is_covered(topic)
         }
-        if self._newcomers is not None:
-            wanted |= wildcards(self._newcomers, self._settings)
+        if self._tenants is not None:
+            wanted |= self._tenants.wildcards(self._settings)
         if self._host is not None:
             wanted |= host_filters(self._host)
         asked = []
@@ -343,7 +369,7 @@ class MqttSource:
         self._is_up = False
         self._down_reason = reason
         if is_change:
-            lent = [] if self._newcomers is None else [self._newcomers.rows_lent().astype(np.int32)]
+            lent = [] if self._tenants is None else [self._tenants.rows()]
             await self._mark(np.concatenate([self._rows, *lent]), Quality.BAD_NOT_CONNECTED)
 
     async def _mark(self, rows: Rows, quality: Quality) -> None:
@@ -362,26 +388,3 @@ class MqttSource:
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
         self._emit(Event(self._now_ns(), severity, kind, self._subject, message))
-
-
-def feed_of(row: int, tag: Tag) -> Feed:
-    point = tag.point
-    assert isinstance(point, MqttPoint)
-    return Feed(
-        topic=point.topic,
-        row=row,
-        device=tag.device,
-        kind=tag.kind,
-        field=point.field,
-        time_field=point.time_field,
-        sequence_field=point.sequence_field,
-        priority=PRIORITY[point.priority],
-        qos=point.qos,
-        scale=point.scale,
-        offset=point.offset,
-    )
-
-
-def _keeps_session(feeds: Sequence[Feed]) -> bool:
-    assured = [feed for feed in feeds if feed.qos]
-    return bool(assured) and all(feed.time_field for feed in assured)
