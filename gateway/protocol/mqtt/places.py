@@ -28,7 +28,8 @@ def take_place(table: Table, t: int, template: int, row: int, name: Bytes, first
     size = len(name)
     topics = table.topics
     topics[t] = topics[template]
-    table.members[t] = table.members[template]
+    for i in range(table.members.shape[1]):
+        table.members[t, i] = table.members[template, i]
     table.entries[first] = table.entries[topics[template]["first"]]
     table.entries[first]["row"] = row
     for i in range(size):
