@@ -86,6 +86,11 @@ class Tenancy:
         """What the bytes of each pool's states must mean."""
         return tuple(memory.layout for memory in self._memories)
 
+    @property
+    def evictions(self) -> tuple[int, ...]:
+        """EVICTs seen so far, by pool."""
+        return tuple(self._commands)
+
     def expect(self, lendings: Sequence[Lending]) -> None:
         """What goes with LENDs that are to come."""
         for lending in lendings:

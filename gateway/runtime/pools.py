@@ -93,8 +93,13 @@ class Pools:
         )
 
     def start(self) -> None:
-        if self._is_used:
-            self.parking.start()
+        """The engine is about to run; it may have been restored."""
+        if not self._is_used:
+            return
+        evictions = self._engine.tenancy.evictions
+        for newcomers in self.newcomers.values():
+            newcomers.adopt(self._engine.directory.lendings, self._engine.state.generations, evictions)
+        self.parking.start(evictions)
 
     def take(self, result: StepResult) -> None:
         """What left with a cycle. On the engine's thread."""

@@ -171,7 +171,9 @@ class Parking:
 
     # Any thread
 
-    def start(self) -> None:
+    def start(self, evictions: Sequence[int] = ()) -> None:
+        """`evictions` have been dealt with by earlier runs, by pool."""
+        self._evictions = list(evictions) or self._evictions
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:

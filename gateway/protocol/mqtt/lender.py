@@ -16,7 +16,7 @@ milliseconds old; what is decided by it is an input of the engine all the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from fnmatch import fnmatchcase
@@ -150,6 +150,31 @@ class Lender:
         """Whether no more newcomers can be taken until some are answered."""
         limit = min(PENDING_MAX, max(1, min(len(self.terms.rows), len(self.terms.devices)) // 2))
         return self.pending >= limit or self.waiting_samples >= WAITING_SAMPLES_MAX
+
+    def adopt(self, lendings: Mapping[int, Lending], generations: Int64s, evictions: int) -> list[tuple[str, Place]]:
+        """Go on with an engine that was restored: what it has lent. Returns topics and places. Once, first."""
+        start = self.terms.rows.start
+        self._generations[:] = generations[start : self.terms.rows.stop]
+        self.evictions = evictions
+        found = []
+        for row in self.terms.rows:
+            lending = lendings.get(row)
+            if lending is None:
+                continue
+            offer = next(i for i, offer in enumerate(self.terms.offers) if offer.shape == lending.shape)
+            number = lending.device_number
+            self._state[row - start] = RowState.LENT
+            self._number_at[row - start] = number
+            self._tenants[row] = Tenant(lending.address, lending.name, lending.device, number, offer)
+            self._row_of[lending.name] = row
+            self._rows_of_device.setdefault(lending.device, set()).add(row)
+            if number in self.terms.devices:
+                self._numbers[lending.device] = number
+                self._devices[number] = lending.device
+            found.append((lending.address, Place(row, offer, lending.device)))
+        self._free = deque(row for row in self.terms.rows if row not in self._tenants)
+        self._free_numbers = deque(number for number in self.terms.devices if number not in self._devices)
+        return found
 
     def fits(self, topic: str) -> tuple[str, str] | None:
         """Device and tag of a topic, by the first pattern that it fits."""

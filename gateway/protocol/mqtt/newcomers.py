@@ -8,7 +8,7 @@ is released to the fast path when its LEND is in the lane, so that no sample ove
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -77,6 +77,13 @@ class Newcomers:
             self._first_place[lender.terms.pool] = place
             template += len(lender.terms.offers)
             place += len(lender.terms.rows)
+
+    def adopt(self, lendings: Mapping[int, Lending], generations: Int64s, evictions: Sequence[int]) -> None:
+        """Go on with an engine that was restored; `evictions` are those of each pool so far."""
+        assert self._table is not None
+        for lender in self.lenders:
+            for topic, place in lender.adopt(lendings, generations, evictions[lender.terms.pool]):
+                self._table.topics[self._settle_in(lender, topic, place)]["held"] = 0
 
     @property
     def needs(self) -> tuple[tuple[Topic, ...], int]:
