@@ -186,7 +186,11 @@ class Recovery:
             return found
         engine = self._build(head.spec)
         self._symbols.restore(head.texts)
-        return self._replay(saved, engine, found, after, install=lambda before: None, is_installed=None, until=0)
+        self._replay(saved, engine, found, after, install=lambda before: None, is_installed=None, until=0)
+        if is_fresh and not found.cycles and found.is_exact:
+            # It had begun, and no cycle of it reached the disk: the next one is fresh again, and says so.
+            found.engine = None
+        return found
 
     def _replay(
         self,
