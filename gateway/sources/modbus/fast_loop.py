@@ -6,7 +6,11 @@ into its link's lane without Python. What is unusual is reported, and the loop's
 
 Only this thread closes a descriptor that was handed over, and nothing is sent on one that is closed: a number that the
 system gives to somebody else is never in `FD`. Sends never block; one that takes less than the whole frame closes the
-connection. Waits are whole milliseconds, so that what falls due within the same one shares a wake.
+connection.
+
+A wake costs more than a read, so they are shared: waits are whole milliseconds, and replies to requests that went out
+together are collected together, a millisecond later at most; unless a link has more to ask than may be under way, or
+somebody waits for an answer.
 """
 
 from __future__ import annotations
@@ -32,6 +36,9 @@ from gateway.sources.modbus.fast_reply import bury, take_frame, word
 IDLE_NS = np.int64(50 * NS_PER_MS)
 """The longest wait: the heartbeat moves at least so often."""
 SEND_FLAGS = libc.MSG_DONTWAIT | libc.MSG_NOSIGNAL
+TOGETHER = 2
+"""So many requests in one wake have their replies collected."""
+COLLECT_NS = np.int64(NS_PER_MS)
 ASKS_IN_ROW_MAX = 4
 """Requests outside the schedule that go first in a row; then a read that is due has its turn."""
 PEER_CLOSED, PEER_LOST, SEND_REFUSED, BAD_PROTOCOL, BAD_LENGTH, STOPPED = (
@@ -49,10 +56,11 @@ def run(m: Memory) -> None:
         fast_commands.obey(m, now_ns)
         until_ns = turns(m, now_ns)
         fast_commands.ring_bell(m)
-        ready = wait(m, until_ns - now_ns)
+        ready = wait(m, now_ns, until_ns)
         now_ns = clock_ns(m)
         store_release(m.words, at.HEARTBEAT_NS, now_ns)
         m.words[at.WAKES] += 1
+        m.words[at.SENT_NOW] = m.words[at.IS_CROWDED] = 0
         if ready == 0 and now_ns >= until_ns:
             observe(m.lateness, now_ns - until_ns)
         for k in range(ready):
@@ -76,8 +84,16 @@ def clock_ns(m: Memory) -> Any:
 
 
 @kernel
-def wait(m: Memory, for_ns: int) -> Any:
-    """How many sockets are ready, after at most `for_ns`, rounded up to a millisecond."""
+def wait(m: Memory, now_ns: int, until_ns: int) -> Any:
+    """How many sockets are ready, at `until_ns` at the latest, rounded up to a millisecond."""
+    for_ns = until_ns - now_ns
+    if m.words[at.SENT_NOW] >= TOGETHER and m.words[at.IS_CROWDED] == 0 and for_ns > 0:
+        nap_ns = min(for_ns, COLLECT_NS)
+        libc.sleep_until(m.timespec, now_ns + nap_ns - load_acquire(m.words, at.ENGINE_OFFSET_NS))
+        for_ns -= nap_ns
+        ready = libc.libc_epoll_wait(m.words[at.EPOLL], m.events.ctypes, at.EVENTS, 0)
+        if ready > 0:
+            return ready
     timeout_ms = -(-for_ns // NS_PER_MS) if for_ns > 0 else np.int64(0)
     return max(0, libc.libc_epoll_wait(m.words[at.EPOLL], m.events.ctypes, at.EVENTS, timeout_ms))
 
@@ -119,7 +135,10 @@ def turn(m: Memory, link: int, now_ns: int) -> None:
             fast_commands.close(m, link, SEND_REFUSED, NOTHING, now_ns)
             return
         connection[at.REQUESTS] += 1
+        m.words[at.SENT_NOW] += 1
         slot = schedule.next_request(s, link, now_ns, is_held_back)
+    if asks > 0 or (not schedule.has_room(s, link) and s.due[schedule.earliest(s, link)] <= now_ns):
+        m.words[at.IS_CROWDED] = 1
     m.wake[link] = schedule.wake_ns(s, link, now_ns)
     if connection[at.ASKS_WAITING] and schedule.has_room(s, link):
         m.wake[link] = min(m.wake[link], max(now_ns, s.links[link, rows.FREE_NS]))

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from gateway.core.kernels.atomics import read_word, write_word
-from gateway.core.kernels.lanes import FIRST, SharedLane
+from gateway.core.kernels.lanes import SharedLanes
 from gateway.core.kernels.symbols import symbol_words
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading, histogram_reading
@@ -100,7 +100,8 @@ class PollThread:
         sizes = [schedule_rows.size_of(share.blocks) for share in shares]
         self.memory: Memory = at.allocate(sizes, [share.lane_samples for share in shares], symbols.words)
         self.memory.words[at.LINKS] = len(shares)
-        self.lanes = tuple(self._lane(link, share) for link, share in enumerate(shares))
+        self.waiting = SharedLanes([share.name for share in shares], self.memory.ring, self.memory.lanes)
+        self.lanes = self.waiting.lanes
         self._listeners: dict[int, Listener] = {}
         self._backlog: deque[tuple[int, ...]] = deque()
         self._asks = list(range(at.ASKS_MAX))
@@ -108,11 +109,6 @@ class PollThread:
         self._thread: threading.Thread | None = None
         self._epoll: select.epoll | None = None
         self._seen_dropped = 0
-
-    def _lane(self, link: int, share: Share) -> SharedLane:
-        first = int(self.memory.lanes[link, FIRST])
-        ring = self.memory.ring[first : first + share.lane_samples]
-        return SharedLane(share.name, ring, self.memory.lanes[link])
 
     @property
     def is_running(self) -> bool:
