@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "alarms": "List the alarms of a running gateway, acknowledge or shelve them.",
     "check": "Check a configuration and report every error in it.",
     "plan": "Show what each Modbus link is asked for, and how busy that makes it.",
+    "scan": "Look for Modbus units at given addresses, and write a first configuration.",
     "explain": "Explain any key of a configuration.",
     "registers": "Print the register map that SCADA reads.",
     "spool": "Look into what waits for the upstream, verify it, export it.",

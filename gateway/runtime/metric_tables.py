@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.control import metrics
 from gateway.core import alarmdesk, engine, inbox, symbols
-from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
+from gateway.runtime import continuity, cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
@@ -22,6 +22,7 @@ TABLES = (
     intake.METRICS,
     metrics.METRICS,
     worker.METRICS,
+    continuity.METRICS,
     journal_metrics.METRICS,
     delivery.METRICS,
     server.METRICS,

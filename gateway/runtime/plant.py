@@ -144,6 +144,7 @@ class Plant:
             book=book,
             hand_on=hand_on,
             stamp=WallStamp(clock),
+            symbols=symbols,
             before=[self._take_from_executive] if self.executive is not None else [],
             died=died,
         )
@@ -155,16 +156,16 @@ class Plant:
         if self.executive is not None:
             self.executive.warm()
 
-    async def start(self, supervisor: Supervisor, positions: Mapping[str, int]) -> None:
+    async def start(self, supervisor: Supervisor, number: int, positions: Mapping[str, int]) -> None:
         """Start every thread and session. Raises ListenError when the Modbus server's address is taken.
 
-        `positions` are those up to which the lanes' samples are safe already.
+        The engine goes on after cycle `number`; `positions` are those up to which the lanes' samples are safe already.
         """
         await self.intakes.open(positions)
         self.scada = self._build_scada() if self.settings.scada is not None else None
         if self.scada is not None:
             await self.scada.start()
-        self.thread.start()
+        self.thread.start(number)
         if self.executive is not None:
             self.executive.start()
         for name, source in self.sources.items():

@@ -153,12 +153,14 @@ def _check_durable(settings: Settings, devices: Devices) -> None:
 
 def _warn_of_shared_topics(settings: Settings, devices: Devices) -> None:
     link_of = {device.name: device.link for device in settings.devices}
-    seen: dict[tuple[str, str, tuple[str, ...]], str] = {}
+    seen: dict[tuple[str, str, tuple[str | int, ...]], str] = {}
     for tag in settings.tags:
         if isinstance(tag.point, MqttPoint):
             point = tag.point
             where = "/".join(point.sparkplug) or point.topic
-            other = seen.setdefault((link_of[tag.device], where, (*point.field, point.metric)), tag.name)
+            other = seen.setdefault(
+                (link_of[tag.device], where, (*point.field, point.metric, point.name, point.at)), tag.name
+            )
             if other != tag.name:
                 section = devices.sections[tag.name]
                 section.report.warn(section.place, f"reads the same value as {other}")

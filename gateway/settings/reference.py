@@ -10,7 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, journal, load, reads, serving, sparkplug, tags, uplink
+from gateway.settings import (
+    addresses,
+    control,
+    devices,
+    journal,
+    load,
+    payloads,
+    reads,
+    serving,
+    sparkplug,
+    tags,
+    uplink,
+)
 from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
 from gateway.settings.reference_brokers import broker_keys
@@ -75,6 +87,26 @@ DEVICES = (
         "Topic of the tags that name none; {device} and {tag} stand in it.",
     ),
     Key(
+        "devices.NAME.payload",
+        payloads.PAYLOAD,
+        "json",
+        "What its messages hold: json (a number or one object), json-array (readings with names), senml, or struct.",
+    ),
+    Key("devices.NAME.reading.name", payloads.member, "name", "The member that has a reading's name, in a json-array."),
+    Key("devices.NAME.reading.value", payloads.member, "value", "The member that has its value."),
+    Key("devices.NAME.reading.time", payloads.member, "time", "The member that has its time, if it is there."),
+    Key("devices.NAME.reading.quality", payloads.member, NOTHING, "The member that has its quality."),
+    Key(
+        "devices.NAME.time_format",
+        payloads.TIME_FORMAT,
+        "auto",
+        "What times in payloads count from 1970 on: s, ms, us, ns; iso8601: a text; auto: told apart by magnitude.",
+    ),
+    *(
+        Key(f"devices.NAME.quality.{word}", payloads.words, "(its name, and OPC's numbers)", f"What means {word}.")
+        for word in ("good", "uncertain", "bad")
+    ),
+    Key(
         "devices.NAME.sparkplug",
         sparkplug.address,
         NOTHING,
@@ -108,6 +140,14 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
         Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.quality_field", addresses.field_path, "(good)", "Where its quality is in a JSON payload."),
+        Key(f"{at}.name", payloads.member, "(the tag's name)", "Its name in arrays of readings and in SenML."),
+        Key(
+            f"{at}.bytes",
+            payloads.byte_place,
+            "(needed by structs)",
+            "The first byte, the type, and big or little (the default), in a struct.",
+        ),
         Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),

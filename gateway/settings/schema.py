@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.types import Kind
+from gateway.protocol.mqtt.form import PLAIN, Form
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 
 
@@ -218,9 +219,9 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     topic: str = ""
-    field: tuple[str, ...] = ()
-    time_field: tuple[str, ...] = ()
-    sequence_field: tuple[str, ...] = ()
+    field: tuple[str | int, ...] = ()
+    time_field: tuple[str | int, ...] = ()
+    sequence_field: tuple[str | int, ...] = ()
     """Where a number of the reading is, which tells it from its repetition."""
     qos: int = 0
     durable: bool = False
@@ -229,6 +230,13 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Of messages of QoS 0, when they come faster than they can be taken."""
     scale: float = 1.0
     offset: float = 0.0
+    quality_field: tuple[str | int, ...] = ()
+    form: Form = PLAIN
+    name: str = ""
+    """Of the reading or record, where a message has many."""
+    at: int = 0
+    wire: int = 0
+    """In a struct: the first byte, and a WireForm, plus BIG_END."""
     sparkplug: tuple[str, ...] = ()
     metric: str = ""
 

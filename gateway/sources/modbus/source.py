@@ -119,6 +119,10 @@ class ModbusSource:
         self._discarded = 0  # on earlier connections
         self._discarded_told = 0
 
+    @property
+    def is_connected(self) -> bool:
+        return self._session is not None
+
     # The connection
 
     async def run(self) -> None:
