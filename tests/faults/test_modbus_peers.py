@@ -14,7 +14,7 @@ from tests.support.modbus import Answer, Asked, Rig, good, running, scripted, si
 GOOD, COMM, CONFIG = int(Quality.GOOD), int(Quality.BAD_COMM_FAILURE), int(Quality.BAD_CONFIG)
 
 
-@pytest.fixture(autouse=True, params=["thread", "loop"])
+@pytest.fixture(autouse=True, params=["thread", pytest.param("loop", marks=pytest.mark.slow)])
 def polled_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rig, "polled_by", request.param)
 
