@@ -30,6 +30,7 @@ from gateway.protocol.modbus import schedule_rows as rows
 from gateway.protocol.modbus.kernel import kernel
 from gateway.sources.modbus import fast_commands
 from gateway.sources.modbus import fast_memory as at
+from gateway.sources.modbus.errands import RUN_MAX
 from gateway.sources.modbus.fast_memory import Memory
 from gateway.sources.modbus.fast_reply import bury, take_frame, word
 
@@ -38,8 +39,6 @@ IDLE_NS = np.int64(50 * NS_PER_MS)
 SEND_FLAGS = libc.MSG_DONTWAIT | libc.MSG_NOSIGNAL
 TOGETHER = 2
 """So many requests in one wake have their replies collected."""
-ASKS_IN_ROW_MAX = 4
-"""Requests outside the schedule that go first in a row; then a read that is due has its turn."""
 PEER_CLOSED, PEER_LOST, SEND_REFUSED, BAD_PROTOCOL, BAD_LENGTH, STOPPED = (
     np.int64(reason)
     for reason in (at.PEER_CLOSED, at.PEER_LOST, at.SEND_REFUSED, at.BAD_PROTOCOL, at.BAD_LENGTH, at.STOPPED)
@@ -117,9 +116,10 @@ def turn(m: Memory, link: int, now_ns: int) -> None:
     bury(m, link, now_ns)
     asks = 0
     while connection[at.ASKS_WAITING] and schedule.has_room(s, link) and now_ns >= s.links[link, rows.FREE_NS]:
-        if asks >= ASKS_IN_ROW_MAX and s.due[schedule.earliest(s, link)] <= now_ns:
+        if connection[at.ASKS_RUN] >= RUN_MAX and s.due[schedule.earliest(s, link)] <= now_ns:
             break
         asks += 1
+        connection[at.ASKS_RUN] += 1
         if not fast_commands.send_ask(m, link, now_ns):
             return
     lane = m.lanes[link]
@@ -135,6 +135,7 @@ def turn(m: Memory, link: int, now_ns: int) -> None:
             return
         connection[at.REQUESTS] += 1
         m.words[at.SENT_NOW] += 1
+        connection[at.ASKS_RUN] = 0
         slot = schedule.next_request(s, link, now_ns, is_held_back)
     if asks > 0 or (not schedule.has_room(s, link) and s.due[schedule.earliest(s, link)] <= now_ns):
         m.words[at.IS_CROWDED] = 1
