@@ -311,6 +311,7 @@ class Plant:
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=emit,
             keep=self._keep,
+            intern=self.symbols.intern,
         )
 
     def _build_durable(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
