@@ -62,6 +62,7 @@ def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
             done += engine.command(influence.command, cycle.now_ns)
         else:
             is_last = True
+    engine.calculations.align(cycle.stamp.wall_offset_ns)
     result = engine.step(cycle.now_ns, cycle.samples)
     drafts = result.drafts
     if is_last:

@@ -27,6 +27,8 @@ import numpy.typing as npt
 from gateway.core.alarmdesk import AlarmDesk
 from gateway.core.alarms import AlarmCommand
 from gateway.core.announce import device_event
+from gateway.core.calculationdesk import CalculationDesk
+from gateway.core.calendar import Calendar
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
 from gateway.core.kernels.fold import fold
@@ -138,6 +140,7 @@ class Engine:
         self._shares = shares_of(model)
         self._changed = np.zeros(EVENTS_PER_GRID_MAX, np.int64)
         self.alarms = AlarmDesk(model, self.state)
+        self.calculations = CalculationDesk(model, self.state, Calendar(model.time_zone) if model.time_zone else None)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
         self._events_dropped = 0
@@ -187,6 +190,7 @@ class Engine:
         if Stream.AGGREGATES in self._streams:
             for start, stop in self._shares:
                 self._flush_aggregates(start, stop, now_ns, drafts)
+        self._cut_results(now_ns, drafts)
         self._cut_samples(drafts)
         return StepResult(self._numbered(drafts), ())
 
@@ -202,6 +206,7 @@ class Engine:
         yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
         yield Reading("fieldgate_engine_tags", len(self.model.tags))
         yield from self.alarms.readings()
+        yield from self.calculations.readings()
 
     def _numbered(self, drafts: list[RecordDraft]) -> tuple[RecordDraft, ...]:
         numbered = []
@@ -218,9 +223,17 @@ class Engine:
         start = 0
         while start < len(batch):
             start, kept = fold(state.tables, state.panes, batch, start, self._kept[self._kept_used :])
+            self.calculations.fold()
             self._kept_used += kept
             if self._kept_used == len(self._kept) > 0:
                 self._cut_samples(drafts)
+
+    def _cut_results(self, point_ns: int, drafts: list[RecordDraft]) -> None:
+        rows = self.calculations.take(point_ns)
+        if len(rows) and Stream.CALCULATIONS in self._streams:
+            drafts.append(
+                RecordDraft(Stream.CALCULATIONS, int(rows["start_ns"].min()), int(rows["end_ns"].max()), rows)
+            )
 
     def _cut_samples(self, drafts: list[RecordDraft]) -> None:
         if self._kept_used == 0:
@@ -236,6 +249,7 @@ class Engine:
         """Staleness, roll-up, and what of it is to be told."""
         state = self.state
         mark_stale(state.tables, state.stale_after_ns, point_ns)
+        self.calculations.step(point_ns)
         told = self.alarms.step(point_ns)
         roll_up(state.tables, state.rollup, state.device_words, state.devices)
         listed = self._changed
@@ -256,6 +270,10 @@ class Engine:
                 phase = place * every // len(self._shares)
                 if (grid - phase) // every > (last - phase) // every:
                     self._flush_aggregates(start, stop, grid * GRID_NS, drafts)
+        if self.calculations and (
+            grid // self._aggregates_every > last // self._aggregates_every or self.calculations.is_half_full
+        ):
+            self._cut_results(grid * GRID_NS, drafts)
         if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
             self._cut_samples(drafts)
 

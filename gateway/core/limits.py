@@ -34,6 +34,12 @@ SYMBOLS_BYTES_MAX: Final = 2_097_152
 CYCLE_SAMPLES_MAX: Final = 262_144
 """Samples of one engine cycle. The rest waits in its lanes for the next one."""
 
+RESULTS_WAITING_MAX: Final = 16_384
+"""Results of calculations between two grid points. Overflow: the newest dropped and counted."""
+
+VALUES_ASIDE_MAX: Final = 8_192
+"""Values put aside for calculations before they are worked off. The fold stops at it, and goes on after that."""
+
 INFLUENCES_WAITING_MAX: Final = 1_000
 """What operators asked of the engine and the next cycle takes. One more is refused to whoever asks."""
 

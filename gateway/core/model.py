@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gateway.core.alarms import AlarmDefinition
+from gateway.core.calculations import CalculationDefinition
 from gateway.core.limits import ALARMS_PER_MINUTE_MAX
 from gateway.core.types import Kind
 
@@ -28,6 +29,7 @@ class TagDefinition:
     stale_after_ns: int
     windows_ns: tuple[int, ...]
     alarms: tuple[AlarmDefinition, ...] = ()
+    calculations: tuple[CalculationDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
     labels: tuple[tuple[int, str], ...] = ()
@@ -45,6 +47,8 @@ class Model:
     devices: tuple[DeviceDefinition, ...]
     tags: tuple[TagDefinition, ...]
     panes_per_window: int = field(default=30)
+    time_zone: str = ""
+    """IANA key of the zone whose days and shifts are meant; empty in a plant without calendars."""
     alarms_per_minute_max: int = field(default=ALARMS_PER_MINUTE_MAX)
     """More raised within a minute are a flood: those of medium and low priority are shown, counted, and not told."""
 

@@ -18,10 +18,11 @@ class Stream(StrEnum):
 
     EVENTS = "events"
     AGGREGATES = "aggregates"
+    CALCULATIONS = "calculations"
     SAMPLES = "samples"
 
 
-PRIORITIES: dict[Stream, int] = {Stream.EVENTS: 0, Stream.AGGREGATES: 1, Stream.SAMPLES: 2}
+PRIORITIES: dict[Stream, int] = {Stream.EVENTS: 0, Stream.AGGREGATES: 1, Stream.CALCULATIONS: 1, Stream.SAMPLES: 2}
 
 AGGREGATE = np.dtype(
     [

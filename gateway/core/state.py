@@ -32,8 +32,21 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, rule_of
+from gateway.core.calculations import (
+    ACCUMULATOR,
+    CALCULATION_RULE,
+    CALCULATION_STATE,
+    FOR_EVER,
+    KEPT_SAMPLE,
+    OUTPUT,
+    RESULT,
+    VALUE_ASIDE,
+    accumulators_of,
+    calculation_rule,
+)
+from gateway.core.limits import RESULTS_WAITING_MAX, VALUES_ASIDE_MAX
 from gateway.core.model import Model, TagDefinition
-from gateway.core.types import NS_PER_S, Float32s, Int64s, Quality, Samples
+from gateway.core.types import NS_PER_S, Float32s, Float64s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
 
 CELL = np.dtype(
@@ -72,7 +85,9 @@ LIMIT = np.dtype(
         ("scale_ns", "<f8"),
         ("valid_low", "<f8"),
         ("valid_high", "<f8"),
-        ("spare", "<f8", 2),
+        ("calculation_first", "<i4"),
+        ("calculation_count", "<i4"),
+        ("spare", "<f8"),
     ],
     align=True,
 )
@@ -195,6 +210,12 @@ class Counter(IntEnum):
     OUT_OF_RANGE = 3
     TIME_REPLACED = 4
     LATE = 5
+    CALCULATIONS_LATE = 6
+    RESULTS = 7
+    """Results of calculations that wait in `results`."""
+    RESULTS_LOST = 8
+    CALCULATIONS_WAITING = 9
+    """Values put aside by the fold for the calculations."""
 
 
 class Flood(IntEnum):
@@ -214,6 +235,20 @@ SCALE_NS_DEFAULT = 60 * NS_PER_S
 """Time scale of the score of a tag without windows."""
 
 
+class CalculationTables(NamedTuple):
+    """The arrays of calculations (`gateway.core.calculations`); the last three are no state but room to work in."""
+
+    rules: Samples
+    states: Samples
+    accumulators: Samples
+    kept: Samples
+    outputs: Samples
+    results: Samples
+    waiting: Samples
+    merged: Samples
+    scratch: Float64s
+
+
 class Tables(NamedTuple):
     """The arrays that the kernels share."""
 
@@ -228,6 +263,7 @@ class Tables(NamedTuple):
     alarm_rules: Samples
     alarms: Samples
     counters: Int64s
+    calculations: CalculationTables
 
 
 class State:
@@ -250,6 +286,7 @@ class State:
             alarm_rules=records(alarms, ALARM_RULE),
             alarms=records(alarms, ALARM),
             counters=integers(len(Counter)),
+            calculations=calculation_tables(model),
         )
         self.tables.alarms["since_ns"] = -1
         self.stale_after_ns: Int64s = np.array([tag.stale_after_ns for tag in model.tags], np.int64)
@@ -259,6 +296,8 @@ class State:
         self.announced_class: Int64s = integers(len(model.devices))
         self.not_better_ns: Int64s = integers(len(model.devices))
         self.flood: Int64s = integers(len(Flood))
+        self.wall: Int64s = integers(2)
+        """Whether the wall clock's offset is known, and it: what intervals are aligned by."""
 
         self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
         self.tables.cells["value"] = np.nan
@@ -268,9 +307,10 @@ class State:
         self.devices["quality"] = Quality.BAD_NOT_INITIALISED
         self.devices["score_row"] = -1
         np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
-        first = alarm_first = 0
+        first = alarm_first = calculation_first = 0
         for row, tag in enumerate(model.tags):
-            self.tables.limits[row] = limit_of(tag, first, alarm_first)
+            self.tables.limits[row] = limit_of(tag, first, alarm_first, calculation_first)
+            calculation_first += len(tag.calculations)
             for place, definition in enumerate(tag.alarms):
                 rule = rule_in(model, row, tag, definition, first)
                 self.tables.alarm_rules[alarm_first + place] = rule
@@ -285,12 +325,41 @@ class State:
 
     def arrays(self) -> Iterator[npt.NDArray[np.generic]]:
         """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
-        yield from self.tables
+        yield from self.tables[:-1]
+        yield from self.tables.calculations[:-3]
         yield from (self.stale_after_ns, self.device_words, self.devices, self.rollup)
-        yield from (self.announced_class, self.not_better_ns, self.flood)
+        yield from (self.announced_class, self.not_better_ns, self.flood, self.wall)
 
     def memory_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays())
+
+
+def calculation_tables(model: Model) -> CalculationTables:
+    """Rules and empty states of all calculations, in the order of rows."""
+    all_of = [(row, tag, one) for row, tag in enumerate(model.tags) for one in tag.calculations]
+    sizes = [accumulators_of(one, model.panes_per_window) for _, _, one in all_of]
+    tables = CalculationTables(
+        rules=records(len(all_of), CALCULATION_RULE),
+        states=records(len(all_of), CALCULATION_STATE),
+        accumulators=records(sum(count for count, _ in sizes), ACCUMULATOR),
+        kept=records(sum(one.ring_samples for _, _, one in all_of), KEPT_SAMPLE),
+        outputs=records(sum(len(one.outputs) for _, _, one in all_of), OUTPUT),
+        results=records(RESULTS_WAITING_MAX if all_of else 0, RESULT),
+        waiting=records(VALUES_ASIDE_MAX if all_of else 1, VALUE_ASIDE),
+        merged=records(1, ACCUMULATOR),
+        scratch=np.zeros(max((one.ring_samples for _, _, one in all_of), default=0)),
+    )
+    tables.accumulators["pane"] = -1
+    tables.states["end_ns"] = tables.states["next_end_ns"] = FOR_EVER
+    first = ring = output = 0
+    for place, ((row, tag, one), (count, pane_ns)) in enumerate(zip(all_of, sizes, strict=True)):
+        tables.rules[place] = calculation_rule(one, row, tag.stale_after_ns, first, count, ring, output, pane_ns)
+        for k, wanted in enumerate(one.outputs):
+            tables.outputs[output + k] = (place, int(wanted.function), wanted.quantile)
+        first += count
+        ring += one.ring_samples
+        output += len(one.outputs)
+    return tables
 
 
 def records(size: int, dtype: np.dtype[np.void]) -> Samples:
@@ -309,7 +378,7 @@ def phase_ns(row: int, pane_ns: int) -> int:
     return ((row * 0x9E3779B1 & 0xFFFFFFFF) * pane_ns) >> 32
 
 
-def limit_of(tag: TagDefinition, window_first: int, alarm_first: int) -> tuple[object, ...]:
+def limit_of(tag: TagDefinition, window_first: int, alarm_first: int, calculation_first: int) -> tuple[object, ...]:
     return (
         int(tag.kind),
         window_first,
@@ -320,7 +389,9 @@ def limit_of(tag: TagDefinition, window_first: int, alarm_first: int) -> tuple[o
         float(tag.windows_ns[0] if tag.windows_ns else SCALE_NS_DEFAULT),
         number(tag.valid_low),
         number(tag.valid_high),
-        (0.0, 0.0),
+        calculation_first,
+        len(tag.calculations),
+        0.0,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.control import metrics
-from gateway.core import alarmdesk, engine, inbox, symbols
+from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols
 from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
@@ -14,6 +14,7 @@ from gateway.spool.journal import metrics as journal_metrics
 TABLES = (
     engine.METRICS,
     alarmdesk.METRICS,
+    calculationdesk.METRICS,
     inbox.METRICS,
     symbols.METRICS,
     modbus.METRICS,

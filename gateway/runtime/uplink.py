@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.core.backoff import Backoff
+from gateway.core.calculationdesk import output_names
 from gateway.core.encode import TimeQuality, encode, envelope, labels_of
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
@@ -77,6 +78,7 @@ class Way:
         self._tag_names: tuple[str, ...] = ()
         self._tag_kinds: tuple[Kind, ...] = ()
         self._labels: dict[int, dict[str, str]] = {}
+        self._outputs: tuple[str, ...] = ()
         self._text_of = text_of
         self.worker = SpoolWorker(store=store, encode=self._encode, now_ns=clock, emit=book.emit)
         self.delivery: Delivery | None = None
@@ -94,6 +96,7 @@ class Way:
         self._tag_names = tuple(tag.name for tag in model.tags)
         self._tag_kinds = tuple(tag.kind for tag in model.tags)
         self._labels = labels_of(model.tags)
+        self._outputs = output_names(model)
 
     async def connect(self, uplink: Uplink | None, supervisor: Supervisor) -> None:
         """Deliver to this uplink from now on, to none if None."""
@@ -169,6 +172,7 @@ class Way:
             self._tag_kinds,
             text_of=self._text_of,
             labels=self._labels,
+            outputs=self._outputs,
             wall_offset_ns=draft.stamp.wall_offset_ns,
             time_quality=TimeQuality.SYNCED if draft.stamp.is_synced else TimeQuality.UNSYNCED,
         )
