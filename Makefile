@@ -8,6 +8,7 @@
 #   make test-browser               the live page in Chromium
 #   make wheel                      the package, in dist/
 #   make deb | try-deb              the Debian package, in dist/; try it in an empty system (root, debootstrap)
+#   make aedes                      the npm broker that the slow tests use beside the others
 #   make setup | lint | constraints | clean
 
 PYTHON ?= python3
@@ -28,7 +29,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps gcc libc6-dev libmodbus-dev openssl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-slow test-browser unit lint bench chaos wheel deb try-deb constraints clean
+.PHONY: help setup tools demo test test-slow test-browser unit lint bench chaos aedes wheel deb try-deb constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -59,7 +60,16 @@ test-browser: $(STAMP)
 	@packaging/debian-packages.sh --unless "command -v chromium" chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
-test-slow: tools
+AEDES_STAMP := .cache/aedes/.installed
+
+$(AEDES_STAMP): tests/conformance/aedes/package-lock.json packaging/install-aedes.sh
+	@packaging/debian-packages.sh --unless "command -v node && command -v npm" nodejs npm
+	@packaging/with-progress.sh "Installing the test broker aedes" packaging/install-aedes.sh
+	@touch $@
+
+aedes: $(AEDES_STAMP)
+
+test-slow: tools $(AEDES_STAMP)
 	@$(BIN)/python -m pytest -m slow --timeout 600 $(ARGS)
 
 unit: $(STAMP) $(TOOLS_STAMP)

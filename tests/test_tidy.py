@@ -19,8 +19,8 @@ LONG_FUNCTIONS_FOR_A_REASON: dict[str, str] = {}
 
 CLOCKS = {"time", "monotonic", "perf_counter", "time_ns", "monotonic_ns", "perf_counter_ns"}
 # Who may read a clock: the composition root (it hands the clock down), tools that measure, simulated devices; the
-# time base of threads without the GIL is CLOCK_MONOTONIC itself, and `native.words` sets its offset to engine time.
-MAY_READ_A_CLOCK = ("gateway/runtime/", "gateway/cli/", "gateway/native/words.py", "hil/")
+# time base of threads without the GIL is CLOCK_MONOTONIC itself, and `native.clock` sets its offset to engine time.
+MAY_READ_A_CLOCK = ("gateway/runtime/", "gateway/cli/", "gateway/native/clock.py", "hil/")
 # The supervisor restarts what fails for reasons nobody foresaw; nobody else may catch everything.
 MAY_CATCH_ALL = ("gateway/runtime/supervisor.py",)
 REDUCTIONS = {"sum", "mean", "std", "var", "dot", "prod"}

@@ -111,8 +111,8 @@ def modbus(seconds: float, json_only: bool) -> None:
     "--payload",
     "payloads",
     multiple=True,
-    type=click.Choice(["number", "json"]),
-    default=("number", "json"),
+    type=click.Choice(["number", "json", "sparkplug"]),
+    default=("number", "json", "sparkplug"),
     show_default=True,
     help="What the messages hold; may be given several times.",
 )

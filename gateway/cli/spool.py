@@ -16,7 +16,7 @@ from gateway.cli.app import EXIT_FAILED
 if TYPE_CHECKING:
     from gateway.spool.view import Row, View
 
-STREAMS: Final = ("events", "aggregates", "samples")
+STREAMS: Final = ("events", "aggregates", "samples", "multivariate")
 STATES: Final = ("waiting", "kept", "dead")
 COLUMNS: Final = ("state", "stream", "segment", "sequence", "samples", "bytes", "first_ns", "last_ns")
 LISTED: Final = 50

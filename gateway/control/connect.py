@@ -12,8 +12,8 @@ import threading
 from typing import Final
 
 from gateway.control import layout as at
+from gateway.core.kernels.atomics import read_word, write_word
 from gateway.core.types import NS_PER_S, Int64s
-from gateway.native.words import read_word, write_word
 from gateway.settings.schema import ModbusLink
 
 DELAY_FIRST_S: Final = 0.05

@@ -23,12 +23,13 @@ from gateway.control.connect import Connector
 from gateway.control.realtime import PRIORITY, become_real_time
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
+from gateway.core.kernels.atomics import read_word, write_word
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import SAMPLE, Int64s, Samples
 from gateway.core.view import LOOP, Mode
 from gateway.native import libc
-from gateway.native.words import read_word, set_engine_offset, write_word
+from gateway.native.clock import set_engine_offset
 from gateway.settings.schema import ModbusLink, PidLoop, Tag
 
 REFRESH_PERIODS: Final = 50

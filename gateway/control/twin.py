@@ -13,11 +13,10 @@ from numba import njit
 
 from gateway.control.realtime import become_real_time
 from gateway.core.histogram import SIZE
-from gateway.core.kernels.atomics import load_acquire
+from gateway.core.kernels.atomics import load_acquire, write_word
 from gateway.core.kernels.histogram import observe
 from gateway.core.types import Int64s
 from gateway.native import libc
-from gateway.native.words import write_word
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -17,9 +17,10 @@ from gateway.core.alarms import (
     AlarmAction,
     AlarmCommand,
     AlarmState,
+    From,
     Priority,
 )
-from gateway.core.announce import alarm_event, flood_event
+from gateway.core.announce import alarm_event, disagreement, flood_event
 from gateway.core.events import Event, Severity
 from gateway.core.kernels.alarms import read_alarms, step_alarms
 from gateway.core.limits import EVENTS_PER_GRID_MAX
@@ -60,11 +61,12 @@ class AlarmDesk:
     def step(self, point_ns: int) -> list[Event]:
         """All alarms at a grid point."""
         tables = self._state.tables
-        found = step_alarms(tables, self._state.panes, point_ns, self._pane, self._window, self._changes)
+        multi = self._state.multivariate.records
+        found = step_alarms(tables, multi, self._state.panes, point_ns, self._pane, self._window, self._changes)
         events = self._minute(point_ns)
         for change in self._changes[:found]:
             if self._is_told(change, point_ns, events):
-                events.append(alarm_event(self._model, change, point_ns))
+                events.append(alarm_event(self._model, change, point_ns, self._why(int(change["alarm"]))))
         return events
 
     def command(self, command: AlarmCommand, now_ns: int) -> list[Event]:
@@ -99,6 +101,13 @@ class AlarmDesk:
             outcome, says = "unshelved", "is shown again"
         message = f"{tag}: {word} alarm {says} by {command.who}"
         return [Event(now_ns, Severity.NOTICE, f"alarm.{word}.{outcome}", tag, message)]
+
+    def _why(self, place: int) -> str:
+        """What else is said of an alarm that was raised: whose tags, of a multivariate one."""
+        rule = self._state.tables.alarm_rules[place]
+        if rule["source"] != From.MULTIVARIATE:
+            return ""
+        return disagreement(self._model, self._state.multivariate.records[int(rule["window"])])
 
     def _minute(self, point_ns: int) -> list[Event]:
         """Close the minute in which alarms are counted, when it is over."""

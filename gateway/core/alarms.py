@@ -48,6 +48,8 @@ class AlarmKind(IntEnum):
     BAD = 7
     SCORE = 8
     PERSISTENT = 9
+    MULTIVARIATE = 10
+    """Of a device: it stands with the first of the tags that are seen together."""
 
 
 class AlarmState(IntEnum):
@@ -85,6 +87,7 @@ class From(IntEnum):
     PERSISTENT = 2
     WINDOW = 3
     QUALITY = 4
+    MULTIVARIATE = 5
 
 
 class Statistic(IntEnum):
@@ -120,6 +123,9 @@ KINDS: Final[dict[AlarmKind, KindRow]] = {
     AlarmKind.SCORE: KindRow("score", Form.AT_LEAST, From.SCORE, ALARM_SCORE, "score {limit} or more"),
     AlarmKind.PERSISTENT: KindRow(
         "persistent", Form.AT_LEAST, From.PERSISTENT, ALARM_PERSISTENT, "persistent score {limit} or more"
+    ),
+    AlarmKind.MULTIVARIATE: KindRow(
+        "multivariate", Form.AT_LEAST, From.MULTIVARIATE, ALARM_OTHER, "tags disagree, score {limit} or more"
     ),
 }
 
@@ -180,7 +186,8 @@ ALARM_RULE = np.dtype(
     ],
     align=True,
 )
-"""-1 where there is no window, reference or suppressing tag. `is_on_grid`: judged on the grid, not by sample."""
+"""-1 where there is no window, reference or suppressing tag; `window` of a multivariate alarm is its score's place.
+`is_on_grid`: judged on the grid, not by sample."""
 
 ALARM = np.dtype(
     [
@@ -237,7 +244,7 @@ def rule_of(
 ) -> tuple[int | float, ...]:
     """The ALARM_RULE record; rows and window are places in the state's arrays, -1 for none."""
     kind = KINDS[definition.kind]
-    is_on_grid = definition.source in (From.WINDOW, From.QUALITY) or reference_row >= 0
+    is_on_grid = definition.source in (From.WINDOW, From.QUALITY, From.MULTIVARIATE) or reference_row >= 0
     reference = definition.reference if isinstance(definition.reference, float | int) else math.nan
     return (
         row,

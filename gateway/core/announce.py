@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+
+import numpy as np
 
 from gateway.core.alarms import KINDS, UNSHELVED, AlarmDefinition, AlarmKind, AlarmState, Priority
+from gateway.core.directory import Directory
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
 from gateway.core.state import State
@@ -15,6 +19,9 @@ CLASSES: tuple[tuple[str, Severity], ...] = (
     ("uncertain", Severity.NOTICE),
     ("good", Severity.NOTICE),
 )
+
+CLASS_GOOD = 2
+"""Place in CLASSES."""
 
 NORMAL, ACTIVE, ACKNOWLEDGED, RETURNED = (int(state) for state in AlarmState)
 OUTCOMES: dict[tuple[int, int], tuple[str, str]] = {
@@ -41,9 +48,9 @@ SEVERITIES: dict[Priority, Severity] = {
 }
 
 
-def device_event(model: Model, state: State, device: int, time_ns: int) -> Event:
+def device_event(directory: Directory, state: State, device: int, time_ns: int) -> Event:
     """A device's quality class as just announced: how many tags, and the first with its reason."""
-    name = model.devices[device].name
+    name = directory.device_name(device)
     sums = state.rollup[device]
     word, severity = CLASSES[int(state.announced_class[device])]
     tags = int(sums["tags"])
@@ -53,12 +60,26 @@ def device_event(model: Model, state: State, device: int, time_ns: int) -> Event
     row = int(sums["worst_row"])
     quality = int(state.tables.cells[row]["quality"])
     reason = QUALITY_REASONS.get(quality, f"quality {quality}")
-    message = f"{name}: {count} of {tags} tags {word}, first {model.tags[row].name}: {reason}"
+    message = f"{name}: {count} of {tags} tags {word}, first {directory.tag_name(row)}: {reason}"
     return Event(time_ns, severity, f"device.{word}", name, message)
 
 
-def alarm_event(model: Model, change: Samples, time_ns: int) -> Event:
-    """What became of one alarm, from an ALARM_CHANGE record."""
+def contributors(record: np.void) -> Iterator[tuple[int, float]]:
+    """Row and share of the tags that a MULTIVARIATE record names, the one that explains most first."""
+    for place in ("first", "second", "third"):
+        if record[f"row_{place}"] >= 0:
+            yield int(record[f"row_{place}"]), float(record[f"share_{place}"])
+
+
+def disagreement(model: Model, record: np.void) -> str:
+    """Whose tags explain what is off at a device, and how rare that is."""
+    parts = ", ".join(f"{model.tags[row].name} {100 * share:.0f} %" for row, share in contributors(record))
+    rare = "" if math.isnan(float(record["once_h"])) else f"; so unusual once in {record['once_h']:.3g} h"
+    return f"; first {parts}{rare}"
+
+
+def alarm_event(model: Model, change: Samples, time_ns: int, why: str = "") -> Event:
+    """What became of one alarm, from an ALARM_CHANGE record; `why` is said of one that was raised."""
     row, alarm = model.alarms[int(change["alarm"])]
     tag = model.tags[row]
     before, after = int(change["before"]), int(change["after"])
@@ -68,6 +89,7 @@ def alarm_event(model: Model, change: Samples, time_ns: int) -> Event:
         message = f"{name}, {condition(alarm, tag.unit)}"
         if math.isfinite(float(change["value"])):
             message += f": {float(change['value']):g}"
+        message += why
         return Event(time_ns, SEVERITIES[alarm.priority], f"alarm.{alarm.word}.raised", tag.name, message)
     return Event(time_ns, Severity.NOTICE, f"alarm.{alarm.word}.{word}", tag.name, f"{name} {says}")
 

@@ -37,9 +37,9 @@ ON_READ = (Span.ROLLING, Span.COUNT, Span.TOTAL)
 class CalculationDesk:
     """The calculations of `model`, whose records lie in `state`."""
 
-    def __init__(self, model: Model, state: State, calendar: Calendar | None) -> None:
+    def __init__(self, model: Model, state: State) -> None:
         self._state = state
-        self._calendar = calendar
+        self._calendar = Calendar(model.zone)
         self._all = [(row, one) for row, tag in enumerate(model.tags) for one in tag.calculations]
         spans = np.array([one.span for _, one in self._all], np.int64)
         self._on_read = np.flatnonzero(np.isin(spans, [int(span) for span in ON_READ])).astype(np.int32)
@@ -76,7 +76,7 @@ class CalculationDesk:
 
     def _keep_calendars(self, point_ns: int, offset_ns: int) -> None:
         for (_, one), state in zip(self._all, self._state.tables.calculations.states, strict=True):
-            if one.span is not Span.CALENDAR or self._calendar is None:
+            if one.span is not Span.CALENDAR:
                 continue
             if int(state["end_ns"]) == FOR_EVER:
                 state["start_ns"] = point_ns

@@ -16,6 +16,7 @@ import msgspec
 from gateway.core.alarms import AlarmCommand
 from gateway.core.engine import NO_SAMPLES, Engine, StepResult
 from gateway.core.events import Event
+from gateway.core.lending import Lending
 from gateway.core.record import NO_STAMP, Stamp
 from gateway.core.types import Samples
 
@@ -36,7 +37,13 @@ class Operated(msgspec.Struct, frozen=True, tag="operated"):
     command: AlarmCommand
 
 
-Influence: TypeAlias = Noted | Operated | Finished
+class Lent(msgspec.Struct, frozen=True, tag="lent"):
+    """What goes with commands of this cycle's samples, or of later ones (`gateway.core.lending`)."""
+
+    lendings: tuple[Lending, ...]
+
+
+Influence: TypeAlias = Noted | Operated | Lent | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
             engine.note(influence.event)
         elif isinstance(influence, Operated):
             done += engine.command(influence.command, cycle.now_ns)
+        elif isinstance(influence, Lent):
+            engine.expect(influence.lendings)
         else:
             is_last = True
     engine.calculations.align(cycle.stamp.wall_offset_ns)
@@ -67,4 +76,5 @@ def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
     drafts = result.drafts
     if is_last:
         drafts += engine.finish(cycle.now_ns).drafts
-    return StepResult(tuple(replace(draft, stamp=cycle.stamp) for draft in drafts), done + result.events)
+    stamped = tuple(replace(draft, stamp=cycle.stamp) for draft in drafts)
+    return StepResult(stamped, done + result.events, result.parked)

@@ -15,6 +15,8 @@ Times are engine time; engine time plus `wall_offset_ns` is Unix time, as well a
                  reasons (bits), score_once_h, persistent_once_h, score_quality: windows as of `last_ns`
     calculations tag, calculation (a place in `calculations`), start_ns, end_ns, value, count, coverage (0 to 1),
                  revision (0, or of a correction), quality
+    multivariate tag, rank, share, score, score_once_h: of each device with such a score the tags that explain best what
+                 is off, the first one first; the score is the device's
     events       time_ns, severity, kind, subject, message; no `tags`
 
 A value of a text tag is a string. `labels`, where a record has tags with named values, gives by tag the names by value:
@@ -36,13 +38,14 @@ import numpy as np
 from gateway.core.calculations import RESULT
 from gateway.core.events import Event
 from gateway.core.model import TagDefinition
-from gateway.core.record import AGGREGATE, Identity, RecordDraft, Stream
+from gateway.core.record import AGGREGATE, DISAGREEMENT, Identity, RecordDraft, Stream
 from gateway.core.symbols import TextOf
 from gateway.core.types import Int64s, Kind, Samples
 
 FORMAT = "fieldgate-record-1"
 
 AGGREGATE_COLUMNS = tuple(name for name in AGGREGATE.names or () if name != "row")
+DISAGREEMENT_COLUMNS = tuple(name for name in DISAGREEMENT.names or () if name != "row")
 
 
 RESULT_COLUMNS = tuple(name for name in RESULT.names or () if name not in ("row", "output"))
@@ -88,6 +91,8 @@ def encode(
             body |= sample_columns(rows, places, [kinds[row] for row in used], text_of)
         elif draft.stream is Stream.CALCULATIONS:
             body |= result_columns(rows, outputs)
+        elif draft.stream is Stream.MULTIVARIATE:
+            body |= {name: rows[name].tolist() for name in DISAGREEMENT_COLUMNS}
         else:
             body |= aggregate_columns(rows)
     return msgspec.json.encode(body)

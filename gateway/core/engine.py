@@ -5,7 +5,8 @@
 1. If `now_ns` has passed a point of the grid (a multiple of GRID_NS) since the last step, the time-driven work of the
    latest such point is done with the point's own time: staleness, roll-up, events, flushing of records. Points in
    between, after a pause of the process, are skipped and counted: nothing arrived in them.
-2. The batch is folded. Samples handed in with `now_ns` hence belong after every grid point up to `now_ns`.
+2. The batch is folded. Samples handed in with `now_ns` hence belong after every grid point up to `now_ns`. Commands
+   among the samples (`gateway.core.lending`) are carried out where they stand.
 
 So two runs with the same sequence of `now_ns` and the same samples in the same order under each give the same outputs
 in the same order, however the samples of one `now_ns` are cut into batches. Nothing is done at the edge of a batch:
@@ -18,37 +19,40 @@ The engine has one writer, the thread that calls `step`; `view` and `readings` m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from gateway.core import tenancy
 from gateway.core.alarmdesk import AlarmDesk
 from gateway.core.alarms import AlarmCommand
-from gateway.core.announce import device_event
+from gateway.core.announce import contributors, device_event
 from gateway.core.calculationdesk import CalculationDesk
-from gateway.core.calendar import Calendar
+from gateway.core.directory import Directory
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
 from gateway.core.kernels.fold import fold
 from gateway.core.kernels.grid import changed_devices, mark_stale, roll_up
 from gateway.core.kernels.histogram import observe_arrivals
-from gateway.core.kernels.read import count_windows, read_aggregates, read_devices, read_live, take_touched
+from gateway.core.kernels.multivariate import step_multivariate
+from gateway.core.kernels.read import take_touched
+from gateway.core.lending import Command, Lending, Parked, command, commands
 from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
-from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.model import DeviceDefinition, Model, Pool, TagDefinition
 from gateway.core.readings import Reading
-from gateway.core.record import AGGREGATE, RecordDraft, Stream
-from gateway.core.state import PANE, Counter, State
+from gateway.core.record import DISAGREEMENT, RecordDraft, Stream
+from gateway.core.state import Counter, State
+from gateway.core.stateview import StateView
+from gateway.core.tenancy import Tenancy
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
-from gateway.core.view import DEVICE, LIVE
 
 BETTER_HOLD_NS = 5 * NS_PER_S
 """How long a device must have been better before that is told."""
 
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_engine_samples_total", "counter", "Samples of known tags taken by the engine."),
-    ("fieldgate_engine_rejected_samples_total", "counter", "Samples whose row is outside the tag table."),
+    ("fieldgate_engine_rejected_samples_total", "counter", "Samples of no row, and commands out of order."),
     ("fieldgate_engine_bad_samples_total", "counter", "Samples of bad quality; they change a tag's quality only."),
     ("fieldgate_engine_out_of_range_samples_total", "counter", "Samples outside the tag's valid range."),
     ("fieldgate_engine_time_replaced_samples_total", "counter", "Samples whose source time gave way to the arrival."),
@@ -57,8 +61,11 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_engine_events_total", "counter", "Events made by the engine."),
     ("fieldgate_engine_dropped_events_total", "counter", "Events handed in while too many waited for the next record."),
     ("fieldgate_engine_skipped_grid_points_total", "counter", "Points of the time grid passed over after a pause."),
+    ("fieldgate_multivariate_steps_total", "counter", "Steps of the multivariate scores of devices."),
+    ("fieldgate_multivariate_skipped_total", "counter", "Steps left out because a tag had no value that counts."),
     ("fieldgate_engine_state_bytes", "gauge", "Memory of the tags' state."),
-    ("fieldgate_engine_tags", "gauge", "Tags of the model."),
+    ("fieldgate_engine_tags", "gauge", "Tags: those written down, and those that have a row lent."),
+    *tenancy.METRICS,
 )
 
 COUNTED: tuple[tuple[str, Counter], ...] = (
@@ -75,46 +82,12 @@ NO_SAMPLES: Samples = np.empty(0, SAMPLE)
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step gave: drafts for the spool; events that the engine itself made (those noted are not repeated)."""
+    """What one step gave: drafts for the spool; events that the engine itself made (those noted are not repeated);
+    what the tags that left remember."""
 
     drafts: tuple[RecordDraft, ...]
     events: tuple[Event, ...]
-
-
-class StateView:
-    """`PlantView` over the engine's state. Windows are as of the engine's last step."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self.now_ns = 0
-
-    def live(self, rows: npt.NDArray[np.int32]) -> Samples:
-        rows = self._checked(rows)
-        out = np.zeros(len(rows), LIVE)
-        read_live(self._state.tables, rows, out)
-        return out
-
-    def aggregates(self, rows: npt.NDArray[np.int32]) -> Samples:
-        rows = self._checked(rows)
-        return self.aggregates_at(rows, self.now_ns)
-
-    def aggregates_at(self, rows: npt.NDArray[np.int32], now_ns: int) -> Samples:
-        """AGGREGATE records of known rows as of `now_ns`."""
-        tables = self._state.tables
-        out = np.zeros(count_windows(tables, rows), AGGREGATE)
-        read_aggregates(tables, self._state.panes, rows, now_ns, np.zeros(1, PANE), out)
-        return out
-
-    def devices(self) -> Samples:
-        out = np.zeros(len(self._state.devices), DEVICE)
-        read_devices(self._state.device_words, self._state.devices, out)
-        return out
-
-    def _checked(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        tags = len(self._state.tables.cells)
-        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < tags:
-            raise IndexError(f"rows {int(rows.min())} to {int(rows.max())} asked for, the table has 0 to {tags - 1}")
-        return np.ascontiguousarray(rows, np.int32)
+    parked: tuple[Parked, ...] = ()
 
 
 class Engine:
@@ -129,6 +102,10 @@ class Engine:
         self.model = model
         self.state = State(model)
         self.view = StateView(self.state)
+        self.directory = Directory(model, self.state.generations)
+        self.tenancy = Tenancy(
+            model, self.state, self.directory, self.view, tells_aggregates=Stream.AGGREGATES in streams
+        )
         self._streams = streams
         self._aggregates_every = max(1, -(-aggregates_every_ns // GRID_NS))
         self._samples_every = max(1, -(-samples_every_ns // GRID_NS))
@@ -136,11 +113,11 @@ class Engine:
         self._kept = self._fresh_buffer()
         self._kept_used = 0
         self._noted: deque[Event] = deque()
-        self._touched_rows = np.zeros(len(model.tags), np.int32)
+        self._touched_rows = np.zeros(model.rows, np.int32)
         self._shares = shares_of(model)
         self._changed = np.zeros(EVENTS_PER_GRID_MAX, np.int64)
         self.alarms = AlarmDesk(model, self.state)
-        self.calculations = CalculationDesk(model, self.state, Calendar(model.time_zone) if model.time_zone else None)
+        self.calculations = CalculationDesk(model, self.state)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
         self._events_dropped = 0
@@ -163,6 +140,10 @@ class Engine:
         self._events += len(events)
         return tuple(events)
 
+    def expect(self, lendings: Sequence[Lending]) -> None:
+        """What goes with LENDs of the next batch or of later ones."""
+        self.tenancy.expect(lendings)
+
     def is_due(self, now_ns: int) -> bool:
         """Whether a step at this time does the work of a grid point, or sets the grid going."""
         return self._grid is None or now_ns // GRID_NS > self._grid
@@ -179,14 +160,15 @@ class Engine:
             events = self._work_grid(grid * GRID_NS)
             self._flush(self._grid, grid, events, drafts)
             self._grid = grid
-        self._fold(np.ascontiguousarray(batch), drafts)
+        self._fold(np.ascontiguousarray(batch), now_ns, drafts)
         self.view.now_ns = now_ns
-        return StepResult(self._numbered(drafts), tuple(events))
+        return StepResult(self._numbered(drafts), tuple(events), self.tenancy.take_parked())
 
     def finish(self, now_ns: int) -> StepResult:
         """Record what is left: the last call before the engine is given up."""
         drafts: list[RecordDraft] = []
         self._flush_events([], drafts)
+        self._flush_farewell(now_ns, drafts)
         if Stream.AGGREGATES in self._streams:
             for start, stop in self._shares:
                 self._flush_aggregates(start, stop, now_ns, drafts)
@@ -203,8 +185,12 @@ class Engine:
         yield Reading("fieldgate_engine_events_total", self._events)
         yield Reading("fieldgate_engine_dropped_events_total", self._events_dropped)
         yield Reading("fieldgate_engine_skipped_grid_points_total", self._grid_skipped)
+        multivariate = self.state.multivariate.records
+        yield Reading("fieldgate_multivariate_steps_total", int(multivariate["steps"].sum()))
+        yield Reading("fieldgate_multivariate_skipped_total", int(multivariate["skipped"].sum()))
         yield Reading("fieldgate_engine_state_bytes", self.state.memory_bytes())
-        yield Reading("fieldgate_engine_tags", len(self.model.tags))
+        yield Reading("fieldgate_engine_tags", len(self.directory))
+        yield from self.tenancy.readings()
         yield from self.alarms.readings()
         yield from self.calculations.readings()
 
@@ -218,7 +204,7 @@ class Engine:
     def _fresh_buffer(self) -> Samples:
         return np.empty(RECORD_SAMPLES_MAX if Stream.SAMPLES in self._streams else 0, SAMPLE)
 
-    def _fold(self, batch: Samples, drafts: list[RecordDraft]) -> None:
+    def _fold(self, batch: Samples, now_ns: int, drafts: list[RecordDraft]) -> None:
         state = self.state
         start = 0
         while start < len(batch):
@@ -227,6 +213,19 @@ class Engine:
             self._kept_used += kept
             if self._kept_used == len(self._kept) > 0:
                 self._cut_samples(drafts)
+            if start < len(batch) and batch[start]["row"] < 0:
+                start = self._obey(batch, start, now_ns, drafts)
+
+    def _obey(self, batch: Samples, start: int, now_ns: int, drafts: list[RecordDraft]) -> int:
+        """Carry out the run of commands at `start`; returns where it ends."""
+        samples_from = np.flatnonzero(batch["row"][start:] >= 0)
+        stop = start + int(samples_from[0]) if len(samples_from) else len(batch)
+        run = batch[start:stop]
+        if self._kept_used and np.isin(-1 - run["row"], self._kept["row"][: self._kept_used]).any():
+            # What is kept of these rows belongs to the tags that they have now.
+            self._cut_samples(drafts)
+        self.tenancy.obey(run, now_ns)
+        return stop
 
     def _cut_results(self, point_ns: int, drafts: list[RecordDraft]) -> None:
         rows = self.calculations.take(point_ns)
@@ -240,7 +239,7 @@ class Engine:
             return
         rows = self._kept[: self._kept_used].copy() if self._kept_used < len(self._kept) else self._kept
         times = rows["source_ns"]
-        drafts.append(RecordDraft(Stream.SAMPLES, int(times.min()), int(times.max()), rows))
+        drafts.append(RecordDraft(Stream.SAMPLES, int(times.min()), int(times.max()), rows, *self.directory.columns()))
         if rows is self._kept:
             self._kept = self._fresh_buffer()
         self._kept_used = 0
@@ -249,14 +248,15 @@ class Engine:
         """Staleness, roll-up, and what of it is to be told."""
         state = self.state
         mark_stale(state.tables, state.stale_after_ns, point_ns)
+        step_multivariate(state.tables, state.multivariate, state.device_words, point_ns)
         self.calculations.step(point_ns)
         told = self.alarms.step(point_ns)
-        roll_up(state.tables, state.rollup, state.device_words, state.devices)
+        roll_up(state.tables, state.multivariate, state.rollup, state.device_words, state.devices)
         listed = self._changed
         found = changed_devices(
             state.rollup, state.announced_class, state.not_better_ns, point_ns, BETTER_HOLD_NS, listed
         )
-        events = [device_event(self.model, state, int(d), point_ns) for d in listed[:found]]
+        events = [device_event(self.directory, state, int(d), point_ns) for d in listed[:found]]
         events += told
         self._events += len(events)
         return events
@@ -264,6 +264,7 @@ class Engine:
     def _flush(self, last: int, grid: int, events: list[Event], drafts: list[RecordDraft]) -> None:
         """Drafts of all that is due at grid point number `grid`, `last` being the one worked before."""
         self._flush_events(events, drafts)
+        self._flush_farewell(grid * GRID_NS, drafts)
         if Stream.AGGREGATES in self._streams:
             every = self._aggregates_every
             for place, (start, stop) in enumerate(self._shares):
@@ -274,8 +275,20 @@ class Engine:
             grid // self._aggregates_every > last // self._aggregates_every or self.calculations.is_half_full
         ):
             self._cut_results(grid * GRID_NS, drafts)
+        if Stream.MULTIVARIATE in self._streams and grid // self._aggregates_every > last // self._aggregates_every:
+            self._flush_multivariate(grid * GRID_NS, drafts)
         if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
             self._cut_samples(drafts)
+
+    def _flush_multivariate(self, point_ns: int, drafts: list[RecordDraft]) -> None:
+        records = self.view.multivariate()
+        told = [
+            (row, rank, share, float(record["score"]), float(record["once_h"]))
+            for record in records[~np.isnan(records["score"])]
+            for rank, (row, share) in enumerate(contributors(record), start=1)
+        ]
+        if told:
+            drafts.append(RecordDraft(Stream.MULTIVARIATE, point_ns, point_ns, np.array(told, DISAGREEMENT)))
 
     def _flush_events(self, events: list[Event], drafts: list[RecordDraft]) -> None:
         told = tuple(self._noted.popleft() for _ in range(len(self._noted))) + tuple(events)
@@ -287,7 +300,12 @@ class Engine:
         found = take_touched(self.state.tables, start, stop, self._touched_rows)
         if found:
             rows = self.view.aggregates_at(self._touched_rows[:found], point_ns)
-            drafts.append(RecordDraft(Stream.AGGREGATES, point_ns, point_ns, rows))
+            drafts.append(RecordDraft(Stream.AGGREGATES, point_ns, point_ns, rows, *self.directory.columns()))
+
+    def _flush_farewell(self, point_ns: int, drafts: list[RecordDraft]) -> None:
+        """The last aggregates of tags that left since the grid point before."""
+        for rows, names, kinds in self.tenancy.take_farewell(RECORD_SAMPLES_MAX):
+            drafts.append(RecordDraft(Stream.AGGREGATES, point_ns, point_ns, rows, names, kinds))
 
 
 def shares_of(model: Model) -> tuple[tuple[int, int], ...]:
@@ -298,19 +316,19 @@ def shares_of(model: Model) -> tuple[tuple[int, int], ...]:
     """
     shares = []
     start = windows = 0
-    for row, tag in enumerate(model.tags):
-        if windows + len(tag.windows_ns) > RECORD_SAMPLES_MAX:
+    for row, windows_ns in enumerate(model.windows_of_rows()):
+        if windows + len(windows_ns) > RECORD_SAMPLES_MAX:
             shares.append((start, row))
             start, windows = row, 0
-        windows += len(tag.windows_ns)
-    return (*shares, (start, len(model.tags)))
+        windows += len(windows_ns)
+    return (*shares, (start, model.rows))
 
 
 def warm_up() -> None:
-    """Compile, or load from the cache, every kernel of the engine: a tiny plant is run for two grid points."""
+    """Compile, or load from the cache, every kernel of the engine: a tiny plant is run for three grid points."""
     tag = TagDefinition("warm.up", 0, Kind.F64, "", NS_PER_S, (NS_PER_S,))
     engine = Engine(
-        Model((DeviceDefinition("warm", ""),), (tag,)),
+        Model((DeviceDefinition("warm", "", together=(0,)),), (tag,), pools=(Pool("warm", "", 1, 1, (tag,)),)),
         aggregates_every_ns=GRID_NS,
         samples_every_ns=GRID_NS,
         streams=frozenset(Stream),
@@ -318,8 +336,13 @@ def warm_up() -> None:
     batch: Samples = np.zeros(1, SAMPLE)
     for now_ns in (0, GRID_NS, 2 * GRID_NS):
         engine.step(now_ns, batch)
+    for generation, what in ((1, Command.LEND), (1, Command.EVICT)):
+        lending = Lending(1, generation, "warm.down", "warm", 0, 0, "")
+        engine.expect((lending,))
+        engine.step(3 * GRID_NS, commands([command(what, 1, generation, 3 * GRID_NS)]))
     rows = np.zeros(1, np.int32)
     engine.view.live(rows)
     engine.view.aggregates(rows)
     engine.view.devices()
+    engine.view.multivariate()
     observe_arrivals(np.zeros(SIZE, np.int64), batch, GRID_NS)

@@ -15,6 +15,7 @@ that it takes to neither lose nor double one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -104,10 +105,31 @@ class Lane:
         return n
 
 
+class Drained(Protocol):
+    """A lane as its consumer sees it: one of these, or one that a thread without the GIL fills."""
+
+    name: str
+    capacity: int
+    weight: int
+
+    def __len__(self) -> int: ...
+
+    @property
+    def accepted(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+    @property
+    def taken(self) -> int: ...
+
+    def take_into(self, out: Samples) -> int: ...
+
+
 class Inbox:
     """All lanes, and the order in which they are emptied."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
+    def __init__(self, lanes: Sequence[Drained]) -> None:
         self.lanes = tuple(lanes)
         self._turn = 0
 

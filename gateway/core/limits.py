@@ -14,6 +14,12 @@ TAGS_MAX: Final = 200_000
 DEVICES_MAX: Final = 20_000
 """Devices of one gateway. More is refused when the configuration is read."""
 
+MULTIVARIATE_TAGS_MAX: Final = 8
+"""Tags of one device that are seen together. More is refused when the configuration is read."""
+
+MULTIVARIATE_DEVICES_MAX: Final = 500
+"""Devices with a multivariate score. More is refused when the configuration is read."""
+
 WINDOWS_PER_TAG_MAX: Final = 8
 """Windows of one tag. More is refused when the configuration is read."""
 
@@ -33,6 +39,12 @@ SYMBOLS_BYTES_MAX: Final = 2_097_152
 
 CYCLE_SAMPLES_MAX: Final = 262_144
 """Samples of one engine cycle. The rest waits in its lanes for the next one."""
+
+KEPT_SAMPLES_MAX: Final = 10_000_000
+"""Samples kept for quantiles by all calculations together, 16 bytes each. More is refused when it is read."""
+
+CALCULATIONS_PER_TAG_MAX: Final = 16
+"""Calculations of one tag. More is refused when the configuration is read."""
 
 RESULTS_WAITING_MAX: Final = 16_384
 """Results of calculations between two grid points. Overflow: the newest dropped and counted."""
@@ -118,6 +130,9 @@ RECEIVER_STREAMS_MAX: Final = 3_000
 
 READ_BYTES_MAX: Final = 65_536
 """Bytes that one read of a socket may take, so that no peer holds up the loop."""
+
+SPARKPLUG_METRICS_MAX: Final = 400_000
+"""Metrics of Sparkplug births that the jitted decoder knows. Data of births beyond is decoded slowly, and that told."""
 
 INTAKE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Samples of one durable session on disk that are not safe further on. At it nothing more is acknowledged."""

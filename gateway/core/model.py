@@ -2,15 +2,20 @@
 
 A tag is a row number; rows are dense and are given in the order of `Model.tags`. All state lies in arrays indexed
 by row. The model is immutable: a reload builds another one.
+
+Tags that appear by themselves have no place in it; pools of rows and of device numbers do, behind those of the tags
+and devices that are written down. Who has which of them at the moment says `gateway.core.directory`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.calculations import CalculationDefinition
+from gateway.core.calendar import UTC, Zone
 from gateway.core.limits import ALARMS_PER_MINUTE_MAX
 from gateway.core.types import Kind
 
@@ -38,8 +43,32 @@ class TagDefinition:
 
 @dataclass(frozen=True, slots=True)
 class DeviceDefinition:
+    """`together` are the rows of the tags of the multivariate score, empty without one."""
+
     name: str
     link: str
+    together: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Rows and device numbers that are lent to what appears on one link.
+
+    A `shape` is what a lent tag is but for its name and device; all shapes of a pool have the same windows, so that a
+    row's windows keep their place in the arena whoever has it. They have no alarms: those are places in arrays too.
+    """
+
+    name: str
+    link: str
+    rows: int
+    devices: int
+    shapes: tuple[TagDefinition, ...]
+
+    def __post_init__(self) -> None:
+        assert self.rows > 0
+        assert self.devices > 0
+        assert len({shape.windows_ns for shape in self.shapes}) == 1
+        assert not any(shape.alarms for shape in self.shapes)
 
 
 @dataclass(frozen=True)
@@ -47,15 +76,47 @@ class Model:
     devices: tuple[DeviceDefinition, ...]
     tags: tuple[TagDefinition, ...]
     panes_per_window: int = field(default=30)
-    time_zone: str = ""
-    """IANA key of the zone whose days and shifts are meant; empty in a plant without calendars."""
+    zone: Zone = UTC
+    """Whose days, months and shifts calculations mean."""
     alarms_per_minute_max: int = field(default=ALARMS_PER_MINUTE_MAX)
     """More raised within a minute are a flood: those of medium and low priority are shown, counted, and not told."""
+    pools: tuple[Pool, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows in all: those of the tags, then those of the pools."""
+        return len(self.tags) + sum(pool.rows for pool in self.pools)
+
+    @property
+    def device_numbers(self) -> int:
+        """Device numbers in all: those of the devices, then those of the pools."""
+        return len(self.devices) + sum(pool.devices for pool in self.pools)
+
+    @cached_property
+    def pool_rows(self) -> tuple[range, ...]:
+        """The rows of each pool."""
+        return ranges(len(self.tags), (pool.rows for pool in self.pools))
+
+    @cached_property
+    def pool_devices(self) -> tuple[range, ...]:
+        """The device numbers of each pool."""
+        return ranges(len(self.devices), (pool.devices for pool in self.pools))
+
+    def windows_of_rows(self) -> Iterator[tuple[int, ...]]:
+        """The windows of each row in turn, lent or not."""
+        yield from (tag.windows_ns for tag in self.tags)
+        for pool in self.pools:
+            yield from (pool.shapes[0].windows_ns for _ in range(pool.rows))
 
     @cached_property
     def row_of(self) -> dict[str, int]:
         """Row by full tag name."""
         return {tag.name: row for row, tag in enumerate(self.tags)}
+
+    @cached_property
+    def multivariate_devices(self) -> tuple[int, ...]:
+        """The devices that have a multivariate score, in the order of the state's arrays."""
+        return tuple(number for number, device in enumerate(self.devices) if device.together)
 
     @cached_property
     def alarms(self) -> tuple[tuple[int, AlarmDefinition], ...]:
@@ -73,3 +134,12 @@ class Model:
         for row, tag in enumerate(self.tags):
             rows[tag.device].append(row)
         return tuple(tuple(of_device) for of_device in rows)
+
+
+def ranges(start: int, sizes: Iterable[int]) -> tuple[range, ...]:
+    """Ranges of these sizes, one behind the other."""
+    found = []
+    for size in sizes:
+        found.append(range(start, start + size))
+        start += size
+    return tuple(found)

@@ -5,12 +5,13 @@ The engine makes drafts; the spool gives each its identity in the very transacti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from gateway.core.types import Samples
+from gateway.core.types import Kind, Samples
 
 
 class Stream(StrEnum):
@@ -20,9 +21,16 @@ class Stream(StrEnum):
     AGGREGATES = "aggregates"
     CALCULATIONS = "calculations"
     SAMPLES = "samples"
+    MULTIVARIATE = "multivariate"
 
 
-PRIORITIES: dict[Stream, int] = {Stream.EVENTS: 0, Stream.AGGREGATES: 1, Stream.CALCULATIONS: 1, Stream.SAMPLES: 2}
+PRIORITIES: dict[Stream, int] = {
+    Stream.EVENTS: 0,
+    Stream.AGGREGATES: 1,
+    Stream.CALCULATIONS: 1,
+    Stream.MULTIVARIATE: 1,
+    Stream.SAMPLES: 2,
+}
 
 AGGREGATE = np.dtype(
     [
@@ -49,6 +57,13 @@ AGGREGATE = np.dtype(
 The scores are the tag's, and as in LIVE (`gateway.core.view`)."""
 
 
+DISAGREEMENT = np.dtype(
+    [("row", "<i4"), ("rank", "<i4"), ("share", "<f8"), ("score", "<f8"), ("score_once_h", "<f8")], align=True
+)
+"""One of the tags that explain best what is off at its device: `rank` 1 is the first, `share` its part. The scores are
+the device's (`gateway.core.multivariate`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """What the wall clock was known to be: wall minus engine time, and whether the kernel held it for disciplined."""
@@ -62,18 +77,21 @@ NO_STAMP = Stamp()
 
 @dataclass(frozen=True, slots=True)
 class RecordDraft:
-    """A batch on its way to the spool. `rows` is an array of SAMPLE, of AGGREGATE, or a tuple of Event.
+    """A batch on its way to the spool. `rows` is an array of SAMPLE, AGGREGATE or DISAGREEMENT, or a tuple of Event.
 
     `first_ns` and `last_ns` bound the engine times inside. The draft owns its array. `ordinal` counts the drafts of
     its stream from 1 over the engine's whole life, restarts included: a draft that is made again by a replay has the
     ordinal, and the bytes, that it had before. 0 for a draft that no engine made. `stamp` is that of the cycle that
-    made it.
+    made it. `names` and `kinds` are those of the rows when the draft was made: a row may be another tag's before it is
+    encoded.
     """
 
     stream: Stream
     first_ns: int
     last_ns: int
     rows: Samples | tuple[object, ...]
+    names: Sequence[str] = ()
+    kinds: Sequence[Kind] = ()
     ordinal: int = 0
     stamp: Stamp = NO_STAMP
 

@@ -6,13 +6,15 @@ because a batch comes in no order and each line of a row costs one miss.
     array    one per        bytes   what
     words    tag                8   the row's sequence lock (`gateway.core.kernels.atomics`)
     cells    tag               64   the live cell: quality, value, times, score, alarm bits
-    limits   tag               64   what the fold must know of the tag; never written after construction
+    limits   tag               64   what the fold must know of the tag; written again only when a row is lent
     novelty  tag              304   what both anomaly scores remember
     hours    tag               96   the tag's mean at each hour of the day
     windows  window            64   pane clock, last sample, EWMA
     totals   window       2 × 64   the current pane, then all closed panes of the ring together
     ring     window       P × 64   the panes, one arena for all windows
     alarm_rules, alarms        64 + 40 for each alarm (`gateway.core.alarms`); those of a row stand together
+
+What a tag remembers, and takes along when it leaves a row that was lent to it, is TAG_MEMORY and WINDOW_MEMORY.
 
 A tag with one window of P = 30 panes takes 2,676 bytes. Every page is touched at construction: a page first touched
 by a sample would cost it up to 5 µs.
@@ -31,22 +33,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, rule_of
-from gateway.core.calculations import (
-    ACCUMULATOR,
-    CALCULATION_RULE,
-    CALCULATION_STATE,
-    FOR_EVER,
-    KEPT_SAMPLE,
-    OUTPUT,
-    RESULT,
-    VALUE_ASIDE,
-    accumulators_of,
-    calculation_rule,
-)
-from gateway.core.limits import RESULTS_WAITING_MAX, VALUES_ASIDE_MAX
+from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, AlarmKind, rule_of
+from gateway.core.blank import integers, records
+from gateway.core.calculationtables import CalculationTables, calculation_tables
 from gateway.core.model import Model, TagDefinition
-from gateway.core.types import NS_PER_S, Float32s, Float64s, Int64s, Quality, Samples
+from gateway.core.multivariate import multivariate_tables
+from gateway.core.types import NS_PER_S, Float32s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
 
 CELL = np.dtype(
@@ -235,20 +227,6 @@ SCALE_NS_DEFAULT = 60 * NS_PER_S
 """Time scale of the score of a tag without windows."""
 
 
-class CalculationTables(NamedTuple):
-    """The arrays of calculations (`gateway.core.calculations`); the last three are no state but room to work in."""
-
-    rules: Samples
-    states: Samples
-    accumulators: Samples
-    kept: Samples
-    outputs: Samples
-    results: Samples
-    waiting: Samples
-    merged: Samples
-    scratch: Float64s
-
-
 class Tables(NamedTuple):
     """The arrays that the kernels share."""
 
@@ -266,12 +244,23 @@ class Tables(NamedTuple):
     calculations: CalculationTables
 
 
+TAG_MEMORY = ("cells", "novelty", "hours")
+"""Tables with as many bytes for each row, that are the tag's own."""
+
+WINDOW_MEMORY = ("windows", "totals", "ring")
+"""The same for each window."""
+
+NOT_LENT = -1
+"""Device number in `limits` of a row that nobody has."""
+
+
 class State:
     """All memory of the engine for one model."""
 
     def __init__(self, model: Model) -> None:
-        tags = len(model.tags)
-        windows = sum(len(tag.windows_ns) for tag in model.tags)
+        tags = model.rows
+        devices = model.device_numbers
+        windows = sum(len(windows_ns) for windows_ns in model.windows_of_rows())
         alarms = sum(len(tag.alarms) for tag in model.tags)
         self.panes = model.panes_per_window
         self.tables = Tables(
@@ -288,13 +277,15 @@ class State:
             counters=integers(len(Counter)),
             calculations=calculation_tables(model),
         )
+        self.multivariate = multivariate_tables(model, SCALE_NS_DEFAULT)
         self.tables.alarms["since_ns"] = -1
-        self.stale_after_ns: Int64s = np.array([tag.stale_after_ns for tag in model.tags], np.int64)
-        self.device_words: Int64s = integers(len(model.devices))
-        self.devices: Samples = records(len(model.devices), DEVICE)
-        self.rollup: Samples = records(len(model.devices), ROLLUP)
-        self.announced_class: Int64s = integers(len(model.devices))
-        self.not_better_ns: Int64s = integers(len(model.devices))
+        self.stale_after_ns: Int64s = integers(tags)
+        self.generations: Int64s = integers(tags)
+        self.device_words: Int64s = integers(devices)
+        self.devices: Samples = records(devices, DEVICE)
+        self.rollup: Samples = records(devices, ROLLUP)
+        self.announced_class: Int64s = integers(devices)
+        self.not_better_ns: Int64s = integers(devices)
         self.flood: Int64s = integers(len(Flood))
         self.wall: Int64s = integers(2)
         """Whether the wall clock's offset is known, and it: what intervals are aligned by."""
@@ -309,68 +300,44 @@ class State:
         np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
         first = alarm_first = calculation_first = 0
         for row, tag in enumerate(model.tags):
-            self.tables.limits[row] = limit_of(tag, first, alarm_first, calculation_first)
+            self.tables.limits[row] = limit_of(tag, tag.device, first, alarm_first, calculation_first)
             calculation_first += len(tag.calculations)
+            self.stale_after_ns[row] = tag.stale_after_ns
             for place, definition in enumerate(tag.alarms):
                 rule = rule_in(model, row, tag, definition, first)
                 self.tables.alarm_rules[alarm_first + place] = rule
             alarm_first += len(tag.alarms)
-            for window, window_ns in enumerate(tag.windows_ns, start=first):
+            first += len(tag.windows_ns)
+        for pool, of_pool in zip(model.pools, model.pool_rows, strict=True):
+            free, windows = limit_of(pool.shapes[0], NOT_LENT, 0, 0, 0), len(pool.shapes[0].windows_ns)
+            self.tables.limits[of_pool.start : of_pool.stop] = free
+            self.tables.limits["window_first"][of_pool.start : of_pool.stop] = first + windows * np.arange(pool.rows)
+            first += windows * pool.rows
+        self.generations[: len(model.tags)] = 1
+        self._divide_time(model)
+
+    def _divide_time(self, model: Model) -> None:
+        """The clock of each window's panes."""
+        window = 0
+        for row, windows_ns in enumerate(model.windows_of_rows()):
+            for window_ns in windows_ns:
                 pane_ns = max(1, -(-window_ns // self.panes))
                 record = self.tables.windows[window]
                 record["window_ns"] = window_ns
                 record["pane_ns"] = pane_ns
                 record["phase_ns"] = phase_ns(row, pane_ns)
-            first += len(tag.windows_ns)
+                window += 1
 
     def arrays(self) -> Iterator[npt.NDArray[np.generic]]:
         """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
         yield from self.tables[:-1]
         yield from self.tables.calculations[:-3]
-        yield from (self.stale_after_ns, self.device_words, self.devices, self.rollup)
+        yield from self.multivariate
+        yield from (self.stale_after_ns, self.generations, self.device_words, self.devices, self.rollup)
         yield from (self.announced_class, self.not_better_ns, self.flood, self.wall)
 
     def memory_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays())
-
-
-def calculation_tables(model: Model) -> CalculationTables:
-    """Rules and empty states of all calculations, in the order of rows."""
-    all_of = [(row, tag, one) for row, tag in enumerate(model.tags) for one in tag.calculations]
-    sizes = [accumulators_of(one, model.panes_per_window) for _, _, one in all_of]
-    tables = CalculationTables(
-        rules=records(len(all_of), CALCULATION_RULE),
-        states=records(len(all_of), CALCULATION_STATE),
-        accumulators=records(sum(count for count, _ in sizes), ACCUMULATOR),
-        kept=records(sum(one.ring_samples for _, _, one in all_of), KEPT_SAMPLE),
-        outputs=records(sum(len(one.outputs) for _, _, one in all_of), OUTPUT),
-        results=records(RESULTS_WAITING_MAX if all_of else 0, RESULT),
-        waiting=records(VALUES_ASIDE_MAX if all_of else 1, VALUE_ASIDE),
-        merged=records(1, ACCUMULATOR),
-        scratch=np.zeros(max((one.ring_samples for _, _, one in all_of), default=0)),
-    )
-    tables.accumulators["pane"] = -1
-    tables.states["end_ns"] = tables.states["next_end_ns"] = FOR_EVER
-    first = ring = output = 0
-    for place, ((row, tag, one), (count, pane_ns)) in enumerate(zip(all_of, sizes, strict=True)):
-        tables.rules[place] = calculation_rule(one, row, tag.stale_after_ns, first, count, ring, output, pane_ns)
-        for k, wanted in enumerate(one.outputs):
-            tables.outputs[output + k] = (place, int(wanted.function), wanted.quantile)
-        first += count
-        ring += one.ring_samples
-        output += len(one.outputs)
-    return tables
-
-
-def records(size: int, dtype: np.dtype[np.void]) -> Samples:
-    """Zeros whose pages are really there (`np.zeros` would leave them to the first write)."""
-    array = np.empty(size, dtype)
-    array.view(np.uint8)[:] = 0
-    return array
-
-
-def integers(size: int) -> Int64s:
-    return np.full(size, 0, np.int64)
 
 
 def phase_ns(row: int, pane_ns: int) -> int:
@@ -378,12 +345,14 @@ def phase_ns(row: int, pane_ns: int) -> int:
     return ((row * 0x9E3779B1 & 0xFFFFFFFF) * pane_ns) >> 32
 
 
-def limit_of(tag: TagDefinition, window_first: int, alarm_first: int, calculation_first: int) -> tuple[object, ...]:
+def limit_of(
+    tag: TagDefinition, device: int, window_first: int, alarm_first: int, calculation_first: int
+) -> tuple[object, ...]:
     return (
         int(tag.kind),
         window_first,
         len(tag.windows_ns),
-        tag.device,
+        device,
         alarm_first,
         len(tag.alarms),
         float(tag.windows_ns[0] if tag.windows_ns else SCALE_NS_DEFAULT),
@@ -400,6 +369,8 @@ def rule_in(
 ) -> tuple[int | float, ...]:
     """An alarm's rule, with names and windows as places. The settings made sure that they are there."""
     window = -1
+    if definition.kind is AlarmKind.MULTIVARIATE:
+        window = model.multivariate_devices.index(tag.device)
     if definition.window_ns is not None:
         window = window_first + tag.windows_ns.index(definition.window_ns)
     reference_row = model.row_of[definition.reference] if isinstance(definition.reference, str) else -1

@@ -42,7 +42,7 @@ ALARM_PERSISTENT = 8
 ALARM_LOW_LOW = 16
 ALARM_HIGH_HIGH = 32
 ALARM_OTHER = 64
-"""Deviation, rate of change, a state, bad quality."""
+"""Deviation, rate of change, a state, bad quality, a multivariate score."""
 ALARM_UNACKNOWLEDGED = 128
 """Some alarm of the row was not acknowledged yet; alone: one that latches and whose condition has ended."""
 
@@ -52,6 +52,8 @@ REASON_FROZEN = 4
 REASON_NOISE = 8
 REASON_DRIFT = 16
 REASON_OUT_OF_RANGE = 32
+REASON_SHAPE = 64
+REASON_MULTIVARIATE = 128
 REASONS: dict[int, str] = {
     REASON_SPIKE: "spike",
     REASON_LEVEL: "level",
@@ -59,6 +61,8 @@ REASONS: dict[int, str] = {
     REASON_NOISE: "noise",
     REASON_DRIFT: "drift",
     REASON_OUT_OF_RANGE: "out of range",
+    REASON_SHAPE: "shape",
+    REASON_MULTIVARIATE: "tags disagree",
 }
 """Why a tag's scores are what they are. A bit keeps its meaning for ever: SCADA reads it."""
 
@@ -73,11 +77,12 @@ DEVICE = np.dtype(
         ("alarms", "<i8"),
         ("persistent", "<f8"),
         ("reasons", "<i8"),
+        ("flags", "<i8"),
     ],
     align=True,
 )
 """A device rolled up: worst quality, tags that are good, samples ever, highest score and whose, all alarm bits, highest
-persistent score, all reason bits."""
+persistent score, all reason bits; FLAG bits (`gateway.core.state`)."""
 
 
 class Mode(IntEnum):
@@ -119,6 +124,10 @@ class PlantView(Protocol):
 
     def devices(self) -> Samples:
         """DEVICE records of all devices, as of the last grid point."""
+        ...
+
+    def multivariate(self) -> Samples:
+        """MULTIVARIATE records (`gateway.core.multivariate`) of the devices that have such a score, in their order."""
         ...
 
 

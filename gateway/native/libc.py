@@ -9,8 +9,10 @@ nothing when it should is broken, whatever the reason).
 from __future__ import annotations
 
 import ctypes
+import platform
 from typing import Any, Final
 
+import numpy as np
 from numba import config, njit, types
 from numba.core.types import ExternalFunction
 
@@ -26,6 +28,19 @@ PR_SET_TIMERSLACK: Final = 29
 MCL_CURRENT: Final = 1
 MCL_ONFAULT: Final = 4
 
+EPOLL_CTL_ADD: Final = 1
+EPOLL_IN: Final = 0x001
+EPOLL_EVENT: Final = np.dtype(
+    {
+        "names": ["events", "data"],
+        "formats": ["<u4", "<i4"],
+        # The kernel packs this structure on x86-64 alone.
+        "offsets": [0, 4 if platform.machine() == "x86_64" else 8],
+        "itemsize": 12 if platform.machine() == "x86_64" else 16,
+    }
+)
+"""`struct epoll_event`; `data` is the lower half of what the caller registered."""
+
 # A pointer that is always null is written as an integer: jitted code has no null.
 _SIGNATURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "clock_gettime": ("int32", ("int32", "voidptr")),
@@ -33,7 +48,11 @@ _SIGNATURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "ppoll": ("int32", ("voidptr", "uint64", "voidptr", "uint64")),
     "send": ("int64", ("int32", "voidptr", "uint64", "int32")),
     "recv": ("int64", ("int32", "voidptr", "uint64", "int32")),
+    "read": ("int64", ("int32", "voidptr", "uint64")),
+    "write": ("int64", ("int32", "voidptr", "uint64")),
     "close": ("int32", ("int32",)),
+    "epoll_ctl": ("int32", ("int32", "int32", "int32", "voidptr")),
+    "epoll_wait": ("int32", ("int32", "voidptr", "int32", "int32")),
 }
 
 _CTYPES: dict[str, Any] = {
@@ -59,7 +78,11 @@ _clock_nanosleep = _external("clock_nanosleep")
 _ppoll = _external("ppoll")
 libc_send = _external("send")
 libc_recv = _external("recv")
+libc_read = _external("read")
+libc_write = _external("write")
 libc_close = _external("close")
+libc_epoll_ctl = _external("epoll_ctl")
+libc_epoll_wait = _external("epoll_wait")
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

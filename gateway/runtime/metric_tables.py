@@ -18,6 +18,7 @@ TABLES = (
     inbox.METRICS,
     symbols.METRICS,
     modbus.METRICS,
+    modbus.THREAD_METRICS,
     mqtt.METRICS,
     intake.METRICS,
     metrics.METRICS,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gateway.control.handle import ControlExecutive
 from gateway.core.engine import warm_up
-from gateway.core.inbox import Inbox, Lane
+from gateway.core.inbox import Drained, Inbox, Lane
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Source
@@ -19,6 +19,7 @@ from gateway.core.readings import Measured
 from gateway.core.record import Stream
 from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols
+from gateway.protocol.modbus.plan import Block, plan
 from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
@@ -27,8 +28,9 @@ from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
+from gateway.settings.planning import point_of
 from gateway.settings.schema import Link, ModbusLink, MqttLink, Settings, Tag
-from gateway.sources.modbus import ModbusSource
+from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 
 ENGINE_STOP_S = 2.0
@@ -40,9 +42,13 @@ CONTROL_LANE_WEIGHT = 4
 
 def build_model(settings: Settings) -> Model:
     """Rows are given in the order of the file."""
+    rows = {tag.name: row for row, tag in enumerate(settings.tags)}
     device_numbers = {device.name: number for number, device in enumerate(settings.devices)}
     return Model(
-        devices=tuple(DeviceDefinition(device.name, device.link) for device in settings.devices),
+        devices=tuple(
+            DeviceDefinition(device.name, device.link, tuple(rows[name] for name in device.multivariate))
+            for device in settings.devices
+        ),
         tags=tuple(
             TagDefinition(
                 name=tag.name,
@@ -52,6 +58,7 @@ def build_model(settings: Settings) -> Model:
                 stale_after_ns=tag.stale_after_ns,
                 windows_ns=tag.windows_ns,
                 alarms=tag.alarms,
+                calculations=tag.calculations,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
                 labels=tag.labels,
@@ -59,6 +66,7 @@ def build_model(settings: Settings) -> Model:
             for tag in settings.tags
         ),
         panes_per_window=settings.panes_per_window,
+        zone=settings.zone,
     )
 
 
@@ -75,6 +83,10 @@ def spec_of(settings: Settings, model: Model) -> EngineSpec:
 def lane_capacity(tags: int) -> int:
     """In samples: a plant of a thousand small links must not pay for a thousand large lanes."""
     return min(LANE_SAMPLES_MAX, max(LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG * tags))
+
+
+def points_in(blocks: Sequence[Block]) -> int:
+    return sum(len(block.points) for block in blocks)
 
 
 class Plant:
@@ -103,22 +115,29 @@ class Plant:
         loop_devices = {tag.device for tag in settings.tags if tag.name in self._of_loops}
         self.fast_links = frozenset(device.link for device in settings.devices if device.name in loop_devices)
         """Links to which the executive has a connection of its own."""
+        polled = {link.name: blocks for link in settings.links if (blocks := self._blocks_of(link))}
+        self._places = {name: place for place, name in enumerate(polled)}
+        shares = [Share(name, blocks, lane_capacity(points_in(blocks))) for name, blocks in polled.items()]
+        self.polling = PollThread(shares, symbols, clock) if shares else None
+        """Polls the plain Modbus TCP links, each at its place."""
         self.sources: dict[str, Source] = {}
         self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit)
-        lanes = []
+        self._lanes: dict[str, Lane] = {}
+        lanes: list[Drained] = []
         for link in settings.links:
             tags = self._tags_of(link)
             plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
             durable = [(row, tag) for row, tag in tags if is_durable(tag)]
             if plain:
-                lanes.append(Lane(link.name, lane_capacity(len(plain))))
-                self.sources[link.name] = self._build_source(link, plain, lanes[-1])
+                lanes.append(self._lane_of(link, len(plain)))
+                self.sources[link.name] = self._build_source(link, plain)
             if durable:
-                lanes.append(Lane(durable_name(link.name), lane_capacity(len(durable))))
-                self.sources[lanes[-1].name] = self._build_durable(link, durable, lanes[-1])
+                lane = Lane(durable_name(link.name), lane_capacity(len(durable)))
+                lanes.append(lane)
+                self.sources[lane.name] = self._build_durable(link, durable, lane)
         if self.executive is not None:
-            lanes.append(Lane("control", LANE_SAMPLES_MIN, CONTROL_LANE_WEIGHT))
-            self._control_lane = lanes[-1]
+            self._control_lane = Lane("control", LANE_SAMPLES_MIN, CONTROL_LANE_WEIGHT)
+            lanes.append(self._control_lane)
         self.inbox = Inbox(lanes)
         self.thread = EngineThread(
             engine=self.engine,
@@ -167,11 +186,9 @@ class Plant:
     async def replace_source(self, link: Link, settings: Settings, supervisor: Supervisor) -> None:
         """Restart one link's session as `settings`, which differ in links only, have it; its lane and rows stay."""
         self.settings = settings
-        old = self.sources[link.name]
         await supervisor.stop(f"link {link.name}")
-        lane = next(lane for lane in self.inbox.lanes if lane.name == old.name)
         plain = [(row, tag) for row, tag in self._tags_of(link) if not is_durable(tag)]
-        self.sources[link.name] = self._build_source(link, plain, lane)
+        self.sources[link.name] = self._build_source(link, plain)
         supervisor.start(f"link {link.name}", self.sources[link.name].run)
 
     def heartbeats(self) -> dict[str, int]:
@@ -180,6 +197,8 @@ class Plant:
         if self.executive is not None:
             beat_ns = self.executive.heartbeat_ns()
             beats["control"] = beat_ns + self._clock.offset_ns if beat_ns else 0
+        if self.polling is not None and self.polling.is_running:
+            beats["polling"] = self.polling.heartbeat_ns()
         return beats
 
     def measured(self) -> Iterator[Measured]:
@@ -187,6 +206,8 @@ class Plant:
         yield self.engine
         yield self.inbox
         yield from self.sources.values()
+        if self.polling is not None:
+            yield self.polling
         yield self.intakes
         if self.executive is not None:
             yield self.executive
@@ -202,18 +223,38 @@ class Plant:
             if tag.device in on_link and tag.name not in self._of_loops
         ]
 
-    def _build_source(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
-        if isinstance(link, ModbusLink):
-            return ModbusSource(
-                link=link, tags=tags, lane=lane, symbols=self.symbols, now_ns=self._clock, emit=self._book.emit
+    def _blocks_of(self, link: Link) -> Sequence[Block]:
+        """What the poll thread reads of this link; nothing of a link that is not its."""
+        if not isinstance(link, ModbusLink) or not is_for_thread(link):
+            return ()
+        return plan(point_of(row, tag) for row, tag in self._tags_of(link))
+
+    def _lane_of(self, link: Link, tags: int) -> Drained:
+        if self.polling is not None and link.name in self._places:
+            return self.polling.lanes[self._places[link.name]]
+        return self._lanes.setdefault(link.name, Lane(link.name, lane_capacity(tags)))
+
+    def _build_source(self, link: Link, tags: Sequence[tuple[int, Tag]]) -> Source:
+        emit = self._book.emit
+        if self.polling is not None and link.name in self._places:
+            assert isinstance(link, ModbusLink)
+            return FastModbusSource(
+                link=link,
+                index=self._places[link.name],
+                blocks=self._blocks_of(link),
+                thread=self.polling,
+                emit=emit,
             )
+        lane = self._lanes[link.name]
+        if isinstance(link, ModbusLink):
+            return ModbusSource(link=link, tags=tags, lane=lane, symbols=self.symbols, now_ns=self._clock, emit=emit)
         return MqttSource(
             link=link,
             tags=tags,
             lane=lane,
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
-            emit=self._book.emit,
+            emit=emit,
         )
 
     def _build_durable(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:

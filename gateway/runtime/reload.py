@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.settings.schema import MqttPoint, Settings
+from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings
+from gateway.sources.modbus import is_for_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def compare(old: Settings, new: Settings) -> Changes:
     links = {a.name for a, b in zip(old.links, new.links, strict=False) if a != b} if names else set()
     plant = (
         not names
+        or any(_is_for_thread(a) != _is_for_thread(b) for a, b in zip(old.links, new.links, strict=False))
         or bool(links & whole_links)
         or any(
             getattr(old, part) != getattr(new, part)
@@ -68,6 +70,11 @@ def _left_out(settings: Settings) -> tuple[str, ...]:
 def _journal_settings(settings: Settings) -> object:
     """What of the journal cannot change while it runs."""
     return settings.journal and msgspec.structs.replace(settings.journal, left_out=())
+
+
+def _is_for_thread(link: Link) -> bool:
+    """Whether the poll thread has the link: its rows and lanes are laid out for the whole plant at once."""
+    return isinstance(link, ModbusLink) and is_for_thread(link)
 
 
 def _record_settings(settings: Settings) -> object:

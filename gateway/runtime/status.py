@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from gateway import __version__
+from gateway.core.calculationdesk import output_names
 from gateway.core.events import Event
 from gateway.core.readings import Measured
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
@@ -156,10 +157,13 @@ class RuntimeStatus:
             view: ControlView = plant.executive if plant.executive is not None else NoLoops()
             shown = http.Plant(
                 model=plant.model,
+                directory=plant.engine.directory,
                 plant_view=plant.engine.view,
                 text_of=plant.symbols.text_of,
                 loops=plant.settings.loops,
                 control_view=view,
+                calculations=plant.engine.calculations.view,
+                outputs=output_names(plant.model),
                 alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
             )

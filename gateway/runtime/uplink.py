@@ -168,8 +168,8 @@ class Way:
     def _encode(self, draft: RecordDraft) -> bytes:
         return encode(
             draft,
-            self._tag_names,
-            self._tag_kinds,
+            draft.names or self._tag_names,
+            draft.kinds or self._tag_kinds,
             text_of=self._text_of,
             labels=self._labels,
             outputs=self._outputs,

@@ -144,6 +144,24 @@ def read_alarms(alarm: Section | None, windows_ns: Collection[int]) -> tuple[Ala
     )
 
 
+def read_multivariate_alarm(section: Section) -> AlarmDefinition | None:
+    """The alarm of a multivariate score: `alarm = 0.8`, with what else is said of an alarm beside it."""
+    limit = section.get("alarm", score_limit, None)
+    own = _Shared(section)
+    if limit is None:
+        return None
+    return AlarmDefinition(
+        kind=AlarmKind.MULTIVARIATE,
+        limit=limit,
+        deadband=SCORE_DEADBAND_SHARE * limit if own.deadband is None else own.deadband,
+        on_delay_ns=own.on_delay_ns,
+        off_delay_ns=own.off_delay_ns,
+        latches=own.latches,
+        priority=Priority[own.priority.name],
+        unless=own.unless,
+    )
+
+
 def _read_one(alarm: Section, kind: AlarmKind, shared: _Shared, windows_ns: Collection[int]) -> AlarmDefinition | None:
     row = KINDS[kind]
     if not alarm.has(row.word):

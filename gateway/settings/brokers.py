@@ -14,6 +14,7 @@ from gateway.core.types import NS_PER_S
 from gateway.settings.addresses import Broker, Endpoint, broker, is_local, nats_server, shared_group
 from gateway.settings.schema import BrokerAddress, MqttSession, MqttVersion, NatsAddress, Retained
 from gateway.settings.section import Section
+from gateway.settings.sparkplug import read_host
 from gateway.settings.units import choice, duration, flag, integer, size, text
 
 NOWHERE = Endpoint("nowhere", 1)
@@ -113,6 +114,7 @@ def read_session(section: Section, version: MqttVersion) -> MqttSession:
         topic_alias_maximum=section.get("topic_alias_maximum", ALIASES, 32),
         packet_bytes_max=section.get("packet_max", PACKET, None),
         follow_redirect=section.get("follow_redirect", flag, False),
+        sparkplug=read_host(section),
     )
     if version is not MqttVersion.V5 and section.is_sound("version"):
         for key in V5_ONLY:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from gateway.core import limits
+from gateway.core.types import Kind
+from gateway.settings import sparkplug
 from gateway.settings.addresses import REGISTERS, topic
+from gateway.settings.alarms import bound
 from gateway.settings.forms import form_of, says
 from gateway.settings.instances import Instance, instances
 from gateway.settings.links import Links
+from gateway.settings.multivariate import read_multivariate
 from gateway.settings.reads import read_limits
 from gateway.settings.schema import Device, ModbusLink, Tag
 from gateway.settings.section import Section
@@ -37,13 +43,16 @@ TAG_LISTS = array_of(text, '["energy_meter", "registers/pump.csv"]', LISTS_PER_D
 _MODBUS_ONLY = "belongs to devices of Modbus links, and this device's link is mqtt; take it out"
 _MQTT_ONLY = "belongs to devices of mqtt links, and this device's link is Modbus; take it out"
 _OF_TAGS = "belongs to the tags; write it into each tag, or into [defaults]"
-MODBUS_ELSEWHERE = {"topic": _MQTT_ONLY, **dict.fromkeys(("every", "windows", "stale_after"), _OF_TAGS)}
+MODBUS_ELSEWHERE = {
+    **dict.fromkeys(("topic", "sparkplug"), _MQTT_ONLY),
+    **dict.fromkeys(("every", "windows", "stale_after"), _OF_TAGS),
+}
 MQTT_ELSEWHERE = {
     **MODBUS_ELSEWHERE,
     **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride"), _MODBUS_ONLY),
     **dict.fromkeys(("registers_per_read", "bits_per_read", "gap", "holes"), _MODBUS_ONLY),
 }
-del MQTT_ELSEWHERE["topic"]
+del MQTT_ELSEWHERE["topic"], MQTT_ELSEWHERE["sparkplug"]
 
 
 class Devices:
@@ -75,14 +84,29 @@ class Devices:
             section.wrong_here(f"brings the tags to more than {limits.TAGS_MAX}; split the plant over two gateways")
             return False
         link = self._links.of_device(section)
-        self.devices.append(Device(name=instance.name, link=UNKNOWN_LINK if link is None else link.name))
+        device = Device(name=instance.name, link=UNKNOWN_LINK if link is None else link.name)
+        self.devices.append(device)
+        section.has("multivariate")
         if isinstance(link, ModbusLink) or (link is None and _looks_like_modbus(entries)):
             self._read_modbus(instance, entries, is_line=link is not None and link.is_line)
         elif link is not None:
             self._read_mqtt(instance, entries)
         else:
             self.incomplete[instance.name] = None
+        if section.has("multivariate") and instance.name not in self.incomplete:
+            self._see_together(section, device)
         return True
+
+    def _see_together(self, section: Section, device: Device) -> None:
+        """The tags of the device's multivariate score; its alarm goes to the first of them."""
+        own = [tag for tag in self.tags.values() if tag.device == device.name and tag.kind is not Kind.SYMBOL]
+        names = [tag.name.removeprefix(f"{device.name}.") for tag in own]
+        together = read_multivariate(section, device.name, names, sum(bool(one.multivariate) for one in self.devices))
+        self.devices[-1] = msgspec.structs.replace(device, multivariate=together.tags)
+        if together.alarm is not None:
+            first = self.tags[together.tags[0]]
+            alarms = (*first.alarms, *bound((together.alarm,), device.name))
+            self.tags[first.name] = msgspec.structs.replace(first, alarms=alarms)
 
     def _entries(self, instance: Instance) -> tuple[TagEntry, ...]:
         """Tags of the lists, each replaced by an inline tag of the same name, then the other inline tags."""
@@ -141,7 +165,10 @@ class Devices:
     def _read_mqtt(self, instance: Instance, entries: tuple[TagEntry, ...]) -> None:
         section = instance.section
         device_topic = section.get("topic", topic, None)
-        if not section.is_sound("topic"):
+        place = section.get("sparkplug", sparkplug.address, ())
+        if device_topic is not None and place:
+            section.wrong("topic", "has no meaning beside sparkplug, whose topics are given; take one of the two out")
+        if not section.is_sound("topic", "sparkplug"):
             device_topic = "nowhere/{tag}"
         section.finish(MQTT_ELSEWHERE)
         for entry in entries:
@@ -150,7 +177,7 @@ class Devices:
                 spec = read_mqtt(_filled(entry, section), self._defaults)
                 if entry.is_constant:
                     self._mqtt_specs[entry] = spec
-            self._add(bind_mqtt(spec, instance.name, entry.name, device_topic), spec.section)
+            self._add(bind_mqtt(spec, instance.name, entry.name, device_topic, place), spec.section)
 
     def _add(self, tag: Tag, section: Section) -> None:
         self.tags[tag.name] = tag

@@ -10,10 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.settings import addresses, control, devices, journal, load, reads, serving, tags, uplink
+from gateway.settings import (
+    addresses,
+    control,
+    devices,
+    journal,
+    load,
+    reads,
+    serving,
+    sparkplug,
+    tags,
+    uplink,
+    zones,
+)
 from gateway.settings.forms import Form
-from gateway.settings.reference_alarms import alarm_keys
+from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
 from gateway.settings.reference_brokers import broker_keys
+from gateway.settings.reference_calculations import calculation_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
@@ -41,6 +54,7 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
+    Key("gateway.time_zone", zones.time_zone, "UTC", "Whose days, months and shifts calculations mean."),
     Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
     Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
@@ -74,7 +88,14 @@ DEVICES = (
         NOTHING,
         "Topic of the tags that name none; {device} and {tag} stand in it.",
     ),
+    Key(
+        "devices.NAME.sparkplug",
+        sparkplug.address,
+        NOTHING,
+        "Its place in Sparkplug B, instead of a topic: group, edge node and, unless it is the node itself, device.",
+    ),
     Key("devices.NAME.tag_list", devices._tag_lists, NOTHING, "Lists of tags, shared with other devices."),
+    *multivariate_keys("devices.NAME.multivariate"),
 )
 
 
@@ -101,6 +122,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
         Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
         Key(f"{at}.unit", label, '""', "Engineering unit, as it is shown."),
@@ -113,6 +135,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             f"{at}.valid.high", number, NOTHING, "Above it the quality is out of range, and no window takes the value."
         ),
         *alarm_keys(f"{at}.alarm"),
+        *calculation_keys(f"{at}.calculate.NAME"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 
@@ -168,7 +191,12 @@ UPLINK = (
     Key("uplink.NAME.subject", addresses.subject, "(fieldgate.{gateway}.{stream})", "NATS subject of the records."),
     Key("uplink.NAME.file", text, "(this, `mqtt` or `nats`)", "A file of JSON lines that takes the records."),
     Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
-    Key("uplink.NAME.streams", uplink.STREAMS, '["events", "aggregates"]', "What is sent. samples: every single one."),
+    Key(
+        "uplink.NAME.streams",
+        uplink.STREAMS,
+        '["events", "aggregates", "calculations", "multivariate"]',
+        "What is sent. samples: every single one.",
+    ),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
     Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),
     Key(

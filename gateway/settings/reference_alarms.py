@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gateway.core.alarms import KINDS, AlarmKind
-from gateway.settings import alarms
+from gateway.settings import alarms, multivariate
 from gateway.settings.forms import form_of
 from gateway.settings.reference_key import NOTHING, REQUIRED, Key
-from gateway.settings.units import flag, text
+from gateway.settings.units import flag, score_limit, text
 
 _HELP: dict[AlarmKind, str] = {
     AlarmKind.LOW_LOW: "Below it the tag is in alarm; the second, more urgent limit.",
@@ -25,7 +25,7 @@ _HELP: dict[AlarmKind, str] = {
 def alarm_keys(at: str) -> tuple[Key, ...]:
     """The alarms of a tag, what holds for all of them, and what a table of one of them (KIND) may have."""
     kinds = tuple(
-        Key(f"{at}.{KINDS[kind].word}", alarms.form_of_kind(kind), NOTHING, _HELP[kind]) for kind in AlarmKind
+        Key(f"{at}.{KINDS[kind].word}", alarms.form_of_kind(kind), NOTHING, _HELP[kind]) for kind in alarms.LIMITS
     )
     one = f"{at}.KIND"
     return (
@@ -35,6 +35,20 @@ def alarm_keys(at: str) -> tuple[Key, ...]:
         Key(f"{one}.of", alarms.source, "(the value)", "A statistic of a window, to be compared instead of the value."),
         Key(f"{one}.from", alarms.reference, "0", "Of deviation: the number or the tag that the value should be near."),
         *_shared(one, *["(as beside the kinds)"] * 5),
+    )
+
+
+def multivariate_keys(at: str) -> tuple[Key, ...]:
+    """The multivariate score of a device and its alarm."""
+    return (
+        Key(f"{at}.tags", multivariate.TAGS, "(all of the device's)", "Which tags are seen together: 2 to 8."),
+        Key(
+            f"{at}.alarm",
+            score_limit,
+            NOTHING,
+            "Score from which it is an alarm, named after the first of the tags; 0.8 is a good start.",
+        ),
+        *_shared(at, "(20 % of the limit)", "0s", "false", "medium", NOTHING),
     )
 
 

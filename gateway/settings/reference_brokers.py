@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.settings import addresses, brokers
+from gateway.settings import addresses, brokers, sparkplug
 from gateway.settings.reference_key import NOTHING, Key
 from gateway.settings.units import flag, text
 
@@ -75,5 +75,17 @@ SESSION_KEYS = (
         flag,
         "false",
         "Whether to go where a broker sends us that has moved or is full. It is told in any case. MQTT 5.",
+    ),
+    Key(
+        "links.NAME.sparkplug.host_id",
+        sparkplug.host_id,
+        NOTHING,
+        "The gateway as a host application of Sparkplug B: the id under which it publishes its STATE.",
+    ),
+    Key(
+        "links.NAME.sparkplug.reorder",
+        sparkplug.REORDER,
+        "2s",
+        "How long a missing message of an edge node may take; then the node is asked for its births.",
     ),
 )

@@ -14,6 +14,8 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.core.alarms import AlarmDefinition
+from gateway.core.calculations import CalculationDefinition
+from gateway.core.calendar import UTC, Zone
 from gateway.core.types import Kind
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 
@@ -103,6 +105,15 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_s: int = 30
 
 
+class SparkplugHost(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway as a host application of Sparkplug B."""
+
+    host_id: str | None = None
+    """Under which it publishes its STATE; None: it publishes none."""
+    reorder_ns: int = 2_000_000_000
+    """How long a missing message may take before the edge node is asked for its births."""
+
+
 class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
     """What a subscriber agrees with its broker. From `retained` on of MQTT 5 only."""
 
@@ -120,6 +131,7 @@ class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
     packet_bytes_max: int | None = None
     """What the broker is told not to send; it drops such messages in silence."""
     follow_redirect: bool = False
+    sparkplug: SparkplugHost = SparkplugHost()
 
 
 class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,9 +214,12 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Which messages carry a tag. `field` is the path to the value in a JSON object, empty for a bare payload."""
+    """Which messages carry a tag. `field` is the path to the value in a JSON object, empty for a bare payload.
 
-    topic: str
+    With `sparkplug` (group, edge node and, of a device, its name) the tag is the metric of that name; `topic` is empty.
+    """
+
+    topic: str = ""
     field: tuple[str, ...] = ()
     time_field: tuple[str, ...] = ()
     sequence_field: tuple[str, ...] = ()
@@ -216,6 +231,8 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Of messages of QoS 0, when they come faster than they can be taken."""
     scale: float = 1.0
     offset: float = 0.0
+    sparkplug: tuple[str, ...] = ()
+    metric: str = ""
 
 
 Point: TypeAlias = ModbusPoint | MqttPoint
@@ -232,6 +249,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     windows_ns: tuple[int, ...]
     stale_after_ns: int
     alarms: tuple[AlarmDefinition, ...] = ()
+    calculations: tuple[CalculationDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
     labels: tuple[tuple[int, str], ...] = ()
@@ -242,6 +260,8 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
+    multivariate: tuple[str, ...] = ()
+    """Full names of the tags that are seen together; the alarm stands with the first of them."""
 
 
 class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
@@ -354,6 +374,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     log_level: str
     panes_per_window: int
+    zone: Zone = UTC
+    """Whose days, months and shifts calculations mean."""
     checkpoint_every_ns: int
     links: tuple[Link, ...]
     devices: tuple[Device, ...]

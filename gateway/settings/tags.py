@@ -11,14 +11,17 @@ from typing import NamedTuple
 
 from gateway.core import limits
 from gateway.core.alarms import AlarmDefinition
+from gateway.core.calculations import CalculationDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
 from gateway.settings.alarms import bound, read_alarms
+from gateway.settings.calculations import read_calculations
 from gateway.settings.forms import form_of, says
 from gateway.settings.reads import EVERY, PollGroup, Polls, check_reads
 from gateway.settings.schema import ModbusPoint, MqttPoint, Priority, ReadLimits, RegisterType, Report, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.shapes import FLOATS, SIGNED, Shape, read_report, read_shape, register_type
+from gateway.settings.sparkplug import metric
 from gateway.settings.texts import TextShape, check_labels, labels, read_text_shape
 from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, show_duration
 
@@ -38,7 +41,7 @@ WRITABLE_TABLES = (Table.COIL, Table.HOLDING)
 _MODBUS_ONLY = "belongs to tags of Modbus links, and this device's link is mqtt; take it out"
 _MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is Modbus; take it out"
 MODBUS_ELSEWHERE = dict.fromkeys(
-    ("topic", "field", "time_field", "sequence_field", "qos", "durable", "priority"), _MQTT_ONLY
+    ("topic", "field", "time_field", "sequence_field", "qos", "durable", "priority", "metric"), _MQTT_ONLY
 )
 MQTT_ELSEWHERE = dict.fromkeys(
     (
@@ -85,6 +88,7 @@ class Common(NamedTuple):
     windows_ns: tuple[int, ...]
     stale_after_ns: int
     alarms: tuple[AlarmDefinition, ...]
+    calculations: tuple[CalculationDefinition, ...]
     valid_low: float | None
     valid_high: float | None
     labels: tuple[tuple[int, str], ...]
@@ -119,6 +123,7 @@ class MqttSpec(NamedTuple):
     qos: int
     durable: bool
     priority: Priority
+    metric: str | None
     scale: float
     offset: float
 
@@ -211,6 +216,7 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
         qos=section.get("qos", QOS, 0),
         durable=section.get("durable", flag, False),
         priority=section.get("priority", PRIORITY, Priority.NORMAL),
+        metric=section.get("metric", metric, None),
         scale=scale,
         offset=offset,
     )
@@ -256,6 +262,7 @@ def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> C
         windows_ns=windows_ns,
         stale_after_ns=section.get("stale_after", STALE_AFTER, stale_after_ns),
         alarms=alarms,
+        calculations=read_calculations(section),
         valid_low=valid_low,
         valid_high=valid_high,
         labels=section.get("labels", labels, ()),
@@ -313,14 +320,22 @@ def bind_modbus(
     return _tag(device, tag, point, spec.kind, spec.common)
 
 
-def bind_mqtt(spec: MqttSpec, device: str, tag: str, device_topic: str | None) -> Tag:
-    """`device_topic` is the device's template with everything filled in but the tag."""
+def bind_mqtt(spec: MqttSpec, device: str, tag: str, device_topic: str | None, place: tuple[str, ...]) -> Tag:
+    """`device_topic` is the device's template with everything filled in but the tag; `place` its address in Sparkplug,
+    if it has one."""
+    point = _sparkplug_point(spec, tag, place) if place else _topic_point(spec, tag, device_topic)
+    return _tag(device, tag, point, Kind.F64, spec.common)
+
+
+def _topic_point(spec: MqttSpec, tag: str, device_topic: str | None) -> MqttPoint:
     found = spec.topic if spec.topic is not None else device_topic
     if found is None:
         if spec.section.is_sound("topic"):
             spec.section.wrong("topic", 'is missing; write it here, or topic = "plant/{device}/{tag}" for the device')
         found = "nowhere"
-    point = MqttPoint(
+    if spec.metric is not None:
+        spec.section.wrong("metric", 'is of Sparkplug; write sparkplug = "group/edge/device" for the device')
+    return MqttPoint(
         topic=found.replace("{tag}", tag),
         field=spec.field,
         time_field=spec.time_field,
@@ -331,7 +346,13 @@ def bind_mqtt(spec: MqttSpec, device: str, tag: str, device_topic: str | None) -
         scale=spec.scale,
         offset=spec.offset,
     )
-    return _tag(device, tag, point, Kind.F64, spec.common)
+
+
+def _sparkplug_point(spec: MqttSpec, tag: str, place: tuple[str, ...]) -> MqttPoint:
+    for key in ("topic", "field", "time_field", "qos"):
+        if key in spec.section.content:
+            spec.section.wrong(key, "has no meaning for a metric of Sparkplug; take it out")
+    return MqttPoint(sparkplug=place, metric=spec.metric or tag, scale=spec.scale, offset=spec.offset)
 
 
 def _tag(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, common: Common) -> Tag:
@@ -344,6 +365,7 @@ def _tag(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, comm
         windows_ns=common.windows_ns,
         stale_after_ns=common.stale_after_ns,
         alarms=bound(common.alarms, device),
+        calculations=common.calculations,
         valid_low=common.valid_low,
         valid_high=common.valid_high,
         labels=common.labels,

@@ -13,14 +13,14 @@ from gateway.settings.section import Section
 from gateway.settings.units import array_of, choice, duration, per_second, show_duration, size, text
 
 PERIOD = duration(limits.GRID_NS, 24 * 3_600 * NS_PER_S)
-STREAMS = array_of(choice(Stream), '["events", "aggregates"]', len(Stream), count_min=1)
+STREAMS = array_of(choice(Stream), '["events", "aggregates", "multivariate"]', len(Stream), count_min=1)
 BUFFER = size(10**6, 10**12)
 GRACE = duration(0, 7 * 24 * 3_600 * NS_PER_S)
 GRACE_BUFFER = size(0, 10**12)
 DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 
-DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.CALCULATIONS)
+DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.CALCULATIONS, Stream.MULTIVARIATE)
 KINDS = ("mqtt", "nats", "file")
 ROTATE = size(16 * 10**6, 10**11)
 DEFAULT_SUBJECT = "fieldgate.{gateway}.{stream}"

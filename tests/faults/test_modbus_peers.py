@@ -14,6 +14,11 @@ from tests.support.modbus import Answer, Asked, Rig, good, running, scripted, si
 GOOD, COMM, CONFIG = int(Quality.GOOD), int(Quality.BAD_COMM_FAILURE), int(Quality.BAD_CONFIG)
 
 
+@pytest.fixture(autouse=True, params=["thread", "loop"])
+def polled_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rig, "polled_by", request.param)
+
+
 async def wrong_unit(asked: Asked, writer: asyncio.StreamWriter) -> None:
     writer.write(asked.reply(unit=asked.unit + 1))
 
@@ -55,7 +60,7 @@ def test_three_dead_units_of_ten_leave_the_living_95_percent_of_their_reads() ->
                 assert share >= 0.95
                 assert all(rig.qualities(unit - 1) == [GOOD] for unit in alive)
                 assert all(rig.qualities(unit - 1) == [GOOD, COMM] for unit in dead)
-                assert sorted(rig.kinds()) == ["link.up"] + ["unit.silent"] * 3
+                await until(lambda: sorted(rig.kinds()) == ["link.up"] + ["unit.silent"] * 3, "it is told")
                 assert sum(server.asked[unit] - before[unit] for unit in dead) < 3 * 10
                 assert rig.reading("device_up", device="u5") == 0
                 assert rig.reading("device_up", device="u4") == 1
@@ -64,7 +69,7 @@ def test_three_dead_units_of_ten_leave_the_living_95_percent_of_their_reads() ->
                 await until(
                     lambda: all(rig.qualities(unit - 1) == [GOOD, COMM, GOOD] for unit in dead), "they return", 12
                 )
-                assert rig.kinds().count("unit.answers") == 3
+                await until(lambda: rig.kinds().count("unit.answers") == 3, "it is told")
 
     uvloop.run(body())
 
@@ -115,7 +120,7 @@ def test_a_reply_that_does_not_fit_fails_its_request_alone(answer: Answer) -> No
                 await until(lambda: len(rig.of(1)) > n + 10, "the neighbour goes on")
                 del server.answers[1]
                 await until(lambda: rig.qualities(0) == [GOOD, COMM, GOOD], "it recovers")
-                assert rig.kinds() == ["link.up", "unit.garbage", "unit.answers"]
+                await until(lambda: rig.kinds() == ["link.up", "unit.garbage", "unit.answers"], "it is told")
                 assert rig.qualities(1) == [GOOD]
                 assert server.connections == 1
                 assert rig.reading("reply_errors_total") >= 1
@@ -171,7 +176,7 @@ def test_garbage_closes_the_connection_and_opens_another() -> None:
             assert "not Modbus TCP" in rig.events[-1].message
             server.answers[1] = good
             await until(lambda: rig.of(0)[-1]["quality"] == GOOD, "it recovers", 8)
-            assert rig.kinds() == ["link.up", "link.down", "link.up"]
+            await until(lambda: rig.kinds() == ["link.up", "link.down", "link.up"], "it is told")
             assert rig.qualities(0) == [GOOD, int(Quality.BAD_NOT_CONNECTED), GOOD]
 
     asyncio.run(body())
@@ -277,7 +282,7 @@ def test_an_exception_shows_in_quality_and_one_event_and_the_link_stays(code: in
             await until(lambda: len(rig.of(1)) > n + 20, "the neighbour goes on")
             server.answers[1] = good
             await until(lambda: rig.qualities(0) == [GOOD, int(quality), GOOD], "it recovers", 8)
-            assert rig.kinds() == ["link.up", kind, "unit.answers"]
+            await until(lambda: rig.kinds() == ["link.up", kind, "unit.answers"], "it is told")
             assert server.connections == 1
 
     asyncio.run(body())
@@ -323,6 +328,7 @@ def test_a_connection_on_which_nothing_comes_back_is_made_anew(monkeypatch: pyte
             assert rig.kinds() == ["link.up", "unit.silent", "link.down"]
             server.answers[1] = good
             await until(lambda: rig.of(0)[-1]["quality"] == GOOD, "it recovers")
-            assert rig.kinds() == ["link.up", "unit.silent", "link.down", "link.up", "unit.answers"]
+            told = ["link.up", "unit.silent", "link.down", "link.up", "unit.answers"]
+            await until(lambda: rig.kinds() == told, "it is told")
 
     asyncio.run(body())

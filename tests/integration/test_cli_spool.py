@@ -46,7 +46,12 @@ def test_status_counts_what_waits_and_what_is_kept_beside_an_open_store(store: S
     counts = {(row["stream"], row["state"]): (row["records"], row["samples"]) for row in found["records"]}
     assert counts["samples", "waiting"] == (3, 15)
     assert counts["samples", "kept"] == (1, 5)
-    assert {row["stream"]: row["produced"] for row in found["streams"]} == {"aggregates": 0, "events": 0, "samples": 4}
+    assert {row["stream"]: row["produced"] for row in found["streams"]} == {
+        "aggregates": 0,
+        "events": 0,
+        "samples": 4,
+        "multivariate": 0,
+    }
     assert "waiting" in run("status", configuration).stdout
 
 

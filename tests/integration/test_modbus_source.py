@@ -22,6 +22,11 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 on_both_loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 
 
+@pytest.fixture(autouse=True, params=["thread", "loop"])
+def polled_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rig, "polled_by", request.param)
+
+
 def client_socket(port: int) -> socket.socket:
     """A second handle on this process's connection to a port."""
     for fd in Path("/proc/self/fd").iterdir():
@@ -215,10 +220,10 @@ def test_an_error_of_ours_inside_a_callback_comes_out_of_run() -> None:
         async with scripted({}) as server:
             rig = Rig([tag("a", 1)], server.port)
 
-            def broken() -> int:
+            def broken(*_: object) -> None:
                 raise ZeroDivisionError
 
-            rig.source.now_ns = broken
+            rig.source._tell.link_up = broken  # type: ignore[method-assign]
             with pytest.raises(ZeroDivisionError):
                 await asyncio.wait_for(rig.source.run(), 5)
 

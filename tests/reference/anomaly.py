@@ -45,7 +45,9 @@ def between(x: float, limit: float) -> float:
 class Rarity:
     """How often a score is reached: the tops of blocks of one scale, and an exponential tail of their log-odds."""
 
-    def __init__(self, warm_up: float) -> None:
+    def __init__(self, warm_up: float, is_long: bool) -> None:
+        """A score that is long has one top for all blocks in a row in which it is high."""
+        self.is_long = is_long
         self.warm_up, self.top, self.is_known = warm_up, 0.0, False
         self.begins: float | None = None
         self.excess = 1.0
@@ -55,9 +57,10 @@ class Rarity:
             self.top = max(self.top, score / max(1 - score, 1e-6))
 
     def close(self, score: float, age: float) -> None:
-        top, self.top = math.log(between(max(self.top, 1e-6), 1e6)), 0.0
-        if math.isnan(score):
+        if math.isnan(score) or (self.is_long and score >= 0.5):
+            self.top = self.top if self.is_long else 0.0
             return
+        top, self.top = math.log(between(max(self.top, 1e-6), 1e6)), 0.0
         self.is_known = self.is_known or age - self.warm_up >= 10
         if self.begins is None:
             self.begins = top
@@ -110,7 +113,7 @@ class AnomalyOracle:
         self.base = self.usual_level = self.usual_drift = self.usual_noise = self.usual_factor = 0.0
         self.still = self.longest_still = 0.0
         self.has_event = self.has_persistent = False
-        self.event_rarity, self.persistent_rarity, self.block_left = Rarity(5.0), Rarity(30.0), 0.0
+        self.event_rarity, self.persistent_rarity, self.block_left = Rarity(5.0, False), Rarity(30.0, True), 0.0
 
     def once_h(self) -> tuple[float, float]:
         """In how many hours event and persistent score are reached once."""

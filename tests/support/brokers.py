@@ -1,4 +1,5 @@
-"""Real MQTT brokers for tests, on free ports of 127.0.0.1: the NATS server from its wheel, and Debian's Mosquitto.
+"""Real MQTT brokers for tests, on free ports of 127.0.0.1: the NATS server from its wheel, Debian's
+Mosquitto, amqtt from PyPI, aedes from npm.
 
 with mosquitto(tmp_path) as broker:
     ...  # broker.port
@@ -9,17 +10,22 @@ with mosquitto(tmp_path) as broker:
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 5.0
+ROOT = Path(__file__).parents[2]
+AEDES = ROOT / ".cache" / "aedes"
+AEDES_MISSING = "aedes is not installed; make aedes"
 MOSQUITTO_MISSING = "mosquitto is not installed: apt-get install --yes mosquitto"
 
 
@@ -33,18 +39,21 @@ def free_port() -> int:
 class Broker:
     """A broker process that listens on `port`; its files lie in `folder` and outlive it."""
 
-    def __init__(self, command: Sequence[str], port: int, folder: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], port: int, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.host = HOST
         self.port = port
         self.log = folder / "broker.log"
         self._command = list(command)
+        self._environment = {**os.environ, **(environment or {}), "PYTHONPATH": str(ROOT)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns when it accepts connections."""
         assert self._process is None
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline_s:
             if self._process.poll() is not None:
@@ -127,6 +136,33 @@ def mosquitto(
     config = folder / "mosquitto.conf"
     config.write_text("\n".join(lines) + "\n")
     return Broker([binary, "-c", str(config)], port, folder)
+
+
+def amqtt(folder: Path, *, username: str | None = None, password: str = "") -> Broker:
+    """amqtt, of MQTT 3.1.1; what it knows lives in memory."""
+    folder = _own_folder(folder, "amqtt")
+    port = free_port()
+    command = [sys.executable, "-m", "tests.conformance.amqtt_broker", str(port)]
+    if username:
+        from pwdlib import PasswordHash
+        from pwdlib.hashers.argon2 import Argon2Hasher
+
+        users = folder / "users"
+        users.write_text(f"{username}:{PasswordHash((Argon2Hasher(),)).hash(password)}\n")
+        command.append(str(users))
+    return Broker(command, port, folder)
+
+
+def aedes(folder: Path, *, username: str | None = None, password: str = "") -> Broker:
+    """aedes, of MQTT 3.1.1, from npm; what it knows lives in memory."""
+    folder = _own_folder(folder, "aedes")
+    port = free_port()
+    node = shutil.which("node") or shutil.which("nodejs")
+    if node is None or not (AEDES / "node_modules").is_dir():
+        raise RuntimeError(AEDES_MISSING)
+    script = ROOT / "tests" / "conformance" / "aedes" / "broker.js"
+    log_in = [username, password] if username else []
+    return Broker([node, str(script), str(port), *log_in], port, folder, {"AEDES_FOLDER": str(AEDES)})
 
 
 def _own_folder(parent: Path, name: str) -> Path:

@@ -17,10 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.alarms import ALARM, AlarmDefinition, AlarmKind
+from gateway.core.calculations import RESULT
+from gateway.core.directory import Directory
 from gateway.core.events import Event, Severity
 from gateway.core.histogram import BUCKETS, SIZE
 from gateway.core.kernels.histogram import observe
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.readings import HistogramReading, Measured, Reading
 from gateway.core.record import AGGREGATE
 from gateway.core.symbols import no_texts
@@ -151,6 +154,9 @@ class FakePlantView:
                 out.append(record[()])
         return np.array(out, AGGREGATE)
 
+    def multivariate(self) -> Samples:
+        return np.zeros(0, MULTIVARIATE)
+
     def devices(self) -> Samples:
         out = np.zeros(len(self.model.devices), DEVICE)
         for index, rows in enumerate(self.model.rows_of_device):
@@ -240,10 +246,13 @@ class FakeSource:
         )
         self.the_plant: Plant | None = Plant(
             model=self.model,
+            directory=Directory(self.model, np.ones(len(self.model.tags), np.int64)),
             plant_view=FakePlantView(self.model, now_ns),
             text_of=no_texts,
             loops=loops,
             control_view=FakeControlView(now_ns, len(loops)),
+            calculations=lambda row, now_ns: np.zeros(0, RESULT),
+            outputs=(),
             alarms=lambda: np.zeros(len(self.model.alarms), ALARM),
             stages=STAGES,
         )

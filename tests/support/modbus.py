@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import struct
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -22,10 +23,15 @@ from pymodbus.simulator.simutils import DataType
 
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
+from gateway.core.kernels.lanes import SharedLane
 from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, SAMPLE, Kind, Samples
+from gateway.protocol.modbus.plan import plan
+from gateway.settings.planning import point_of
 from gateway.settings.schema import ModbusLink, ModbusPoint, RegisterType, Report, Table, Tag
 from gateway.sources.modbus import ModbusSource
+from gateway.sources.modbus.fast_source import FastModbusSource, is_for_thread
+from gateway.sources.modbus.fast_thread import PollThread, Share
 
 
 @dataclass(frozen=True)
@@ -146,12 +152,14 @@ def tag(
 class Rig:
     """A source under test with its lane, events and counted readings."""
 
+    polled_by = "thread"
+    """Who polls it: "thread", as plain Modbus TCP is polled, or "loop", as everything else is."""
+
     def __init__(
         self, tags: Sequence[Tag], port: int = 0, *, in_flight: int = 1, timeout_ms: int = 300, gap_ms: int = 0,
         lane_samples: int = 10_000, **link_settings: Any,
     ) -> None:  # fmt: skip
         self.events: list[Event] = []
-        self.lane = Lane("test", lane_samples)
         self.samples: Samples = np.zeros(0, SAMPLE)
         link = ModbusLink(
             name="plc",
@@ -164,14 +172,25 @@ class Rig:
             **link_settings,
         )
         self.symbols = Symbols()
-        self.source = ModbusSource(
-            link=link,
-            tags=list(enumerate(tags)),
-            lane=self.lane,
-            symbols=self.symbols,
-            now_ns=lambda: round(asyncio.get_running_loop().time() * 1e9),
-            emit=self.events.append,
-        )
+        self.lane: Lane | SharedLane
+        self.source: ModbusSource | FastModbusSource
+        if Rig.polled_by == "loop" or not is_for_thread(link):
+            self.lane = Lane("test", lane_samples)
+            self.source = ModbusSource(
+                link=link,
+                tags=list(enumerate(tags)),
+                lane=self.lane,
+                symbols=self.symbols,
+                now_ns=lambda: round(asyncio.get_running_loop().time() * 1e9),
+                emit=self.events.append,
+            )
+        else:
+            blocks = plan(point_of(row, tag) for row, tag in enumerate(tags))
+            self.thread = PollThread([Share("test", blocks, lane_samples)], self.symbols, time.monotonic_ns)
+            self.lane = self.thread.lanes[0]
+            self.source = FastModbusSource(
+                link=link, index=0, blocks=blocks, thread=self.thread, emit=self.events.append
+            )
 
     def drain(self) -> Samples:
         """All samples since the beginning."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.ports import Clock
 from gateway.core.record import AGGREGATE
 from gateway.core.symbols import Symbols
@@ -60,6 +61,9 @@ class FakePlant:
     def aggregates(self, rows: Any) -> Any:
         parts = [self.windows[int(row)] for row in rows]
         return np.concatenate([np.zeros(0, AGGREGATE), *parts])
+
+    def multivariate(self) -> Any:
+        return np.zeros(0, MULTIVARIATE)
 
     def devices(self) -> Any:
         return self.rolled_up.copy()

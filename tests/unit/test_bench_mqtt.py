@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import uvloop
 
+from gateway.core.engine import warm_up
 from gateway.core.histogram import SIZE, quantile_ns
 from gateway.core.kernels.histogram import observe_due
 from gateway.core.types import NS_PER_MS, Kind
@@ -41,6 +42,7 @@ def test_lateness_counts_from_when_a_message_was_due() -> None:
 
 
 def test_every_subscriber_of_the_benchmark_counts(tmp_path: Path) -> None:
+    warm_up()
     with bench(tmp_path) as of, broker("nats", tmp_path) as of.port:
         for phase in (
             uvloop.run(ours(of, "json", 500, 0.3)),

@@ -182,7 +182,7 @@ def test_alarms_are_registers_and_bits(bench: Bench) -> None:
 
 
 def test_a_device_is_rolled_up(bench: Bench) -> None:
-    bench.plant.rolled_up[0] = (Quality.UNCERTAIN_STALE, 2, 3, 10_000, 4.5, 0, ALARM_HIGH, 0.75, 34)
+    bench.plant.rolled_up[0] = (Quality.UNCERTAIN_STALE, 2, 3, 10_000, 4.5, 0, ALARM_HIGH, 0.75, 34, 0)
     assert read(bench, 1, "boiler/quality") == Quality.UNCERTAIN_STALE
     assert read(bench, 1, "boiler/score") == 4.5
     assert (read(bench, 1, "boiler/persistent"), read(bench, 1, "boiler/reasons")) == (0.75, 34)

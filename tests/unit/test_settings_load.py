@@ -54,7 +54,7 @@ def test_the_example_is_sound_and_nothing_about_it_is_odd() -> None:
     examined = examine(EXAMPLE)
     assert examined.warnings == ()
     settings = examined.settings
-    assert len(settings.devices) == 4 + 40 + 8 + 1
+    assert len(settings.devices) == 5 + 40 + 8 + 1
     assert len(settings.loops) == 1
     assert settings.scada is not None
     assert settings.scada.lock_file == EXAMPLE.parent / "fieldgate.registers.lock"
@@ -67,6 +67,8 @@ def kind_of(path: KeyPath) -> str | None:
     match path:
         case ("devices", _, "tags", _, "alarm", _):
             return None
+        case ("devices", _, "tags", _, "calculate", _):
+            return "tag.calculate.NAME"
         case ("devices", _, "tags", _, *rest):
             return ".".join(["tag", *map(str, rest)])
         case ("devices", _, "link"):
@@ -249,7 +251,7 @@ def test_the_uplink_knows_whose_it_is(tmp_path: Path) -> None:
     assert (uplink.address.port, uplink.address.tls, uplink.address.version) == (8883, True, MqttVersion.V5)
     assert uplink.address.client_id == "g-uplink-u"
     assert uplink.topic == "fieldgate/g/{stream}"
-    assert uplink.streams == ("events", "aggregates")
+    assert uplink.streams == ("events", "aggregates", "calculations", "multivariate")
     assert (uplink.buffer_bytes_max, uplink.drain_records_per_s) == (2 * 10**9, 50)
 
 
@@ -309,7 +311,7 @@ tags.b = {}
         f"10: links.m.password_file: there is no file {tmp_path / 'secret'} on this machine yet",
         "11: tag_lists.unused: is used by no device",
         '13: devices.empty: has no tags; write tags.NAME = { ... } or tag_list = "..."',
-        "19: devices.s.tags.b: reads the same topic and field as s.a",
+        "19: devices.s.tags.b: reads the same value as s.a",
     ]
 
 

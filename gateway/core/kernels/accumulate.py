@@ -90,6 +90,8 @@ def merge(accumulators: Samples, start: int, size: int, oldest: int, newest: int
     pivot = 0.0
     shifted = 0.0
     time_shifted = 0.0
+    first_pane = 0
+    last_pane = 0
     for index in range(start, start + size):
         one = accumulators[index]
         if one["pane"] < oldest or one["pane"] > newest:
@@ -111,21 +113,33 @@ def merge(accumulators: Samples, start: int, size: int, oldest: int, newest: int
             total["first"] = one["first"]
             total["last_ns"] = one["last_ns"]
             total["last"] = one["last"]
+            first_pane = one["pane"]
+            last_pane = one["pane"]
         total["count"] += one["count"]
         shifted += one["count"] * (one["mean"] - pivot)
         time_shifted += one["count"] * (one["time_mean"] + (one["base_ns"] - total["base_ns"]) * 1e-9)
         total["min"] = min(total["min"], one["min"])
         total["max"] = max(total["max"], one["max"])
-        if one["first_ns"] < total["first_ns"]:
+        if one["first_ns"] < total["first_ns"] or (one["first_ns"] == total["first_ns"] and one["pane"] < first_pane):
+            first_pane = one["pane"]
             total["first_ns"] = one["first_ns"]
             total["first"] = one["first"]
-        if one["last_ns"] >= total["last_ns"]:
+        if one["last_ns"] > total["last_ns"] or (one["last_ns"] == total["last_ns"] and one["pane"] > last_pane):
+            last_pane = one["pane"]
             total["last_ns"] = one["last_ns"]
             total["last"] = one["last"]
     if total["count"] == 0:
         return
     mean = pivot + shifted / total["count"]
     time_mean = time_shifted / total["count"]
+    total["mean"] = mean
+    total["time_mean"] = time_mean
+    merge_spread(accumulators, start, size, oldest, newest, total)
+
+
+@inner
+def merge_spread(accumulators: Samples, start: int, size: int, oldest: int, newest: int, total: Samples) -> None:
+    """The second pass: what lies within each, and between each and the means of all."""
     m2 = 0.0
     time_m2 = 0.0
     co_m2 = 0.0
@@ -133,14 +147,12 @@ def merge(accumulators: Samples, start: int, size: int, oldest: int, newest: int
         one = accumulators[index]
         if one["count"] == 0 or one["pane"] < oldest or one["pane"] > newest:
             continue
-        distance = one["mean"] - mean
-        time_distance = one["time_mean"] + (one["base_ns"] - total["base_ns"]) * 1e-9 - time_mean
+        distance = one["mean"] - total["mean"]
+        time_distance = one["time_mean"] + (one["base_ns"] - total["base_ns"]) * 1e-9 - total["time_mean"]
         m2 += one["m2"] + one["count"] * distance * distance
         time_m2 += one["time_m2"] + one["count"] * time_distance * time_distance
         co_m2 += one["co_m2"] + one["count"] * distance * time_distance
-    total["mean"] = mean
     total["m2"] = m2
-    total["time_mean"] = time_mean
     total["time_m2"] = time_m2
     total["co_m2"] = co_m2
 

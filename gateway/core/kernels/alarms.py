@@ -30,6 +30,7 @@ SCORE = int(From.SCORE)
 PERSISTENT = int(From.PERSISTENT)
 WINDOW = int(From.WINDOW)
 QUALITY = int(From.QUALITY)
+MULTIVARIATE = int(From.MULTIVARIATE)
 MEAN = int(Statistic.MEAN)
 SD = int(Statistic.SD)
 MIN = int(Statistic.MIN)
@@ -113,8 +114,10 @@ def statistic_of(tables: Tables, panes: int, rule: Samples, now_ns: int, pane: S
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def judge_on_grid(tables: Tables, panes: int, a: int, now_ns: int, pane: Samples, window: Samples) -> None:
-    """An alarm that no sample of its row decides alone."""
+def judge_on_grid(
+    tables: Tables, multi: Samples, panes: int, a: int, now_ns: int, pane: Samples, window: Samples
+) -> None:
+    """An alarm that no sample of its row decides alone. `multi` are the MULTIVARIATE records."""
     rule = tables.alarm_rules[a]
     reference = rule["reference"]
     if rule["reference_row"] >= 0:
@@ -122,6 +125,9 @@ def judge_on_grid(tables: Tables, panes: int, a: int, now_ns: int, pane: Samples
     if rule["source"] == QUALITY:
         quality = float(tables.cells[rule["row"]]["quality"])
         x = quality if tables.cells[rule["row"]]["samples"] > 0 else math.nan
+    elif rule["source"] == MULTIVARIATE:
+        score = multi[rule["window"]]
+        x = -math.inf if score["flags"] & FLAG_MAINTENANCE != 0 else score["score"]
     elif rule["source"] == WINDOW:
         x = statistic_of(tables, panes, rule, now_ns, pane, window)
     else:
@@ -163,7 +169,9 @@ def move(rule: Samples, alarm: Samples, now_ns: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def step_alarms(tables: Tables, panes: int, now_ns: int, pane: Samples, window: Samples, changes: Samples) -> int:
+def step_alarms(
+    tables: Tables, multi: Samples, panes: int, now_ns: int, pane: Samples, window: Samples, changes: Samples
+) -> int:
     """All alarms at a grid point. Lists ALARM_CHANGE records in `changes`, returns how many.
 
     What does not fit stays as announced before, and is found again at the next point.
@@ -178,7 +186,7 @@ def step_alarms(tables: Tables, panes: int, now_ns: int, pane: Samples, window: 
         begin_write(tables.words, row)
         while a < len(rules) and rules[a]["row"] == row:
             if rules[a]["is_on_grid"]:
-                judge_on_grid(tables, panes, a, now_ns, pane, window)
+                judge_on_grid(tables, multi, panes, a, now_ns, pane, window)
             move(rules[a], alarms[a], now_ns)
             listed = list_changes(tables, a, now_ns, changes, listed)
             shown = alarms[a]["announced"]

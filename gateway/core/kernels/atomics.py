@@ -105,3 +105,29 @@ def begin_write(words: Int64s, index: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def end_write(words: Int64s, index: int) -> None:
     store_release(words, index, words[index] + 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def read_word(words: Int64s, index: int) -> int:
+    """For Python: `load_acquire`."""
+    return load_acquire(words, index)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def write_word(words: Int64s, index: int, value: int) -> None:
+    """For Python: `store_release`."""
+    store_release(words, index, value)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def begin_writes(words: Int64s, indexes: Int64s) -> None:
+    """`begin_write` of several rows."""
+    for i in range(len(indexes)):
+        begin_write(words, indexes[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def end_writes(words: Int64s, indexes: Int64s) -> None:
+    """`end_write` of several rows."""
+    for i in range(len(indexes)):
+        end_write(words, indexes[i])

@@ -140,7 +140,7 @@ def ask_ahead(tables: Tables, batch: Samples, i: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def fold(tables: Tables, panes: int, batch: Samples, start: int, kept: Samples) -> tuple[int, int]:
     """Fold `batch[start:]`, copying each known sample as it was judged to `kept`, until that or the room for values put
-    aside is full.
+    aside is full, or a row is negative, which is a command and not a sample (`gateway.core.lending`).
 
     Returns how far it came in the batch and how many it kept. An empty `kept` keeps nothing and never fills.
     """
@@ -155,7 +155,9 @@ def fold(tables: Tables, panes: int, batch: Samples, start: int, kept: Samples) 
         ask_ahead(tables, batch, i)
         sample = batch[i]
         row = int(sample["row"])
-        if row < 0 or row >= rows:
+        if row < 0:
+            break
+        if row >= rows:
             counters[COUNT_REJECTED] += 1
             i += 1
             continue

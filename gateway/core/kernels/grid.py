@@ -9,8 +9,11 @@ from __future__ import annotations
 from numba import njit
 
 from gateway.core.kernels.atomics import begin_write, end_write
+from gateway.core.kernels.multivariate import add_to_rollup
+from gateway.core.multivariate import MultivariateTables
 from gateway.core.state import Tables
 from gateway.core.types import QUALITY_GOOD_MIN, QUALITY_UNCERTAIN_MIN, Int64s, Quality, Samples
+from gateway.core.view import REASON_MULTIVARIATE
 
 STALE = int(Quality.UNCERTAIN_STALE)
 GOOD = int(Quality.GOOD)
@@ -40,8 +43,9 @@ def mark_stale(tables: Tables, stale_after_ns: Int64s, now_ns: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def roll_up(tables: Tables, rollup: Samples, device_words: Int64s, devices: Samples) -> None:
-    """All tags into their devices: summed up in `rollup`, then published in `devices` under each device's lock."""
+def roll_up(tables: Tables, multi: MultivariateTables, rollup: Samples, device_words: Int64s, devices: Samples) -> None:
+    """All tags, and the multivariate scores, into their devices: summed up in `rollup`, then published in `devices`
+    under each device's lock."""
     cells = tables.cells
     limits = tables.limits
     for d in range(len(rollup)):
@@ -58,6 +62,8 @@ def roll_up(tables: Tables, rollup: Samples, device_words: Int64s, devices: Samp
         sums["reasons"] = 0
         sums["worst_row"] = -1
     for row in range(len(cells)):
+        if limits[row]["device"] < 0:
+            continue
         sums = rollup[limits[row]["device"]]
         cell = cells[row]
         quality = int(cell["quality"])
@@ -79,6 +85,7 @@ def roll_up(tables: Tables, rollup: Samples, device_words: Int64s, devices: Samp
         if cell["persistent"] > sums["persistent"]:
             sums["persistent"] = cell["persistent"]
         sums["reasons"] |= int(cell["reasons"])
+    add_to_rollup(multi, rollup, REASON_MULTIVARIATE)
     for d in range(len(rollup)):
         begin_write(device_words, d)
         devices[d]["quality"] = rollup[d]["quality"]

@@ -30,9 +30,10 @@ def observe(counts: Int64s, value_ns: int) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def observe_arrivals(counts: Int64s, batch: Samples, now_ns: int) -> None:
-    """Count the age of each sample of a batch at `now_ns`."""
+    """Count the age of each sample of a batch at `now_ns`; records of negative row are commands."""
     for i in range(len(batch)):
-        observe(counts, now_ns - batch[i]["arrival_ns"])
+        if batch[i]["row"] >= 0:
+            observe(counts, now_ns - batch[i]["arrival_ns"])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -89,8 +89,21 @@ def read_devices(device_words: Int64s, devices: Samples, out: Samples) -> None:
             into["alarms"] = device["alarms"]
             into["persistent"] = device["persistent"]
             into["reasons"] = device["reasons"]
+            into["flags"] = device["flags"]
             fence_acquire()
             if word & 1 == 0 and load_acquire(device_words, d) == word:
+                break
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def read_multivariate(device_words: Int64s, records: Samples, out: Samples) -> None:
+    """MULTIVARIATE records of all devices that have one."""
+    for m in range(len(records)):
+        while True:
+            word = load_acquire(device_words, records[m]["device"])
+            out[m] = records[m]
+            fence_acquire()
+            if word & 1 == 0 and load_acquire(device_words, records[m]["device"]) == word:
                 break
 
 

@@ -30,6 +30,9 @@ BLOCKS_MAX = 100.0
 """The tail remembers about so many."""
 
 TOLD_PASTS_MAX = 10.0
+HIGH_AT = 0.5
+"""A persistent score this high goes on with its block: one fault is one top, however long it lasts."""
+
 ODDS_MIN = 1e-6
 ODDS_MAX = 1e6
 STEP_MIN = 0.3
@@ -99,7 +102,7 @@ def take_in(novelty: Samples, row: int, event: float, persistent: float, u: floa
             memory["event_spread"] = spread
             if blocks >= BLOCKS_MIN:
                 memory["begun"] = int(memory["begun"]) | BEGUN_EVENT_RATE
-        if not math.isnan(persistent):
+        if persistent < HIGH_AT:  # false while it is NaN
             blocks = ages[1] / BLOCK_SCALES
             tail, spread = tail_after(
                 float(memory["persistent_top"]),
@@ -111,6 +114,6 @@ def take_in(novelty: Samples, row: int, event: float, persistent: float, u: floa
             memory["persistent_spread"] = spread
             if blocks >= BLOCKS_MIN:
                 memory["begun"] = int(memory["begun"]) | BEGUN_PERSISTENT_RATE
+            memory["persistent_top"] = 0.0
         memory["event_top"] = 0.0
-        memory["persistent_top"] = 0.0
     memory["block_left"] = left

@@ -32,7 +32,7 @@ from gateway.core.backoff import mix
 from gateway.core.types import Kind, Samples
 from gateway.protocol.modbus.codes import READ_BITS_MAX, READ_REGISTERS_MAX, Function
 from gateway.protocol.modbus.frames import Request, read_request
-from gateway.protocol.modbus.points import POINT, RULE, WORDS, Encoding, Padding, WireType
+from gateway.protocol.modbus.points import PLAIN, POINT, RULE, WORDS, Encoding, Padding, WireType
 
 GAP_REGISTERS_MAX: Final = 8
 BITS_PER_REGISTER: Final = 16
@@ -252,6 +252,8 @@ def _block(run: Sequence[Point], phase_ns: int) -> Block:
         record["absents"] = len(point.absent)
         record["absent"][: len(point.absent)] = point.absent
         record["is_clamped"] = (point.low, point.high) != (-math.inf, math.inf)
+        is_number = point.wire in PLAIN and point.kind is Kind.F64 and not point.is_bit
+        record["is_plain"] = is_number and not (point.bits or point.absent or record["is_clamped"])
         record["encoding"] = point.encoding
         record["padding"] = point.padding
         record["low"] = point.low

@@ -95,6 +95,7 @@ POINT = np.dtype(
         ("is_clamped", "i1"),
         ("encoding", "i1"),
         ("padding", "i1"),
+        ("is_plain", "i1"),
         ("scale", "<f8"),
         ("offset", "<f8"),
         ("low", "<f8"),
@@ -106,8 +107,12 @@ POINT = np.dtype(
 """Where in the reply a tag lies: `at` counts registers from the block's first, or bits where `is_bit`.
 
 `bits` is the width of a bit field that begins at `first_bit` (0 is the lowest), or 0 for the whole value. The first
-`absents` of `absent` are the patterns, of the field where there is one, that mean "not available".
+`absents` of `absent` are the patterns, of the field where there is one, that mean "not available". `is_plain` lets the
+decoder take a short way: one or two registers that are the number, into a float64 cell.
 """
+
+PLAIN: Final = frozenset({WireType.INT16, WireType.UINT16, WireType.INT32, WireType.UINT32, WireType.FLOAT32})
+"""Types that may be plain."""
 
 RULE = np.dtype(
     [

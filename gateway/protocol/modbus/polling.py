@@ -31,6 +31,8 @@ from gateway.protocol.modbus.plan import Block, halved
 from gateway.protocol.modbus.polled import Poll, Transaction, Unit
 
 PROBE_SHARE: Final = 20
+PROBE_COST_TIMEOUTS_MAX: Final = 2
+"""A late reply after a probe is laid at its door for so many response timeouts at the most."""
 PATIENCE_FLOOR_NS: Final = 50 * NS_PER_MS
 PATIENCE_UNKNOWN_NS: Final = 500 * NS_PER_MS
 """While nobody on the link has answered yet."""
@@ -264,12 +266,15 @@ class Poller:
             self.strays += 1
             return None
         self._free_ns = max(self._free_ns, now_ns + self._request_gap_ns)
+        is_after_probe = self._probed_ns is not None and transaction.sent_ns > self._probed_ns
+        if is_after_probe and not transaction.holds_slot:
+            # A gateway that waits for the probed unit itself holds up all that comes after: that is the probe's cost.
+            cost_ns = min(now_ns - (self._probed_ns or 0), PROBE_COST_TIMEOUTS_MAX * self._response_timeout_ns)
+            self._probe_free_ns = max(self._probe_free_ns, now_ns + cost_ns * PROBE_SHARE)
+        if is_after_probe:
+            self._probed_ns = None
         if transaction.holds_slot:
             self._release(transaction, now_ns)
-        elif self._probed_ns is not None and transaction.sent_ns > self._probed_ns:
-            # A gateway that waits for the probed unit itself holds up all that comes after: that is the probe's cost.
-            self._probe_free_ns = max(self._probe_free_ns, now_ns + (now_ns - self._probed_ns) * PROBE_SHARE)
-            self._probed_ns = None
         return transaction
 
     def _release(self, transaction: Transaction, now_ns: int) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 
 from gateway.core.types import Int64s
-from gateway.protocol.mqtt.fastjson import Bytes
-from gateway.protocol.mqtt.table import UNKNOWN, Table, find_topic, octet
+from gateway.protocol.mqtt.table import UNKNOWN, Table, find_topic
+from gateway.protocol.octets import Bytes, octet
 
 ALIAS_NAME_BYTES_MAX: Final = 512
 NO_ALIAS: Final = -1

@@ -17,6 +17,8 @@ from gateway.protocol.mqtt.properties import Properties
 
 PINGREQ = b"\xc0\x00"
 DISCONNECT = b"\xe0\x00"
+WILL_RETAINED_QOS_1: Final = 0x2C
+"""Flags of CONNECT."""
 
 AUTH: Final = 0xF0
 """First byte of the packet by which a broker of MQTT 5 asks for more than user and password."""
@@ -85,7 +87,20 @@ class Filter:
         return self.qos | self.no_local << 2 | self.retain_as_published << 3 | self.retain_handling << 4
 
 
-Packet: TypeAlias = Connack | Suback | Unsuback | Disconnect | Auth
+@dataclass(frozen=True, slots=True)
+class Puback:
+    packet_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker publishes, retained and with QoS 1, when the connection ends without a goodbye."""
+
+    topic: str
+    payload: bytes
+
+
+Packet: TypeAlias = Connack | Suback | Unsuback | Puback | Disconnect | Auth
 
 
 def encode_varint(value: int) -> bytes:
@@ -122,9 +137,12 @@ def encode_connect(
     receive_maximum: int = 65_535,
     topic_alias_maximum: int = 0,
     packet_bytes_max: int | None = None,
+    will: Will | None = None,
 ) -> bytes:
-    """CONNECT without a will. What stands behind the password is of MQTT 5 and ignored in 3.1.1."""
+    """CONNECT. What stands between the password and the will is of MQTT 5 and ignored in 3.1.1."""
     flags = (clean_start << 1) | ((password is not None) << 6) | ((username is not None) << 7)
+    if will is not None:
+        flags |= WILL_RETAINED_QOS_1
     body = encode_string("MQTT") + bytes((version, flags)) + keep_alive_s.to_bytes(2, "big")
     if version == V5:
         wanted = {p.SESSION_EXPIRY: session_expiry_s, p.RECEIVE_MAXIMUM: receive_maximum}
@@ -135,6 +153,8 @@ def encode_connect(
         properties = p.encode_numbers(wanted)
         body += encode_varint(len(properties)) + properties
     body += encode_string(client_id)
+    if will is not None:
+        body += (b"\x00" if version == V5 else b"") + encode_string(will.topic) + encode_string(will.payload)
     if username is not None:
         body += encode_string(username)
     if password is not None:
@@ -147,6 +167,14 @@ def encode_subscribe(packet_id: int, filters: Sequence[Filter], version: int) ->
     properties = b"\x00" if version == V5 else b""
     body = b"".join(encode_string(each.topic) + bytes((each.options(version),)) for each in filters)
     return frame(PacketType.SUBSCRIBE << 4 | 2, packet_id.to_bytes(2, "big") + properties + body)
+
+
+def encode_publish(topic: str, payload: bytes, version: int, *, packet_id: int = 0, retain: bool = False) -> bytes:
+    """PUBLISH; of QoS 1 with a packet identifier, else of QoS 0."""
+    properties = b"\x00" if version == V5 else b""
+    identifier = packet_id.to_bytes(2, "big") if packet_id else b""
+    first = PacketType.PUBLISH << 4 | (2 if packet_id else 0) | retain
+    return frame(first, encode_string(topic) + identifier + properties + payload)
 
 
 def encode_disconnect(code: int, version: int) -> bytes:
@@ -265,6 +293,16 @@ def _parse_suback(reader: _Reader, version: int) -> Suback:
     return Suback(packet_id, codes)
 
 
+def _parse_puback(reader: _Reader, version: int) -> Puback:
+    packet_id = reader.packet_id()
+    if version == V5 and reader.left:
+        reader.number(1)
+        if reader.left:
+            reader.properties()
+    reader.end()
+    return Puback(packet_id)
+
+
 def _parse_unsuback(reader: _Reader, version: int) -> Unsuback:
     packet_id = reader.packet_id()
     if version == V5:
@@ -297,6 +335,7 @@ _PARSERS: dict[int, tuple[str, Callable[[_Reader, int], Packet]]] = {
     PacketType.CONNACK << 4: ("CONNACK", _parse_connack),
     PacketType.SUBACK << 4: ("SUBACK", _parse_suback),
     PacketType.UNSUBACK << 4: ("UNSUBACK", _parse_unsuback),
+    PacketType.PUBACK << 4: ("PUBACK", _parse_puback),
     PacketType.DISCONNECT << 4: ("DISCONNECT", _parse_disconnect),
     AUTH: ("AUTH", _parse_auth),
 }

@@ -11,13 +11,12 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from gateway.core.types import Kind, Samples
-from gateway.protocol.mqtt.table import Table, octet, same_bytes
-
-Bytes = npt.NDArray[np.uint8]
+from gateway.protocol.mqtt.table import Table
+from gateway.protocol.octets import Bytes, octet, same_bytes
+from gateway.protocol.times import WALL_NS_MAX
 
 SLOW: Final = -1
 """Returned instead of a position or a count: let the slow path decide."""
@@ -29,11 +28,6 @@ COMPARISONS_MAX: Final = 4_096
 
 POWERS = np.array([float(10**k) for k in range(EXPONENT_MAX + 1)])
 TENS = np.array([10**k for k in range(19)], np.int64)
-
-WALL_NS_MAX: Final = 9_000_000_000_000_000_000
-TIME_AGE_NS_MAX: Final = 3_600_000_000_000
-TIME_AHEAD_NS_MAX: Final = 1_000_000_000
-"""A time in a payload is believed from an hour before to a second after the message's arrival."""
 
 F64: Final = int(Kind.F64)
 U64: Final = int(Kind.U64)
@@ -219,18 +213,6 @@ def wall_from_number(negative: bool, mantissa: int, exponent: int) -> int:
     if shift > DIGITS_MAX or mantissa > WALL_NS_MAX // TENS[shift]:
         return 0
     return int(mantissa * TENS[shift])
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def believed_ns(wall_ns: int, arrival_ns: int, arrival_wall_ns: int) -> int:
-    """Engine time of a payload's wall time, or SLOW when it is too far from the arrival to be believed."""
-    if wall_ns <= 0 or wall_ns > WALL_NS_MAX:
-        return SLOW
-    behind = arrival_wall_ns - wall_ns
-    if behind > TIME_AGE_NS_MAX or behind < -TIME_AHEAD_NS_MAX:
-        return SLOW
-    source_ns = arrival_ns - behind
-    return source_ns if source_ns >= 0 else SLOW
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

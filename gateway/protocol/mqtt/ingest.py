@@ -10,6 +10,7 @@ a device, one event; the first usable one takes it back.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,13 +21,15 @@ from gateway.core.events import Event, Severity
 from gateway.core.inbox import Lane
 from gateway.core.limits import INTAKE_KEYS_MAX, READ_BYTES_MAX
 from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
-from gateway.protocol.mqtt import scan as s
+from gateway.protocol.mqtt import state as s
 from gateway.protocol.mqtt.aliases import no_aliases
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
-from gateway.protocol.mqtt.fastjson import believed_ns
 from gateway.protocol.mqtt.payloads import Cell, Unusable, excerpt, read_payload
 from gateway.protocol.mqtt.recent import no_recent, remember
+from gateway.protocol.mqtt.scan import scan
 from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, build, group
+from gateway.protocol.sparkplug.host import Host
+from gateway.protocol.times import believed_ns
 
 BUFFER_BEYOND_BYTES: Final = 2 * READ_BYTES_MAX
 """Beside a packet that is not whole: a read, and one more that a transport may still deliver after it was paused."""
@@ -34,6 +37,8 @@ STEP_SAMPLES_MAX: Final = 16_384
 STEP_HANDED_MAX: Final = 256
 """Packets of one step that go the slow way. At these limits a step ends and says `is_full`; the loop gets a turn."""
 STEP_ACKS_MAX: Final = 8_192
+STEP_ROUNDS_MAX: Final = 256
+"""Messages of one step after which the scanner is called anew."""
 
 PACKET_IDENTIFIERS: Final = 65_536
 
@@ -56,11 +61,16 @@ class Step:
     events: list[Event] = field(default_factory=list)
 
 
+HANDS_ON: Final = frozenset({s.PAYLOAD, s.OVERSIZED, s.NAMESPACE})
+"""What may bring samples, so that those before it must go first."""
+
+
 class Ingest:
     """All state of one subscriber. `feeds` say which topic carries which tag. Called from one thread.
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
     CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
+    `host` takes the messages of Sparkplug.
     """
 
     def __init__(
@@ -70,14 +80,22 @@ class Ingest:
         *,
         frame_bytes_max: int = FRAME_BYTES_MAX,
         topic_alias_maximum: int = 0,
+        host: Host | None = None,
         is_durable: bool = False,
     ) -> None:
         self.topics = group(feeds)
+        self.host = host
         self.samples = 0
         self.received_bytes = 0
         self.unusable_messages = 0
         self.slow_messages = 0
-        self._table = build(self.topics)
+        if host is None:
+            self._table = build(self.topics)
+        else:
+            self._table = build(self.topics, host.data_topics(), host.table)
+            host.bind(self._table.topics, len(self.topics))
+        self._data_topics = [] if host is None else [name.encode() for name, _ in host.data_topics()]
+        self._backlog: deque[Samples] = deque()
         self._state = np.zeros(s.STATE_FIELDS, np.int64)
         self._state[s.VERSION] = version
         self._state[s.FRAME_BYTES] = self._frame_bytes_max = frame_bytes_max
@@ -176,32 +194,78 @@ class Ingest:
         Messages of QoS 0 whose topic's priority is below `shed_level` are left out and counted.
         """
         self._state[s.SHED_LEVEL] = shed_level
+        step = Step(b"", is_full=True, error=None)
+        for _ in range(STEP_ROUNDS_MAX):
+            if not self._flush(lane):
+                break
+            self._round(step, lane, wall_offset_ns)
+            if not self._state[s.AWAITED]:
+                break
+        return step
+
+    def _round(self, step: Step, lane: Lane, wall_offset_ns: int) -> None:
+        """One call of the scanner, and what it handed back."""
         after = self._scan(min(lane.room, STEP_SAMPLES_MAX), self._arrival_ns + wall_offset_ns)
         state = self._state
+        step.acks += self._acks[: state[s.ACK_BYTES]].tobytes()
+        step.is_full = bool(state[s.IS_FULL] or state[s.AWAITED])
         error = int(state[s.ERROR])
-        step = Step(
-            self._acks[: state[s.ACK_BYTES]].tobytes(),
-            is_full=bool(state[s.IS_FULL]),
-            error=s.ERRORS[error] if error else None,
-            error_code=s.REASONS.get(error, DISCONNECT_PROTOCOL_ERROR),
-        )
+        step.error = s.ERRORS[error] if error else None
+        step.error_code = s.REASONS.get(error, DISCONNECT_PROTOCOL_ERROR)
         placed = 0
         for what, at, size, t, flags, place in self._handed[: state[s.HANDED_COUNT]].tolist():
             content = self._view[at : at + size].tobytes()
+            if what in HANDS_ON:
+                self._append(lane, self._samples[placed:place])
+                placed = place
             if what == s.CONTROL:
                 step.control.append((flags, content))
             elif what == s.STRANGER:
                 step.strangers.append(content)
+            elif what == s.NAMESPACE or t >= len(self.topics):
+                self._take_sparkplug(step, lane, what, t, content, flags, wall_offset_ns)
             else:
-                self._append(lane, self._samples[placed:place])
-                placed = place
                 self._take_slowly(step, lane, t, content, what, flags, wall_offset_ns)
         self._append(lane, self._samples[placed : state[s.SAMPLES]])
         self._make_space(after)
-        return step
+
+    def tick(self, lane: Lane, now_ns: int) -> list[Event]:
+        """What is due by itself: the time-outs of Sparkplug."""
+        step = Step(b"", is_full=False, error=None)
+        if self.host is not None:
+            self._flush(lane)
+            self.host.tick(now_ns)
+            self._take_from_host(step, lane)
+        return step.events
+
+    def _take_sparkplug(
+        self, step: Step, lane: Lane, what: int, t: int, content: bytes, flags: int, wall_offset_ns: int
+    ) -> None:  # fmt: skip
+        """A message for the host: of a data topic (the payload), or of a topic that is not in the table (all of it)."""
+        assert self.host is not None
+        self.slow_messages += 1
+        if what == s.NAMESPACE:
+            behind, size = divmod(t, s.NAME_SIZES)
+            topic, payload = content[:size], content[behind:]
+        else:
+            topic, payload = self._data_topics[t - len(self.topics)], content
+        if what == s.OVERSIZED or flags & s.CUT_OFF:
+            self.host.refuse(topic, self._arrival_ns, f"it is longer than {self._frame_bytes_max} bytes")
+        else:
+            self.host.take(topic, payload, self._arrival_ns, wall_offset_ns)
+        self._take_from_host(step, lane)
+
+    def _take_from_host(self, step: Step, lane: Lane) -> None:
+        host = self.host
+        assert host is not None
+        self._append(lane, host.out.take_samples())
+        step.events += host.out.events
+        host.out.events.clear()
+        if self._table.births is not host.table:
+            self._table = self._table._replace(births=host.table)
 
     def _scan(self, room: int, arrival_wall_ns: int) -> int:
-        after: int = s.scan(
+        after: int = scan(
             self._state,
             self._table,
             self._aliases,
@@ -220,8 +284,22 @@ class Ingest:
         return after
 
     def _append(self, lane: Lane, samples: Samples) -> None:
-        if len(samples):
-            self.samples += lane.append(samples)
+        """Into the lane; what has no room (a birth may bring more than was reckoned with) waits, in order."""
+        fits = 0 if self._backlog else min(lane.room, len(samples))
+        if fits:
+            self.samples += lane.append(samples[:fits])
+        if fits < len(samples):
+            self._backlog.append(samples[fits:].copy())
+
+    def _flush(self, lane: Lane) -> bool:
+        """What waits into the lane; whether nothing waits any more."""
+        while self._backlog and lane.room:
+            first = self._backlog.popleft()
+            fits = lane.append(first[: lane.room])
+            self.samples += fits
+            if fits < len(first):
+                self._backlog.appendleft(first[fits:])
+        return not self._backlog
 
     def _make_space(self, after: int) -> None:
         """Move what is not taken in yet to the front, when the room behind it is needed."""

@@ -23,8 +23,8 @@ from typing import Final
 import msgspec
 
 from gateway.core.types import NS_PER_S, Kind
-from gateway.protocol.mqtt.fastjson import WALL_NS_MAX
 from gateway.protocol.mqtt.table import Feed
+from gateway.protocol.times import WALL_NS_MAX
 
 EXCERPT_BYTES: Final = 40
 INT_TEXT_MAX: Final = 20

@@ -16,8 +16,7 @@ import numpy as np
 from numba import njit
 
 from gateway.core.types import Int64s
-from gateway.protocol.mqtt.fastjson import Bytes
-from gateway.protocol.mqtt.table import octet
+from gateway.protocol.octets import Bytes, octet
 
 WORD: Final = 0xFFFFFFFF
 SEEDS: Final = (0x811C9DC5, 0x2545F491)

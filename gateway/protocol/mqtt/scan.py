@@ -12,29 +12,26 @@ oversized message still to be skipped, counters.
     PUBLISH, topic known, simple    samples
     PUBLISH, topic known, else      handed back (PAYLOAD; OVERSIZED: cut off), the topic is held
     PUBLISH, topic unknown          counted; handed back while `STRANGERS_MAX` is not reached
+    PUBLISH below spBv1.0/          when there are edge nodes: handed back (NAMESPACE), and the call ends there
     PUBLISH QoS 1                   PUBACK
     PUBLISH QoS 2                   PUBREC; a second one before its PUBREL changes nothing else
     PUBREL                          PUBCOMP
     PINGRESP                        nothing: that something arrived is known by the caller
     anything else                   handed back (CONTROL)
 
-The properties of MQTT 5 and topic aliases are read in `aliases.py`.
+What a message brings is decided in `message.py`. The properties of MQTT 5 and topic aliases are read in `aliases.py`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 from numba import njit
 
-from gateway.core.types import Int64s, Quality, Samples
+from gateway.core.types import Int64s, Samples
 from gateway.protocol.mqtt.aliases import (
-    BAD_ALIAS,
     BAD_IDENTIFIER,
-    BAD_LENGTH,
     BAD_PING,
-    BAD_PROPERTIES,
     BAD_PUBLISH,
     BAD_PUBREL,
     MORE,
@@ -47,65 +44,29 @@ from gateway.protocol.mqtt.aliases import (
     read_length,
     use_alias,
 )
-from gateway.protocol.mqtt.codes import (
-    DISCONNECT_ALIAS_INVALID,
-    DISCONNECT_MALFORMED,
-    DISCONNECT_TOO_LARGE,
-    V5,
-    PacketType,
+from gateway.protocol.mqtt.codes import V5, PacketType
+from gateway.protocol.mqtt.message import hand_back, take_message
+from gateway.protocol.mqtt.recent import Recent
+from gateway.protocol.mqtt.state import (
+    ACK_BYTES,
+    AWAITED,
+    CONTROL,
+    DUPLICATES,
+    ERROR,
+    FRAME_BYTES,
+    GREETED,
+    HANDED_COUNT,
+    IS_FULL,
+    MESSAGES,
+    OVERSIZED,
+    PAYLOAD,
+    SAMPLES,
+    SHED_LEVEL,
+    SKIP,
+    VERSION,
 )
-from gateway.protocol.mqtt.fastjson import Bytes, believed_ns, decode, put_samples
-from gateway.protocol.mqtt.recent import Recent, holds, is_recent, key_of, remember
-from gateway.protocol.mqtt.table import PRIORITIES, UNKNOWN, Table, find_topic, octet
-
-HANDED = np.dtype(
-    [("what", "<i8"), ("at", "<i8"), ("size", "<i8"), ("topic", "<i8"), ("flags", "<i8"), ("place", "<i8")], align=True
-)
-"""`at`, `size`: the payload (PAYLOAD, OVERSIZED), the body (CONTROL) or the topic's name (STRANGER) in the buffer;
-`flags`: the packet's first byte; `place`: how many of the call's samples come before it."""
-
-CONTROL, PAYLOAD, OVERSIZED, STRANGER = 0, 1, 2, 3
-
-STRANGERS_MAX: Final = 64
-"""Messages of unknown topics that are handed back in one connection; the others are only counted."""
-
-# Fields of the state. The first group is set for each connection.
-VERSION, GREETED, SKIP, STRANGERS = 0, 1, 2, 3
-# Results of one call.
-SAMPLES, HANDED_COUNT, ACK_BYTES, IS_FULL, ERROR = 4, 5, 6, 7, 8
-# Counters, never reset.
-MESSAGES, FAST, UNKNOWN_TOPIC, DUPLICATES, TIMES_REFUSED = 9, 10, 11, 12, 13
-# Set once for a session: what is longer is skipped or, but for a PUBLISH, an error.
-FRAME_BYTES: Final = 14
-# 1 in a durable session: a message of QoS 1 that comes again counts once, where its payload tells it from the next one.
-DURABLE: Final = 15
-# Counters again: messages left out because they came before, and those that nothing tells from a repetition.
-REPEATED, UNIDENTIFIED = 16, 17
-# Set for each call: messages of QoS 0 of topics of lower priority are left out, and SHED counts them.
-SHED_LEVEL, SHED = 18, 19
-STATE_FIELDS: Final = 20
-
-ERRORS: Final[dict[int, str]] = {
-    BAD_LENGTH: "a packet length of more than four bytes",
-    BAD_PUBLISH: "a message that contradicts its own length or asks for QoS 3",
-    NO_TOPIC: "a message without a topic and without an alias for one",
-    BAD_IDENTIFIER: "a packet identifier of 0",
-    BAD_PUBREL: "a PUBREL of wrong flags or length",
-    BAD_PING: "a PINGRESP with something in it",
-    TOO_LONG: "a control packet longer than any that is allowed here",
-    NOT_GREETED: "something else than a CONNACK as its first packet, or a second CONNACK",
-    BAD_ALIAS: "a topic alias beyond what was permitted, or one that it never gave a name",
-    BAD_PROPERTIES: "a message with properties that MQTT does not define",
-}
-REASONS: Final[dict[int, int]] = {
-    BAD_LENGTH: DISCONNECT_MALFORMED,
-    BAD_PUBLISH: DISCONNECT_MALFORMED,
-    BAD_PROPERTIES: DISCONNECT_MALFORMED,
-    BAD_ALIAS: DISCONNECT_ALIAS_INVALID,
-    TOO_LONG: DISCONNECT_TOO_LARGE,
-}
-"""The reason code of MQTT 5 that the broker is told, where it is not a plain protocol error."""
-
+from gateway.protocol.mqtt.table import PRIORITIES, UNKNOWN, Table, find_topic
+from gateway.protocol.octets import Bytes, octet
 
 PUBLISH: Final = int(PacketType.PUBLISH)
 PUBREL_FIRST: Final = int(PacketType.PUBREL) << 4 | 2
@@ -115,10 +76,6 @@ CONNACK: Final = int(PacketType.CONNACK)
 AUTH: Final = int(PacketType.AUTH)
 QOS_0: Final = 0x30
 """First byte of such a PUBLISH, without DUP and RETAIN."""
-QOS_1_NOT_RETAINED: Final = 2
-"""Low bits of the first byte, without DUP: a retained message is sent anew with each subscription."""
-GOOD: Final = int(Quality.GOOD)
-STALE: Final = int(Quality.UNCERTAIN_STALE)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -129,90 +86,6 @@ def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
     acks[n + 2] = packet_id >> 8
     acks[n + 3] = packet_id & 0xFF
     state[ACK_BYTES] = n + 4
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, topic: int, flags: int) -> None:
-    n = state[HANDED_COUNT]
-    handed[n]["what"] = what
-    handed[n]["at"] = at
-    handed[n]["size"] = size
-    handed[n]["topic"] = topic
-    handed[n]["flags"] = flags
-    handed[n]["place"] = state[SAMPLES]
-    state[HANDED_COUNT] = n + 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def take_payload(
-    state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
-    arrival_wall_ns: int, samples: Samples, handed: Samples,
-) -> None:  # fmt: skip
-    """Samples of a whole message of a known topic, or its hand-over."""
-    topic = table.topics[t]
-    if topic["slow"] or topic["held"]:
-        hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
-        return
-    status, wall_ns = decode(table, t, buffer, at, stop)
-    if status < 0:
-        topic["held"] = 1
-        hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
-        return
-    source_ns = -1
-    if wall_ns >= 0:
-        source_ns = believed_ns(wall_ns, arrival_ns, arrival_wall_ns)
-        state[TIMES_REFUSED] += source_ns < 0
-    quality = GOOD
-    if source_ns < 0:
-        source_ns = arrival_ns
-        # A retained message is as old as it likes, and nothing in it says how old.
-        if flags & 1:
-            quality = STALE
-    state[SAMPLES] = put_samples(table, t, samples, state[SAMPLES], source_ns, arrival_ns, quality)
-    state[FAST] += 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def is_repetition(state: Int64s, table: Table, recent: Recent, t: int, buffer: Bytes, at: int, stop: int) -> bool:
-    """Whether the window has this message of topic t already; it has it from now on, unless nothing identifies it."""
-    topic = table.topics[t]
-    size = topic["identity_bytes"]
-    if size == 0 or not holds(buffer, at, stop, table.text, topic["identity_at"], size):
-        state[UNIDENTIFIED] += 1
-        return False
-    key = key_of(table.text, topic["name_at"], topic["name_bytes"], buffer, at, stop)
-    if is_recent(recent, key):
-        return True
-    remember(recent, key)
-    return False
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def take_message(
-    state: Int64s, table: Table, recent: Recent, t: int, first: int, buffer: Bytes, topic_at: int, size: int, at: int,
-    stop: int, end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples,
-) -> None:  # fmt: skip
-    """What a message brings: `buffer[at:stop]` of topic t, whose name is the `size` bytes at `topic_at` or an alias."""
-    if t < 0:
-        state[UNKNOWN_TOPIC] += 1
-        if state[STRANGERS] < STRANGERS_MAX and size > 0:
-            state[STRANGERS] += 1
-            hand_back(state, handed, STRANGER, topic_at, size, t, first)
-    elif (first & 6) == 0 and table.topics[t]["priority"] < state[SHED_LEVEL]:
-        state[SHED] += 1
-    elif (
-        state[DURABLE]
-        and (first & 7) == QOS_1_NOT_RETAINED
-        and is_repetition(state, table, recent, t, buffer, at, min(stop, end))
-    ):
-        state[REPEATED] += 1
-    elif stop > end:
-        table.topics[t]["held"] = 1
-        hand_back(state, handed, OVERSIZED, at, end - at, t, first)
-    else:
-        take_payload(
-            state, table, t, first, buffer, at, stop, arrival_ns, arrival_wall_ns, samples, handed
-        )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -340,9 +213,10 @@ def scan(
     state[ACK_BYTES] = 0
     state[IS_FULL] = 0
     state[ERROR] = 0
+    state[AWAITED] = 0
     run_max = len(table.found)
     owed = 0
-    while at < end:
+    while at < end and not state[AWAITED]:
         if state[SKIP] > 0:
             skipped = min(state[SKIP], end - at)
             state[SKIP] -= skipped

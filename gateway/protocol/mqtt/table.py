@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -16,15 +17,27 @@ import numpy.typing as npt
 from numba import njit
 
 from gateway.core.types import Float64s, Int64s, Kind, Samples
+from gateway.protocol.octets import hash_bytes, same_bytes
+from gateway.protocol.sparkplug.table import Births, births
 
 TAGS_PER_TOPIC_MAX: Final = 1_024
 """Tags that one topic may feed; more is refused when the table is built."""
 
-FNV_OFFSET: Final = 0x811C9DC5
-FNV_PRIME: Final = 0x01000193
+READINGS_MAX: Final = 2_048
+"""Samples that the scanner takes from one message of many readings; what brings more goes the slow way."""
 UNKNOWN: Final = -1
 PRIORITIES: Final = 3
 NORMAL_PRIORITY: Final = 1
+
+
+class Layout(IntEnum):
+    """What the messages of a topic hold."""
+
+    PLAIN = 0
+    """The value itself, or one JSON object."""
+    SPARKPLUG = 1
+    """NDATA or DDATA of Sparkplug B."""
+
 
 TOPIC = np.dtype(
     [
@@ -40,13 +53,15 @@ TOPIC = np.dtype(
         ("identity_at", "<i8"),
         ("identity_bytes", "<i8"),
         ("priority", "<i8"),
+        ("layout", "<i8"),
+        ("node", "<i8"),
     ],
     align=True,
 )
-"""`first`, `count`: the run of entries. `time_bytes`: 0 when the payload brings no time. `slow`: nested paths, so the
-scanner never tries. `held`: messages go the slow way until a message has been found usable there. `identity_bytes`: 0
-when no member of the payload tells one reading from the next; else its name in quotes. `priority`: 0 is left out first
-when messages of QoS 0 come too fast."""
+"""`first`, `count`: the run of entries; of Sparkplug, the block of the birth's metrics, and `node` the edge node.
+`time_bytes`: 0 when the payload brings no time. `slow`: nested paths, so the scanner never tries. `held`: messages go
+the slow way until a message has been found usable there. `identity_bytes`: 0 when no member of the payload tells one
+reading from the next; else its name in quotes. `priority`: 0 is left out first when messages of QoS 0 come too fast."""
 
 ENTRY = np.dtype(
     [
@@ -62,7 +77,8 @@ ENTRY = np.dtype(
 
 
 class Table(NamedTuple):
-    """What the scanner reads, and (the last three) scratch for one message, an element for each entry of the run."""
+    """What the scanner reads; `found`, `values` and `bits` are scratch for one message, an element for each entry of
+    the run."""
 
     slots: Int64s
     topics: Samples
@@ -71,6 +87,7 @@ class Table(NamedTuple):
     found: npt.NDArray[np.uint8]
     values: Float64s
     bits: Int64s
+    births: Births
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,30 +116,6 @@ class Topic:
     qos: int
     first: int
     feeds: tuple[Feed, ...]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def octet(buffer: npt.NDArray[np.uint8], at: int) -> int:
-    """A byte as int64: mixed with one another, unsigned and signed integers become floats."""
-    return int(np.int64(buffer[at]))
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def hash_bytes(text: npt.NDArray[np.uint8], at: int, stop: int) -> int:
-    h = FNV_OFFSET
-    for i in range(at, stop):
-        h = ((h ^ octet(text, i)) * FNV_PRIME) & 0xFFFFFFFF
-    return h
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def same_bytes(
-    left: npt.NDArray[np.uint8], left_at: int, right: npt.NDArray[np.uint8], right_at: int, size: int
-) -> bool:
-    for i in range(size):  # noqa: SIM110 - a loop is what the compiler vectorises
-        if left[left_at + i] != right[right_at + i]:
-            return False
-    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -186,40 +179,55 @@ def _identity(topic: Topic) -> str:
     return f'"{paths[0][-1]}"' if paths else ""
 
 
-def build(topics: Sequence[Topic]) -> Table:
-    """The arrays for these topics, every page of them touched."""
+def build(topics: Sequence[Topic], data_topics: Sequence[tuple[str, int]] = (), born: Births | None = None) -> Table:
+    """The arrays for these topics, every page of them touched. The data topics of Sparkplug (name and node of each)
+    come behind them, without metrics until a birth has named some; `born` is then their tables."""
     text = _Text()
-    topic_rows = np.zeros(len(topics), TOPIC)
+    topic_rows = np.zeros(len(topics) + len(data_topics), TOPIC)
     entries = np.zeros(sum(len(topic.feeds) for topic in topics), ENTRY)
     for t, topic in enumerate(topics):
         at, size = text.put(topic.name)
-        raw = np.frombuffer(topic.name.encode(), np.uint8)
         slow = _is_slow(topic)
         time_field = "" if slow or not topic.feeds[0].time_field else topic.feeds[0].time_field[0]
         time_at, time_bytes = text.put(time_field)
         count = len(topic.feeds)
-        hashed, identity = hash_bytes(raw, 0, size), text.put(_identity(topic))
+        identity = text.put(_identity(topic))
         priority = max(feed.priority for feed in topic.feeds)
-        topic_rows[t] = (hashed, at, size, topic.first, count, time_at, time_bytes, slow, 0, *identity, priority)
+        topic_rows[t] = (
+            0, at, size, topic.first, count, time_at, time_bytes, slow, 0, *identity, priority, Layout.PLAIN, 0
+        )  # fmt: skip
         for i, feed in enumerate(topic.feeds):
             field_at, field_bytes = text.put(feed.field[0] if feed.field else "")
             entries[topic.first + i] = (feed.row, feed.kind, field_at, field_bytes, feed.scale, feed.offset)
-
-    slots = np.full(1 << max(3, (2 * len(topics)).bit_length()), UNKNOWN, np.int64)
-    mask = len(slots) - 1
-    for t in range(len(topics)):
-        slot = int(topic_rows[t]["hash"]) & mask
-        while slots[slot] != UNKNOWN:
-            slot = (slot + 1) & mask
-        slots[slot] = t
+    for t, (name, node) in enumerate(data_topics, len(topics)):
+        at, size = text.put(name)
+        # Left out, a message would be a gap in its node's sequence: these never are.
+        topic_rows[t] = (0, at, size, 0, 0, 0, 0, 0, 0, 0, 0, PRIORITIES, Layout.SPARKPLUG, node)
 
     run_max = max((len(topic.feeds) for topic in topics), default=1)
+    if data_topics:
+        run_max = max(run_max, READINGS_MAX)
+    names = np.frombuffer(bytes(text.raw) or b"\0", np.uint8).copy()
     return Table(
-        slots,
+        _index(topic_rows, names),
         topic_rows,
         entries,
-        np.frombuffer(bytes(text.raw) or b"\0", np.uint8).copy(),
+        names,
         np.zeros(run_max, np.uint8),
         np.zeros(run_max, np.float64),
         np.zeros(run_max, np.int64),
+        births(0, metrics=1, name_bytes=1) if born is None else born,
     )
+
+
+def _index(topic_rows: Samples, names: npt.NDArray[np.uint8]) -> Int64s:
+    """Slots that lead to the topics, whose hashes are put down as well."""
+    slots = np.full(1 << max(3, (2 * len(topic_rows)).bit_length()), UNKNOWN, np.int64)
+    mask = len(slots) - 1
+    for t, row in enumerate(topic_rows):
+        row["hash"] = hash_bytes(names, int(row["name_at"]), int(row["name_at"] + row["name_bytes"]))
+        slot = int(row["hash"]) & mask
+        while slots[slot] != UNKNOWN:
+            slot = (slot + 1) & mask
+        slots[slot] = t
+    return slots

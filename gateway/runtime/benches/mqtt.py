@@ -37,7 +37,7 @@ from gateway.runtime.benches.environment import environment, process_cpu_ns, res
 from gateway.runtime.benches.mqtt_brokers import broker
 from gateway.runtime.benches.mqtt_frames import SHAPES
 from gateway.runtime.benches.mqtt_gateway import Plant, Subscriber, plant
-from gateway.runtime.benches.mqtt_shared import RECEIVED, Words, create
+from gateway.runtime.benches.mqtt_shared import BEGUN_NS, RECEIVED, Words, create
 
 PEERS: Final = ("gmqtt", "aiomqtt")
 SINGLE_TAGS: Final = 500
@@ -92,8 +92,10 @@ class Bench:
     def job(self, payload: str, tags: int, seconds: float, rate: float, ahead: int) -> None:
         assert self.publisher.stdin is not None
         self.words[:] = 0
+        # Sparkplug's messages must come in order, and so must those whose lateness is taken from their place.
+        links = 1 if rate or SHAPES[payload].first_seq is not None else LINKS_FLAT_OUT
         job = {"port": self.port, "shared": str(self.shared), "payload": payload, "tags": tags}
-        job |= {"seconds": seconds, "rate": rate, "ahead": ahead, "links": 1 if rate else LINKS_FLAT_OUT}
+        job |= {"seconds": seconds, "rate": rate, "ahead": ahead, "links": links}
         self.publisher.stdin.write(json.dumps(job) + "\n")
         self.publisher.stdin.flush()
 
@@ -135,6 +137,8 @@ async def ours(of: Bench, payload: str, tags: int, seconds: float, rate: float =
         ahead = AHEAD_BATCH if per_message > 1 else AHEAD_SINGLE
         of.job(payload, tags, SETTLE_S + seconds, rate, ahead)
         result = asyncio.ensure_future(asyncio.to_thread(of.result))
+        while not of.words[BEGUN_NS] and not result.done():
+            await asyncio.sleep(0.01)
         await asyncio.sleep(SETTLE_S)
         before = resident_bytes()
         count, cpu_ns, wall_ns = int(of.words[RECEIVED]), time.process_time_ns(), time.monotonic_ns()

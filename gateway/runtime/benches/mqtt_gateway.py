@@ -23,7 +23,7 @@ from gateway.core.limits import LANE_SAMPLES_MAX
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.types import NS_PER_S, Kind, Samples
 from gateway.runtime.benches.mqtt_frames import Shape
-from gateway.runtime.benches.mqtt_shared import RECEIVED, STARTED_NS, Words
+from gateway.runtime.benches.mqtt_shared import AHEAD, RECEIVED, STARTED_NS, Words
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.cycle import EngineThread
 from gateway.runtime.eventbook import EventBook
@@ -54,11 +54,10 @@ class WatchedEngine(Engine):
         result = super().step(now_ns, batch)
         started_ns = int(self.words[STARTED_NS])
         if self.rate and started_ns:
-            observe_due(
-                self.late, self.taken, len(batch), started_ns, self.rate / NS_PER_S, self.tags_per_message, CLOCK()
-            )
+            first = self.taken - int(self.words[AHEAD]) * self.tags_per_message
+            observe_due(self.late, first, len(batch), started_ns, self.rate / NS_PER_S, self.tags_per_message, CLOCK())
         self.taken += len(batch)
-        self.words[RECEIVED] = self.taken // self.tags_per_message
+        self.words[RECEIVED] = self.taken // self.tags_per_message - self.words[AHEAD]
         return result
 
 

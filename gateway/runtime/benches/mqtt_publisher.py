@@ -25,12 +25,14 @@ from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V311
 from gateway.runtime.benches.mqtt_frames import SHAPES, Ring
-from gateway.runtime.benches.mqtt_shared import RECEIVED, SENT, STARTED_NS, Words, attach
+from gateway.runtime.benches.mqtt_shared import AHEAD, BEGUN_NS, RECEIVED, SENT, STARTED_NS, Words, attach
 
 TICK_NS: Final = NS_PER_MS
 CHUNK_BYTES: Final = 65_536
 WAIT_S: Final = 0.0002
 CONNACK_BYTES: Final = 4
+BIRTHS_AHEAD: Final = 50
+BIRTHS_S: Final = 30.0
 
 
 def connect(port: int, number: int) -> socket.socket:
@@ -53,6 +55,26 @@ class Publisher:
         self._words = words
         self._links = itertools.cycle(links)
         self.sent = 0
+
+    def send_births(self) -> None:
+        """What must go ahead of the frames; returns when the subscriber has dealt with it."""
+        births = self._ring.shape.births
+        if births is None:
+            return
+        link = next(self._links)
+        messages = 0
+        deadline_s = time.monotonic() + BIRTHS_S
+        for topic, payload in births(len(self._ring)):
+            link.sendall(codec.encode_publish(topic, payload, V311))
+            messages += "/DBIRTH/" in topic
+            # A broker cuts off who lags behind without end, and births take their time.
+            while messages - int(self._words[RECEIVED]) > BIRTHS_AHEAD:
+                time.sleep(WAIT_S)
+                if time.monotonic() > deadline_s:
+                    raise TimeoutError("the subscriber does not take the births")
+        while int(self._words[RECEIVED]) < messages and time.monotonic() < deadline_s:
+            time.sleep(WAIT_S)
+        self._words[AHEAD] = messages
 
     def send(self, count: int) -> None:
         """The next `count` messages."""
@@ -99,6 +121,8 @@ def work(job: dict[str, Any], rings: dict[tuple[str, int], Ring]) -> dict[str, A
     with ExitStack() as stack:
         links = [stack.enter_context(connect(job["port"], number)) for number in range(job["links"])]
         publisher = Publisher(rings[key], words, links)
+        publisher.send_births()
+        words[BEGUN_NS] = time.monotonic_ns()
         begun_ns = time.process_time_ns()
         if job["rate"]:
             publisher.paced(job["seconds"], job["rate"])

@@ -16,6 +16,10 @@ SENT: Final = 1
 """Messages written to the broker's socket. The publisher's."""
 STARTED_NS: Final = 2
 """Monotonic time for which the first message of a paced phase is scheduled; 0 before. The publisher's."""
+AHEAD: Final = 3
+"""Messages that came before those that count (births): not in RECEIVED. The publisher's."""
+BEGUN_NS: Final = 4
+"""Monotonic time at which the first message that counts was sent, or about; 0 before. The publisher's."""
 WORDS: Final = 8
 
 

@@ -36,13 +36,13 @@ from gateway.core.readings import HistogramReading, Reading
 from gateway.serving.http.alarms import alarm_page
 from gateway.serving.http.build import (
     build_status,
-    device_page,
     event_page,
     health_answer,
     loops_answer,
     ready_answer,
     tag_page,
 )
+from gateway.serving.http.devices import device_page
 from gateway.serving.http.metrics import MetricTable
 from gateway.serving.http.recorder import Recorder
 from gateway.serving.http.search import Finder

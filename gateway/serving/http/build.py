@@ -14,34 +14,24 @@ import numpy as np
 from gateway.core.alarms import AlarmKind
 from gateway.core.events import Event
 from gateway.core.histogram import quantile_ns, total
-from gateway.core.model import Model
+from gateway.core.model import TagDefinition
 from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.types import (
     NS_PER_MS,
     NS_PER_S,
     QUALITY_GOOD_MIN,
-    QUALITY_REASONS,
     Int64s,
     Samples,
-    is_bad,
-    is_good,
 )
 from gateway.core.view import (
-    ALARM_HIGH,
-    ALARM_HIGH_HIGH,
-    ALARM_LOW,
-    ALARM_LOW_LOW,
-    ALARM_OTHER,
-    ALARM_PERSISTENT,
-    ALARM_SCORE,
     REASONS,
     Mode,
 )
+from gateway.serving.http.devices import device_page
 from gateway.serving.http.recorder import Recorder, Totals
 from gateway.serving.http.search import Finder
 from gateway.serving.http.status import (
-    DevicePage,
-    DeviceStatus,
+    CalculationStatus,
     EventPage,
     EventStatus,
     Health,
@@ -55,7 +45,6 @@ from gateway.serving.http.status import (
     LoopTrend,
     Phase,
     Plant,
-    QualityStatus,
     Quantiles,
     Rates,
     Status,
@@ -67,30 +56,11 @@ from gateway.serving.http.status import (
     UplinkStatus,
     WindowStatus,
 )
-from gateway.serving.http.values import cell_value, number, shown
+from gateway.serving.http.values import alarm_words, cell_value, number, quality_status, shown
 
 ROWS_SHOWN: Final = 64
 """Devices and links in one status; the rest is counted, and asked for by page."""
 EVENTS_SHOWN: Final = 50
-
-ALARM_WORDS: Final = (
-    (ALARM_LOW_LOW, "low low"),
-    (ALARM_LOW, "low"),
-    (ALARM_HIGH, "high"),
-    (ALARM_HIGH_HIGH, "high high"),
-    (ALARM_SCORE, "score"),
-    (ALARM_PERSISTENT, "persistent"),
-    (ALARM_OTHER, "other"),
-)
-
-
-def quality_status(code: int) -> QualityStatus:
-    level = "good" if is_good(code) else "bad" if is_bad(code) else "uncertain"
-    return QualityStatus(code=code, level=level, reason=QUALITY_REASONS.get(code, level))
-
-
-def alarm_words(bits: int) -> tuple[str, ...]:
-    return tuple(word for bit, word in ALARM_WORDS if bits & bit)
 
 
 def health_answer(health: Health, now_ns: int) -> HealthAnswer:
@@ -155,40 +125,6 @@ def links_status(links: Sequence[LinkState], health: Health, now_ns: int) -> Lin
             )
             for link in shown
         ),
-    )
-
-
-def device_page(plant: Plant | None, finder: Finder, *, search: str, offset: int, limit: int) -> DevicePage:
-    """Worst quality first, then those in alarm, then in the file's order."""
-    if plant is None:
-        return DevicePage(total=0, offset=offset, good=0, devices=())
-    rolled = plant.plant_view.devices()
-    matching = finder.devices(plant.model, search)
-    part = rolled[matching]
-    order = np.lexsort((matching, part["alarms"] == 0, part["quality"]))
-    chosen = matching[order[offset : offset + limit]]
-    return DevicePage(
-        total=len(matching),
-        offset=offset,
-        good=int((part["quality"] >= QUALITY_GOOD_MIN).sum()),
-        devices=tuple(_device_status(plant.model, int(index), rolled[index]) for index in chosen),
-    )
-
-
-def _device_status(model: Model, index: int, rolled: np.void) -> DeviceStatus:
-    score = number(rolled["score"])
-    row = int(rolled["score_row"])
-    has_score = score is not None and 0 <= row < len(model.tags)
-    return DeviceStatus(
-        name=model.devices[index].name,
-        link=model.devices[index].link,
-        quality=quality_status(int(rolled["quality"])),
-        tags_good=int(rolled["tags_good"]),
-        tags=int(rolled["tags"]),
-        samples=int(rolled["samples"]),
-        score=score if has_score else None,
-        score_tag=model.tags[row].name if has_score else None,
-        alarms=alarm_words(int(rolled["alarms"])),
     )
 
 
@@ -297,31 +233,46 @@ def tag_page(
     """Tags in the file's order, or those of `names` in theirs. `only_problems` leaves those not good or in alarm."""
     if plant is None:
         return TagPage(total=0, offset=offset, limit=limit, tags=())
-    model, view = plant.model, plant.plant_view
-    rows = finder.exactly(model, names) if names else finder.tags(model, search)
+    view, directory = plant.plant_view, plant.directory
+    rows = finder.exactly(directory, names) if names else finder.tags(directory, search)
     if only_problems:
         live = view.live(rows)
         rows = rows[(live["quality"] < QUALITY_GOOD_MIN) | (live["alarms"] != 0)]
     shown = np.ascontiguousarray(rows[offset : offset + limit])
+    tags = [directory.tags[row] for row in shown.tolist()]
     live, windows = view.live(shown), view.aggregates(shown)
-    tags = []
-    at = 0
-    for row, record in zip(shown, live, strict=True):
-        count = len(model.tags[row].windows_ns)
-        tags.append(_tag_status(plant, int(row), record, windows[at : at + count], health, now_ns))
-        at += count
-    return TagPage(total=len(rows), offset=offset, limit=limit, tags=tuple(tags))
+    told = tuple(
+        _tag_status(plant, int(row), tag, record, windows[windows["row"] == row], health, now_ns)
+        for row, tag, record in zip(shown, tags, live, strict=True)
+        # A row that changed hands meanwhile is told next time.
+        if tag is not None and directory.tags[row] is tag
+    )
+    return TagPage(total=len(rows), offset=offset, limit=limit, tags=told)
 
 
-def _tag_status(plant: Plant, row: int, live: np.void, windows: Samples, health: Health, now_ns: int) -> TagStatus:
-    model = plant.model
-    tag = model.tags[row]
+def calculation_statuses(plant: Plant, row: int, health: Health, now_ns: int) -> tuple[CalculationStatus, ...]:
+    return tuple(
+        CalculationStatus(
+            name=plant.outputs[int(result["output"])],
+            value=number(result["value"]),
+            count=int(result["count"]),
+            coverage=float(result["coverage"]),
+            start_ms=(int(result["start_ns"]) + health.wall_offset_ns) // NS_PER_MS,
+            quality=quality_status(int(result["quality"])),
+        )
+        for result in plant.calculations(row, now_ns)
+    )
+
+
+def _tag_status(
+    plant: Plant, row: int, tag: TagDefinition, live: np.void, windows: Samples, health: Health, now_ns: int
+) -> TagStatus:
     age_s = _age_s(int(live["source_ns"]), now_ns)
     value = None if age_s is None else cell_value(tag.kind, live, plant.text_of)
     return TagStatus(
         row=row,
         name=tag.name,
-        device=model.devices[tag.device].name,
+        device=plant.directory.device_name(tag.device),
         unit=tag.unit,
         value=value,
         text=None if value is None else shown(tag, value),
@@ -338,6 +289,7 @@ def _tag_status(plant: Plant, row: int, live: np.void, windows: Samples, health:
         alarms=alarm_words(int(live["alarms"])),
         in_maintenance=bool(int(live["flags"]) & FLAG_MAINTENANCE),
         windows=tuple(_window_status(window) for window in windows),
+        calculations=calculation_statuses(plant, row, health, now_ns) if tag.calculations else (),
     )
 
 
@@ -390,7 +342,7 @@ def build_status(source: StatusSource, recorder: Recorder, finder: Finder, now_n
         latencies=latencies(plant, totals, recorder) if plant else (),
         links=links_status(source.links(), health, now_ns),
         devices=device_page(plant, finder, search="", offset=0, limit=ROWS_SHOWN),
-        tags_total=len(plant.model.tags) if plant else 0,
+        tags_total=len(plant.directory) if plant else 0,
         loops=loop_statuses(plant, now_ns) if plant else (),
         uplink=None if uplink is None else uplink_status(uplink, recorder, now_ns),
         events=event_page(source.events(), health, offset=0, limit=EVENTS_SHOWN).events,

@@ -1,8 +1,7 @@
 """Finding names: which tags or devices hold every word of a search.
 
-A page asks the same again each second and a plant has up to 200,000 tags, so lower-case names are kept for the model at
-hand, and the last few searches with them. The model is known by identity: comparing or hashing it would cost more than
-the search.
+A page asks the same again each second and a plant has up to 200,000 tags, so lower-case names are kept for the
+directory at hand, and the last few searches with them, until tags come or go.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gateway.core.model import Model
+from gateway.core.directory import Directory
 
 Int32s: TypeAlias = npt.NDArray[np.int32]
 
@@ -22,11 +21,11 @@ SEARCHES_KEPT: Final = 16
 
 
 class Names:
-    """One list of names and the searches made in it."""
+    """One list of names and the searches made in it. A place without a name is never found."""
 
     def __init__(self, names: list[str]) -> None:
         self._names = [name.lower() for name in names]
-        self._all = np.arange(len(names), dtype=np.int32)
+        self._all = np.flatnonzero(np.array([bool(name) for name in names], np.bool_)).astype(np.int32)
         self._found: OrderedDict[str, Int32s] = OrderedDict()
 
     def find(self, search: str) -> Int32s:
@@ -36,7 +35,7 @@ class Names:
             return self._all
         key = " ".join(words)
         if key not in self._found:
-            found = [index for index, name in enumerate(self._names) if all(word in name for word in words)]
+            found = [index for index, name in enumerate(self._names) if name and all(word in name for word in words)]
             self._found[key] = np.array(found, np.int32)
             if len(self._found) > SEARCHES_KEPT:
                 self._found.popitem(last=False)
@@ -45,31 +44,30 @@ class Names:
 
 
 class Finder:
-    """The names of the model at hand; another model makes them anew."""
+    """The names in the directory at hand; another one, or another edition of it, makes them anew."""
 
     def __init__(self) -> None:
-        self._take(Model(devices=(), tags=()))
+        self._directory: Directory | None = None
+        self._edition = 0
+        self._tags = self._devices = Names([])
 
-    def _take(self, model: Model) -> None:
-        self._model = model
-        self._tags = Names([tag.name for tag in model.tags])
-        self._devices = Names([device.name for device in model.devices])
-        self._rows: dict[str, int] | None = None
-
-    def tags(self, model: Model, search: str) -> Int32s:
-        if model is not self._model:
-            self._take(model)
+    def tags(self, directory: Directory, search: str) -> Int32s:
+        self._take(directory)
         return self._tags.find(search)
 
-    def exactly(self, model: Model, names: list[str]) -> Int32s:
+    def exactly(self, directory: Directory, names: list[str]) -> Int32s:
         """Rows of the tags with these very names, in the order asked for; names of no tag are left out."""
-        if model is not self._model:
-            self._take(model)
-        if self._rows is None:
-            self._rows = {tag.name: row for row, tag in enumerate(model.tags)}
-        return np.array([self._rows[name] for name in names if name in self._rows], np.int32)
+        found = [directory.find(name) for name in names]
+        return np.array([place[0] for place in found if place is not None], np.int32)
 
-    def devices(self, model: Model, search: str) -> Int32s:
-        if model is not self._model:
-            self._take(model)
+    def devices(self, directory: Directory, search: str) -> Int32s:
+        self._take(directory)
         return self._devices.find(search)
+
+    def _take(self, directory: Directory) -> None:
+        edition = directory.edition
+        if directory is self._directory and edition == self._edition:
+            return
+        self._directory, self._edition = directory, edition
+        self._tags = Names([directory.tag_name(row) for row in range(len(directory.tags))])
+        self._devices = Names([directory.device_name(number) for number in range(len(directory.devices))])

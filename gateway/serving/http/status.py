@@ -15,12 +15,14 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core.directory import Directory
 from gateway.core.events import Event
 from gateway.core.model import Model
 from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
 from gateway.core.types import Samples
 from gateway.core.view import ControlView, PlantView
+from gateway.serving.http.together import MultivariateStatus
 from gateway.settings.schema import PidLoop
 
 
@@ -44,13 +46,19 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plant:
-    """What stays the same until the next reload. The recorder compares it by identity: a reload makes a new one."""
+    """What stays the same until the next reload, but for what the directory says of tags that come and go. The recorder
+    compares it by identity: a reload makes a new one."""
 
     model: Model
+    directory: Directory
     plant_view: PlantView
     text_of: TextOf
     loops: tuple[PidLoop, ...]
     control_view: ControlView
+    calculations: Callable[[int, int], Samples]
+    """RESULT records of a row's calculations as of an engine time."""
+    outputs: tuple[str, ...]
+    """What each output of a calculation is called."""
     alarms: Callable[[], Samples]
     """ALARM records of all alarms, in the order of `Model.alarms`."""
     stages: tuple[Stage, ...]
@@ -197,6 +205,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     score: float | None
     score_tag: str | None
+    multivariate: MultivariateStatus | None
+    in_maintenance: bool
     alarms: tuple[str, ...]
 
 
@@ -273,32 +283,6 @@ class EventStatus(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`name` is what acknowledging and shelving take. `state` after ISA-18.2: normal, active (not acknowledged),
-    acknowledged, returned (over, not acknowledged). `raised_ms` and `value` are of the last time it was raised."""
-
-    name: str
-    tag: str
-    kind: str
-    condition: str
-    priority: str
-    state: str
-    latches: bool
-    raised_ms: int | None
-    value: float | None
-    raises: int
-    shelved_for_s: float | None
-    suppressed: bool
-
-
-class AlarmPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Those to be acknowledged first, then by priority, then newest first."""
-
-    total: int
-    offset: int
-    alarms: tuple[AlarmStatus, ...]
-
-
 class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     """Newest first."""
 
@@ -316,6 +300,18 @@ class WindowStatus(msgspec.Struct, frozen=True, kw_only=True):
     max: float | None
     rate_per_s: float | None
     ewma: float | None
+
+
+class CalculationStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One output of a calculation as of now: an interval that is not over as far as it has come. `coverage`: the share
+    of it for which the value was known, 0 to 1."""
+
+    name: str
+    value: float | None
+    count: int
+    coverage: float
+    start_ms: int
+    quality: QualityStatus
 
 
 class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -343,6 +339,7 @@ class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     alarms: tuple[str, ...]
     in_maintenance: bool
     windows: tuple[WindowStatus, ...]
+    calculations: tuple[CalculationStatus, ...] = ()
 
 
 class TagPage(msgspec.Struct, frozen=True, kw_only=True):

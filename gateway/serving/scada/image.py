@@ -115,6 +115,7 @@ class Image:
                 Area.LOOP: _LoopEncoder(_of(Area.LOOP, blocks), loops, control),
                 Area.DEVICE: _DeviceEncoder(_of(Area.DEVICE, blocks), model, devices),
                 Area.TAG: _TagEncoder(_of(Area.TAG, blocks), model, plant, text_of),
+                Area.MULTIVARIATE: _MultivariateEncoder(_of(Area.MULTIVARIATE, blocks), model, plant),
                 Area.WINDOW: _WindowEncoder(_of(Area.WINDOW, blocks), model, plant, text_of),
             }
             for area, encode in encoders.items():
@@ -241,6 +242,29 @@ class _TagEncoder:
         blocks["age_ms:uint32"][at] = _age_ms(live["source_ns"], quality, now_ns)
         blocks["score:float32"][at] = _float32(live["score"])
         _alarm_bits(bits, at, live["alarms"], quality)
+
+
+class _MultivariateEncoder:
+    def __init__(self, blocks: Sequence[Block], model: Model, plant: PlantView) -> None:
+        self._plant = plant
+        self._at = _block_numbers(blocks)
+        index_of = {model.devices[number].name: place for place, number in enumerate(model.multivariate_devices)}
+        self._places = np.array([index_of[block.subject] for block in blocks], np.intp)
+        number_of = np.zeros(len(model.tags) + 1, np.int64)
+        for device in model.devices:
+            number_of[list(device.together)] = np.arange(1, len(device.together) + 1)
+        self._number_of = number_of
+
+    def __call__(self, blocks: _Array, bits: _Array, now_ns: int) -> None:
+        scores = self._plant.multivariate()[self._places]
+        at = self._at
+        unknown = np.isnan(scores["score"])
+        blocks["score:float32"][at] = _float32(scores["score"])
+        blocks["score_once_h:uint16"][at] = _whole_hours(scores["once_h"])
+        blocks["quality:uint16"][at] = np.where(unknown, Quality.BAD_NOT_INITIALISED, Quality.GOOD)
+        for name in ("first", "second", "third"):
+            blocks[f"{name}_tag:uint16"][at] = self._number_of[scores[f"row_{name}"]]
+            blocks[f"{name}_percent:uint16"][at] = np.rint(100 * scores[f"share_{name}"])
 
 
 class _WindowEncoder:

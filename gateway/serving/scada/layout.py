@@ -1,4 +1,4 @@
-"""The layout of a unit's address space: five areas of equal blocks, so that an address is a multiplication.
+"""The layout of a unit's address space: six areas of equal blocks, so that an address is a multiplication.
 
     address  = area start + block number x pitch + offset of the field
     the third tag's quality on any unit:  5000 + 2 x 10 + 4 = 5024
@@ -68,6 +68,7 @@ class Area(StrEnum):
     DEVICE = "device"
     TAG = "tag"
     WINDOW = "window"
+    MULTIVARIATE = "multivariate"
 
 
 class Unit(StrEnum):
@@ -182,7 +183,7 @@ AREAS: Final[dict[Area, Blocks]] = {
     ),
     Area.WINDOW: Blocks(
         30_000,
-        65_520,
+        62_000,
         20,
         (
             Field("mean", 0, Type.FLOAT32, Unit.SAME),
@@ -200,11 +201,28 @@ AREAS: Final[dict[Area, Blocks]] = {
             Field("text", 0, Type.TEXT),
         ),
     ),
+    Area.MULTIVARIATE: Blocks(
+        62_000,
+        65_520,
+        10,
+        (
+            Field("score", 0, Type.FLOAT32),
+            Field("score_once_h", 2, Type.UINT16, Unit.H),
+            Field("quality", 3, Type.UINT16),
+            Field("first_tag", 4, Type.UINT16),
+            Field("first_percent", 5, Type.UINT16),
+            Field("second_tag", 6, Type.UINT16),
+            Field("second_percent", 7, Type.UINT16),
+            Field("third_tag", 8, Type.UINT16),
+            Field("third_percent", 9, Type.UINT16),
+        ),
+    ),
 }
 """A tag's `value` is one of the four: the type follows its kind, and the place is the same for all. Its persistent
 score, reasons and rates stand in its windows' blocks, for its own is full; a text has no windows, but one block in
 their place that holds more of it. The bits of reasons are in `core/view.py`. A score that is not initialised yet is
-NaN, a rate that is not known 65535."""
+NaN, a rate that is not known 65535. The tags of a multivariate block are numbered from 1 as the configuration names
+them; 0 is none."""
 
 LAYOUT_VERSION: Final = 1
 """Stands in the lock file. It changes only when an existing address would mean something else."""

@@ -124,7 +124,7 @@ def _entry(cells: list[str], place: str) -> Entry:
     if not (unit.isdecimal() and int(unit) <= _UNIT_MAX):
         raise LockError(f"{place}: unit `{unit}`; write a number from 0 to {_UNIT_MAX}")
     if area not in tuple(Area) or area == Area.GATEWAY:
-        raise LockError(f"{place}: area `{area}`; write loop, device, tag or window")
+        raise LockError(f"{place}: area `{area}`; write loop, device, tag, window or multivariate")
     if state not in ("live", "reserved"):
         raise LockError(f"{place}: state `{state}`; write live or reserved")
     blocks = AREAS[Area(area)]

@@ -194,6 +194,7 @@ class _Allocator:
 def _wanted(settings: Settings, scada: Scada) -> Iterator[Block]:
     """Every block that must exist, in the configuration's order, without its address."""
     tags = {tag.name: tag for tag in settings.tags}
+    together = {device.name for device in settings.devices if device.multivariate}
     for loop in settings.loops:
         unit_text = tags[loop.input].unit
         yield Block(scada.loops_unit, 0, Area.LOOP, f"control.{loop.name}", loop.name, Type.FLOAT32, 0, unit_text)
@@ -205,6 +206,11 @@ def _wanted(settings: Settings, scada: Scada) -> Iterator[Block]:
             )
     for device in dict.fromkeys(tag.device for tag in shown):
         yield Block(scada.units[device], 0, Area.DEVICE, device, device, Type.FLOAT32, 0, "")
+    for device in dict.fromkeys(tag.device for tag in shown):
+        if device in together:
+            yield Block(
+                scada.units[device], 0, Area.MULTIVARIATE, f"{device}/multivariate", device, Type.FLOAT32, 0, ""
+            )
     for tag in shown:
         yield from _tag_blocks(tag, scada.units[tag.device])
 

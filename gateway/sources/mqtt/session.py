@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, cast
 
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.ports import Clock
+from gateway.core.types import NS_PER_MS
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, ProtocolError
 from gateway.protocol.mqtt.ingest import Ingest, Step
@@ -98,6 +99,19 @@ class Session(asyncio.BufferedProtocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(packet)
 
+    def publish_commands(self) -> None:
+        """What the Sparkplug host has to say by now."""
+        host = self._ingest.host
+        if host is None:
+            return
+        for command in host.out.take_commands((self._now_ns() + self._wall_offset_ns()) // NS_PER_MS):
+            packet_id = self.next_packet_id() if command.qos else 0
+            self.send(
+                codec.encode_publish(
+                    command.topic, command.payload, self._version, packet_id=packet_id, retain=command.retain
+                )
+            )
+
     def next_packet_id(self) -> int:
         self._packet_id = self._packet_id % 65_535 + 1
         return self._packet_id
@@ -115,6 +129,7 @@ class Session(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         if politely:
+            self._say_goodbye()
             self.send(codec.encode_disconnect(0, self._version))
             self._transport.close()
             await asyncio.wait({self.closed}, timeout=FAREWELL_S)
@@ -122,6 +137,12 @@ class Session(asyncio.BufferedProtocol):
         self._end(LinkError("closed by the gateway"))
 
     # The inner works.
+
+    def _say_goodbye(self) -> None:
+        host = self._ingest.host
+        last = host.goodbye((self._now_ns() + self._wall_offset_ns()) // NS_PER_MS) if host is not None else None
+        if last is not None:
+            self.send(codec.encode_publish(*last, self._version, packet_id=self.next_packet_id(), retain=True))
 
     def _end(self, reason: BaseException) -> None:
         if self._timer is not None:
@@ -185,6 +206,7 @@ class Session(asyncio.BufferedProtocol):
         for event in step.events:
             self._emit(event)
         self._give_back(step.strangers)
+        self.publish_commands()
         try:
             for first, body in step.control:
                 self._on_packet(codec.parse(first, body, self._version))
@@ -217,7 +239,7 @@ class Session(asyncio.BufferedProtocol):
                 if waiting is None:
                     raise ProtocolError(f"a SUBACK of packet identifier {packet.packet_id}, which was not asked for")
                 waiting.set_result(packet)
-            case codec.Unsuback():
+            case codec.Unsuback() | codec.Puback():
                 pass
             case codec.Disconnect():
                 self._end(farewell(packet.code, packet.reason, packet.server_reference))

@@ -25,13 +25,15 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
-from gateway.protocol.mqtt.table import NORMAL_PRIORITY, Feed, Topic
+from gateway.protocol.mqtt.table import NORMAL_PRIORITY, Feed
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
 from gateway.settings.schema import MqttLink, MqttPoint, MqttVersion, Priority, Tag
+from gateway.sources.mqtt import sparkplug
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
 from gateway.sources.mqtt.redirect import Redirects
 from gateway.sources.mqtt.session import PAUSE_POLL_S, Session, reply
 from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink
+from gateway.sources.mqtt.sparkplug import Rows, host_filters, host_of, host_readings, is_sparkplug
 from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, refused_beforehand
 
 STEADY_S: Final = 10.0
@@ -42,9 +44,10 @@ SESSION_EXPIRY_S: Final = 3_600
 BACKOFF_BASE_NS: Final = 200 * NS_PER_MS
 BACKOFF_CAP_NS: Final = 30 * NS_PER_S
 
+TICK_S: Final = 0.1
 PRIORITY: Final = {Priority.LOW: 0, Priority.NORMAL: NORMAL_PRIORITY, Priority.HIGH: 2}
 
-METRICS: Final[tuple[tuple[str, str, str], ...]] = (
+OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_messages_total", "counter", "Messages received from the broker."),
     ("fieldgate_mqtt_fast_messages_total", "counter", "Messages decoded on the fast path."),
     ("fieldgate_mqtt_slow_messages_total", "counter", "Messages that needed the slow path."),
@@ -65,6 +68,7 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
     ("fieldgate_mqtt_paused_seconds_total", "counter", "Time for which reading was held back for want of room."),
 )
+METRICS: Final = (*OWN_METRICS, *sparkplug.METRICS)
 
 
 class MqttSource:
@@ -90,19 +94,23 @@ class MqttSource:
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
         self._emit = emit
-        feeds = [_feed(row, tag) for row, tag in tags]
-        self._rows = np.array([feed.row for feed in feeds], np.int32)
+        feeds = [_feed(row, tag) for row, tag in tags if not is_sparkplug(tag)]
+        metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
+        self._host = host_of(link, metrics) if intake is None else None
+        self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
         is_kept = _keeps_session(feeds) if expiry_s is None else expiry_s > 0
-        self._keeps_session = is_kept or intake is not None
+        self._keeps_session = self._host is None and (is_kept or intake is not None)
         default_s = SESSION_EXPIRY_S if intake is None else DURABLE_SESSION_EXPIRY_S
         self._session_expiry_s = expiry_s or default_s
+        self._alias_maximum = link.session.topic_alias_maximum if self._host is None else 0
         self._ingest = Ingest(
             feeds,
             self._version,
             frame_bytes_max=link.session.message_bytes_max,
-            topic_alias_maximum=link.session.topic_alias_maximum if self._version == V5 else 0,
+            topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
             is_durable=intake is not None,
+            host=self._host,
         )
         self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
@@ -154,8 +162,10 @@ class MqttSource:
             int(self._is_up),
             paused_ns / NS_PER_S,
         )
-        for (name, _, _), value in zip(METRICS, values, strict=True):
+        for (name, _, _), value in zip(OWN_METRICS, values, strict=True):
             yield Reading(name, value, labels)
+        if self._host is not None:
+            yield from host_readings(self._host, labels)
 
     async def _one_connection(self) -> BaseException:
         """Connect, subscribe, and stay until the connection is over; returns or raises why."""
@@ -176,6 +186,7 @@ class MqttSource:
             emit=self._emit,
         )
         politely = True
+        ticking: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await loop.create_connection(lambda: session, broker.host, broker.port, ssl=tls)
@@ -184,12 +195,18 @@ class MqttSource:
             await self._subscribe(session, connack)
             self._redirects.stayed()
             self._go_up()
+            if self._host is not None:
+                self._host.begin(self._now_ns())
+                session.publish_commands()
+                ticking = asyncio.create_task(self._tick(session))
             await self._stay(session, connack)
             return session.closed.result()
         except (LinkError, CredentialError, ProtocolError, OSError):
             politely = False
             raise
         finally:
+            if ticking is not None:
+                ticking.cancel()
             await session.close(politely and not session.closed.done())
             self._session = None
             self._paused_ns += session.paused_ns
@@ -206,8 +223,9 @@ class MqttSource:
                 password=None if password is None else password.encode(),
                 session_expiry_s=self._session_expiry_s if self._keeps_session else 0,
                 receive_maximum=wanted.receive_maximum,
-                topic_alias_maximum=wanted.topic_alias_maximum,
+                topic_alias_maximum=self._alias_maximum,
                 packet_bytes_max=wanted.packet_bytes_max,
+                will=self._will(),
             )
         )
         connack = await reply(session, session.connack, "CONNECT")
@@ -221,14 +239,19 @@ class MqttSource:
     async def _subscribe(self, session: Session, connack: codec.Connack) -> None:
         """Ask for every topic; what the broker does not give as asked is told once, and again when it changes."""
         self._told, told_before = {}, self._told
-        wanted = {filter_of(topic, self._settings): topic for topic in self._ingest.topics}
+        wanted = {
+            filter_of(topic, self._settings): (topic.name, np.array([feed.row for feed in topic.feeds], np.int32))
+            for topic in self._ingest.topics
+        }
+        if self._host is not None:
+            wanted |= host_filters(self._host)
         asked = []
         for each, topic in wanted.items():
             code = refused_beforehand(each, connack)
             if code is None:
                 asked.append(each)
             else:
-                await self._note(topic, False, reason_text(code), told_before)
+                await self._note(*topic, False, reason_text(code), told_before)
         for packet in in_packets(asked, connack.packet_bytes_max):
             packet_id = session.next_packet_id()
             waiting = session.subacks[packet_id] = asyncio.get_running_loop().create_future()
@@ -239,17 +262,34 @@ class MqttSource:
             for each, code in zip(packet, suback.codes, strict=True):
                 is_given, wrong = judge(each, code)
                 if wrong:
-                    await self._note(wanted[each], is_given, wrong, told_before)
+                    await self._note(*wanted[each], is_given, wrong, told_before)
 
-    async def _note(self, topic: Topic, is_given: bool, wrong: str, told_before: dict[str, str]) -> None:
-        self._told[topic.name] = wrong
+    async def _note(
+        self, topic: str, rows: Rows, is_given: bool, wrong: str, told_before: dict[str, str]
+    ) -> None:  # fmt: skip
+        self._told[topic] = wrong
         if not is_given:
-            await self._mark(np.array([feed.row for feed in topic.feeds], np.int32), Quality.BAD_CONFIG)
-        if told_before.get(topic.name) != wrong:
+            await self._mark(rows, Quality.BAD_CONFIG)
+        if told_before.get(topic) != wrong:
             if is_given:
-                self._say(Severity.WARNING, "topic.lowered", f"topic {topic.name!r}: {wrong}")
+                self._say(Severity.WARNING, "topic.lowered", f"topic {topic!r}: {wrong}")
             else:
-                self._say(Severity.ERROR, "topic.refused", f"the broker refuses topic {topic.name!r}: {wrong}")
+                self._say(Severity.ERROR, "topic.refused", f"the broker refuses topic {topic!r}: {wrong}")
+
+    def _will(self) -> codec.Will | None:
+        found = None if self._host is None else self._host.will(self._wall_ms())
+        return None if found is None else codec.Will(*found)
+
+    def _wall_ms(self) -> int:
+        return (self._now_ns() + self._wall_offset_ns()) // NS_PER_MS
+
+    async def _tick(self, session: Session) -> None:
+        """The time-outs of Sparkplug."""
+        while not session.closed.done():
+            await asyncio.sleep(TICK_S)
+            for event in self._ingest.tick(self._sink.lane, self._now_ns()):
+                self._emit(event)
+            session.publish_commands()
 
     async def _stay(self, session: Session, connack: codec.Connack) -> None:
         """Until the connection is over: ping, and give a broker up that has gone silent."""
@@ -280,7 +320,7 @@ class MqttSource:
         if is_change:
             await self._mark(self._rows, Quality.BAD_NOT_CONNECTED)
 
-    async def _mark(self, rows: np.ndarray[tuple[int], np.dtype[np.int32]], quality: Quality) -> None:
+    async def _mark(self, rows: Rows, quality: Quality) -> None:
         """One sample of this quality for each row, as the lane has room."""
         samples: Samples = np.zeros(len(rows), SAMPLE)
         samples["row"] = rows

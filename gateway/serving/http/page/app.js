@@ -171,13 +171,22 @@ function score(value, words) {
 }
 const alarms = (words) => (words.length ? sign("bad", words.join(", ")) : NONE);
 
+// The tags of a device seen together: whose explains what is off, once that is worth a look.
+function together(v) {
+  const m = v.multivariate;
+  if (!m) return null;
+  if (m.score === null) return el("div", "detail", "together: being learned");
+  const named = m.score < 0.5 ? "" : ` first ${m.contributors.map((c) => `${c.tag} ${Math.round(100 * c.share)} %`).join(", ")} ${often(m.score_once_h)}`;
+  return el("div", "detail", `together ${m.score.toFixed(2)}${named}`);
+}
+
 function showDevices(s) {
   const d = s.devices, shown = allDevices ? d.devices : d.devices.slice(0, DEVICES_AT_FIRST);
   $("devices-count").textContent = `${whole(d.good)} of ${whole(d.total)} good, those that need attention first`;
   fill("devices", shown.map((v) => el("tr", "", cell("name", v.name), cell("detail nowrap", v.link), cell("", quality(v.quality)),
     labelled("tags good", "n", `${v.tags_good} of ${v.tags}`),
-    labelled("score", "", v.score === null ? NONE : el("span", "nowrap", v.score.toFixed(2), el("span", "detail", ` ${v.score_tag.slice(v.name.length + 1)}`))),
-    labelled("alarms", "", alarms(v.alarms)))), "No devices yet.");
+    labelled("score", "", v.score === null ? NONE : el("span", "nowrap", v.score.toFixed(2), el("span", "detail", ` ${v.score_tag.slice(v.name.length + 1)}`)), together(v)),
+    labelled("alarms", "", alarms(v.alarms), v.in_maintenance ? el("span", "detail", " maintenance") : null))), "No devices yet.");
   $("devices-more").hidden = d.devices.length <= DEVICES_AT_FIRST;
   $("devices-more").textContent = allDevices ? "Show fewer" : `Show ${d.devices.length === d.total ? "all" : "the first"} ${d.devices.length}`;
 }
@@ -190,7 +199,8 @@ function showTags(t) {
   $("next").disabled = upTo >= t.total;
   fill("tags", t.tags.map((v) => {
     const w = v.windows[0] ?? { mean: null, sd: null, min: null, max: null, window_s: null };
-    return el("tr", "", cell("name", v.name),
+    const more = v.calculations.map((c) => `${c.name} ${num(c.value)}`).join(" · ");
+    return el("tr", "", cell("name", v.name, more ? el("span", "detail", ` ${more}`) : null),
       cell("n value", v.text ?? NONE, v.unit && v.text !== null ? el("span", "unit", v.unit) : null),
       cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),
       labelled("age", "n", age(v.age_s)), labelled("over", "n detail", w.window_s === null ? NONE : span(w.window_s)),

@@ -1,27 +1,15 @@
-"""Python's hold on words that it shares with a thread that runs without the GIL: acquire, release, clock offset."""
+"""Engine time in a thread that runs without the GIL: the monotonic clock plus a word that Python keeps."""
 
 from __future__ import annotations
 
 import time
 from typing import Final
 
-from numba import njit
-
-from gateway.core.kernels.atomics import load_acquire, store_release
+from gateway.core.kernels.atomics import write_word
 from gateway.core.ports import Clock
 from gateway.core.types import NS_PER_MS, Int64s
 
 OFFSET_STEP_NS: Final = NS_PER_MS
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def read_word(words: Int64s, index: int) -> int:
-    return load_acquire(words, index)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def write_word(words: Int64s, index: int, value: int) -> None:
-    store_release(words, index, value)
 
 
 def set_engine_offset(words: Int64s, index: int, now_ns: Clock) -> None:

@@ -1,0 +1,186 @@
+"""What becomes of rows by the commands in a batch (`gateway.core.lending`).
+
+A tag that leaves is told complete: its windows' last state goes into the aggregates as a farewell, should it have got
+samples since they were last recorded, and what it remembers is handed out to be parked. A tag that comes remembers
+nothing, or what came with its lending. Commands that contradict the directory (a stranger's generation, a row of no
+pool, a lending that never came) are counted and change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from gateway.core.announce import CLASS_GOOD
+from gateway.core.directory import Directory
+from gateway.core.lending import Command, Lending, Parked
+from gateway.core.memory import Memory
+from gateway.core.model import Model
+from gateway.core.readings import Reading
+from gateway.core.state import NOT_LENT, Counter, State, limit_of
+from gateway.core.stateview import StateView
+from gateway.core.types import Int64s, Kind, Samples
+
+METRICS: tuple[tuple[str, str, str], ...] = (
+    ("fieldgate_pool_rows", "gauge", "Rows that a pool lends to tags as they appear."),
+    ("fieldgate_pool_lent_rows", "gauge", "Rows of a pool that a tag has at the moment."),
+    ("fieldgate_pool_lent_total", "counter", "Tags that were given a row."),
+    ("fieldgate_pool_restored_total", "counter", "Tags that were given a row and what they had remembered before."),
+    ("fieldgate_pool_evicted_total", "counter", "Tags that were taken their row."),
+)
+
+NO_POOL = -1
+PARKED_AT_ONCE = 256
+"""Rows of one chunk when all of them leave."""
+
+
+@dataclass(slots=True)
+class Farewell:
+    """Aggregates of tags that left since the last grid point; their `row` is a place in `names`."""
+
+    names: list[str] = field(default_factory=list)
+    parts: list[Samples] = field(default_factory=list)
+
+
+class Tenancy:
+    """All pools of one model. Only the engine's thread calls this, but for `readings`."""
+
+    def __init__(
+        self, model: Model, state: State, directory: Directory, view: StateView, *, tells_aggregates: bool
+    ) -> None:
+        self._model = model
+        self._state = state
+        self._directory = directory
+        self._view = view
+        self._tells_aggregates = tells_aggregates
+        self._starts = np.array([rows.start for rows in model.pool_rows], np.int64)
+        self._memories = [
+            Memory(state, rows, pool.shapes[0].windows_ns)
+            for pool, rows in zip(model.pools, model.pool_rows, strict=True)
+        ]
+        self._expected: dict[tuple[int, int], Lending] = {}
+        self._parked: list[Parked] = []
+        self._commands = [0] * len(model.pools)
+        """EVICTs seen, in order or not: who waits for so many must not wait for ever."""
+        self._evicted = [0] * len(model.pools)
+        self._lent = [0] * len(model.pools)
+        self._restored = [0] * len(model.pools)
+        self._counters = state.tables.counters
+        self._farewell = Farewell()
+
+    def expect(self, lendings: Sequence[Lending]) -> None:
+        """What goes with LENDs that are to come."""
+        for lending in lendings:
+            self._expected[lending.row, lending.generation] = lending
+
+    def obey(self, run: Samples, now_ns: int) -> None:
+        """Commands, in their order; those of one kind and pool that follow each other are carried out together."""
+        rows = -1 - run["row"].astype(np.int64)
+        pools = np.where(rows < self._model.rows, np.searchsorted(self._starts, rows, side="right") - 1, NO_POOL)
+        codes = run["quality"].astype(np.int64)
+        changes = np.flatnonzero((pools[1:] != pools[:-1]) | (codes[1:] != codes[:-1])) + 1
+        generations = run["source_ns"].tolist()
+        for start, stop in pairwise((0, *changes.tolist(), len(run))):
+            pool, code = int(pools[start]), int(codes[start])
+            if pool == NO_POOL or code not in (Command.LEND, Command.EVICT):
+                self._counters[Counter.REJECTED] += stop - start
+            elif code == Command.LEND:
+                self._lend(pool, rows[start:stop].tolist(), generations[start:stop])
+            else:
+                self._evict(pool, rows[start:stop].tolist(), generations[start:stop], now_ns)
+
+    def take_parked(self) -> tuple[Parked, ...]:
+        """What left since the last call."""
+        parked, self._parked = tuple(self._parked), []
+        return parked
+
+    def take_farewell(self, windows_max: int) -> Iterator[tuple[Samples, tuple[str, ...], tuple[Kind, ...]]]:
+        """Aggregates of who left since the last call, at most so many at once, with names and kinds by `row`."""
+        said, self._farewell = self._farewell, Farewell()
+        if said.parts:
+            windows = np.concatenate(said.parts)
+            columns = (tuple(said.names), (Kind.F64,) * len(said.names))
+            for first in range(0, len(windows), windows_max):
+                yield windows[first : first + windows_max], *columns
+
+    def park_all(self) -> Iterator[Parked]:
+        """What everybody remembers, in chunks, oldest arrival last; rows stay lent. For the end of an engine."""
+        cells = self._state.tables.cells
+        for pool, of_pool in enumerate(self._model.pool_rows):
+            lent = np.array([row for row in of_pool if row in self._directory.lendings], np.int64)
+            lent = lent[np.argsort(cells["arrival_ns"][lent], kind="stable")[::-1]]
+            for first in range(0, len(lent), PARKED_AT_ONCE):
+                yield self._parked_of(pool, lent[first : first + PARKED_AT_ONCE])
+
+    def readings(self) -> Iterator[Reading]:
+        for number, pool in enumerate(self._model.pools):
+            labels = (("link", pool.link), ("pool", pool.name))
+            yield Reading("fieldgate_pool_rows", pool.rows, labels)
+            yield Reading("fieldgate_pool_lent_rows", self._lent[number] - self._evicted[number], labels)
+            yield Reading("fieldgate_pool_lent_total", self._lent[number], labels)
+            yield Reading("fieldgate_pool_restored_total", self._restored[number], labels)
+            yield Reading("fieldgate_pool_evicted_total", self._evicted[number], labels)
+
+    def _lend(self, pool: int, rows: list[int], generations: list[int]) -> None:
+        state = self._state
+        for row, generation in zip(rows, generations, strict=True):
+            lending = self._expected.pop((row, generation), None)
+            if lending is None or generation != int(state.generations[row]) + 1 or row in self._directory.lendings:
+                self._counters[Counter.REJECTED] += 1
+                continue
+            is_new_device = self._directory.devices[lending.device_number] is None
+            tag = self._directory.lend(lending, pool)
+            state.tables.limits[row] = limit_of(tag, tag.device, int(state.tables.limits[row]["window_first"]), 0, 0)
+            state.stale_after_ns[row] = tag.stale_after_ns
+            state.generations[row] += 1
+            self._lent[pool] += 1
+            if is_new_device:
+                # A device is taken for good when it appears, so that only what becomes of it is told.
+                state.announced_class[tag.device] = CLASS_GOOD
+                state.not_better_ns[tag.device] = 0
+            if lending.state is not None:
+                self._remember(pool, row, lending.state)
+
+    def _remember(self, pool: int, row: int, memory: bytes) -> None:
+        raw = np.frombuffer(memory, np.uint8)
+        assert len(raw) == self._memories[pool].bytes_per_row
+        self._memories[pool].put(row, raw)
+        self._restored[pool] += 1
+
+    def _evict(self, pool: int, rows: list[int], generations: list[int], now_ns: int) -> None:
+        state, directory = self._state, self._directory
+        # A dict keeps the order, and each row once.
+        leaving = {
+            row: None
+            for row, generation in zip(rows, generations, strict=True)
+            if generation == int(state.generations[row]) and row in directory.lendings
+        }
+        self._commands[pool] += len(rows)
+        self._evicted[pool] += len(leaving)
+        self._counters[Counter.REJECTED] += len(rows) - len(leaving)
+        gone = np.array(list(leaving), np.int64)
+        self._say_farewell(gone, now_ns)
+        self._parked.append(self._parked_of(pool, gone))
+        state.generations[gone] += 1
+        self._memories[pool].clear(gone)
+        state.tables.limits["device"][gone] = NOT_LENT
+        for row in leaving:
+            directory.strike(row)
+
+    def _parked_of(self, pool: int, rows: Int64s) -> Parked:
+        memory = self._memories[pool]
+        names = tuple(self._directory.lendings[row].name for row in rows.tolist())
+        return Parked(pool, self._commands[pool], memory.layout, names, memory.take(rows))
+
+    def _say_farewell(self, rows: Int64s, now_ns: int) -> None:
+        cells = self._state.tables.cells
+        touched = rows[cells["touched"][rows] != 0].astype(np.int32)
+        if self._tells_aggregates and len(touched):
+            told = self._view.aggregates_at(touched, now_ns)
+            first = len(self._farewell.names)
+            told["row"] = np.repeat(np.arange(first, first + len(touched)), len(told) // len(touched))
+            self._farewell.names += [self._directory.lendings[row].name for row in touched.tolist()]
+            self._farewell.parts.append(told)

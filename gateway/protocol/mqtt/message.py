@@ -1,0 +1,167 @@
+"""What one message brings, in jitted code: samples, or its hand-over to the slow path or to the host of Sparkplug."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from gateway.core.types import Int64s, Quality, Samples
+from gateway.protocol.mqtt.fastjson import decode, put_samples
+from gateway.protocol.mqtt.recent import Recent, holds, is_recent, key_of, remember
+from gateway.protocol.mqtt.state import (
+    AWAITED,
+    CUT_OFF,
+    DURABLE,
+    FAST,
+    HANDED_COUNT,
+    NAME_SIZES,
+    NAMESPACE,
+    OVERSIZED,
+    PAYLOAD,
+    REPEATED,
+    SAMPLES,
+    SHED,
+    SHED_LEVEL,
+    STRANGER,
+    STRANGERS,
+    STRANGERS_MAX,
+    TIMES_REFUSED,
+    UNIDENTIFIED,
+    UNKNOWN_TOPIC,
+)
+from gateway.protocol.mqtt.table import Layout, Table
+from gateway.protocol.octets import Bytes, same_bytes
+from gateway.protocol.sparkplug.fast import decode_data
+from gateway.protocol.sparkplug.table import LIVE
+from gateway.protocol.sparkplug.topics import PREFIX
+from gateway.protocol.times import believed_ns
+
+QOS_1_NOT_RETAINED: Final = 2
+"""Low bits of the first byte, without DUP: a retained message is sent anew with each subscription."""
+GOOD: Final = int(Quality.GOOD)
+STALE: Final = int(Quality.UNCERTAIN_STALE)
+SPARKPLUG: Final = int(Layout.SPARKPLUG)
+SPARKPLUG_PREFIX: Final = np.frombuffer(PREFIX, np.uint8)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, topic: int, flags: int) -> None:
+    n = state[HANDED_COUNT]
+    handed[n]["what"] = what
+    handed[n]["at"] = at
+    handed[n]["size"] = size
+    handed[n]["topic"] = topic
+    handed[n]["flags"] = flags
+    handed[n]["place"] = state[SAMPLES]
+    state[HANDED_COUNT] = n + 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def take_data(
+    state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
+    arrival_wall_ns: int, samples: Samples, handed: Samples,
+) -> None:  # fmt: skip
+    """Samples of a data message of Sparkplug, or its hand-over, after which its node's messages go that way, too."""
+    topic = table.topics[t]
+    n, refused = decode_data(
+        table.births, topic["node"], t, topic["first"], topic["count"], buffer, at, stop, arrival_ns, arrival_wall_ns,
+        samples, state[SAMPLES], len(table.found),
+    )  # fmt: skip
+    if n < 0:
+        table.births.nodes[topic["node"], LIVE] = 0
+        hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
+        return
+    state[SAMPLES] = n
+    state[TIMES_REFUSED] += refused
+    state[FAST] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def take_payload(
+    state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
+    arrival_wall_ns: int, samples: Samples, handed: Samples,
+) -> None:  # fmt: skip
+    """Samples of a whole message of a known topic, or its hand-over."""
+    topic = table.topics[t]
+    if topic["layout"] == SPARKPLUG:
+        take_data(state, table, t, flags, buffer, at, stop, arrival_ns, arrival_wall_ns, samples, handed)
+        return
+    if topic["slow"] or topic["held"]:
+        hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
+        return
+    status, wall_ns = decode(table, t, buffer, at, stop)
+    if status < 0:
+        topic["held"] = 1
+        hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
+        return
+    source_ns = -1
+    if wall_ns >= 0:
+        source_ns = believed_ns(wall_ns, arrival_ns, arrival_wall_ns)
+        state[TIMES_REFUSED] += source_ns < 0
+    quality = GOOD
+    if source_ns < 0:
+        source_ns = arrival_ns
+        # A retained message is as old as it likes, and nothing in it says how old.
+        if flags & 1:
+            quality = STALE
+    state[SAMPLES] = put_samples(table, t, samples, state[SAMPLES], source_ns, arrival_ns, quality)
+    state[FAST] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def is_namespace(buffer: Bytes, topic_at: int, size: int) -> bool:
+    return size > len(SPARKPLUG_PREFIX) and same_bytes(SPARKPLUG_PREFIX, 0, buffer, topic_at, len(SPARKPLUG_PREFIX))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def is_repetition(state: Int64s, table: Table, recent: Recent, t: int, buffer: Bytes, at: int, stop: int) -> bool:
+    """Whether the window has this message of topic t already; it has it from now on, unless nothing identifies it."""
+    topic = table.topics[t]
+    size = topic["identity_bytes"]
+    if size == 0 or not holds(buffer, at, stop, table.text, topic["identity_at"], size):
+        state[UNIDENTIFIED] += 1
+        return False
+    key = key_of(table.text, topic["name_at"], topic["name_bytes"], buffer, at, stop)
+    if is_recent(recent, key):
+        return True
+    remember(recent, key)
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def take_message(
+    state: Int64s, table: Table, recent: Recent, t: int, first: int, buffer: Bytes, topic_at: int, size: int, at: int,
+    stop: int, end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples,
+) -> None:  # fmt: skip
+    """What a message brings: `buffer[at:stop]` of topic t, whose name is the `size` bytes at `topic_at` or an alias."""
+    is_cut = stop > end
+    if t < 0 and len(table.births.nodes) > 0 and is_namespace(buffer, topic_at, size):
+        flags = first | CUT_OFF if is_cut else first
+        hand_back(
+            state, handed, NAMESPACE, topic_at, min(stop, end) - topic_at, (at - topic_at) * NAME_SIZES + size, flags
+        )  # fmt: skip
+        state[AWAITED] = 1
+    elif t < 0:
+        state[UNKNOWN_TOPIC] += 1
+        if state[STRANGERS] < STRANGERS_MAX and size > 0:
+            state[STRANGERS] += 1
+            hand_back(state, handed, STRANGER, topic_at, size, t, first)
+    elif (first & 6) == 0 and table.topics[t]["priority"] < state[SHED_LEVEL]:
+        state[SHED] += 1
+    elif (
+        state[DURABLE]
+        and (first & 7) == QOS_1_NOT_RETAINED
+        and is_repetition(state, table, recent, t, buffer, at, min(stop, end))
+    ):
+        state[REPEATED] += 1
+    elif is_cut:
+        if table.topics[t]["layout"] == SPARKPLUG:
+            table.births.nodes[table.topics[t]["node"], LIVE] = 0
+        table.topics[t]["held"] = 1
+        hand_back(state, handed, OVERSIZED, at, end - at, t, first)
+    else:
+        take_payload(
+            state, table, t, first, buffer, at, stop, arrival_ns, arrival_wall_ns, samples, handed
+        )  # fmt: skip

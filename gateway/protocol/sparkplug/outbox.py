@@ -1,0 +1,90 @@
+"""What messages of Sparkplug ask for, collected until somebody takes it: samples, messages to publish, events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from gateway.core.events import Event, Severity
+from gateway.core.types import NS_PER_MS, SAMPLE, Quality, Samples
+from gateway.protocol.sparkplug import wire
+from gateway.protocol.sparkplug.datatypes import name_of
+from gateway.protocol.sparkplug.nodes import Command, Member, Message, Want
+from gateway.protocol.sparkplug.topics import Address
+from gateway.protocol.sparkplug.values import NoValue, cell, is_supported, number, quality_of
+from gateway.protocol.times import MS_MAX, REFUSED, believed_ns
+
+
+class Outbox:
+    """In the order in which it came. The counters are of values that did not become good samples of their own time."""
+
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+        self.events: list[Event] = []
+        self.historical = self.unsupported = self.times_refused = 0
+        self._samples: list[tuple[int, int, int, int, float | int]] = []
+        """(row, quality, source time, arrival, value)"""
+
+    def take_samples(self) -> Samples:
+        """What has come together since the last call, as SAMPLE records."""
+        out: Samples = np.zeros(len(self._samples), SAMPLE)
+        for i, (row, quality, source_ns, arrival_ns, value) in enumerate(self._samples):
+            out[i] = (row, quality, source_ns, arrival_ns, 0.0, 0)
+            if isinstance(value, float):
+                out[i]["value"] = value
+            elif value:
+                out[i]["bits"] = value - (1 << 64) if value >= 1 << 63 else value
+        self._samples.clear()
+        return out
+
+    def take_commands(self, wall_ms: int) -> list[Command]:
+        """What to publish, since the last call."""
+        found = [
+            command if command.payload else replace(command, payload=wire.encode_rebirth(wall_ms))
+            for command in self.commands
+        ]
+        self.commands.clear()
+        return found
+
+    def value(self, want: Want, metric: wire.Metric, datatype: int, message: Message, if_null: Quality) -> None:
+        """A metric's value as a sample, or why it is none as a bad one."""
+        arrival_ns = message.arrival_ns
+        if metric.is_historical:
+            self.historical += 1
+            return
+        source_ns = self._source_ns(metric, message)
+        if metric.is_null:
+            self.put(want, if_null, source_ns, arrival_ns, 0)
+            return
+        try:
+            value = cell(number(metric, datatype), want.kind, want.scale, want.offset)
+        except NoValue as why:
+            self.unsupported += not is_supported(datatype)
+            bad = Quality.BAD_SENSOR_FAILURE if is_supported(datatype) else Quality.BAD_CONFIG
+            self.put(want, bad, source_ns, arrival_ns, 0)
+            if if_null is Quality.BAD_NOT_INITIALISED:
+                text = f"metric {want.metric!r} ({name_of(datatype)}): {why}"
+                self.say(arrival_ns, Severity.WARNING, "sparkplug.value", want.address, text)
+            return
+        self.put(want, quality_of(metric), source_ns, arrival_ns, value)
+
+    def _source_ns(self, metric: wire.Metric, message: Message) -> int:
+        wall_ms = metric.timestamp_ms if metric.timestamp_ms is not None else message.payload.timestamp_ms
+        if wall_ms is None:
+            return message.arrival_ns
+        # What is beyond any time there is must not reach int64 arithmetic.
+        wall_ns = wall_ms * NS_PER_MS if wall_ms < MS_MAX else 0
+        source_ns = int(believed_ns(wall_ns, message.arrival_ns, message.arrival_ns + message.wall_offset_ns))
+        self.times_refused += source_ns == REFUSED
+        return message.arrival_ns if source_ns == REFUSED else source_ns
+
+    def put(self, want: Want, quality: int, source_ns: int, arrival_ns: int, value: float | int) -> None:
+        self._samples.append((want.row, quality, source_ns, arrival_ns, value))
+
+    def mark(self, member: Member, quality: Quality, now_ns: int) -> None:
+        for want in member.wants.values():
+            self.put(want, quality, now_ns, now_ns, 0)
+
+    def say(self, now_ns: int, severity: Severity, kind: str, address: Address, message: str) -> None:
+        self.events.append(Event(now_ns, severity, kind, str(address), message))

@@ -1,0 +1,101 @@
+"""The gateway as a Sparkplug host behind real brokers, and an edge node that answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import pytest
+import uvloop
+
+from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality
+from gateway.settings.schema import MqttPoint, MqttSession, MqttVersion, SparkplugHost, Tag
+from tests.support.brokers import Broker, mosquitto, nats
+from tests.support.mqtt import WALL_OFFSET_NS, Rig, link, publisher, running, until
+from tests.support.sparkplug import EdgeNode, Payload
+
+V311, V5 = MqttVersion.V311, MqttVersion.V5
+FORCE = {"name": "Force", "alias": 10, "value": 1_500.0, "timestamp": None}
+HOST = MqttSession(sparkplug=SparkplugHost(host_id="scada-1", reorder_ns=NS_PER_S // 5))
+STATE = "spBv1.0/STATE/scada-1"
+TAG = Tag(
+    name="press.force",
+    device="press",
+    point=MqttPoint(sparkplug=("plant", "edge", "press"), metric="Force"),
+    kind=Kind.F64,
+    windows_ns=(),
+    stale_after_ns=NS_PER_S,
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "version"),
+    [
+        pytest.param(mosquitto, V311, id="mosquitto-3.1.1"),
+        pytest.param(mosquitto, V5, id="mosquitto-5"),
+        pytest.param(nats, V311, id="nats-3.1.1"),
+    ],
+)
+def test_an_edge_node_is_asked_for_its_births_and_followed_until_its_death(
+    tmp_path: Path, start: Callable[[Path], Broker], version: MqttVersion
+) -> None:
+    edge = EdgeNode()
+    states: list[dict[str, Any]] = []
+
+    async def answer(client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            if str(message.topic) == STATE:
+                states.append(json.loads(message.payload))  # type: ignore[arg-type]
+            elif Payload.FromString(message.payload).metrics[0].boolean_value:
+                for topic, payload in (edge.nbirth(), edge.dbirth("press", FORCE)):
+                    await client.publish(topic.decode(), payload)
+
+    async def scenario(port: int) -> None:
+        async with publisher(port, version) as client:
+            await client.subscribe(STATE, qos=1)
+            await client.subscribe("spBv1.0/plant/NCMD/edge", qos=0)
+            answering = asyncio.create_task(answer(client))
+            async with running(Rig(link(port, version=version, session=HOST), [TAG])) as rig:
+                await until(lambda: rig.is_connected, "connected")
+                await until(lambda: bool(states), "its STATE")
+                assert states[-1]["online"] is True
+                assert abs(states[-1]["timestamp"] * NS_PER_MS - WALL_OFFSET_NS - rig.source._now_ns()) < 60 * NS_PER_S
+                await until(lambda: rig.good(0) == [1_500.0], "the births that it asks for")
+                topic, payload = edge.data("press", {"alias": 10, "value": 2_000.0, "timestamp": None})
+                await client.publish(topic.decode(), payload)
+                await until(lambda: rig.good(0) == [1_500.0, 2_000.0], "its data")
+                assert rig.reading("fast_messages_total") >= 1
+                topic, payload = edge.ndeath()
+                await client.publish(topic.decode(), payload, qos=1)
+                await until(lambda: rig.qualities(0)[-1] == int(Quality.BAD_NOT_CONNECTED), "its death")
+                await client.publish(STATE, json.dumps({"online": False, "timestamp": 1}), qos=1, retain=True)
+                await until(lambda: len(states) >= 3 and states[-1]["online"] is True, "its objection")
+            await until(lambda: states[-1]["online"] is False, "its goodbye")
+            answering.cancel()
+
+    with start(tmp_path) as broker:
+        uvloop.run(scenario(broker.port))
+
+
+def test_a_host_that_is_killed_is_told_offline_by_the_broker(tmp_path: Path) -> None:
+    async def scenario(port: int) -> None:
+        async with publisher(port) as client:
+            await client.subscribe(STATE, qos=1)
+            async with running(Rig(link(port, session=HOST), [TAG])) as rig:
+                await until(lambda: rig.is_connected, "connected")
+                session = rig.source._session
+                assert session is not None
+                assert session._transport is not None
+                session._transport.abort()
+                seen = []
+                async for message in client.messages:
+                    seen.append(json.loads(message.payload)["online"])  # type: ignore[arg-type]
+                    if seen == [True, False, True]:
+                        return
+
+    with mosquitto(tmp_path) as broker:
+        uvloop.run(asyncio.wait_for(scenario(broker.port), 15.0))
