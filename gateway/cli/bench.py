@@ -111,8 +111,8 @@ def modbus(seconds: float, json_only: bool) -> None:
     "--payload",
     "payloads",
     multiple=True,
-    type=click.Choice(["number", "json", "sparkplug"]),
-    default=("number", "json", "sparkplug"),
+    type=click.Choice(["number", "json", "json-batch", "sparkplug"]),
+    default=("number", "json", "json-batch", "sparkplug"),
     show_default=True,
     help="What the messages hold; may be given several times.",
 )
@@ -147,9 +147,10 @@ def mqtt(
 @command.command()
 @click.option("--nab", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the NAB corpus.")
 @click.option("--series", type=click.IntRange(1, TAGS_MAX), default=100_000, show_default=True, help="For the speed.")
+@click.option("--full", is_flag=True, help="River's detectors on all series, more pumps: some minutes.")
 @click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
-def anomaly(nab: Path | None, series: int, json_only: bool) -> None:
-    """Anomaly scores: hits, false alarms, injected faults, cost."""
+def anomaly(nab: Path | None, series: int, full: bool, json_only: bool) -> None:
+    """Anomaly scores: benchmark, false alarms, injected faults, a pump whose tags disagree, cost; beside river."""
     from gateway.cli.common import prepare_kernels
 
     prepare_kernels()
@@ -159,7 +160,7 @@ def anomaly(nab: Path | None, series: int, json_only: bool) -> None:
         click.echo(line, err=True)
 
     try:
-        result = run(nab=nab, series=series, progress=progress)
+        result = run(nab=nab, series=series, full=full, progress=progress)
     except (OSError, KeyError) as error:
         click.echo(f"{nab}: nab.npz and nab_labels.json are needed there: {error}", err=True)
         sys.exit(EXIT_FAILED)

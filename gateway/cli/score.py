@@ -6,18 +6,20 @@ import csv
 import json
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import click
 
-from gateway.cli.app import EXIT_WRONG_INPUT
+from gateway.cli.app import EXIT_FAILED, EXIT_WRONG_INPUT
 
 NS = 1_000_000_000
 JOIN_SAMPLES = 30
 YEARS_MAX_S = 9e9
+Paint: TypeAlias = Callable[..., Any]
 
 
 @click.command(name="score")
@@ -31,6 +33,8 @@ YEARS_MAX_S = 9e9
 )
 @click.option("--window", type=click.FloatRange(0.001), default=60.0, show_default=True, help="First window, seconds.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw one column into this file.")
+@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="The same as a PNG (fieldgate[plot]).")
+@click.option("--plot", "in_terminal", is_flag=True, help="Draw one column in the terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     file: Path,
@@ -39,20 +43,24 @@ def command(
     persistent_at: float,
     window: float,
     svg: Path | None,
+    png: Path | None,
+    in_terminal: bool,
     as_json: bool,
 ) -> None:
     """Score a recorded history with the daemon's own detectors and list what they flag.
 
     FILE is CSV with a header: a time column first (ISO 8601, UTC unless it says otherwise, or seconds since 1970), then
-    one or more value columns. Cells that are empty or no numbers count as missing.
+    one or more value columns. Cells that are empty or no numbers count as missing. A name that ends in .parquet is read
+    as Parquet with the same columns (fieldgate[parquet]).
     """
-    times_ns, table = read_csv(file)
+    times_ns, table = read_history(file)
     unknown = [name for name in columns if name not in table]
     if unknown:
         leave(f"{file}: no column {unknown[0]!r}; there are {', '.join(table)}")
     chosen = {name: table[name] for name in columns or table}
-    if svg is not None and len(chosen) != 1:
-        leave(f"--svg draws one column; choose one of {', '.join(chosen)} by --column")
+    if (svg or png or in_terminal) and len(chosen) != 1:
+        leave(f"one column can be drawn; choose one of {', '.join(chosen)} by --column")
+    paint = painter() if png is not None else None
 
     from gateway.cli.common import prepare_kernels
 
@@ -61,6 +69,7 @@ def command(
 
     from gateway.runtime.drawing import draw
     from gateway.runtime.scoring import score, stretches
+    from gateway.runtime.terminalplot import plot
 
     found: list[dict[str, object]] = []
     times = np.array(times_ns, np.int64)
@@ -70,10 +79,42 @@ def command(
         flagged = list(stretches(scored, event_at, persistent_at, JOIN_SAMPLES))
         for one in flagged:
             row = asdict(one) | {"column": name, "from": iso(times_ns[one.first]), "to": iso(times_ns[one.last])}
+            row |= {"once_in_h": None if np.isnan(one.once_h) else one.once_h}
             found.append(row)
+        if in_terminal:
+            for line in plot(times, values, scored, flagged):
+                click.echo(line, err=as_json)
+        if paint is not None and png is not None:
+            paint(png, name, times, values, scored, flagged)
         if svg is not None:
             svg.write_text(draw(name, times, values, scored, flagged), encoding="utf-8")
     print_found(found, samples=len(times_ns), as_json=as_json)
+
+
+def painter() -> Paint:
+    """What paints a PNG. Leaves with exit code 1 where Pillow is not installed."""
+    try:
+        from gateway.runtime.painting import paint
+    except ImportError:
+        click.echo("--png needs Pillow: pip install 'fieldgate[plot]'; --svg needs nothing", err=True)
+        sys.exit(EXIT_FAILED)
+    return paint
+
+
+def read_history(path: Path) -> tuple[list[int], dict[str, list[float]]]:
+    """Times and columns of a file. Leaves when it cannot be read."""
+    if path.suffix.lower() not in (".parquet", ".pq"):
+        return read_csv(path)
+    from gateway.cli.parquet import HistoryInvalid, read_parquet
+
+    try:
+        times_ns, columns = read_parquet(path)
+    except HistoryInvalid as error:
+        leave(str(error))
+    except ImportError:
+        click.echo(f"{path}: Parquet needs pyarrow: pip install 'fieldgate[parquet]'", err=True)
+        sys.exit(EXIT_FAILED)
+    return times_ns.tolist(), {name: values.tolist() for name, values in columns.items()}
 
 
 def print_found(found: list[dict[str, object]], *, samples: int, as_json: bool) -> None:
@@ -84,7 +125,17 @@ def print_found(found: list[dict[str, object]], *, samples: int, as_json: bool) 
     for row in found:
         reasons = row["reasons"]
         words = ", ".join(reasons) if isinstance(reasons, tuple) else ""
-        click.echo(f"{row['column']:<20}  {row['from']}  {row['to']}  {row['peak']:4.2f}  {words}")
+        click.echo(
+            f"{row['column']:<20}  {row['from']}  {row['to']}  {row['peak']:4.2f}  "
+            f"{often(row['once_in_h']):<16}  {words}"
+        )
+
+
+def often(once_h: object) -> str:
+    """How rare, by the column's own past."""
+    if not isinstance(once_h, float):
+        return ""
+    return f"once in {once_h:.3g} h" if once_h < 48 else f"once in {once_h / 24:.3g} d"
 
 
 def read_csv(path: Path) -> tuple[list[int], dict[str, list[float]]]:

@@ -124,10 +124,3 @@ class CalculationDesk:
             scratch = np.zeros(len(tables.calculations.scratch))
             read_running(tables, which, now_ns, merged, scratch, out)
         return out
-
-
-def output_names(model: Model) -> tuple[str, ...]:
-    """What each output is called, in the order of the state's table of outputs: hour.mean."""
-    return tuple(
-        f"{one.name}.{output.name}" for tag in model.tags for one in tag.calculations for output in one.outputs
-    )

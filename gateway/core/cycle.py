@@ -37,13 +37,19 @@ class Operated(msgspec.Struct, frozen=True, tag="operated"):
     command: AlarmCommand
 
 
+class Named(msgspec.Struct, frozen=True, tag="named"):
+    """Texts that got the next symbols (`gateway.core.symbols`) since the cycle before."""
+
+    texts: tuple[str, ...]
+
+
 class Lent(msgspec.Struct, frozen=True, tag="lent"):
     """What goes with commands of this cycle's samples, or of later ones (`gateway.core.lending`)."""
 
     lendings: tuple[Lending, ...]
 
 
-Influence: TypeAlias = Noted | Operated | Lent | Finished
+Influence: TypeAlias = Noted | Operated | Named | Lent | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,10 @@ class Cycle:
 
 
 def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
-    """The influences in their order, then the step; drafts come with their stamp."""
+    """The influences in their order, then the step; drafts come with their stamp.
+
+    Symbols are the decoders' table: live they are there already, a replay gives `Named` to it.
+    """
     is_last = False
     done: tuple[Event, ...] = ()
     for influence in cycle.influences:
@@ -69,7 +78,7 @@ def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
             done += engine.command(influence.command, cycle.now_ns)
         elif isinstance(influence, Lent):
             engine.expect(influence.lendings)
-        else:
+        elif isinstance(influence, Finished):
             is_last = True
     engine.calculations.align(cycle.stamp.wall_offset_ns)
     result = engine.step(cycle.now_ns, cycle.samples)

@@ -37,7 +37,7 @@ import numpy as np
 
 from gateway.core.calculations import RESULT
 from gateway.core.events import Event
-from gateway.core.model import TagDefinition
+from gateway.core.model import Model, TagDefinition
 from gateway.core.record import AGGREGATE, DISAGREEMENT, Identity, RecordDraft, Stream
 from gateway.core.symbols import TextOf
 from gateway.core.types import Int64s, Kind, Samples
@@ -96,6 +96,29 @@ def encode(
         else:
             body |= aggregate_columns(rows)
     return msgspec.json.encode(body)
+
+
+class Encoder:
+    """Bodies of the drafts that an engine of `model` makes, each with the stamp of the cycle that made it."""
+
+    def __init__(self, model: Model, text_of: TextOf) -> None:
+        self._names = tuple(tag.name for tag in model.tags)
+        self._kinds = tuple(tag.kind for tag in model.tags)
+        self._labels = labels_of(model.tags)
+        self._outputs = model.output_names
+        self._text_of = text_of
+
+    def __call__(self, draft: RecordDraft) -> bytes:
+        return encode(
+            draft,
+            draft.names or self._names,
+            draft.kinds or self._kinds,
+            text_of=self._text_of,
+            labels=self._labels,
+            outputs=self._outputs,
+            wall_offset_ns=draft.stamp.wall_offset_ns,
+            time_quality=TimeQuality.SYNCED if draft.stamp.is_synced else TimeQuality.UNSYNCED,
+        )
 
 
 def envelope(identity: Identity, body: bytes) -> bytes:

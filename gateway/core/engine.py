@@ -19,7 +19,7 @@ The engine has one writer, the thread that calls `step`; `view` and `readings` m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,7 +44,7 @@ from gateway.core.readings import Reading
 from gateway.core.record import DISAGREEMENT, RecordDraft, Stream
 from gateway.core.state import Counter, State
 from gateway.core.stateview import StateView
-from gateway.core.tenancy import Tenancy
+from gateway.core.tenancy import Leaving, Tenancy
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 
 BETTER_HOLD_NS = 5 * NS_PER_S
@@ -88,6 +88,19 @@ class StepResult:
     drafts: tuple[RecordDraft, ...]
     events: tuple[Event, ...]
     parked: tuple[Parked, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The engine's memory beside its arrays: the last grid point, samples and events that wait for a record, counts."""
+
+    grid: int | None
+    now_ns: int
+    kept: bytes
+    noted: tuple[Event, ...]
+    records: dict[str, int]
+    counts: tuple[int, int, int]
+    leaving: Leaving
 
 
 class Engine:
@@ -175,6 +188,44 @@ class Engine:
         self._cut_results(now_ns, drafts)
         self._cut_samples(drafts)
         return StepResult(self._numbered(drafts), ())
+
+    def capture(self) -> Rest:
+        """What the engine remembers beside its arrays."""
+        return Rest(
+            grid=self._grid,
+            now_ns=self.view.now_ns,
+            kept=self._kept[: self._kept_used].tobytes(),
+            noted=tuple(self._noted),
+            records={stream.value: count for stream, count in self._records.items()},
+            counts=(self._events, self._events_dropped, self._grid_skipped),
+            leaving=self.tenancy.capture(),
+        )
+
+    def restore(self, rest: Rest) -> None:
+        """Remember what `capture` gave."""
+        self._grid = rest.grid
+        self.view.now_ns = rest.now_ns
+        self._kept = self._fresh_buffer()
+        kept = np.frombuffer(rest.kept, SAMPLE)
+        self._kept_used = len(kept)
+        self._kept[: len(kept)] = kept
+        self._noted = deque(rest.noted)
+        self._records = {stream: rest.records.get(stream.value, 0) for stream in Stream}
+        self._events, self._events_dropped, self._grid_skipped = rest.counts
+        self.tenancy.restore(rest.leaving)
+
+    def forget(self, stored: Mapping[str, int]) -> None:
+        """Drop what waits for a record of a stream of which later ones were stored already: it is in those."""
+        if stored.get(Stream.SAMPLES, 0) > self._records[Stream.SAMPLES]:
+            self._kept_used = 0
+        if stored.get(Stream.EVENTS, 0) > self._records[Stream.EVENTS]:
+            self._noted.clear()
+
+    def go_on_after(self, old: Engine) -> None:
+        """Take over, from an engine that has finished, what does not hang on its rows."""
+        before = old.capture()
+        noted = before.noted if Stream.EVENTS in self._streams else ()
+        self.restore(replace(before, kept=b"", noted=noted, leaving=Leaving()))
 
     def readings(self) -> Iterator[Reading]:
         counters = self.state.tables.counters

@@ -92,6 +92,16 @@ FAST_LINKS_MAX: Final = 16
 ERRANDS_WAITING_MAX: Final = 64
 """Single requests (writes, identification) that wait for one Modbus link. One more is refused at once and counted."""
 
+WRITES_UNDER_WAY_MAX: Final = 64
+"""Writes to tags that are under way. One more is refused at once and counted."""
+
+AUDIT_FILE_BYTES_MAX: Final = 16_000_000
+AUDIT_FILES_MAX: Final = 8
+"""The audit trail: size at which its file is put aside, and how many there are. Overflow: the oldest deleted, told."""
+
+AUDIT_WAITING_MAX: Final = 1_000
+"""Lines of the audit trail that wait for the disk. Overflow: the write is refused."""
+
 SCADA_CLIENTS_MAX: Final = 32
 """Connections to the Modbus server. One more is refused at once and counted."""
 

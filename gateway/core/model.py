@@ -124,6 +124,13 @@ class Model:
         return tuple((row, alarm) for row, tag in enumerate(self.tags) for alarm in tag.alarms)
 
     @cached_property
+    def output_names(self) -> tuple[str, ...]:
+        """What each output of a calculation is called, in the order of the state's table of outputs: hour.mean."""
+        return tuple(
+            f"{one.name}.{output.name}" for tag in self.tags for one in tag.calculations for output in one.outputs
+        )
+
+    @cached_property
     def alarm_of(self) -> dict[str, int]:
         """Place in `alarms` by name, `device.tag/kind`."""
         return {f"{self.tags[row].name}/{alarm.word}": place for place, (row, alarm) in enumerate(self.alarms)}

@@ -20,6 +20,7 @@ from gateway.core.lending import Command, Lending, Parked
 from gateway.core.memory import Memory
 from gateway.core.model import Model
 from gateway.core.readings import Reading
+from gateway.core.record import AGGREGATE
 from gateway.core.state import NOT_LENT, Counter, State, limit_of
 from gateway.core.stateview import StateView
 from gateway.core.types import Int64s, Kind, Samples
@@ -43,6 +44,15 @@ class Farewell:
 
     names: list[str] = field(default_factory=list)
     parts: list[Samples] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What waits of tags that left, for the next grid point, and of those to come, for their command."""
+
+    names: tuple[str, ...] = ()
+    rows: bytes = b""
+    expected: tuple[Lending, ...] = ()
 
 
 class Tenancy:
@@ -91,6 +101,17 @@ class Tenancy:
                 self._lend(pool, rows[start:stop].tolist(), generations[start:stop])
             else:
                 self._evict(pool, rows[start:stop].tolist(), generations[start:stop], now_ns)
+
+    def capture(self) -> Leaving:
+        rows = b"".join(part.tobytes() for part in self._farewell.parts)
+        return Leaving(tuple(self._farewell.names), rows, tuple(self._expected.values()))
+
+    def restore(self, leaving: Leaving) -> None:
+        """Remember what `capture` gave. What was counted before stays with the run that counted it."""
+        parts = [np.frombuffer(leaving.rows, AGGREGATE).copy()] if leaving.rows else []
+        self._farewell = Farewell(list(leaving.names), parts)
+        self._expected.clear()
+        self.expect(leaving.expected)
 
     def take_parked(self) -> tuple[Parked, ...]:
         """What left since the last call."""

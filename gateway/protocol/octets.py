@@ -15,6 +15,8 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 FNV_OFFSET: Final = 0x811C9DC5
 FNV_PRIME: Final = 0x01000193
+MIX: Final = 0x9E3779B1
+STRIDE: Final = 0x9E5F
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -24,11 +26,23 @@ def octet(buffer: Bytes, at: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def hash_bytes(text: Bytes, at: int, stop: int) -> int:
-    h = FNV_OFFSET
+def hash_more(h: int, text: Bytes, at: int, stop: int) -> int:
+    """A hash with more bytes behind those that made it."""
     for i in range(at, stop):
         h = ((h ^ octet(text, i)) * FNV_PRIME) & 0xFFFFFFFF
     return h
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def hash_bytes(text: Bytes, at: int, stop: int) -> int:
+    return int(hash_more(FNV_OFFSET, text, at, stop))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def spread(h: int, group: int, slots: int) -> int:
+    """The slot of a hash within a group (a topic); `slots` is a power of two. Of 31 bits, so that nothing overflows."""
+    h = ((h ^ (group * STRIDE)) & 0x7FFFFFFF) * MIX
+    return int((h ^ (h >> 17)) & (slots - 1))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

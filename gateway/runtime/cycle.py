@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from gateway.core.cycle import Cycle, Finished, Influence, Noted, run_cycle
+from gateway.core.cycle import Cycle, Finished, Influence, Named, Noted, run_cycle
 from gateway.core.engine import NO_SAMPLES, Engine, StepResult
 from gateway.core.histogram import SIZE
 from gateway.core.inbox import Inbox
@@ -25,6 +25,7 @@ from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX, INFLUENCES_WAITING_
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.record import NO_STAMP, Stamp
+from gateway.core.symbols import Symbols
 from gateway.core.types import SAMPLE, Samples
 from gateway.runtime.eventbook import EventBook
 
@@ -53,6 +54,7 @@ class EngineThread:
         book: EventBook,
         hand_on: HandOn,
         stamp: Callable[[int], Stamp] = lambda now_ns: NO_STAMP,
+        symbols: Symbols | None = None,
         before: Sequence[Callable[[], None]] = (),
         died: Callable[[], None],
     ) -> None:
@@ -67,7 +69,9 @@ class EngineThread:
         self._give = hand_on
         self._stamp = stamp
         self.number = 0
-        """Of the last cycle; set before the start to go on after earlier engines."""
+        """Of the last cycle."""
+        self._symbols = symbols if symbols is not None else Symbols(1, 1)
+        self._texts = 0
         self._before = tuple(before)
         self._died = died
         self._heartbeat_ns = 0
@@ -78,7 +82,10 @@ class EngineThread:
         self._cycle = np.zeros(SIZE, np.int64)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
-    def start(self) -> None:
+    def start(self, number: int = 0) -> None:
+        """Go on after cycle `number`."""
+        self.number = number
+        self._texts = len(self._symbols)
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
@@ -104,13 +111,21 @@ class EngineThread:
             prepare()
         started_ns = self._now_ns()
         batch = self._batch[: self._inbox.drain(self._batch)]
-        asked = tuple(self._asked.popleft() for _ in range(len(self._asked)))
+        asked = self._new_texts() + tuple(self._asked.popleft() for _ in range(len(self._asked)))
         self._turn(started_ns, batch, asked + tuple(Noted(event) for event in self._book.take_outgoing()))
         ended_ns = self._now_ns()
         observe_arrivals(self._to_aggregate, batch, ended_ns)
         observe(self._cycle, ended_ns - started_ns)
         self.cycles += 1
         self._heartbeat_ns = ended_ns
+
+    def _new_texts(self) -> tuple[Influence, ...]:
+        """Those of the symbols in the batch, which was drained before, and maybe later ones."""
+        if len(self._symbols) == self._texts:
+            return ()
+        texts = self._symbols.texts_since(self._texts)
+        self._texts += len(texts)
+        return (Named(texts),)
 
     def _turn(self, now_ns: int, batch: Samples, influences: tuple[Influence, ...]) -> None:
         """A turn in which nothing can happen has no number, and is handed on to nobody."""

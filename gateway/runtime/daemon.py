@@ -47,6 +47,7 @@ from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
 from gateway.spool.records import StoreRefused, StoreUnavailable
+from gateway.writing.audit import Trail
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -82,7 +83,15 @@ class Daemon:
         self._link_states = link_states
         self._symbols = symbols
         self._way = way
-        self._continuity = Continuity(settings, now_ns=clock, emit=book.emit, put=way.put)
+        self._continuity = Continuity(
+            settings,
+            now_ns=clock,
+            emit=book.emit,
+            worker=way.worker,
+            symbols=symbols,
+            use=lambda model: asyncio.run_coroutine_threadsafe(way.use(model), loop).result(),
+        )
+        self._trail = Trail(settings.state_dir, wall_ns=time.time_ns, now_ns=clock, emit=book.emit)
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
         self._watchdog = Watchdog(
@@ -133,7 +142,8 @@ class Daemon:
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
-        self._continuity.start()
+        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine)
+        self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplink, self._supervisor)
         self._progress.phase = Phase.READY
@@ -233,10 +243,9 @@ class Daemon:
         """In place of the one before, if there was one: its records are all stored first."""
         await asyncio.to_thread(self._continuity.flush)
         await self._way.use(plant.model)
-        self._continuity.begin(plant.spec, plant.settings)
-        plant.thread.number = self._continuity.number
+        await asyncio.to_thread(self._continuity.begin, plant.spec, plant.engine, plant.settings)
         self._continuity.passed = plant.intakes.passed
-        await plant.start(self._supervisor, self._continuity.positions)
+        await plant.start(self._supervisor, self._continuity.number, self._continuity.positions)
         self._progress.plant = plant
 
     async def _move_http(self, new: Settings) -> None:
@@ -253,13 +262,9 @@ class Daemon:
 
     def _build_plant(self, settings: Settings) -> Plant:
         plant = Plant(
-            settings,
-            clock=self._clock,
-            book=self._book,
-            symbols=self._symbols,
-            hand_on=self._continuity.take,
-            died=self._engine_died,
-        )
+            settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
+            hand_on=self._continuity.take, died=self._engine_died,
+        )  # fmt: skip
         plant.warm()
         return plant
 
@@ -291,6 +296,7 @@ class Daemon:
         yield self._supervisor
         yield self._notifier
         yield self._watchdog
+        yield self._trail
         yield self._operator
         yield from self._way.measured()
         yield from self._continuity.measured()
@@ -341,14 +347,8 @@ class Daemon:
 
     def _summary(self) -> str:
         settings = self._settings
-        waiting = self._way.worker.depth()
-        parts = [
-            f"{len(settings.devices)} devices",
-            f"{len(settings.tags)} tags",
-            f"{len(settings.loops)} loops",
-            f"{waiting} records waiting",
-        ]
-        return ", ".join(parts)
+        plant = f"{len(settings.devices)} devices, {len(settings.tags)} tags, {len(settings.loops)} loops"
+        return f"{plant}, {self._way.worker.depth()} records waiting"
 
     def _tell(self, detail: str) -> None:
         self._progress.detail = detail

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from gateway.control import metrics
 from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols
-from gateway.runtime import cycle, delivery, eventbook, supervisor, systemd
+from gateway.runtime import continuity, cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
 from gateway.spool import intake, worker
 from gateway.spool.journal import metrics as journal_metrics
+from gateway.writing import audit, service
+from gateway.writing import mqtt as orders
 
 TABLES = (
     engine.METRICS,
@@ -23,10 +25,14 @@ TABLES = (
     intake.METRICS,
     metrics.METRICS,
     worker.METRICS,
+    continuity.METRICS,
     journal_metrics.METRICS,
     delivery.METRICS,
     server.METRICS,
     operator.METRICS,
+    service.METRICS,
+    audit.METRICS,
+    orders.METRICS,
     cycle.METRICS,
     eventbook.METRICS,
     supervisor.METRICS,

@@ -19,6 +19,8 @@ from gateway.core.readings import Measured
 from gateway.core.record import Stream
 from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols
+from gateway.protocol.modbus.codes import ModbusException
+from gateway.protocol.modbus.errands import Requester
 from gateway.protocol.modbus.plan import Block, plan
 from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
@@ -32,12 +34,26 @@ from gateway.settings.planning import point_of
 from gateway.settings.schema import Link, ModbusLink, MqttLink, Settings, Tag
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
+from gateway.writing.audit import Trail
+from gateway.writing.mqtt import MqttOrders
+from gateway.writing.service import Why, Writer
 
 ENGINE_STOP_S = 2.0
 CONTROL_STOP_S = 1.5
 STATE_CHANGES_EVERY_CYCLES = 10
 CONTROL_LANE_WEIGHT = 4
 """The executive's samples are few and dear: when all lanes are full they get four shares."""
+
+
+SCADA_ANSWERS = {
+    Why.FORBIDDEN: ModbusException.ILLEGAL_FUNCTION,
+    Why.UNKNOWN: ModbusException.ILLEGAL_DATA_ADDRESS,
+    Why.VALUE: ModbusException.ILLEGAL_DATA_VALUE,
+    Why.BUSY: ModbusException.SERVER_DEVICE_BUSY,
+    Why.AWAY: ModbusException.GATEWAY_TARGET_FAILED_TO_RESPOND,
+    Why.FAULT: ModbusException.SERVER_DEVICE_FAILURE,
+}
+"""What a SCADA client is told of a write to a tag that was not, or not surely, carried out."""
 
 
 def build_model(settings: Settings) -> Model:
@@ -99,6 +115,7 @@ class Plant:
         clock: EngineClock,
         book: EventBook,
         symbols: Symbols,
+        trail: Trail,
         hand_on: HandOn,
         died: Callable[[], None],
     ) -> None:
@@ -146,10 +163,27 @@ class Plant:
             book=book,
             hand_on=hand_on,
             stamp=WallStamp(clock),
+            symbols=symbols,
             before=[self._take_from_executive] if self.executive is not None else [],
             died=died,
         )
         self.scada: ScadaServer | None = None
+        self.writer = Writer(
+            settings,
+            model=self.model,
+            view=self.engine.view,
+            requesters=self._requester,
+            trail=trail,
+            now_ns=clock,
+            emit=book.emit,
+        )
+
+        mqtt = settings.writes.mqtt
+        self.orders = MqttOrders(mqtt, self.writer, now_ns=clock, emit=book.emit) if mqtt is not None else None
+
+    def _requester(self, link: str) -> Requester | None:
+        source = self.sources.get(link)
+        return source if isinstance(source, Requester) else None
 
     def warm(self) -> None:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
@@ -157,24 +191,27 @@ class Plant:
         if self.executive is not None:
             self.executive.warm()
 
-    async def start(self, supervisor: Supervisor, positions: Mapping[str, int]) -> None:
+    async def start(self, supervisor: Supervisor, number: int, positions: Mapping[str, int]) -> None:
         """Start every thread and session. Raises ListenError when the Modbus server's address is taken.
 
-        `positions` are those up to which the lanes' samples are safe already.
+        The engine goes on after cycle `number`; `positions` are those up to which the lanes' samples are safe already.
         """
         await self.intakes.open(positions)
         self.scada = self._build_scada() if self.settings.scada is not None else None
         if self.scada is not None:
             await self.scada.start()
-        self.thread.start()
+        self.thread.start(number)
         if self.executive is not None:
             self.executive.start()
         for name, source in self.sources.items():
             supervisor.start(f"link {name}", source.run)
+        if self.orders is not None:
+            supervisor.start("writes", self.orders.run)
 
     async def stop(self, supervisor: Supervisor, *, is_reload: bool) -> None:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
-        await supervisor.stop(*(f"link {name}" for name in self.sources))
+        orders = ["writes"] if self.orders is not None else []
+        await supervisor.stop(*orders, *(f"link {name}" for name in self.sources))
         await self.intakes.stop()
         if self.executive is not None:
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
@@ -205,6 +242,9 @@ class Plant:
         yield self.thread
         yield self.engine
         yield self.inbox
+        yield self.writer
+        if self.orders is not None:
+            yield self.orders
         yield from self.sources.values()
         if self.polling is not None:
             yield self.polling
@@ -292,6 +332,7 @@ class Plant:
         return ScadaServer(
             settings=scada,
             registers=registers,
+            write=self._write_from_scada,
             plant=self.engine.view,
             text_of=self.symbols.text_of,
             control=self.executive,
@@ -301,6 +342,10 @@ class Plant:
             heartbeat=lambda: self.thread.cycles,
             emit=self._book.emit,
         )
+
+    async def _write_from_scada(self, tag: str, value: float, client: str) -> ModbusException | None:
+        outcome = await self.writer.write(tag, value, way="scada", who=client)
+        return None if outcome.is_ok else SCADA_ANSWERS[outcome.why]
 
     def _take_from_executive(self) -> None:
         """Before each drain, on the engine's thread."""

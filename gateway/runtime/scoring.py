@@ -10,7 +10,7 @@ import numpy as np
 from gateway.core.blank import records
 from gateway.core.kernels.score import score_series
 from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT
-from gateway.core.types import Float64s, Int64s, Samples
+from gateway.core.types import NS_PER_S, Float64s, Int64s, Samples
 from gateway.core.view import REASONS
 
 SCORED = np.dtype(
@@ -27,17 +27,20 @@ SCORED = np.dtype(
 """`told` is the event score of the sample itself, `event` as it is held and fades; `…_once_ns`: so extreme once in."""
 
 BYTES_PER_TAG = NOVELTY.itemsize + 4 * HOURS
+HOUR_NS = 3_600 * NS_PER_S
 VALUE_MAX = 1e140
 """As in the fold: what is beyond is a fault of the sensor, and teaches nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Samples `first` to `last` in which a score was at or above its threshold; `peak` the highest of both."""
+    """Samples `first` to `last` in which a score was at or above its threshold; `peak` the highest of both, `once_h`
+    the rarest (NaN where the past is too short to tell)."""
 
     first: int
     last: int
     peak: float
+    once_h: float
     reasons: tuple[str, ...]
 
 
@@ -67,4 +70,8 @@ def stretches(scored: Samples, event_at: float, persistent_at: float, join_sampl
         inside = scored[group[0] : group[-1] + 1]
         bits = int(np.bitwise_or.reduce(inside["reasons"]))
         peak = float(max(np.nanmax(inside["event"]), np.nanmax(np.nan_to_num(inside["persistent"]))))
-        yield Stretch(int(group[0]), int(group[-1]), peak, tuple(word for bit, word in REASONS.items() if bits & bit))
+        once = np.nan_to_num(np.fmax(inside["event_once_ns"], inside["persistent_once_ns"]), nan=-1.0).max()
+        once_h = float(once) / HOUR_NS if once >= 0 else np.nan
+        yield Stretch(
+            int(group[0]), int(group[-1]), peak, once_h, tuple(word for bit, word in REASONS.items() if bits & bit)
+        )

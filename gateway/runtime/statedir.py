@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Final
 
 SPOOL_FILE: Final = "spool.db"
+JOURNAL_FOLDER: Final = "journal"
 
 
 class StateInUse(Exception):

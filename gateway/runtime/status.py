@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 
 from gateway import __version__
-from gateway.core.calculationdesk import output_names
 from gateway.core.events import Event
 from gateway.core.readings import Measured
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
@@ -163,7 +162,7 @@ class RuntimeStatus:
                 loops=plant.settings.loops,
                 control_view=view,
                 calculations=plant.engine.calculations.view,
-                outputs=output_names(plant.model),
+                outputs=plant.model.output_names,
                 alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
             )

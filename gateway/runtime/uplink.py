@@ -13,15 +13,14 @@ from functools import partial
 from pathlib import Path
 
 from gateway.core.backoff import Backoff
-from gateway.core.calculationdesk import output_names
-from gateway.core.encode import TimeQuality, encode, envelope, labels_of
+from gateway.core.encode import Encoder, envelope
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
 from gateway.core.ports import Upstream
 from gateway.core.readings import Measured
 from gateway.core.record import RecordDraft
 from gateway.core.symbols import TextOf
-from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
+from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
@@ -51,7 +50,8 @@ def open_store(state_dir: Path, uplink: Uplink | None) -> Store:
     reason = damage(path)
     salvaged = str(salvage(path, reason)) if reason else ""
     bytes_max = uplink.buffer_bytes_max if uplink else UNUSED_BYTES_MAX
-    return Store(path, bytes_max=bytes_max, grace=_grace(uplink) if uplink else Grace(), salvaged=salvaged)
+    grace = _grace(uplink) if uplink else Grace()
+    return Store(path, bytes_max=bytes_max, grace=grace, salvaged=salvaged, goes_on=True)
 
 
 def _grace(uplink: Uplink) -> Grace:
@@ -75,11 +75,8 @@ class Way:
         self._gateway_id = gateway_id
         self._clock = clock
         self._book = book
-        self._tag_names: tuple[str, ...] = ()
-        self._tag_kinds: tuple[Kind, ...] = ()
-        self._labels: dict[int, dict[str, str]] = {}
-        self._outputs: tuple[str, ...] = ()
         self._text_of = text_of
+        self._encoder = Encoder(Model((), ()), text_of)
         self.worker = SpoolWorker(store=store, encode=self._encode, now_ns=clock, emit=book.emit)
         self.delivery: Delivery | None = None
         self._settings: Uplink | None = None
@@ -93,10 +90,7 @@ class Way:
     async def use(self, model: Model) -> None:
         """From now on records are of this model; those of the one before are all stored first."""
         await self.worker.flush()
-        self._tag_names = tuple(tag.name for tag in model.tags)
-        self._tag_kinds = tuple(tag.kind for tag in model.tags)
-        self._labels = labels_of(model.tags)
-        self._outputs = output_names(model)
+        self._encoder = Encoder(model, self._text_of)
 
     async def connect(self, uplink: Uplink | None, supervisor: Supervisor) -> None:
         """Deliver to this uplink from now on, to none if None."""
@@ -138,10 +132,6 @@ class Way:
                 while delivery.is_up and self.worker.depth():
                     await asyncio.sleep(LOOK_EVERY_S)
 
-    def put(self, draft: RecordDraft) -> None:
-        if self._settings is not None:
-            self.worker.put(draft)
-
     def state(self) -> UplinkState | None:
         if self.delivery is None or self._settings is None:
             return None
@@ -166,16 +156,7 @@ class Way:
             yield self.delivery
 
     def _encode(self, draft: RecordDraft) -> bytes:
-        return encode(
-            draft,
-            draft.names or self._tag_names,
-            draft.kinds or self._tag_kinds,
-            text_of=self._text_of,
-            labels=self._labels,
-            outputs=self._outputs,
-            wall_offset_ns=draft.stamp.wall_offset_ns,
-            time_quality=TimeQuality.SYNCED if draft.stamp.is_synced else TimeQuality.UNSYNCED,
-        )
+        return self._encoder(draft)
 
     async def _keep_lease(self) -> None:
         while True:

@@ -21,6 +21,8 @@ REGISTERS = 65_536
 TOPIC_BYTES_MAX = 65_535
 SUBJECT_BYTES_MAX = 200
 FIELD_DEPTH_MAX = 16
+PLACE_MAX = 65_535
+"""Of an element of an array in JSON."""
 BITS_MAX = 64
 PATTERNS_MAX = 4
 """Values of one tag that mean "not available"."""
@@ -47,6 +49,7 @@ WIDTHS = {
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
 _ENDPOINT = re.compile(_HOST + r"(?::(?P<port>[0-9]{1,5}))?")
 _REGISTER = re.compile(r"(coil|discrete|input|holding) +([0-9]{1,6}|0[xX][0-9A-Fa-f]{1,5})")
+_STEP = re.compile(r"([^\[\]]*)((?:\[[0-9]{1,5}\])*)")
 _BITS = re.compile(r"([0-9]{1,2})(?:\.\.([0-9]{1,2}))?")
 _PATTERN = re.compile(r"-?[1-9][0-9]{0,19}|0|0[xX][0-9A-Fa-f]{1,16}")
 _MODICON = re.compile(r"([0134])([0-9]{4,5})")
@@ -229,12 +232,27 @@ def subject(value: object) -> str:
     return word
 
 
-def field_path(value: object) -> tuple[str, ...]:
-    """`"a.b"`, or `["a.b", "c"]` where a name has dots: the way to a value in a JSON object."""
-    parts = value if isinstance(value, list) else text(value).split(".")
-    if not 1 <= len(parts) <= FIELD_DEPTH_MAX or not all(isinstance(part, str) and part for part in parts):
-        raise WrongValueError(f'{show(value)} is not a path into a JSON object; write "value" or "motor.current"')
+def field_path(value: object) -> tuple[str | int, ...]:
+    """`"a.b[0].c"`, or `["a.b", 0, "c"]` where a name has dots: the way to a value in a JSON document."""
+    parts = value if isinstance(value, list) else _split_path(text(value))
+    if not 1 <= len(parts) <= FIELD_DEPTH_MAX or not all(_is_step(part) for part in parts):
+        raise WrongValueError(f'{show(value)} is not a path into JSON; write "value", "motor.current" or "phases[0].u"')
     return tuple(parts)
+
+
+def _split_path(word: str) -> list[str | int]:
+    parts: list[str | int] = []
+    for name in word.split("."):
+        match = _STEP.fullmatch(name)
+        if match is None or (not match[1] and (parts or not match[2])):
+            return []
+        parts += [match[1]] if match[1] else []
+        parts += [int(place) for place in re.findall(r"[0-9]+", match[2])]
+    return parts
+
+
+def _is_step(part: object) -> bool:
+    return bool(part) if isinstance(part, str) else type(part) is int and 0 <= part <= PLACE_MAX
 
 
 _HOST_SCHEMA = r"[^:/ ]+|\[[0-9A-Fa-f:.]+\]"
@@ -271,6 +289,6 @@ says(
 says(topic, 'a topic without wildcards, like "plant/hall/{tag}"', {"type": "string", "pattern": "^[^+#]+$"})
 says(
     field_path,
-    'the way into a JSON object, like "motor.current", or an array of names',
-    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": FIELD_DEPTH_MAX}]},
+    'the way into JSON, like "motor.current" or "phases[0].u", or an array of names and places',
+    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "integer"]}, "maxItems": 16}]},
 )

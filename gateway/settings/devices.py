@@ -14,26 +14,26 @@ from gateway.settings.alarms import bound
 from gateway.settings.forms import form_of, says
 from gateway.settings.instances import Instance, instances
 from gateway.settings.links import Links
+from gateway.settings.mqtttags import MqttSpec, bind_mqtt, read_mqtt
 from gateway.settings.multivariate import read_multivariate
+from gateway.settings.payloads import read_form
 from gateway.settings.reads import read_limits
-from gateway.settings.schema import Device, ModbusLink, Tag
+from gateway.settings.schema import Device, ModbusLink, Tag, WriteWith
 from gateway.settings.section import Section
 from gateway.settings.taglist import TagEntry, TagLists, inline_entries
 from gateway.settings.tags import (
     Defaults,
     ModbusSpec,
-    MqttSpec,
     bind_modbus,
-    bind_mqtt,
     read_modbus,
-    read_mqtt,
     read_order,
 )
-from gateway.settings.units import WrongValueError, array_of, integer, show, text
+from gateway.settings.units import WrongValueError, array_of, choice, integer, show, text
 
 UNIT = integer(0, 255)
 LINE_UNITS = (1, 247)
 """On a serial line 0 is everybody, which nobody answers, and the rest is reserved (MODBUS over Serial Line, 2.2)."""
+WRITE_WITH = choice(WriteWith)
 STRIDE = integer(0, REGISTERS - 1)
 LISTS_PER_DEVICE_MAX = 16
 UNKNOWN_LINK = "unknown"
@@ -44,15 +44,16 @@ _MODBUS_ONLY = "belongs to devices of Modbus links, and this device's link is mq
 _MQTT_ONLY = "belongs to devices of mqtt links, and this device's link is Modbus; take it out"
 _OF_TAGS = "belongs to the tags; write it into each tag, or into [defaults]"
 MODBUS_ELSEWHERE = {
-    **dict.fromkeys(("topic", "sparkplug"), _MQTT_ONLY),
+    **dict.fromkeys(("topic", "sparkplug", "payload", "reading", "time_format", "quality"), _MQTT_ONLY),
     **dict.fromkeys(("every", "windows", "stale_after"), _OF_TAGS),
 }
 MQTT_ELSEWHERE = {
     **MODBUS_ELSEWHERE,
-    **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride"), _MODBUS_ONLY),
+    **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride", "write_with"), _MODBUS_ONLY),
     **dict.fromkeys(("registers_per_read", "bits_per_read", "gap", "holes"), _MODBUS_ONLY),
 }
-del MQTT_ELSEWHERE["topic"], MQTT_ELSEWHERE["sparkplug"]
+for _key in ("topic", "sparkplug", "payload", "reading", "time_format", "quality"):
+    del MQTT_ELSEWHERE[_key]
 
 
 class Devices:
@@ -146,6 +147,7 @@ class Devices:
         big_words = read_order(section, "word_order", True) is not False
         big_bytes = read_order(section, "byte_order", True) is not False
         limits = read_limits(section)
+        write_with = section.get("write_with", WRITE_WITH, WriteWith.SINGLE)
         shift = section.get("register_stride", STRIDE, 0) * instance.ordinal
         if is_line and not LINE_UNITS[0] <= unit <= LINE_UNITS[1]:
             section.wrong("unit", f"{unit} is no unit of a serial line; write one from 1 to 247")
@@ -158,7 +160,7 @@ class Devices:
                     self._modbus_specs[entry] = spec
             tag = bind_modbus(
                 spec, instance.name, entry.name, unit=unit, shift=shift, limits=limits, big_words=big_words,
-                big_bytes=big_bytes,
+                big_bytes=big_bytes, write_with=write_with,
             )  # fmt: skip
             self._add(tag, spec.section)
 
@@ -168,6 +170,7 @@ class Devices:
         place = section.get("sparkplug", sparkplug.address, ())
         if device_topic is not None and place:
             section.wrong("topic", "has no meaning beside sparkplug, whose topics are given; take one of the two out")
+        form = read_form(section)
         if not section.is_sound("topic", "sparkplug"):
             device_topic = "nowhere/{tag}"
         section.finish(MQTT_ELSEWHERE)
@@ -177,7 +180,7 @@ class Devices:
                 spec = read_mqtt(_filled(entry, section), self._defaults)
                 if entry.is_constant:
                     self._mqtt_specs[entry] = spec
-            self._add(bind_mqtt(spec, instance.name, entry.name, device_topic, place), spec.section)
+            self._add(bind_mqtt(spec, instance.name, entry.name, device_topic, place, form), spec.section)
 
     def _add(self, tag: Tag, section: Section) -> None:
         self.tags[tag.name] = tag
@@ -211,6 +214,6 @@ def _tag_lists(value: object) -> tuple[str, ...]:
 
 says(
     _tag_lists,
-    "the name of a [tag_lists.NAME], the path of a CSV file, or an array of such",
+    "the name of a [tag_lists.NAME], the path of a CSV file, fieldgate:NAME of one that comes along, or an array",
     {"anyOf": [form_of(text).schema, form_of(TAG_LISTS).schema]},
 )

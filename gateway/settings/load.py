@@ -29,6 +29,7 @@ from gateway.settings.taglist import TagLists
 from gateway.settings.tags import read_defaults
 from gateway.settings.units import choice, flag, integer, name, text
 from gateway.settings.uplink import read_uplink
+from gateway.settings.writes import read_writes
 from gateway.settings.zones import TimeZone, time_zone
 
 NO_ENVIRONMENT: Mapping[str, str] = {}
@@ -102,6 +103,8 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         journal=read_journal(root, devices),
         uplink=read_uplink(root, gateway_id, files),
         scada=scada,
+        writes=read_writes(root, gateway_id, devices, loops, files),
+        inhibit_writes=gateway.get("inhibit_writes", flag, False),
         http=read_http(root),
     )
     gateway.finish()
@@ -131,6 +134,8 @@ def _credentials(environment: Mapping[str, str]) -> Path | None:
 def _check_sessions(root: Section, settings: Settings) -> None:
     """A broker ends a session when another one comes with the same client id."""
     brokers = [(f"links.{link.name}", link.broker) for link in settings.links if isinstance(link, MqttLink)]
+    if settings.writes.mqtt is not None:
+        brokers.append(("writes.mqtt", settings.writes.mqtt.broker))
     if settings.uplink is not None and isinstance(settings.uplink.address, BrokerAddress):
         brokers.append((f"uplink.{settings.uplink.name}", settings.uplink.address))
     seen: dict[tuple[str, int, str], str] = {}
@@ -157,12 +162,14 @@ def _check_durable(settings: Settings, devices: Devices) -> None:
 
 def _warn_of_shared_topics(settings: Settings, devices: Devices) -> None:
     link_of = {device.name: device.link for device in settings.devices}
-    seen: dict[tuple[str, str, tuple[str, ...]], str] = {}
+    seen: dict[tuple[str, str, tuple[str | int, ...]], str] = {}
     for tag in settings.tags:
         if isinstance(tag.point, MqttPoint):
             point = tag.point
             where = "/".join(point.sparkplug) or point.topic
-            other = seen.setdefault((link_of[tag.device], where, (*point.field, point.metric)), tag.name)
+            other = seen.setdefault(
+                (link_of[tag.device], where, (*point.field, point.metric, point.name, point.at)), tag.name
+            )
             if other != tag.name:
                 section = devices.sections[tag.name]
                 section.report.warn(section.place, f"reads the same value as {other}")

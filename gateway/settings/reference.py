@@ -16,6 +16,7 @@ from gateway.settings import (
     devices,
     journal,
     load,
+    payloads,
     reads,
     serving,
     sparkplug,
@@ -42,7 +43,7 @@ LINK_OF_DEVICE = Form(
 )
 
 GATEWAY = (
-    Key("gateway.inhibit_writes", flag, "false", "No loop writes anything: all run as shadows."),
+    Key("gateway.inhibit_writes", flag, "false", "Nothing is written to the plant: all loops run as shadows."),
     Key("gateway.id", name, REQUIRED, "Who this gateway is, in every record that goes upstream. Never change it."),
     Key(
         "gateway.state_dir",
@@ -74,6 +75,12 @@ DEVICES = (
     Key(
         "devices.NAME.word_order", tags._is_big, "big", "Of 32 and 64 bit values: little when the low word comes first."
     ),
+    Key(
+        "devices.NAME.write_with",
+        devices.WRITE_WITH,
+        "single",
+        "Functions: 5 and 6 for one coil or register; multiple: 15 and 16 always; read_write: 23, which reads back.",
+    ),
     Key("devices.NAME.byte_order", tags._is_big, "big", "Inside each register."),
     Key(
         "devices.NAME.register_stride",
@@ -87,6 +94,26 @@ DEVICES = (
         addresses.topic,
         NOTHING,
         "Topic of the tags that name none; {device} and {tag} stand in it.",
+    ),
+    Key(
+        "devices.NAME.payload",
+        payloads.PAYLOAD,
+        "json",
+        "What its messages hold: json (a number or one object), json-array (readings with names), senml, or struct.",
+    ),
+    Key("devices.NAME.reading.name", payloads.member, "name", "The member that has a reading's name, in a json-array."),
+    Key("devices.NAME.reading.value", payloads.member, "value", "The member that has its value."),
+    Key("devices.NAME.reading.time", payloads.member, "time", "The member that has its time, if it is there."),
+    Key("devices.NAME.reading.quality", payloads.member, NOTHING, "The member that has its quality."),
+    Key(
+        "devices.NAME.time_format",
+        payloads.TIME_FORMAT,
+        "auto",
+        "What times in payloads count from 1970 on: s, ms, us, ns; iso8601: a text; auto: told apart by magnitude.",
+    ),
+    *(
+        Key(f"devices.NAME.quality.{word}", payloads.words, "(its name, and OPC's numbers)", f"What means {word}.")
+        for word in ("good", "uncertain", "bad")
     ),
     Key(
         "devices.NAME.sparkplug",
@@ -122,6 +149,14 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
         Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.quality_field", addresses.field_path, "(good)", "Where its quality is in a JSON payload."),
+        Key(f"{at}.name", payloads.member, "(the tag's name)", "Its name in arrays of readings and in SenML."),
+        Key(
+            f"{at}.bytes",
+            payloads.byte_place,
+            "(needed by structs)",
+            "The first byte, the type, and big or little (the default), in a struct.",
+        ),
         Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
@@ -228,6 +263,18 @@ JOURNAL = (
     ),
     Key("journal.leave_out", serving.TAG_GLOBS, "[]", "Tags whose samples are not written to it."),
 )
+WRITES = (
+    Key("writes.local", flag, "true", "Whether `fieldgate write` may, as root or the gateway's own user."),
+    *broker_keys("writes.mqtt", "GATEWAY-writes", "[writes.mqtt] left out"),
+    Key(
+        "writes.mqtt.topic",
+        addresses.topic,
+        "(fieldgate/{gateway}/write/{tag})",
+        "Topic of orders; {tag} stands for the tag's full name, as a level of its own.",
+    ),
+    Key("writes.mqtt.reply", addresses.topic, "(fieldgate/{gateway}/written/{tag})", "Topic of their results."),
+    Key("writes.mqtt.tags", serving.TAG_GLOBS, '["*"]', "Which of the tags that may be written, this way."),
+)
 SERVING = (
     Key("scada.modbus_tcp", addresses.listen_endpoint, '"127.0.0.1:1502"', "Where the Modbus server listens."),
     Key("scada.tags", serving.TAG_GLOBS, '["*"]', "Which tags are shown."),
@@ -237,7 +284,12 @@ SERVING = (
         "scada.write_clients", serving.NETWORKS, "[]", "Networks from which they may write. None: all that may connect."
     ),
     Key("scada.loops_unit", serving.UNIT, "1", "Unit id of the loops' registers."),
-    Key("scada.write", serving.WRITE_GLOBS, "[]", "What may be written: control.NAME.setpoint, .mode, .output."),
+    Key(
+        "scada.write",
+        serving.WRITE_GLOBS,
+        "[]",
+        "What may be written: control.NAME.setpoint, .mode, .output, and tags.",
+    ),
     Key(
         "scada.lock_file", text, "(FILE.registers.lock)", "Keeps addresses when tags are added: keep it with the file."
     ),
@@ -254,6 +306,7 @@ KEYS: tuple[Key, ...] = (
     *CONTROL,
     *UPLINK,
     *JOURNAL,
+    *WRITES,
     *SERVING,
 )
 

@@ -3,7 +3,7 @@
 A CSV has a header, one tag a line, and a column for each setting of a tag, named as in TOML (`alarm.low` for a setting
 inside a table); `name` is the tag's name. Empty cells take the default, several windows or patterns are parted by
 spaces, lines that begin with # are comments, cells may stand in double quotes. The separator is the comma, or the
-semicolon where the header has one.
+semicolon where the header has one. Some come with the gateway (`shipped`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.core.alarms import KINDS, AlarmKind
+from gateway.settings import shipped
 from gateway.settings.document import Text, read_text
 from gateway.settings.problems import ConfigurationError, Position, Report, did_you_mean
 from gateway.settings.section import Section
@@ -33,6 +34,7 @@ COLUMNS = (
     "windows",
     "stale_after",
     "write",
+    "verify",
     "scada",
     "word_order",
     "byte_order",
@@ -137,7 +139,7 @@ class TagLists:
 
     def entries(self, reference: str) -> tuple[TagEntry, ...]:
         """The tags of a list by its name or its CSV file. Raises WrongValueError when there is none."""
-        if reference.lower().endswith(".csv"):
+        if reference.lower().endswith(".csv") or reference.startswith(shipped.PREFIX):
             if reference not in self._files:
                 self._files[reference] = self._read_csv(reference)
             return self._files[reference]
@@ -153,7 +155,7 @@ class TagLists:
                 self._report.warn(section.place, "is used by no device")
 
     def _read_csv(self, reference: str) -> tuple[TagEntry, ...]:
-        file = self._directory / reference
+        file = shipped.path_of(reference) or self._directory / reference
         if not file.is_file():
             raise WrongValueError(f'"{reference}": there is no file {file}; write a path relative to this file')
         problems_before = len(self._report)
@@ -250,7 +252,7 @@ def _content(cells: dict[str, _Cell]) -> dict[str, object]:
         value: object = cell.value
         if title in ("windows", "not_available"):
             value = cell.value.split()
-        elif title in ("write", "scada"):
+        elif title in ("write", "verify", "scada"):
             value = _FLAGS.get(cell.value.lower(), cell.value)
         group, _, key = title.partition(".")
         if key:

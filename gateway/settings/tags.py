@@ -13,15 +13,24 @@ from gateway.core import limits
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.calculations import CalculationDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
-from gateway.settings.addresses import REGISTERS, WIDTHS, Register, field_path, register, topic
+from gateway.settings.addresses import REGISTERS, WIDTHS, Register, register
 from gateway.settings.alarms import bound, read_alarms
 from gateway.settings.calculations import read_calculations
 from gateway.settings.forms import form_of, says
 from gateway.settings.reads import EVERY, PollGroup, Polls, check_reads
-from gateway.settings.schema import ModbusPoint, MqttPoint, Priority, ReadLimits, RegisterType, Report, Table, Tag
+from gateway.settings.schema import (
+    ModbusPoint,
+    MqttPoint,
+    Priority,
+    ReadLimits,
+    RegisterType,
+    Report,
+    Table,
+    Tag,
+    WriteWith,
+)
 from gateway.settings.section import Section
 from gateway.settings.shapes import FLOATS, SIGNED, Shape, read_report, read_shape, register_type
-from gateway.settings.sparkplug import metric
 from gateway.settings.texts import TextShape, check_labels, labels, read_text_shape
 from gateway.settings.units import array_of, choice, duration, flag, integer, label, number, show_duration
 
@@ -36,31 +45,27 @@ QOS = integer(0, 2)
 PRIORITY = choice(Priority)
 
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
+ONE_REGISTER = (RegisterType.BOOL, RegisterType.INT16, RegisterType.UINT16)
+"""Types of which a part can be written (function 22)."""
 WRITABLE_TABLES = (Table.COIL, Table.HOLDING)
 
 _MODBUS_ONLY = "belongs to tags of Modbus links, and this device's link is mqtt; take it out"
 _MQTT_ONLY = "belongs to tags of mqtt links, and this device's link is Modbus; take it out"
 MODBUS_ELSEWHERE = dict.fromkeys(
-    ("topic", "field", "time_field", "sequence_field", "qos", "durable", "priority", "metric"), _MQTT_ONLY
-)
-MQTT_ELSEWHERE = dict.fromkeys(
     (
-        "register",
-        "type",
-        "every",
-        "poll",
-        "write",
-        "word_order",
-        "byte_order",
-        "bits",
-        "not_available",
-        "clamp",
-        "report",
-        "registers",
-        "encoding",
-        "padding",
+        "topic",
+        "field",
+        "time_field",
+        "sequence_field",
+        "qos",
+        "durable",
+        "priority",
+        "metric",
+        "name",
+        "quality_field",
+        "bytes",
     ),
-    _MODBUS_ONLY,
+    _MQTT_ONLY,
 )
 
 
@@ -110,22 +115,8 @@ class ModbusSpec(NamedTuple):
     offset: float
     poll: PollGroup
     writable: bool
+    verify: bool
     report: Report | None
-
-
-class MqttSpec(NamedTuple):
-    section: Section
-    common: Common
-    topic: str | None
-    field: tuple[str, ...]
-    time_field: tuple[str, ...]
-    sequence_field: tuple[str, ...]
-    qos: int
-    durable: bool
-    priority: Priority
-    metric: str | None
-    scale: float
-    offset: float
 
 
 def read_defaults(root: Section) -> Defaults:
@@ -148,7 +139,7 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
     place = section.require("register", register, Register(Table.HOLDING, 0), remedy)
     is_bit = place.table in BIT_TABLES
     wire = section.get("type", register_type, RegisterType.BOOL if is_bit else RegisterType.UINT16)
-    scale, offset = _read_scaling(section)
+    scale, offset = read_scaling(section)
     poll = defaults.polls.of_tag(section, defaults.every_ns)
     every_ns = poll.every_ns
     writable = section.get("write", flag, False)
@@ -161,7 +152,7 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
     if is_whole and kind is Kind.F64:
         kind = Kind.I64 if wire in SIGNED else Kind.U64
     stale_default_ns = max(STALE_AFTER_PERIODS * every_ns, defaults.stale_after_ns or STALE_AFTER_FLOOR_NS)
-    common = _read_common(section, defaults, stale_default_ns)
+    common = read_common(section, defaults, stale_default_ns)
     if common.stale_after_ns <= every_ns and section.is_sound("every", "stale_after"):
         section.wrong(
             "stale_after",
@@ -187,6 +178,7 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
         offset=offset,
         poll=poll,
         writable=writable,
+        verify=_read_verify(section, writable),
         report=report,
     )
     section.finish(MODBUS_ELSEWHERE)
@@ -198,35 +190,15 @@ def _check_register(section: Section, table: Table, wire: RegisterType, shape: S
         section.wrong("type", f'a {table} is one bit; write type = "bool", or leave it out')
     if writable and table not in WRITABLE_TABLES:
         section.wrong("write", f'Modbus cannot write to {table}; write a "holding" or "coil" register, or take it out')
-    elif writable and shape.bits.width:
-        section.wrong("write", "would overwrite the register's other bits; write to a tag of the whole register")
+    elif writable and shape.bits.width and wire not in ONE_REGISTER:
+        section.wrong("write", f"a part of {wire} cannot be written; write to bits of uint16, or to the whole value")
 
 
-def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
-    scale, offset = _read_scaling(section)
-    common = _read_common(section, defaults, defaults.stale_after_ns or STALE_AFTER_MQTT_NS)
-    check_labels(section, common.labels, Kind.F64)
-    spec = MqttSpec(
-        section=section,
-        common=common,
-        topic=section.get("topic", topic, None),
-        field=section.get("field", field_path, ()),
-        time_field=section.get("time_field", field_path, ()),
-        sequence_field=section.get("sequence_field", field_path, ()),
-        qos=section.get("qos", QOS, 0),
-        durable=section.get("durable", flag, False),
-        priority=section.get("priority", PRIORITY, Priority.NORMAL),
-        metric=section.get("metric", metric, None),
-        scale=scale,
-        offset=offset,
-    )
-    section.finish(MQTT_ELSEWHERE)
-    if spec.durable and spec.qos == 0 and section.is_sound("qos"):
-        section.wrong("durable", "needs acknowledged messages; write qos = 1 or qos = 2 as well")
-    if spec.durable and spec.qos == 1 and not (spec.time_field or spec.sequence_field):
-        why = "without time_field or sequence_field, what the broker repeats after a fault counts twice"
-        section.warn("durable", f"{why}; name one of them, or write qos = 2")
-    return spec
+def _read_verify(section: Section, writable: bool) -> bool:
+    verify = section.get("verify", flag, False)
+    if verify and not writable and section.is_sound("write"):
+        section.wrong("verify", "has no use while the tag is not written; write write = true as well")
+    return verify
 
 
 def read_order(section: Section, key: str, default: bool | None) -> bool | None:
@@ -241,7 +213,7 @@ def _is_big(value: object) -> bool:
 says(_is_big, form_of(ORDER).words, form_of(ORDER).schema)
 
 
-def _read_scaling(section: Section) -> tuple[float, float]:
+def read_scaling(section: Section) -> tuple[float, float]:
     scale = section.get("scale", number, 1.0)
     if scale == 0.0:
         section.wrong("scale", "would make every value 0; write a number other than 0")
@@ -249,7 +221,7 @@ def _read_scaling(section: Section) -> tuple[float, float]:
     return scale, section.get("offset", number, 0.0)
 
 
-def _read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> Common:
+def read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> Common:
     windows_ns = section.get("windows", WINDOWS, defaults.windows_ns)
     alarms = read_alarms(section.table("alarm"), windows_ns)
     valid_low = valid_high = None
@@ -281,7 +253,7 @@ def read_bounds(section: Section, low_key: str, high_key: str) -> tuple[float | 
 
 def bind_modbus(
     spec: ModbusSpec, device: str, tag: str, *, unit: int, shift: int, limits: ReadLimits, big_words: bool,
-    big_bytes: bool,
+    big_bytes: bool, write_with: WriteWith,
 ) -> Tag:  # fmt: skip
     """`shift` is added to the address (`register_stride`)."""
     address = spec.address + shift
@@ -315,47 +287,14 @@ def bind_modbus(
         jitter_ns=spec.poll.jitter_ns,
         limits=limits,
         writable=spec.writable,
+        verify=spec.verify,
+        write_with=write_with,
         report=spec.report,
     )
-    return _tag(device, tag, point, spec.kind, spec.common)
+    return tag_of(device, tag, point, spec.kind, spec.common)
 
 
-def bind_mqtt(spec: MqttSpec, device: str, tag: str, device_topic: str | None, place: tuple[str, ...]) -> Tag:
-    """`device_topic` is the device's template with everything filled in but the tag; `place` its address in Sparkplug,
-    if it has one."""
-    point = _sparkplug_point(spec, tag, place) if place else _topic_point(spec, tag, device_topic)
-    return _tag(device, tag, point, Kind.F64, spec.common)
-
-
-def _topic_point(spec: MqttSpec, tag: str, device_topic: str | None) -> MqttPoint:
-    found = spec.topic if spec.topic is not None else device_topic
-    if found is None:
-        if spec.section.is_sound("topic"):
-            spec.section.wrong("topic", 'is missing; write it here, or topic = "plant/{device}/{tag}" for the device')
-        found = "nowhere"
-    if spec.metric is not None:
-        spec.section.wrong("metric", 'is of Sparkplug; write sparkplug = "group/edge/device" for the device')
-    return MqttPoint(
-        topic=found.replace("{tag}", tag),
-        field=spec.field,
-        time_field=spec.time_field,
-        sequence_field=spec.sequence_field,
-        durable=spec.durable,
-        priority=spec.priority,
-        qos=spec.qos,
-        scale=spec.scale,
-        offset=spec.offset,
-    )
-
-
-def _sparkplug_point(spec: MqttSpec, tag: str, place: tuple[str, ...]) -> MqttPoint:
-    for key in ("topic", "field", "time_field", "qos"):
-        if key in spec.section.content:
-            spec.section.wrong(key, "has no meaning for a metric of Sparkplug; take it out")
-    return MqttPoint(sparkplug=place, metric=spec.metric or tag, scale=spec.scale, offset=spec.offset)
-
-
-def _tag(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, common: Common) -> Tag:
+def tag_of(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, common: Common) -> Tag:
     return Tag(
         name=f"{device}.{tag}",
         device=device,

@@ -19,7 +19,7 @@ BY_URGENCY: tuple[Stream, ...] = tuple(sorted(Stream, key=PRIORITIES.__getitem__
 class DraftQueue:
     def __init__(self, capacity: int) -> None:
         assert capacity > 0
-        self._capacity = capacity
+        self.capacity = capacity
         self._drafts: dict[Stream, deque[RecordDraft]] = {stream: deque() for stream in BY_URGENCY}
         self._losses: dict[str, Loss] = {}
 
@@ -28,7 +28,7 @@ class DraftQueue:
 
     def append(self, draft: RecordDraft, now_ns: int) -> None:
         self._drafts[draft.stream].append(draft)
-        if len(self) > self._capacity:
+        if len(self) > self.capacity:
             self._drop_one(now_ns)
 
     def take(self, most: int) -> list[RecordDraft]:

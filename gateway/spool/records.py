@@ -60,6 +60,8 @@ class Encoded:
     last_ns: int
     samples: int
     body: bytes
+    ordinal: int = 0
+    """The draft's (`gateway.core.record`); 0 when no engine made it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ file from a newer fieldgate is refused, never guessed at.
     resends       identities that somebody asked to be sent again
     ledger        what was dropped; announced_* name the loss report that carries a line, null until there is one
     dead_letters  what the other end refused for ever, bounded
+    outputs       by stream, the ordinal of the last draft of the engine that was stored
+    checkpoint…   the engine's memory (`gateway.spool.checkpoints`): heads, specs, shares with their cycle, blocks
 """
 
 from __future__ import annotations
@@ -93,7 +95,18 @@ def _keep_acknowledged(db: Any, epoch: Epoch) -> None:
     db["segments"].create_index(["state"])
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged)
+def _keep_checkpoints(db: Any, epoch: Epoch) -> None:
+    """Third schema: the engine's checkpoints, and how far its outputs are stored."""
+    db["outputs"].create({"stream": str, "ordinal": int}, pk="stream", not_null={"ordinal"})
+    db["checkpoints"].create({"epoch": int, "number": int, "body": bytes}, pk="epoch", not_null={"number", "body"})
+    db["checkpoint_specs"].create({"digest": str, "body": bytes}, pk="digest", not_null={"body"})
+    shares = {"epoch": int, "share": int}
+    db["checkpoint_shares"].create({**shares, "number": int}, pk=tuple(shares), not_null={"number"})
+    blocks = {**shares, "block": int}
+    db["checkpoint_blocks"].create({**blocks, "body": bytes}, pk=tuple(blocks), not_null={"body"})
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged, _keep_checkpoints)
 
 
 def migrate(db: Database, path: Path, epoch: Epoch) -> None:

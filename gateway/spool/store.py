@@ -5,9 +5,9 @@ power cut, what it did not return never had an identity. Nothing about identitie
 file cannot disagree.
 
 A segment is open from its first record until it is closed. A closed one ends with a record that states its length
-and is done when its last record is acknowledged. Opening a store closes what an earlier run left open: its
-outputs are not replayed, so a new run speaks in new segments. With `segments_max` segments of a stream waiting,
-a segment stays open instead.
+and is done when its last record is acknowledged. Opening a store closes what an earlier run left open, as a new run
+speaks in new segments, unless it `goes_on`: makes again what was under way, by a journal. With `segments_max` segments
+of a stream waiting, a segment stays open instead.
 
 Acknowledged records are kept for a grace (`gateway.spool.grace`) and make room first. Over `bytes_max` the oldest
 waiting records of the lowest priority present are dropped and written into the loss ledger in the same transaction;
@@ -33,6 +33,7 @@ from gateway.core.record import PRIORITIES, Stream
 from gateway.core.segments import Loss, LossReport, SegmentEnd, encode_body
 from gateway.spool import grace as kept
 from gateway.spool import ledger
+from gateway.spool.checkpoints import note_outputs
 from gateway.spool.records import Encoded, Grace, Key, Lane, Stored, Totals, compress, damage_mark, translated
 from gateway.spool.schema import draw_epoch, migrate
 
@@ -49,6 +50,7 @@ class Store:
     """`counts` has what happened since the start, by (what, stream) and, for drops, (what, stream, reason).
 
     `salvaged` says what was saved from a damaged file before this one was opened, for whoever can tell it.
+    `connection` is for what else goes into a transaction of this store.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Store:
         segments_max: int = SEGMENTS_MAX,
         epoch: Callable[[], int] = draw_epoch,
         salvaged: str = "",
+        goes_on: bool = False,
     ):
         self.path = path
         self.bytes_max = bytes_max
@@ -70,16 +73,21 @@ class Store:
         self._damaged: set[Key] = set()
         self._oldest_id = 0
         with translated(path):
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
-            migrate(Database(self._connection), path, epoch)
+            self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self.connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            self.connection.execute("PRAGMA journal_mode = WAL")
+            self.connection.execute("PRAGMA synchronous = FULL")
+            self.connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+            migrate(Database(self.connection), path, epoch)
             size = "SELECT count(*), coalesce(sum(bytes), 0) FROM"
-            waiting = self._connection.execute(f"{size} records WHERE {kept.WAITS}").fetchone()
-            acknowledged = self._connection.execute(f"{size} acknowledged").fetchone()
+            waiting = self.connection.execute(f"{size} records WHERE {kept.WAITS}").fetchone()
+            acknowledged = self.connection.execute(f"{size} acknowledged").fetchone()
         self.totals = Totals(*waiting, *acknowledged)
+        if not goes_on:
+            self.close_open_segments()
+
+    def close_open_segments(self) -> None:
+        """What comes does not go on from what was before: speak in new segments."""
         with self.transaction():
             for stream in self._open_segments():
                 self._close_segment(stream)
@@ -90,26 +98,26 @@ class Store:
 
     def close(self) -> None:
         with translated(self.path):
-            self._connection.close()
+            self.connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of what is done inside, or nothing. Calls of this store may be put together in one."""
-        if self._connection.in_transaction:
+        if self.connection.in_transaction:
             yield
             return
         totals, counts = astuple(self.totals), self.counts.copy()
         with translated(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
             committed = False
             try:
                 yield
-                self._connection.execute("COMMIT")
+                self.connection.execute("COMMIT")
                 committed = True
             finally:
                 if not committed:
                     # Some errors have rolled back already, and then this does nothing; memory goes back with the file.
-                    self._connection.rollback()
+                    self.connection.rollback()
                     self.totals, self.counts = Totals(*totals), counts
 
     # -- storing ------------------------------------------------------------------------------------------------
@@ -118,13 +126,14 @@ class Store:
         """Store records, each under a new identity, in their order; makes room when they do not fit."""
         with self.transaction():
             keys = [self._insert(record, PRIORITIES[record.stream]) for record in records]
+            note_outputs(self.connection, {each.stream.value: each.ordinal for each in records if each.ordinal})
             self._make_room(now_ns)
         return keys
 
     def _insert(self, record: Encoded, priority: int) -> Key:
         key = self._next_identity(record.stream.value)
         size = len(record.body) + RECORD_OVERHEAD_BYTES
-        self._connection.execute(
+        self.connection.execute(
             "INSERT INTO records (stream, segment, sequence, priority, first_ns, last_ns, samples, bytes, body)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*key, priority, record.first_ns, record.last_ns, record.samples, size, record.body),
@@ -135,7 +144,7 @@ class Store:
         return key
 
     def _next_identity(self, stream: str) -> Key:
-        row = self._connection.execute(
+        row = self.connection.execute(
             "UPDATE segments SET next_sequence = next_sequence + 1 WHERE stream = ? AND state = 'open'"
             " RETURNING segment, next_sequence - 1",
             (stream,),
@@ -143,10 +152,10 @@ class Store:
         if row:
             ((segment, sequence),) = row
             return Key(stream, segment, sequence)
-        ((segment,),) = self._connection.execute(
+        ((segment,),) = self.connection.execute(
             "UPDATE streams SET next_segment = next_segment + 1 WHERE stream = ? RETURNING next_segment - 1", (stream,)
         ).fetchall()
-        self._connection.execute(
+        self.connection.execute(
             "INSERT INTO segments (stream, segment, state, next_sequence) VALUES (?, ?, 'open', 2)", (stream, segment)
         )
         return Key(stream, segment, 1)
@@ -154,12 +163,12 @@ class Store:
     # -- segments -----------------------------------------------------------------------------------------------
 
     def _open_segments(self) -> dict[str, int]:
-        return dict(self._connection.execute("SELECT stream, segment FROM segments WHERE state = 'open'"))
+        return dict(self.connection.execute("SELECT stream, segment FROM segments WHERE state = 'open'"))
 
     def segments(self) -> tuple[int, int]:
         """How many are open, how many closed and waiting."""
         with translated(self.path):
-            states = dict(self._connection.execute("SELECT state, count(*) FROM segments GROUP BY state"))
+            states = dict(self.connection.execute("SELECT state, count(*) FROM segments GROUP BY state"))
         return states.get("open", 0), states.get("closed", 0)
 
     def close_waiting_segments(self) -> int:
@@ -167,7 +176,7 @@ class Store:
         closed = 0
         with self.transaction():
             for stream, segment in self._open_segments().items():
-                waits = self._connection.execute(
+                waits = self.connection.execute(
                     f"SELECT 1 FROM records WHERE stream = ? AND segment = ? AND {kept.WAITS} LIMIT 1",
                     (stream, segment),
                 ).fetchone()
@@ -176,13 +185,13 @@ class Store:
         return closed
 
     def _close_segment(self, stream: str) -> bool:
-        (waiting,) = self._connection.execute(
+        (waiting,) = self.connection.execute(
             "SELECT count(*) FROM segments WHERE stream = ? AND state = 'closed'", (stream,)
         ).fetchone()
         if waiting >= self.segments_max:
             self.counts["segments_kept_open", stream] += 1
             return False
-        ((segment, length, last_ns),) = self._connection.execute(
+        ((segment, length, last_ns),) = self.connection.execute(
             "SELECT segment, next_sequence,"
             " coalesce((SELECT max(last_ns) FROM records r WHERE r.stream = s.stream AND r.segment = s.segment), 0)"
             " FROM segments s WHERE stream = ? AND state = 'open'",
@@ -190,7 +199,7 @@ class Store:
         ).fetchall()
         end = Encoded(Stream(stream), last_ns, last_ns, 0, compress(encode_body(SegmentEnd(length))))
         self._insert(end, PRIORITY_SEGMENT_END)
-        self._connection.execute(
+        self.connection.execute(
             "UPDATE segments SET state = 'closed', length = ? WHERE stream = ? AND segment = ?",
             (length, stream, segment),
         )
@@ -207,11 +216,11 @@ class Store:
                 position = after.get(stream, (0, 0))
                 present = open_segments.get(stream, SEGMENT_AFTER_ALL)
                 if lane is Lane.AGAIN:
-                    rows = kept.asked(self._connection, stream, position, limit - len(found))
+                    rows = kept.asked(self.connection, stream, position, limit - len(found))
                 else:
                     live = lane is Lane.LIVE
                     lower = max(position, (present, 0)) if live else position
-                    rows = self._connection.execute(
+                    rows = self.connection.execute(
                         "SELECT segment, sequence, body FROM records WHERE stream = ? AND (segment, sequence) > (?, ?)"
                         f" AND segment < ? AND {kept.WAITS} ORDER BY segment, sequence LIMIT ?",
                         (stream, *lower, present + live, limit - len(found)),
@@ -244,8 +253,8 @@ class Store:
         with self.transaction():
             gone = []
             for key in keys:
-                kept.answered(self._connection, key)
-                for size in kept.keep(self._connection, key, now_ns):
+                kept.answered(self.connection, key)
+                for size in kept.keep(self.connection, key, now_ns):
                     gone.append(key)
                     self.totals.records -= 1
                     self.totals.bytes -= size
@@ -254,25 +263,25 @@ class Store:
             for key in gone:
                 self.counts["acknowledged_records", key.stream] += 1
                 if key.stream == Stream.EVENTS:
-                    ledger.report_arrived(self._connection, key.segment, key.sequence)
-            kept.note_done(self._connection, [(key.stream, key.segment) for key in gone])
+                    ledger.report_arrived(self.connection, key.segment, key.sequence)
+            kept.note_done(self.connection, [(key.stream, key.segment) for key in gone])
             self.expire(now_ns)
 
     def expire(self, now_ns: int) -> None:
         """Let go of acknowledged records whose grace is over."""
         with self.transaction():
-            kept.expire(self._connection, self.totals, self.grace, now_ns)
+            kept.expire(self.connection, self.totals, self.grace, now_ns)
 
     def reject(self, key: Key, reason: str, now_ns: int) -> None:
         """The other end will never take it: to the dead letters, and into the ledger, for the receiver sees a gap."""
         with self.transaction():
-            self._connection.execute(
+            self.connection.execute(
                 "INSERT INTO dead_letters (stream, segment, sequence, first_ns, last_ns, samples, reason, rejected_ns,"
                 " body) SELECT stream, segment, sequence, first_ns, last_ns, samples, ?, ?, body FROM records"
                 " WHERE stream = ? AND segment = ? AND sequence = ?",
                 (reason, now_ns, *key),
             )
-            deleted = self._connection.execute(
+            deleted = self.connection.execute(
                 "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?", (DEAD_LETTERS_MAX,)
             )
             self.counts["dead_letters_deleted", key.stream] += deleted.rowcount
@@ -281,19 +290,19 @@ class Store:
             self._drop(rows, "rejected", now_ns)
 
     def _row(self, key: Key) -> list[tuple[str, int, int, int, int, int, int]]:
-        return self._connection.execute(
+        return self.connection.execute(
             "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
             " WHERE stream = ? AND segment = ? AND sequence = ?",
             key,
         ).fetchall()
 
     def _delete(self, key: Key) -> None:
-        kept.answered(self._connection, key)
-        deleted = self._connection.execute(
+        kept.answered(self.connection, key)
+        deleted = self.connection.execute(
             "DELETE FROM records WHERE stream = ? AND segment = ? AND sequence = ? RETURNING id, bytes", key
         ).fetchall()
         for record, size in deleted:
-            was_kept = self._connection.execute("DELETE FROM acknowledged WHERE record = ?", (record,)).rowcount
+            was_kept = self.connection.execute("DELETE FROM acknowledged WHERE record = ?", (record,)).rowcount
             self.totals.kept_records -= was_kept
             self.totals.kept_bytes -= size * was_kept
             self.totals.records -= 1 - was_kept
@@ -302,10 +311,10 @@ class Store:
     # -- losing, never silently ---------------------------------------------------------------------------------
 
     def _make_room(self, now_ns: int) -> None:
-        kept.make_room(self._connection, self.totals, self.totals.bytes + self.totals.kept_bytes - self.bytes_max)
+        kept.make_room(self.connection, self.totals, self.totals.bytes + self.totals.kept_bytes - self.bytes_max)
         # What is left now waits, all of it.
         while self.totals.bytes > self.bytes_max:
-            victims = self._connection.execute(
+            victims = self.connection.execute(
                 "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
                 " WHERE priority = (SELECT max(priority) FROM records) AND priority >= 0 ORDER BY id LIMIT ?",
                 (DROPPED_AT_ONCE,),
@@ -323,7 +332,7 @@ class Store:
         for stream, segment, sequence, samples, _, first_ns, last_ns in rows:
             self._delete(Key(stream, segment, sequence))
             if stream == Stream.EVENTS:
-                ledger.report_lost(self._connection, segment, sequence)
+                ledger.report_lost(self.connection, segment, sequence)
             self.record_loss(
                 Loss(
                     stream=stream,
@@ -338,29 +347,29 @@ class Store:
                     to_sequence=sequence,
                 )
             )
-        kept.note_done(self._connection, [(row[0], row[1]) for row in rows])
+        kept.note_done(self.connection, [(row[0], row[1]) for row in rows])
 
     def record_loss(self, loss: Loss) -> None:
         """Write down what was dropped, here or before it came here."""
         with self.transaction():
-            ledger.write(self._connection, loss)
+            ledger.write(self.connection, loss)
             self.counts["dropped_records", loss.stream, loss.reason] += loss.records
             self.counts["dropped_samples", loss.stream, loss.reason] += loss.samples
 
     def losses(self) -> list[Loss]:
         """The ledger: what was dropped and is not yet known upstream."""
         with translated(self.path):
-            return ledger.lines(self._connection)
+            return ledger.lines(self.connection)
 
     def report_losses(self, now_ns: int) -> int:
         """Put the ledger's new lines into a record of the events stream; returns how many."""
         with self.transaction():
-            ids, losses = ledger.unannounced(self._connection)
+            ids, losses = ledger.unannounced(self.connection)
             if not ids:
                 return 0
             body = compress(encode_body(LossReport(losses)))
             key = self._insert(Encoded(Stream.EVENTS, now_ns, now_ns, 0, body), PRIORITIES[Stream.EVENTS])
-            ledger.announce(self._connection, ids, key.segment, key.sequence)
+            ledger.announce(self.connection, ids, key.segment, key.sequence)
         return len(ids)
 
     # -- the rest -----------------------------------------------------------------------------------------------
@@ -372,17 +381,17 @@ class Store:
         query = f"SELECT id, last_ns FROM records WHERE id >= ? AND priority >= 0 AND {kept.WAITS} ORDER BY id LIMIT 1"
         with translated(self.path):
             # What waited once and is acknowledged never waits again, so the search goes on where it ended.
-            rows = self._connection.execute(query, (self._oldest_id,)).fetchall()
+            rows = self.connection.execute(query, (self._oldest_id,)).fetchall()
             if not rows:
-                rows = self._connection.execute(query, (0,)).fetchall()
+                rows = self.connection.execute(query, (0,)).fetchall()
         self._oldest_id = rows[0][0] if rows else 0
         return tuple(last_ns for _, last_ns in rows)
 
     def read_meta(self, key: str, default: str) -> str:
         with translated(self.path):
-            row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return str(row[0]) if row else default
 
     def write_meta(self, key: str, value: str) -> None:
         with self.transaction():
-            self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+            self.connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))

@@ -18,8 +18,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
@@ -32,9 +30,11 @@ from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.record import RecordDraft
 from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.spool.checkpoints import note_outputs
 from gateway.spool.metrics import METRICS, Snapshot
 from gateway.spool.queue import DraftQueue
 from gateway.spool.records import Encoded, Grace, Key, Lane, Stored, StoreDamaged, StoreUnavailable, compressor
+from gateway.spool.requests import Companion, Request, SpoolStopped, answer, call, fail, nothing
 from gateway.spool.store import Store
 
 Encode: TypeAlias = Callable[[RecordDraft], bytes]
@@ -47,16 +47,6 @@ COMMIT_EVERY_NS: Final = 100 * NS_PER_MS
 RETRY_NS: Final = NS_PER_S
 REPORT_LOSSES_EVERY_NS: Final = NS_PER_S
 IDLE_NS: Final = NS_PER_S
-
-
-class SpoolStopped(Exception):
-    """The spool thread has ended; nothing more is stored or read."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    serve: Callable[[], None]
-    refuse: Callable[[], None]
 
 
 class SpoolWorker:
@@ -83,12 +73,13 @@ class SpoolWorker:
         self._changed = threading.Condition()
         self._queue = DraftQueue(queue_max)
         self._queued_ns = 0
-        self._requests: deque[_Request] = deque()
+        self._requests: deque[Request] = deque()
         self._acknowledged: list[Key] = []
         self._meta: dict[str, str] = {}
+        self._companion: Companion | None = None
         self._stopping = False
         self._ended = False
-        self._on_stored: Callable[[], None] = _nothing
+        self._on_stored: Callable[[], None] = nothing
         # The spool thread's own.
         self._group: list[Encoded] = []
         self._available = True
@@ -136,13 +127,23 @@ class SpoolWorker:
         with self._changed:
             self._meta[key] = value
 
+    def accompany(self, companion: Companion) -> None:
+        """Have this stored in one transaction with all drafts put before."""
+        with self._changed:
+            self._companion = companion
+            self._changed.notify()
+
+    def begin_segments(self, ordinals: dict[str, int]) -> None:
+        """What comes from now on does not go on from what is stored; `ordinals` are those of its last drafts."""
+        self._post(lambda: self._begin_segments(ordinals))
+
     def listen(self, on_stored: Callable[[], None]) -> None:
         """Have `on_stored` called, in the spool thread, when there may be more to send."""
         with self._changed:
             self._on_stored = on_stored
 
     def listen_no_more(self) -> None:
-        self.listen(_nothing)
+        self.listen(nothing)
 
     async def next_records(self, lane: Lane, after: dict[str, tuple[int, int]], limit: int) -> list[Stored]:
         """See `Store.next_records`. Raises StoreUnavailable or SpoolStopped."""
@@ -155,6 +156,10 @@ class SpoolWorker:
     def depth(self) -> int:
         """Records and drafts that wait."""
         return self._snapshot.records + len(self._queue)
+
+    def has_room(self) -> bool:
+        """Whether half of the queue is free: who makes drafts faster than any plant waits for that."""
+        return 2 * len(self._queue) < self._queue.capacity
 
     def snapshot(self) -> Snapshot:
         return self._snapshot
@@ -181,30 +186,30 @@ class SpoolWorker:
 
     def _post(self, serve: Callable[[], None]) -> None:
         with self._changed:
-            self._requests.append(_Request(serve, _nothing))
+            self._requests.append(Request(serve, nothing))
             self._changed.notify()
 
     async def _ask(self, question: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
+        waiting: asyncio.Future[T] = loop.create_future()
 
         def serve() -> None:
             try:
                 result = question()
             except StoreUnavailable as error:
-                _call(loop, _fail, answer, error)
+                call(loop, fail, waiting, error)
                 raise
-            _call(loop, _answer, answer, result)
+            call(loop, answer, waiting, result)
 
         def refuse() -> None:
-            _call(loop, _fail, answer, SpoolStopped("the spool has stopped"))
+            call(loop, fail, waiting, SpoolStopped("the spool has stopped"))
 
         with self._changed:
             if self._ended:
                 raise SpoolStopped("the spool has stopped")
-            self._requests.append(_Request(serve, refuse))
+            self._requests.append(Request(serve, refuse))
             self._changed.notify()
-        return await answer
+        return await waiting
 
     # -- the spool thread ---------------------------------------------------------------------------------------
 
@@ -251,7 +256,7 @@ class SpoolWorker:
             due = self._last_commit_ns + RETRY_NS
         elif len(self._queue) >= SPOOL_GROUP_DRAFTS:
             due = now
-        elif self._queue or self._acknowledged or self._group:
+        elif self._queue or self._acknowledged or self._group or self._companion is not None:
             due = max(self._queued_ns + LINGER_NS, self._last_commit_ns + COMMIT_EVERY_NS)
         else:
             due = self._last_commit_ns + IDLE_NS
@@ -278,8 +283,11 @@ class SpoolWorker:
             meta, self._meta = self._meta, {}
             losses = self._queue.take_losses()
             drafts = self._queue.take(SPOOL_GROUP_DRAFTS - len(self._group))
+            companion = None if self._queue else self._companion
             self._queued_ns = self._stopwatch_ns()
         self._group += [self._encoded(draft) for draft in drafts]
+        if companion is not None:
+            companion.prepare()
         started_ns = self._stopwatch_ns()
         self._last_commit_ns = started_ns
         try:
@@ -294,6 +302,8 @@ class SpoolWorker:
                 for key, value in meta.items():
                     self._store.write_meta(key, value)
                 self._store.append(self._group, self._now_ns())
+                if companion is not None:
+                    companion.write(self._store.connection)
                 self._store.expire(self._now_ns())
                 reported = self._report_losses(started_ns)
         except StoreUnavailable:
@@ -309,12 +319,22 @@ class SpoolWorker:
         if not self._available:
             self._available = True
             self._say(Severity.NOTICE, "spool.available", f"{self._store.path}: records are stored again")
+        if companion is not None:
+            with self._changed:
+                self._companion = None if self._companion is companion else self._companion
+            companion.stored(self._store.connection)
         if stored:
             self._on_stored()
 
     def _encoded(self, draft: RecordDraft) -> Encoded:
         body = self._compressor.compress(self._encode(draft))
-        return Encoded(draft.stream, draft.first_ns, draft.last_ns, len(draft), body)
+        return Encoded(draft.stream, draft.first_ns, draft.last_ns, len(draft), body, draft.ordinal)
+
+    def _begin_segments(self, ordinals: dict[str, int]) -> None:
+        self._store_all()
+        with self._store.transaction():
+            self._store.close_open_segments()
+            note_outputs(self._store.connection, ordinals)
 
     def _next_records(self, lane: Lane, after: dict[str, tuple[int, int]], limit: int) -> list[Stored]:
         records = self._store.next_records(lane, after, limit)
@@ -357,23 +377,3 @@ class SpoolWorker:
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
         self._emit(Event(self._now_ns(), severity, kind, "spool", message))
-
-
-def _nothing() -> None:
-    return
-
-
-def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> None:
-    # A loop that was closed meanwhile has nobody left who waits.
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(function, *args)
-
-
-def _answer(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

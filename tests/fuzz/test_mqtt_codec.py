@@ -30,8 +30,7 @@ def feed(stream: bytes, cuts: list[int], version: int, greeted: bool = True) -> 
     ingest.begin_connection()
     ingest.begin_session()
     ingest._state[1] = greeted
-    ingest._is_unusable[:] = bytes(len(FEEDS))
-    ingest._unusable_of_device = dict.fromkeys(ingest._unusable_of_device, 0)
+    ingest._usability.forget()
     ingest._table.topics["held"] = 0
     acks, control, error = b"", [], None
     places = [0, *sorted(cuts), len(stream)]

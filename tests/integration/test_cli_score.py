@@ -7,11 +7,15 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from gateway.cli.score import command
 from gateway.core.types import NS_PER_S, Float64s
@@ -64,6 +68,41 @@ def test_the_table_names_every_column_and_a_constant_one_is_never_flagged(histor
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[0] == f"{ROWS} samples, 1 stretches flagged"
     assert "state" not in result.stdout
+
+
+def test_parquet_is_read_as_csv_is_and_drawn_as_png_and_in_the_terminal(history: Path, tmp_path: Path) -> None:
+    lines = [line.split(",") for line in history.read_text().splitlines()[1:]]
+    moments = [datetime.fromisoformat(line[0]) for line in lines]
+    flow = [float(line[1]) if line[1] else None for line in lines]
+    columns = {"time": pyarrow.array(moments, pyarrow.timestamp("us")), "flow": flow, "note": ["x"] * len(lines)}
+    parquet, png = tmp_path / "history.parquet", tmp_path / "flow.png"
+    pyarrow.parquet.write_table(pyarrow.table(columns), parquet)
+    result = CliRunner().invoke(command, [str(parquet), "--png", str(png), "--plot", "--json"])
+    assert result.exit_code == 0, result.output
+    csv = CliRunner().invoke(command, [str(history), "--column", "flow", "--json"])
+    assert json.loads(result.stdout) == json.loads(csv.stdout)
+    with Image.open(png) as image:
+        assert (image.format, image.size) == ("PNG", (1200, 580))
+        assert len(image.getcolors(1 << 20) or []) > 10
+    assert any("⣿" in line or "⡇" in line for line in result.stderr.splitlines())
+    assert "▲" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"time": [1.0, 2.0]}, ": a time column and at least one value column are needed"),
+        ({"time": ["a"], "x": [1.0]}, ": the first column, 'time', is string; write timestamps or seconds since 1970"),
+        ({"time": [1.0, None], "x": [1.0, 2.0]}, ": column 'time' has rows without a time; take them out"),
+        ({"time": [1e12], "x": [1.0]}, ": column 'time' has numbers that are no seconds since 1970"),
+        ({"time": [1.0], "x": ["a"]}, ": no column after the first holds numbers"),
+    ],
+)
+def test_a_parquet_file_that_is_no_history_says_so(tmp_path: Path, columns: dict[str, object], message: str) -> None:
+    path = tmp_path / "wrong.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    result = CliRunner().invoke(command, [str(path)])
+    assert (result.exit_code, result.stderr) == (2, f"{path}{message}\n")
 
 
 @pytest.mark.parametrize(

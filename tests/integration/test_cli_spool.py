@@ -78,7 +78,7 @@ def test_export_writes_records_as_they_go_upstream(store: Store, configuration: 
 def test_verify_names_a_record_that_is_not_what_was_stored(store: Store, configuration: Path) -> None:
     keys = store.append([encoded(n, size=200) for n in range(3)], 0)
     assert run("verify", configuration).exit_code == 0
-    store._connection.execute("UPDATE records SET body = substr(body, 1, 50) WHERE sequence = 2")
+    store.connection.execute("UPDATE records SET body = substr(body, 1, 50) WHERE sequence = 2")
     result = run("verify", configuration, "--json")
     assert result.exit_code == 1
     found = json.loads(result.stdout)

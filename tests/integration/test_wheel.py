@@ -26,6 +26,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
 def test_the_wheel_carries_every_file_of_a_package(names: frozenset[str], folder: str) -> None:
     files = (path for path in (ROOT / folder).rglob("*") if path.is_file())
     expected = {str(path.relative_to(ROOT)) for path in files if path.suffix not in {".pyc", ".nbi", ".nbc"}}
+    if folder == "gateway":
+        expected |= {f"gateway/registers/{path.name}" for path in (ROOT / "config" / "registers").iterdir()}
     assert {name for name in names if name.startswith(f"{folder}/")} == expected
 
 
@@ -33,6 +35,7 @@ def test_the_wheel_carries_every_file_of_a_package(names: frozenset[str], folder
     "name",
     [
         "gateway/ARCHITECTURE.md",
+        "gateway/registers/eastron_sdm630.csv",
         "gateway/serving/http/page/index.html",
         "hil/demo/plant.toml",
         "hil/recordings/NAB_LICENSE.txt",

@@ -161,4 +161,4 @@ def test_times_mean_the_same_to_all(mantissa: int, exponent: int) -> None:
     slow = read_time(text.encode())
     assert slow == reference.wall_ns(text)
     if mantissa < 10**18:
-        assert wall_from_number(False, mantissa, exponent) == slow
+        assert wall_from_number(False, mantissa, exponent, 0) == slow

@@ -13,6 +13,7 @@ from gateway.cli.bench import command
 from gateway.core.types import NS_PER_S
 from gateway.runtime.benches.faults import FAULT_SAMPLES, KINDS, made, quiet_part, recorded, with_fault
 from gateway.runtime.benches.nab import PROFILES, Labelled, nab_score
+from gateway.runtime.benches.vus import BUFFER_MAX, softened, vus_pr
 
 SERIES = Labelled("a/one", np.zeros(1_000), np.arange(1_000) * NS_PER_S, ((400, 499), (700, 799)))
 
@@ -71,12 +72,28 @@ def test_the_quiet_part_has_no_label() -> None:
         assert not one.is_labelled()[first : first + len(part.values)].any()
 
 
+def test_vus_pr_is_one_for_the_labels_themselves_and_low_for_noise() -> None:
+    noise = np.random.default_rng(1).random(1_000)
+    perfect = vus_pr([SERIES], {SERIES.name: softened(SERIES, BUFFER_MAX)})
+    assert perfect > 0.9
+    assert vus_pr([SERIES], {SERIES.name: noise}) < 0.4
+    late = np.roll(softened(SERIES, BUFFER_MAX), 30)
+    assert vus_pr([SERIES], {SERIES.name: noise}) < vus_pr([SERIES], {SERIES.name: late}) < perfect
+    assert np.isnan(vus_pr([made(1)], {made(1).name: np.zeros(6_000)}))
+
+
+@pytest.mark.slow
 def test_a_small_bench_of_the_scores_ends_in_one_json_object(tmp_path: Path) -> None:
     result = CliRunner().invoke(command, ["anomaly", "--json", "--series", "500"])
     assert result.exit_code == 0, result.output
     read = json.loads(result.stdout)
     assert read["figures"]["state_bytes_per_tag"] <= 400
     assert read["detectors"]["event"]["windows"] == 6
+    assert read["figures"]["series_causal"] == read["figures"]["series_scored"] == 2
+    assert 0 < read["detectors"]["event"]["vus_pr"] < 1
+    assert set(read["beside_river"]["detectors"]) >= {"event", "river_half_space_trees"}
+    assert [row["false_alarms"] for row in read["disagreement"]] == [0, 0, 0]
+    assert [row.get("recall") for row in read["disagreement"]] == [None, 1.0, 1.0]
     recall = {(row["fault"], row["detector"]): row["recall"] for row in read["faults"]}
     assert recall["step", "event"] > 0.7
     assert recall["stuck", "persistent"] > 0.7

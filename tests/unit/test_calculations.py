@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from gateway.core.calculationdesk import output_names
 from gateway.core.calculations import CalculationDefinition, Function, Output, Span
 from gateway.core.calendar import UTC, Calendar, Zone
 from gateway.core.cycle import Cycle, run_cycle
@@ -166,7 +165,7 @@ def test_a_record_names_each_result() -> None:
     (draft,) = gate.step(T0 + 10 * NS_PER_S + GRID_NS, batch()).drafts
     body = json.loads(
         encode(
-            draft, ["pump.flow"], [Kind.F64], text_of=no_texts, outputs=output_names(gate.model),
+            draft, ["pump.flow"], [Kind.F64], text_of=no_texts, outputs=gate.model.output_names,
             wall_offset_ns=0, time_quality=TimeQuality.SYNCED,
         )
     )  # fmt: skip

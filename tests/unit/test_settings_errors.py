@@ -371,9 +371,34 @@ CASES = [
         'devices.x.tags.a.bits: a bool is one bit; write one, like 3, or type = "uint16"',
     ),
     (
-        DEVICE + 'tags.a = { register = "holding 1", bits = 3, write = true }',
-        "3:46",
-        "devices.x.tags.a.write: would overwrite the register's other bits; write to a tag of the whole register",
+        DEVICE + 'tags.a = { register = "holding 1", type = "uint32", bits = 3, write = true }',
+        "3:63",
+        "devices.x.tags.a.write: a part of uint32 cannot be written; write to bits of uint16, or to the whole value",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", verify = true }',
+        "3:36",
+        "devices.x.tags.a.verify: has no use while the tag is not written; write write = true as well",
+    ),
+    (
+        DEVICE + 'write_with = "both"\ntags.a = { register = "holding 1" }',
+        "3:1",
+        'devices.x.write_with: "both" is not known here; write "single", "multiple" or "read_write"',
+    ),
+    (
+        '[writes.mqtt]\ntopic = "orders/{tag}"',
+        "1:9",
+        "writes.mqtt.mqtt: is missing; write the broker's address",
+    ),
+    (
+        '[writes.mqtt]\nmqtt = "mqtt://h"\ntopic = "orders/x{tag}"',
+        "3:1",
+        "writes.mqtt.topic: must have {tag} as one of its levels",
+    ),
+    (
+        '[writes.mqtt]\nmqtt = "mqtt://h"\nreply = "orders/done"',
+        "3:1",
+        "writes.mqtt.reply: must have {tag} in it",
     ),
     (
         DEVICE + 'tags.a = { register = "holding 1", not_available = 0x10000 }',
@@ -488,9 +513,67 @@ CASES = [
         "devices.x.tags.a.qos: 3 is out of range; write a whole number",
     ),
     (
+        SENSOR + 'tags.a = { topic = "t", field = "[x]" }',
+        "3:25",
+        'devices.x.tags.a.field: "[x]" is not a path into JSON',
+    ),
+    (SENSOR + 'payload = "xml"', "3:1", 'devices.x.payload: "xml" is not known here; write "json"'),
+    (SENSOR + 'reading = { name = "n" }', "3:1", "devices.x.reading: tells of readings in an array; write payload"),
+    (
+        SENSOR + 'payload = "json-array"\nreading = { name = "n", value = "n" }\ntags.a = { topic = "t" }',
+        "4:1",
+        "devices.x.reading: gives two of its members the same name",
+    ),
+    (
+        SENSOR + 'quality = { good = 1, bad = [2, 1] }\ntags.a = { topic = "t" }',
+        "3:23",
+        "devices.x.quality.bad: 1 means two qualities; write it once",
+    ),
+    (
+        SENSOR + 'payload = "struct"\ntags.a = { topic = "t" }',
+        "4:6",
+        'devices.x.tags.a.bytes: is missing; write where the number is, like bytes = "4 float32"',
+    ),
+    (
+        SENSOR + 'payload = "struct"\ntags.a = { topic = "t", bytes = "4 float16" }',
+        "4:25",
+        'devices.x.tags.a.bytes: "4 float16" is no place in a struct; write first byte and type',
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", name = "n" }',
+        "3:25",
+        'devices.x.tags.a.name: has no meaning where payload = "json"; take it out',
+    ),
+    (
+        SENSOR + 'payload = "senml"\ntags.a = { topic = "t", field = "n" }',
+        "4:25",
+        'devices.x.tags.a.field: has no meaning where payload = "senml"; take it out',
+    ),
+    (SENSOR + 'sparkplug = "a"', "3:1", 'devices.x.sparkplug: "a" is not a place in Sparkplug; write "group/edge'),
+    (
+        SENSOR + 'topic = "t"\nsparkplug = "g/e"\ntags.a = {}',
+        "3:1",
+        "devices.x.topic: has no meaning beside sparkplug, whose topics are given",
+    ),
+    (
+        SENSOR + 'sparkplug = "g/e"\ntags.a = { field = "v" }',
+        "4:12",
+        "devices.x.tags.a.field: has no meaning for a metric of Sparkplug; take it out",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", metric = "m" }',
+        "3:25",
+        'devices.x.tags.a.metric: is of Sparkplug; write sparkplug = "group/edge/device"',
+    ),
+    (
+        '[links.x]\nmqtt = "mqtt://b"\nsparkplug = { host_id = "a/b" }',
+        "3:15",
+        'links.x.sparkplug.host_id: "a/b" cannot be a host id',
+    ),
+    (
         SENSOR + 'tags.a = { topic = "t", field = "a..b" }',
         "3:25",
-        'devices.x.tags.a.field: "a..b" is not a path into a JSON',
+        'devices.x.tags.a.field: "a..b" is not a path into JSON; write "value"',
     ),
     (
         SENSOR + 'tags.a = { topic = "t", report = { change = 1 } }',

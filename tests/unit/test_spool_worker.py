@@ -148,8 +148,8 @@ def test_asking_a_spool_that_stopped_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_once_and_got_over_without_help(tmp_path: Path) -> None:
     events: list[Event] = []
     store = Store(tmp_path / "spool.db", bytes_max=1 << 30)
-    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
-    store._connection.execute(f"PRAGMA max_page_count = {pages + 10}")
+    (pages,) = store.connection.execute("PRAGMA page_count").fetchone()
+    store.connection.execute(f"PRAGMA max_page_count = {pages + 10}")
     spool = SpoolWorker(store=store, encode=encode, now_ns=lambda: 7, emit=events.append, queue_max=50)
     spool.start()
 
@@ -164,7 +164,7 @@ def test_a_full_disk_is_said_once_and_got_over_without_help(tmp_path: Path) -> N
         put += 1
     wait_until(lambda: value_of(spool, "fieldgate_spool_unavailable_total") >= 2)
     assert value_of(spool, "fieldgate_spool_queue_drafts") <= 50
-    spool._post(lambda: store._connection.execute("PRAGMA max_page_count = 1000000") and None)
+    spool._post(lambda: store.connection.execute("PRAGMA max_page_count = 1000000") and None)
     wait_until(lambda: value_of(spool, "fieldgate_spool_available") == 1)
     wait_until(lambda: value_of(spool, "fieldgate_spool_queue_drafts") == 0)
     assert spool.stop(10)

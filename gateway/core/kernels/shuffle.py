@@ -60,11 +60,13 @@ def from_differences(samples: Samples) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def keep_rows(samples: Samples, is_kept: Bytes, out: Samples) -> int:
-    """Copy the samples whose row is marked in `is_kept`, or lies outside it; returns how many."""
+    """Copy the samples whose row is marked in `is_kept`, or lies behind it, and the commands to such rows; returns how
+    many."""
     kept = 0
     for i in range(len(samples)):
         row = samples[i]["row"]
-        if 0 <= row < len(is_kept) and is_kept[row] == 0:
+        owner = row if row >= 0 else -1 - row
+        if owner < len(is_kept) and is_kept[owner] == 0:
             continue
         out[kept]["row"] = row
         out[kept]["quality"] = samples[i]["quality"]

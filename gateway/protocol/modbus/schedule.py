@@ -224,12 +224,14 @@ def take(s: Schedule, link: int, slot: int, now_ns: int) -> None:
     state = s.links[link]
     row = s.slots[slot]
     state[at.FREE_NS] = max(state[at.FREE_NS], now_ns + state[at.GAP_NS])
+    if state[at.PROBED_NS] >= 0 and row[at.SENT_NS] > state[at.PROBED_NS]:
+        if not row[at.HOLDS_SLOT]:
+            cost_max_ns = polling.PROBE_COST_TIMEOUTS_MAX * s.links[link, at.TIMEOUT_NS]
+            cost_ns = min(now_ns - state[at.PROBED_NS], cost_max_ns) * polling.PROBE_SHARE
+            state[at.PROBE_FREE_NS] = max(state[at.PROBE_FREE_NS], now_ns + cost_ns)
+        state[at.PROBED_NS] = -1
     if row[at.HOLDS_SLOT]:
         release(s, link, slot, now_ns)
-    elif state[at.PROBED_NS] >= 0 and row[at.SENT_NS] > state[at.PROBED_NS]:
-        cost_ns = (now_ns - state[at.PROBED_NS]) * polling.PROBE_SHARE
-        state[at.PROBE_FREE_NS] = max(state[at.PROBE_FREE_NS], now_ns + cost_ns)
-        state[at.PROBED_NS] = -1
 
 
 @kernel

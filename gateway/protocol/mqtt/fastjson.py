@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from gateway.core.types import Kind, Samples
+from gateway.protocol.mqtt.form import TimeForm
 from gateway.protocol.mqtt.table import Table
 from gateway.protocol.octets import Bytes, octet, same_bytes
 from gateway.protocol.times import WALL_NS_MAX
@@ -29,6 +30,7 @@ COMPARISONS_MAX: Final = 4_096
 POWERS = np.array([float(10**k) for k in range(EXPONENT_MAX + 1)])
 TENS = np.array([10**k for k in range(19)], np.int64)
 
+ISO8601: Final = int(TimeForm.ISO8601)
 F64: Final = int(Kind.F64)
 U64: Final = int(Kind.U64)
 
@@ -187,10 +189,11 @@ def store_cell(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def wall_from_number(negative: bool, mantissa: int, exponent: int) -> int:
-    """Wall time in ns of a number that counts s, ms, µs or ns since 1970, told apart by magnitude; 0 when implausible.
+def wall_from_number(negative: bool, mantissa: int, exponent: int, form: int) -> int:
+    """Wall time in ns of a number that counts from 1970 on, in the unit of `form` (a TimeForm); 0 when implausible.
 
-    Seconds reach 11 digits before the point (year 5138), and each finer unit takes three more.
+    Without a unit, s, ms, µs and ns are told apart by magnitude: seconds reach 11 digits before the point (year 5138),
+    and each finer unit takes three more.
     """
     if negative or mantissa == 0:
         return 0
@@ -198,18 +201,21 @@ def wall_from_number(negative: bool, mantissa: int, exponent: int) -> int:
     while digits < DIGITS_MAX and mantissa >= TENS[digits]:
         digits += 1
     before_point = digits + exponent
-    if before_point > 20 or before_point < 1:
+    if before_point > 20:
         return 0
     shift = exponent
-    if before_point <= 11:
+    if form > 0:
+        shift += 12 - 3 * form
+    elif before_point < 1:
+        return 0
+    elif before_point <= 11:
         shift += 9
     elif before_point <= 14:
         shift += 6
     elif before_point <= 17:
         shift += 3
     if shift < 0:
-        # Eighteen digits and at least one before the point, so the shift is never below -17.
-        return int(mantissa // TENS[-shift])
+        return int(mantissa // TENS[-shift]) if shift >= -DIGITS_MAX else 0
     if shift > DIGITS_MAX or mantissa > WALL_NS_MAX // TENS[shift]:
         return 0
     return int(mantissa * TENS[shift])
@@ -275,9 +281,9 @@ def decode_object(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tu
         if not store_member(table, t, buffer, key_at, size, what, negative, mantissa, exponent, whole):
             return SLOW, 0
         if size == topic["time_bytes"] and size > 0 and same_bytes(table.text, topic["time_at"], buffer, key_at, size):
-            if what != NUMBER:
+            if what != NUMBER or topic["time_form"] == ISO8601:
                 return SLOW, 0
-            wall_ns = wall_from_number(negative, mantissa, exponent)
+            wall_ns = wall_from_number(negative, mantissa, exponent, topic["time_form"])
         at = skip_space(buffer, at, stop)
         if at >= stop:
             return SLOW, 0

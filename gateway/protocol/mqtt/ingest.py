@@ -3,9 +3,6 @@
 The caller puts bytes into `free_space`, tells `received`, and calls `step` until it is no longer `is_full`; a step
 takes in at most what its lane has room for, so that nothing is ever decoded and then dropped. What a step found out
 is returned, and the caller acts on it.
-
-Usability is state, kept for each entry (tag): an unusable value makes one bad sample and, for the first such entry of
-a device, one event; the first usable one takes it back.
 """
 
 from __future__ import annotations
@@ -17,17 +14,20 @@ from typing import Final
 
 import numpy as np
 
-from gateway.core.events import Event, Severity
+from gateway.core.events import Event
 from gateway.core.inbox import Lane
 from gateway.core.limits import INTAKE_KEYS_MAX, READ_BYTES_MAX
 from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
 from gateway.protocol.mqtt import state as s
 from gateway.protocol.mqtt.aliases import no_aliases
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
-from gateway.protocol.mqtt.payloads import Cell, Unusable, excerpt, read_payload
+from gateway.protocol.mqtt.form import Layout
+from gateway.protocol.mqtt.payloads import Cell, Unusable, read_payload
+from gateway.protocol.mqtt.readings import read_readings
 from gateway.protocol.mqtt.recent import no_recent, remember
 from gateway.protocol.mqtt.scan import scan
-from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, build, group
+from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
+from gateway.protocol.mqtt.usability import Usability
 from gateway.protocol.sparkplug.host import Host
 from gateway.protocol.times import believed_ns
 
@@ -113,9 +113,7 @@ class Ingest:
         self._handed = np.zeros(STEP_HANDED_MAX, s.HANDED)
         self._acks = np.zeros(STEP_ACKS_MAX, np.uint8)
         self._slow_samples = np.zeros(TAGS_PER_TOPIC_MAX, SAMPLE)
-        self._is_unusable = bytearray(len(feeds))
-        self._is_told = bytearray(len(feeds))
-        self._unusable_of_device: dict[str, int] = {feed.device: 0 for feed in feeds}
+        self._usability = Usability(feeds)
         self._scan(room=0, arrival_wall_ns=0)  # compiles, or loads what is compiled, before the first message
 
     @property
@@ -147,6 +145,14 @@ class Ingest:
         return int(self._state[s.UNIDENTIFIED])
 
     @property
+    def unknown_readings(self) -> int:
+        return int(self._state[s.UNKNOWN_READINGS])
+
+    @property
+    def sums_ignored(self) -> int:
+        return int(self._state[s.SUMS])
+
+    @property
     def shed_messages(self) -> int:
         return int(self._state[s.SHED])
 
@@ -159,7 +165,7 @@ class Ingest:
         self._start = self._end = 0
         self._state[[s.GREETED, s.SKIP, s.STRANGERS]] = 0
         self._aliases.sizes[:] = -1
-        self._is_told[:] = bytes(len(self._is_told))
+        self._usability.begin_connection()
 
     def begin_session(self) -> None:
         """The broker knows nothing of an earlier session: its packet identifiers start afresh."""
@@ -318,30 +324,47 @@ class Ingest:
         topic = self.topics[t]
         self.slow_messages += 1
         if what == s.OVERSIZED:
-            found: list[Cell | Unusable | None] | Unusable = Unusable(
+            found: list[tuple[int, Cell | Unusable]] | Unusable = Unusable(
                 f"it is longer than {self._frame_bytes_max} bytes"
             )
         else:
-            found = read_payload(payload, topic.feeds)
-        cells = [found] * len(topic.feeds) if isinstance(found, Unusable) else found
+            found = self._read(payload, topic, self._arrival_ns + wall_offset_ns)
+        cells = [(i, found) for i in range(len(topic.feeds))] if isinstance(found, Unusable) else found
+        if len(cells) > len(self._slow_samples):
+            self._slow_samples = np.zeros(2 * len(cells), SAMPLE)
         n = 0
         unusable: Unusable | None = None
         refused = False
-        for entry, (feed, cell) in enumerate(zip(topic.feeds, cells, strict=True), topic.first):
+        for i, cell in cells:
+            entry, feed = topic.first + i, topic.feeds[i]
             if isinstance(cell, Cell):
                 source_ns = self._source_ns(cell, wall_offset_ns)
                 refused |= source_ns < 0 <= cell.wall_ns
-                n = self._put(n, feed, cell.value, source_ns, flags)
-                self._set_usable(step, entry, feed)
-            elif isinstance(cell, Unusable):
+                n = self._put(n, feed, cell, source_ns, flags)
+                step.events += self._usability.found_usable(entry, feed, self._arrival_ns)
+            else:
                 unusable = unusable or cell
-                if not self._is_told[entry]:
+                if not self._usability.is_told(entry):
                     n = self._put_bad(n, feed)
-                self._set_unusable(step, entry, feed, cell, payload)
+                step.events += self._usability.found_unusable(entry, feed, cell, payload, self._arrival_ns)
         self.unusable_messages += unusable is not None
         self._state[s.TIMES_REFUSED] += refused
-        self._table.topics[t]["held"] = any(self._is_unusable[topic.first : topic.first + len(topic.feeds)])
+        self._table.topics[t]["held"] = self._usability.is_any_unusable(topic)
         self._append(lane, self._slow_samples[:n])
+
+    def _read(self, payload: bytes, topic: Topic, arrival_wall_ns: int) -> list[tuple[int, Cell | Unusable]] | Unusable:
+        """(index of a feed, what there is for it) in the payload's order, or why all of it is unusable."""
+        if topic.form.layout is Layout.PLAIN:
+            plain = read_payload(payload, topic.feeds)
+            if isinstance(plain, Unusable):
+                return plain
+            return [(i, cell) for i, cell in enumerate(plain) if cell is not None]
+        found = read_readings(payload, topic, arrival_wall_ns)
+        if isinstance(found, Unusable):
+            return found
+        self._state[s.UNKNOWN_READINGS] += found.unknown
+        self._state[s.SUMS] += found.sums
+        return found.cells
 
     def _source_ns(self, cell: Cell, wall_offset_ns: int) -> int:
         """Engine time of the cell's own time; negative when it has none or none to be believed."""
@@ -349,41 +372,20 @@ class Ingest:
             return cell.wall_ns
         return int(believed_ns(cell.wall_ns, self._arrival_ns, self._arrival_ns + wall_offset_ns))
 
-    def _put(self, n: int, feed: Feed, value: float, source_ns: int, flags: int) -> int:
+    def _put(self, n: int, feed: Feed, cell: Cell, source_ns: int, flags: int) -> int:
         sample = self._slow_samples[n]
-        is_old = source_ns < 0 and flags & 1
+        value = cell.value
+        is_old = source_ns < 0 and flags & 1 and cell.quality is Quality.GOOD
         sample["row"] = feed.row
-        sample["quality"] = Quality.UNCERTAIN_STALE if is_old else Quality.GOOD
+        sample["quality"] = Quality.UNCERTAIN_STALE if is_old else cell.quality
         sample["source_ns"] = source_ns if source_ns >= 0 else self._arrival_ns
         sample["arrival_ns"] = self._arrival_ns
         if feed.kind is Kind.F64:
             sample["value"] = value
         else:
-            sample["bits"] = value - (1 << 64) if value >= 1 << 63 else value
+            sample["bits"] = int(value) - (1 << 64) if value >= 1 << 63 else int(value)
         return n + 1
 
     def _put_bad(self, n: int, feed: Feed) -> int:
         self._slow_samples[n] = (feed.row, Quality.BAD_SENSOR_FAILURE, self._arrival_ns, self._arrival_ns, 0.0, 0)
         return n + 1
-
-    def _set_usable(self, step: Step, entry: int, feed: Feed) -> None:
-        self._is_told[entry] = 0
-        if self._is_unusable[entry]:
-            self._is_unusable[entry] = 0
-            self._unusable_of_device[feed.device] -= 1
-            if self._unusable_of_device[feed.device] == 0:
-                message = f"topic {feed.topic!r} and all others of this device carry usable values again"
-                step.events.append(
-                    Event(self._arrival_ns, Severity.NOTICE, "payload.usable", feed.device, message)
-                )  # fmt: skip
-
-    def _set_unusable(self, step: Step, entry: int, feed: Feed, why: Unusable, payload: bytes) -> None:
-        self._is_told[entry] = 1
-        if not self._is_unusable[entry]:
-            self._is_unusable[entry] = 1
-            self._unusable_of_device[feed.device] += 1
-            if self._unusable_of_device[feed.device] == 1:
-                message = f"topic {feed.topic!r}: {why.reason}; the payload begins {excerpt(payload)}"
-                step.events.append(
-                    Event(self._arrival_ns, Severity.WARNING, "payload.unusable", feed.device, message)
-                )  # fmt: skip

@@ -8,7 +8,11 @@ import numpy as np
 from numba import njit
 
 from gateway.core.types import Int64s, Quality, Samples
+from gateway.protocol.mqtt import fastreadings
 from gateway.protocol.mqtt.fastjson import decode, put_samples
+from gateway.protocol.mqtt.fastreadings import REFUSED_TIMES, UNKNOWN_NAMES, decode_readings
+from gateway.protocol.mqtt.faststruct import decode_struct
+from gateway.protocol.mqtt.form import Layout
 from gateway.protocol.mqtt.recent import Recent, holds, is_recent, key_of, remember
 from gateway.protocol.mqtt.state import (
     AWAITED,
@@ -27,11 +31,13 @@ from gateway.protocol.mqtt.state import (
     STRANGER,
     STRANGERS,
     STRANGERS_MAX,
+    SUMS,
     TIMES_REFUSED,
     UNIDENTIFIED,
+    UNKNOWN_READINGS,
     UNKNOWN_TOPIC,
 )
-from gateway.protocol.mqtt.table import Layout, Table
+from gateway.protocol.mqtt.table import Table
 from gateway.protocol.octets import Bytes, same_bytes
 from gateway.protocol.sparkplug.fast import decode_data
 from gateway.protocol.sparkplug.table import LIVE
@@ -42,7 +48,10 @@ QOS_1_NOT_RETAINED: Final = 2
 """Low bits of the first byte, without DUP: a retained message is sent anew with each subscription."""
 GOOD: Final = int(Quality.GOOD)
 STALE: Final = int(Quality.UNCERTAIN_STALE)
+PLAIN: Final = int(Layout.PLAIN)
+STRUCT: Final = int(Layout.STRUCT)
 SPARKPLUG: Final = int(Layout.SPARKPLUG)
+SUMS_IN_MESSAGE: Final = fastreadings.SUMS
 SPARKPLUG_PREFIX: Final = np.frombuffer(PREFIX, np.uint8)
 
 
@@ -79,6 +88,16 @@ def take_data(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def take_counts(state: Int64s, table: Table, n: int) -> None:
+    """What a message of readings came to: n samples by now."""
+    state[SAMPLES] = n
+    state[FAST] += 1
+    state[UNKNOWN_READINGS] += table.reading[UNKNOWN_NAMES]
+    state[SUMS] += table.reading[SUMS_IN_MESSAGE]
+    state[TIMES_REFUSED] += table.reading[REFUSED_TIMES] > 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def take_payload(
     state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples,
@@ -91,7 +110,20 @@ def take_payload(
     if topic["slow"] or topic["held"]:
         hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
         return
-    status, wall_ns = decode(table, t, buffer, at, stop)
+    wall_ns = -1
+    if topic["layout"] == PLAIN:
+        status, wall_ns = decode(table, t, buffer, at, stop)
+    elif topic["layout"] == STRUCT:
+        status = decode_struct(table, t, buffer, at, stop)
+    else:
+        # A retained message is as old as it likes, and where nothing in it says how old, it is stale.
+        status = decode_readings(
+            table, t, buffer, at, stop, arrival_ns, arrival_wall_ns, STALE if flags & 1 else GOOD, samples,
+            state[SAMPLES],
+        )  # fmt: skip
+        if status >= 0:
+            take_counts(state, table, status)
+            return
     if status < 0:
         topic["held"] = 1
         hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
@@ -103,7 +135,6 @@ def take_payload(
     quality = GOOD
     if source_ns < 0:
         source_ns = arrival_ns
-        # A retained message is as old as it likes, and nothing in it says how old.
         if flags & 1:
             quality = STALE
     state[SAMPLES] = put_samples(table, t, samples, state[SAMPLES], source_ns, arrival_ns, quality)

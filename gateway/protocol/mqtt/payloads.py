@@ -22,8 +22,9 @@ from typing import Final
 
 import msgspec
 
-from gateway.core.types import NS_PER_S, Kind
-from gateway.protocol.mqtt.table import Feed
+from gateway.core.types import NS_PER_S, Kind, Quality
+from gateway.protocol.mqtt.form import TimeForm, quality_of
+from gateway.protocol.mqtt.table import Feed, Path
 from gateway.protocol.times import WALL_NS_MAX
 
 EXCERPT_BYTES: Final = 40
@@ -36,6 +37,7 @@ _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,18}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )  # fmt: skip
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _STRING: Final = msgspec.json.Decoder(str)
 _RANGES: Final = {Kind.I64: (-(1 << 63), (1 << 63) - 1), Kind.U64: (0, (1 << 64) - 1)}
@@ -51,6 +53,7 @@ class Cell:
 
     value: float | int
     wall_ns: int
+    quality: Quality = Quality.GOOD
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,19 @@ def _scaled(x: float, feed: Feed) -> float | int | Unusable:
     return nearest if low <= nearest <= high else Unusable(f"the number does not fit into {feed.kind.name.lower()}")
 
 
+def as_cell(number: float | int, feed: Feed) -> float | int | Unusable:
+    """A number as this tag has it."""
+    if isinstance(number, float) or feed.kind is Kind.F64 or feed.scale != 1.0 or feed.offset != 0.0:
+        return _scaled(float(number), feed)
+    low, high = _RANGES[feed.kind]
+    return number if low <= number <= high else Unusable(f"the number does not fit into {feed.kind.name.lower()}")
+
+
+def is_number(raw: bytes) -> bool:
+    """Whether a JSON text is a number."""
+    return _NUMBER.fullmatch(raw) is not None
+
+
 def read_value(raw: bytes, feed: Feed) -> float | int | Unusable:
     """The value of a JSON text for this tag."""
     if raw in (b"true", b"false"):
@@ -90,18 +106,23 @@ def read_value(raw: bytes, feed: Feed) -> float | int | Unusable:
     return Unusable(f"the number does not fit into {feed.kind.name.lower()}")
 
 
-def _wall_from_number(raw: bytes) -> int:
+def _wall_from_number(raw: bytes, form: TimeForm) -> int:
     number = Decimal(raw.decode("ascii"))
     sign, digits, exponent = number.as_tuple()
     assert isinstance(exponent, int)
     if sign or number.is_zero():
         return 0
     before_point = number.adjusted() + 1
-    if not 1 <= before_point <= _NS_DIGITS:
+    if before_point > _NS_DIGITS:
         return 0
-    finer = max(0, -(-(before_point - _SECOND_DIGITS) // 3))
+    if form is TimeForm.AUTO:
+        if before_point < 1:
+            return 0
+        finer = max(0, -(-(before_point - _SECOND_DIGITS) // 3))
+    else:
+        finer = form - TimeForm.S
     shift = exponent + 9 - 3 * finer
-    kept = digits[: len(digits) + shift] if shift < 0 else digits
+    kept = digits[: max(0, len(digits) + shift)] if shift < 0 else digits
     wall_ns = int("".join(map(str, kept)) or "0") * 10 ** max(0, shift)
     return wall_ns if wall_ns <= WALL_NS_MAX else 0
 
@@ -120,11 +141,11 @@ def _wall_from_text(text: str) -> int:
     return wall_ns if 0 < wall_ns <= WALL_NS_MAX else 0
 
 
-def read_time(raw: bytes) -> int:
-    """Wall time in ns of a JSON text; 0 when it is no plausible time."""
+def read_time(raw: bytes, form: TimeForm = TimeForm.AUTO) -> int:
+    """Wall time in ns of a JSON text; 0 when it is no plausible time of that form."""
     if _NUMBER.fullmatch(raw):
-        return _wall_from_number(raw)
-    if raw[:1] == b'"':
+        return 0 if form is TimeForm.ISO8601 else _wall_from_number(raw, form)
+    if raw[:1] == b'"' and form in (TimeForm.AUTO, TimeForm.ISO8601):
         try:
             return _wall_from_text(_STRING.decode(raw))
         except msgspec.DecodeError:
@@ -133,26 +154,31 @@ def read_time(raw: bytes) -> int:
 
 
 class _Document:
-    """A payload whose objects are opened as paths ask for them, each once."""
+    """A payload whose objects and arrays are opened as paths ask for them, each once."""
 
     def __init__(self, payload: bytes) -> None:
         self._root = bytes(_ANY.decode(payload))
-        self._objects: dict[tuple[str, ...], dict[str, msgspec.Raw] | None] = {}
+        self._opened: dict[Path, dict[str, msgspec.Raw] | list[msgspec.Raw] | None] = {}
 
-    def at(self, path: tuple[str, ...]) -> bytes | None:
+    def at(self, path: Path) -> bytes | None:
         """The JSON text at the path, or None when nothing is there."""
         if not path:
             return self._root
-        parent = self._object(path[:-1])
-        raw = None if parent is None else parent.get(path[-1])
+        parent, last = self._open(path[:-1]), path[-1]
+        raw = None
+        if isinstance(last, str) and isinstance(parent, dict):
+            raw = parent.get(last)
+        elif isinstance(last, int) and isinstance(parent, list) and last < len(parent):
+            raw = parent[last]
         return None if raw is None else bytes(raw)
 
-    def _object(self, path: tuple[str, ...]) -> dict[str, msgspec.Raw] | None:
-        if path not in self._objects:
-            text = self.at(path)
-            is_object = text is not None and text[:1] == b"{"
-            self._objects[path] = _OBJECT.decode(text) if is_object and text is not None else None
-        return self._objects[path]
+    def _open(self, path: Path) -> dict[str, msgspec.Raw] | list[msgspec.Raw] | None:
+        if path not in self._opened:
+            text = self.at(path) or b""
+            self._opened[path] = (
+                _OBJECT.decode(text) if text[:1] == b"{" else _ARRAY.decode(text) if text[:1] == b"[" else None
+            )
+        return self._opened[path]
 
 
 def _read_entry(document: _Document, feed: Feed) -> Cell | Unusable | None:
@@ -160,15 +186,25 @@ def _read_entry(document: _Document, feed: Feed) -> Cell | Unusable | None:
     # An object says nothing about the tags that take the bare value, and the other way round.
     if raw is None or (not feed.field and raw[:1] == b"{"):
         return None
+    raw_quality = document.at(feed.quality_field) if feed.quality_field else None
+    quality = Quality.GOOD if raw_quality is None else quality_of(raw_quality, feed.form)
+    time = document.at(feed.time_field) if feed.time_field else None
+    wall_ns = -1 if time is None else read_time(time, feed.form.time)
     value = read_value(raw, feed)
     if isinstance(value, Unusable):
-        return Unusable(f"{'.'.join(feed.field)}: {value.reason}" if feed.field else value.reason)
-    time = document.at(feed.time_field) if feed.time_field else None
-    return Cell(value, -1 if time is None else read_time(time))
+        if quality < Quality.UNCERTAIN:
+            return Cell(0, wall_ns, quality)
+        return Unusable(f"{show_path(feed.field)}: {value.reason}" if feed.field else value.reason)
+    return Cell(value, wall_ns, quality)
+
+
+def show_path(path: Path) -> str:
+    """As it is written in the settings."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def _nothing_wanted(feeds: Iterable[Feed]) -> Unusable:
-    fields = sorted({".".join(feed.field) for feed in feeds if feed.field})
+    fields = sorted({show_path(feed.field) for feed in feeds if feed.field})
     if not fields:
         return Unusable("an object stands where a number is wanted; name the member in the tag's field")
     return Unusable(f"it is no JSON object with {' or '.join(fields[:3])}{' or …' if len(fields) > 3 else ''}")

@@ -51,7 +51,9 @@ REPEATED, UNIDENTIFIED = 16, 17
 SHED_LEVEL, SHED = 18, 19
 # Whether the call ended so that the caller takes what was handed back before anything behind it is looked at.
 AWAITED: Final = 20
-STATE_FIELDS: Final = 21
+# Counters: readings whose name no tag has, and sums of SenML, which nothing is made of.
+UNKNOWN_READINGS, SUMS = 21, 22
+STATE_FIELDS: Final = 23
 
 ERRORS: Final[dict[int, str]] = {
     BAD_LENGTH: "a packet length of more than four bytes",

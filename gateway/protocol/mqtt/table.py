@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 from gateway.core.types import Float64s, Int64s, Kind, Samples
-from gateway.protocol.octets import hash_bytes, same_bytes
+from gateway.protocol.mqtt.form import PLAIN, Form, Layout, WireForm
+from gateway.protocol.octets import hash_bytes, same_bytes, spread
 from gateway.protocol.sparkplug.table import Births, births
 
 TAGS_PER_TOPIC_MAX: Final = 1_024
@@ -25,18 +25,13 @@ TAGS_PER_TOPIC_MAX: Final = 1_024
 
 READINGS_MAX: Final = 2_048
 """Samples that the scanner takes from one message of many readings; what brings more goes the slow way."""
+READING_FIELDS: Final = 24
 UNKNOWN: Final = -1
+
+Path: TypeAlias = tuple[str | int, ...]
+"""The way to a value in a JSON document: names of members, and places in arrays."""
 PRIORITIES: Final = 3
 NORMAL_PRIORITY: Final = 1
-
-
-class Layout(IntEnum):
-    """What the messages of a topic hold."""
-
-    PLAIN = 0
-    """The value itself, or one JSON object."""
-    SPARKPLUG = 1
-    """NDATA or DDATA of Sparkplug B."""
 
 
 TOPIC = np.dtype(
@@ -55,13 +50,17 @@ TOPIC = np.dtype(
         ("priority", "<i8"),
         ("layout", "<i8"),
         ("node", "<i8"),
+        ("time_form", "<i8"),
+        ("quality_first", "<i8"),
+        ("quality_count", "<i8"),
     ],
     align=True,
 )
 """`first`, `count`: the run of entries; of Sparkplug, the block of the birth's metrics, and `node` the edge node.
 `time_bytes`: 0 when the payload brings no time. `slow`: nested paths, so the scanner never tries. `held`: messages go
 the slow way until a message has been found usable there. `identity_bytes`: 0 when no member of the payload tells one
-reading from the next; else its name in quotes. `priority`: 0 is left out first when messages of QoS 0 come too fast."""
+reading from the next; else its name in quotes. `priority`: 0 is left out first when messages of QoS 0 come too fast.
+`quality_first`, `quality_count`: the run of words for qualities."""
 
 ENTRY = np.dtype(
     [
@@ -88,6 +87,14 @@ class Table(NamedTuple):
     values: Float64s
     bits: Int64s
     births: Births
+    members: Int64s
+    """By topic: place and length of the names of a reading's members, in the order of `Members`."""
+    qualities: Int64s
+    """Place, length and code of each word for a quality."""
+    name_slots: Int64s
+    """Slots that lead to entries by the names of their readings."""
+    reading: Int64s
+    """Scratch for one reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +106,20 @@ class Feed:
     row: int
     device: str
     kind: Kind
-    field: tuple[str, ...] = ()
-    time_field: tuple[str, ...] = ()
-    sequence_field: tuple[str, ...] = ()
+    field: Path = ()
+    time_field: Path = ()
+    sequence_field: Path = ()
     qos: int = 0
     priority: int = NORMAL_PRIORITY
     scale: float = 1.0
     offset: float = 0.0
+    form: Form = PLAIN
+    name: str = ""
+    """Of the reading, in an array of readings or SenML."""
+    quality_field: Path = ()
+    at: int = 0
+    wire: int = WireForm.BOOL
+    """In a struct: place of the first byte, and a WireForm, plus BIG_END."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +130,10 @@ class Topic:
     qos: int
     first: int
     feeds: tuple[Feed, ...]
+
+    @property
+    def form(self) -> Form:
+        return self.feeds[0].form
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -150,6 +168,8 @@ def group(feeds: Sequence[Feed]) -> tuple[Topic, ...]:
             raise ValueError(
                 f"topic {name!r} feeds {len(members)} tags, more than {TAGS_PER_TOPIC_MAX}; spread them over topics"
             )
+        if len({feed.form for feed in members}) > 1:
+            raise ValueError(f"topic {name!r} is said to have payloads of two kinds; its tags must agree")
         topics.append(Topic(name, max(feed.qos for feed in members), first, tuple(members)))
         first += len(members)
     return tuple(topics)
@@ -161,22 +181,29 @@ class _Text:
     def __init__(self) -> None:
         self.raw = bytearray()
 
-    def put(self, text: str) -> tuple[int, int]:
+    def put(self, text: str | bytes) -> tuple[int, int]:
         at = len(self.raw)
-        self.raw += text.encode()
+        self.raw += text.encode() if isinstance(text, str) else text
         return at, len(self.raw) - at
 
 
 def _is_slow(topic: Topic) -> bool:
-    """The scanner reads flat members with a name, and one time for the whole message."""
+    """The scanner reads flat members with a name, one time for the whole message, and each reading for one tag."""
+    if topic.form.layout in (Layout.READINGS, Layout.SENML):
+        return len({feed.name for feed in topic.feeds}) < len(topic.feeds)
     paths = [path for feed in topic.feeds for path in (feed.field, feed.time_field)]
-    return any(len(path) > 1 or "" in path for path in paths) or len({feed.time_field for feed in topic.feeds}) > 1
+    return (
+        any(len(path) > 1 or (path and not (isinstance(path[0], str) and path[0])) for path in paths)
+        or any(feed.quality_field for feed in topic.feeds)
+        or len({feed.time_field for feed in topic.feeds}) > 1
+    )
 
 
 def _identity(topic: Topic) -> str:
     """The member whose presence makes a message's bytes tell one reading from the next, as JSON writes its name."""
     paths = [path for feed in topic.feeds for path in (feed.sequence_field, feed.time_field) if path]
-    return f'"{paths[0][-1]}"' if paths else ""
+    names = [part for part in (paths[0] if paths else ()) if isinstance(part, str)]
+    return f'"{names[-1]}"' if names else ""
 
 
 def build(topics: Sequence[Topic], data_topics: Sequence[tuple[str, int]] = (), born: Births | None = None) -> Table:
@@ -185,39 +212,76 @@ def build(topics: Sequence[Topic], data_topics: Sequence[tuple[str, int]] = (), 
     text = _Text()
     topic_rows = np.zeros(len(topics) + len(data_topics), TOPIC)
     entries = np.zeros(sum(len(topic.feeds) for topic in topics), ENTRY)
+    members = np.zeros((len(topic_rows), 8), np.int64)
+    words: dict[tuple[tuple[bytes, int], ...], int] = {}
+    qualities: list[tuple[int, int, int]] = []
     for t, topic in enumerate(topics):
+        form = topic.form
+        if form.qualities not in words:
+            words[form.qualities] = len(qualities)
+            qualities += [(*text.put(word), int(code)) for word, code in form.qualities]
+        names = (form.members.name, form.members.value, form.members.time, form.members.quality)
+        members[t] = [number for name in names for number in text.put(name)]
         at, size = text.put(topic.name)
         slow = _is_slow(topic)
-        time_field = "" if slow or not topic.feeds[0].time_field else topic.feeds[0].time_field[0]
+        time_field = "" if slow or not topic.feeds[0].time_field else str(topic.feeds[0].time_field[0])
         time_at, time_bytes = text.put(time_field)
         count = len(topic.feeds)
         identity = text.put(_identity(topic))
         priority = max(feed.priority for feed in topic.feeds)
         topic_rows[t] = (
-            0, at, size, topic.first, count, time_at, time_bytes, slow, 0, *identity, priority, Layout.PLAIN, 0
+            0, at, size, topic.first, count, time_at, time_bytes, slow, 0, *identity, priority, form.layout, 0,
+            form.time, words[form.qualities], len(form.qualities),
         )  # fmt: skip
         for i, feed in enumerate(topic.feeds):
-            field_at, field_bytes = text.put(feed.field[0] if feed.field else "")
-            entries[topic.first + i] = (feed.row, feed.kind, field_at, field_bytes, feed.scale, feed.offset)
+            entries[topic.first + i] = (feed.row, feed.kind, *_place(text, feed), feed.scale, feed.offset)
     for t, (name, node) in enumerate(data_topics, len(topics)):
         at, size = text.put(name)
         # Left out, a message would be a gap in its node's sequence: these never are.
-        topic_rows[t] = (0, at, size, 0, 0, 0, 0, 0, 0, 0, 0, PRIORITIES, Layout.SPARKPLUG, node)
+        topic_rows[t] = (0, at, size, 0, 0, 0, 0, 0, 0, 0, 0, PRIORITIES, Layout.SPARKPLUG, node, 0, 0, 0)
 
     run_max = max((len(topic.feeds) for topic in topics), default=1)
-    if data_topics:
+    if data_topics or any(topic.form.layout in (Layout.READINGS, Layout.SENML) for topic in topics):
         run_max = max(run_max, READINGS_MAX)
-    names = np.frombuffer(bytes(text.raw) or b"\0", np.uint8).copy()
+    raw = np.frombuffer(bytes(text.raw) or b"\0", np.uint8).copy()
     return Table(
-        _index(topic_rows, names),
+        _index(topic_rows, raw),
         topic_rows,
         entries,
-        names,
+        raw,
         np.zeros(run_max, np.uint8),
         np.zeros(run_max, np.float64),
         np.zeros(run_max, np.int64),
         births(0, metrics=1, name_bytes=1) if born is None else born,
+        members,
+        np.array(qualities or [(0, 0, 0)], np.int64),
+        _index_names(topics, entries, raw),
+        np.zeros(READING_FIELDS, np.int64),
     )
+
+
+def _place(text: _Text, feed: Feed) -> tuple[int, int]:
+    """Where a tag's value is: the name of a member or a reading, or the place and form of a number in a struct."""
+    match feed.form.layout:
+        case Layout.READINGS | Layout.SENML:
+            return text.put(feed.name)
+        case Layout.STRUCT:
+            return feed.at, feed.wire
+    return text.put(str(feed.field[0]) if feed.field else "")
+
+
+def _index_names(topics: Sequence[Topic], entries: Samples, raw: npt.NDArray[np.uint8]) -> Int64s:
+    """Slots that lead to entries by the names of their readings."""
+    slots = np.full(1 << max(3, (2 * len(entries)).bit_length()), UNKNOWN, np.int64)
+    for t, topic in enumerate(topics):
+        if topic.form.layout in (Layout.READINGS, Layout.SENML):
+            for e in range(topic.first, topic.first + len(topic.feeds)):
+                at, size = int(entries[e]["field_at"]), int(entries[e]["field_bytes"])
+                slot = spread(hash_bytes(raw, at, at + size), t, len(slots))
+                while slots[slot] != UNKNOWN:
+                    slot = (slot + 1) & (len(slots) - 1)
+                slots[slot] = e
+    return slots
 
 
 def _index(topic_rows: Samples, names: npt.NDArray[np.uint8]) -> Int64s:

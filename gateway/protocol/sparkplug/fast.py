@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from gateway.core.types import Kind, Quality, Samples
-from gateway.protocol.octets import Bytes, hash_bytes, octet, same_bytes
+from gateway.protocol.octets import Bytes, hash_bytes, octet, same_bytes, spread
 from gateway.protocol.sparkplug.datatypes import (
     BOOLEAN_VALUE,
     DOUBLE_VALUE,
@@ -23,7 +23,7 @@ from gateway.protocol.sparkplug.datatypes import (
     LONG_VALUE,
     DataType,
 )
-from gateway.protocol.sparkplug.table import EXPECTED, LIVE, NO_ALIAS, UNWANTED, Births, slot_of_alias, slot_of_name
+from gateway.protocol.sparkplug.table import EXPECTED, LIVE, NO_ALIAS, UNWANTED, Births, slot_of_alias
 from gateway.protocol.times import MS_MAX, believed_ns
 
 SLOW: Final = -1
@@ -152,7 +152,7 @@ def find_metric(table: Births, topic: int, first: int, count: int, guess: int, b
         slot = slot_of_alias(table, topic, fields[ALIAS])
     elif fields[NAME_BYTES] > 0:
         at = fields[NAME_AT]
-        slot = slot_of_name(table, topic, hash_bytes(buffer, at, at + fields[NAME_BYTES]))
+        slot = spread(hash_bytes(buffer, at, at + fields[NAME_BYTES]), topic, len(table.slots))
     else:
         return SLOW
     mask = len(table.slots) - 1

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from gateway.core.types import Int64s, Samples
-from gateway.protocol.octets import Bytes, hash_bytes
+from gateway.protocol.octets import Bytes, hash_bytes, spread
 
 METRIC = np.dtype(
     [
@@ -37,8 +37,6 @@ LIVE, EXPECTED = 0, 1
 """Columns of `nodes`: whether the next message may be decoded here, and the sequence number that it must have."""
 NO_ALIAS: Final = -1
 UNWANTED: Final = -1
-MIX: Final = 0x9E3779B1
-STRIDE: Final = 0x9E5F
 FIELDS: Final = 8
 
 
@@ -80,15 +78,8 @@ def births(nodes: int, metrics: int = 1_024, name_bytes: int = 65_536) -> Births
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def slot_of_name(table: Births, topic: int, h: int) -> int:
-    """Of 31 bits, so that the product stays within int64."""
-    h = ((h ^ (topic * STRIDE)) & 0x7FFFFFFF) * MIX
-    return int((h ^ (h >> 17)) & (len(table.slots) - 1))
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def slot_of_alias(table: Births, topic: int, alias: int) -> int:
-    return slot_of_name(table, topic, alias ^ (alias >> 31))
+    return int(spread(alias ^ (alias >> 31), topic, len(table.slots)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -101,7 +92,7 @@ def index_block(table: Births, first: int, count: int) -> None:
             slot = slot_of_alias(table, metric["topic"], metric["alias"])
         else:
             at = metric["name_at"]
-            slot = slot_of_name(table, metric["topic"], hash_bytes(table.names, at, at + metric["name_bytes"]))
+            slot = spread(hash_bytes(table.names, at, at + metric["name_bytes"]), metric["topic"], len(table.slots))
         while table.slots[slot] >= 0:
             slot = (slot + 1) & mask
         table.slots[slot] = m

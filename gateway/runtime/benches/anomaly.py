@@ -6,7 +6,8 @@ recordings stand in, too few for a score. Files sorted by name within a folder: 
 are held out. The event score's constants were fitted on the even ones alone.
 
 The peer is a windowed Gaussian: distance from the mean of the last 6,400 samples in their standard deviations, with the
-tail probability as its score (written here by NumPy over whole series; the event score runs sample by sample).
+tail probability as its score (written here by NumPy over whole series; the event score runs sample by sample). River's
+online detectors stand beside both on some of the series (`river_peers`).
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from gateway.core.kernels.score import score_rows
 from gateway.core.kernels.tail import BLOCK_SCALES, TAIL_SHARE
 from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT
 from gateway.core.types import NS_PER_S, Float64s
+from gateway.runtime.benches import river_peers
+from gateway.runtime.benches.disagreement import ALARM_AT, FAULT_AT_S, FAULTS, TAGS, history, play, pump_engine
 from gateway.runtime.benches.environment import environment
 from gateway.runtime.benches.faults import FAULT_SAMPLES, KINDS, made, quiet_part, recorded, with_fault
 from gateway.runtime.benches.nab import PROFILES, Labelled, nab_score
+from gateway.runtime.benches.vus import vus_pr
 from gateway.runtime.scoring import BYTES_PER_TAG, score
 
 FLAG_AT = 0.5
@@ -37,6 +41,7 @@ DAY_NS = 86_400 * NS_PER_S
 RARITY_DAYS = (1, 3, 7)
 SEEDS = range(8)
 MADE_SERIES = 4
+PUMP_SEEDS, PUMP_SEEDS_FULL = 2, 6
 SPEED_ROUNDS = 40
 WARM_ROUNDS = 10
 
@@ -190,24 +195,91 @@ def speed(series: int) -> float:
     return statistics.median(sorted(took[WARM_ROUNDS:])[: SPEED_ROUNDS // 2])
 
 
-def run(*, nab: Path | None, series: int, progress: Progress) -> dict[str, object]:
+def causal(series: Sequence[Labelled]) -> int:
+    """How many series have, cut off in the middle, the scores they have whole."""
+    found = 0
+    for one in series:
+        half = len(one.values) // 2
+        whole = score(one.values, one.times_ns)[:half]
+        found += score(one.values[:half], one.times_ns[:half]).tobytes() == whole.tobytes()
+    return found
+
+
+def disagreement_figures(seeds: Sequence[int]) -> list[dict[str, object]]:
+    """The simulated pump: alarms while nothing is wrong; how soon a fault that no tag shows is told, and of whom."""
+    rows: list[dict[str, object]] = []
+    for fault in (None, *FAULTS):
+        played = [play(history(seed, fault), pump_engine()) for seed in seeds]
+        on = [np.nan_to_num(one.score) >= ALARM_AT for one in played]
+        before = [part[:FAULT_AT_S] if fault else part for part in on]
+        hours = (
+            sum(int((~np.isnan(one.score[: len(part)])).sum()) for one, part in zip(played, before, strict=True))
+            / 3_600
+        )
+        row: dict[str, object] = {
+            "fault": fault or "none",
+            "seeds": len(seeds),
+            "hours_without_fault": round(hours, 1),
+            "false_alarms": sum(int((part[1:] & ~part[:-1]).sum()) for part in before),
+        }
+        if fault is not None:
+            right = TAGS.index(FAULTS[fault][1])
+            after = [part[FAULT_AT_S:] for part in on]
+            named = [one.first[FAULT_AT_S:][part] for one, part in zip(played, after, strict=True)]
+            delays = [int(np.argmax(part)) for part in after if part.any()]
+            row |= {
+                "recall": sum(bool(part.any()) for part in after) / len(seeds),
+                "delay_s_median": statistics.median(delays) if delays else None,
+                "right_tag_first_at_the_alarm": sum(len(one) > 0 and one[0] == right for one in named) / len(seeds),
+                "right_tag_first_share_of_time": round(float(np.mean(np.concatenate(named) == right)), 3),
+            }
+        rows.append(row)
+    return rows
+
+
+def beside_river(corpus: Sequence[Labelled], *, full: bool, progress: Progress) -> dict[str, object]:
+    """Ours and river's on the same series: VUS-PR, NAB at the best threshold, time."""
+    chosen = river_peers.some_of(corpus, full)
+    try:
+        peers = river_peers.detectors()
+    except ImportError:
+        return {"left_out": "river is not installed: pip install river"}
+    rows: dict[str, object] = {}
+    for name, detector in {"event": event_score, "windowed_gaussian": windowed_gaussian, **peers}.items():
+        progress(f"{name} on {len(chosen)} series")
+        scores, ns = river_peers.run_timed(detector, chosen)
+        rows[name] = {
+            "vus_pr": rounded(vus_pr(chosen, scores)),
+            "nab_standard_refitted": rounded(nab_score(chosen, scores, PROFILES["standard"])[0]),
+            "ns_per_sample_one_series": round(ns, 1),
+        }
+    return {"series": [one.name for one in chosen], "detectors": rows}
+
+
+def rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 3)
+
+
+def run(*, nab: Path | None, series: int, full: bool, progress: Progress) -> dict[str, object]:
     """All figures. Raises OSError or KeyError when the NAB folder is not as promised."""
     corpus = recorded() if nab is None else load_nab(nab)
     detectors: dict[str, dict[str, object]] = {}
     for name, (detector, flag_at) in DETECTORS.items():
         progress(f"{name}: {len(corpus)} series")
         detector(corpus[0])
-        start = time.perf_counter_ns()
-        scores = {one.name: detector(one) for one in corpus}
-        took_ns = (time.perf_counter_ns() - start) / sum(len(one.values) for one in corpus)
+        scores, took_ns = river_peers.run_timed(detector, corpus)
         figures: dict[str, object] = dict(alarm_figures(corpus, scores, flag_at))
+        figures["vus_pr"] = rounded(vus_pr(corpus, scores))
         figures["ns_per_sample_one_series"] = round(took_ns, 1)
         if nab is not None and name != "persistent":  # which stays on: every sample would count as a false alarm
             figures["nab"] = nab_figures(corpus, scores)
         detectors[name] = figures
+    peers = beside_river(corpus, full=full, progress=progress)
     progress("injected faults")
     bases = [*(quiet_part(one) for one in recorded()), *(made(seed) for seed in range(MADE_SERIES))]
     faults = fault_figures(bases)
+    progress("a pump whose tags disagree")
+    disagreement = disagreement_figures(range(PUMP_SEEDS_FULL if full else PUMP_SEEDS))
     progress(f"speed: {series} series")
     return {
         "bench": "anomaly",
@@ -216,8 +288,12 @@ def run(*, nab: Path | None, series: int, progress: Progress) -> dict[str, objec
             "series": series,
             "ns_per_sample_both_scores": round(speed(series), 1),
             "state_bytes_per_tag": BYTES_PER_TAG,
+            "series_causal": causal(corpus),
+            "series_scored": len(corpus),
         },
         "detectors": detectors,
+        "beside_river": peers,
         "rarity": rarity_figures(corpus),
         "faults": faults,
+        "disagreement": disagreement,
     }

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.protocol.mqtt.codec import encode_string, frame
+from gateway.protocol.mqtt.form import Form, Layout, Members, TimeForm
 from gateway.protocol.sparkplug.topics import Address
 from gateway.protocol.sparkplug.wire import encode_varint
 from gateway.settings.schema import MqttPoint
@@ -113,6 +114,14 @@ def _json(rows: Sequence[int], rng: np.random.Generator) -> bytes:
     return b'{"value":%7.3f,"time":%s}' % (rng.normal(500.0, 1.0), NO_TIME)
 
 
+def _json_batch(rows: Sequence[int], rng: np.random.Generator) -> bytes:
+    readings = (b'{"n":"value%02d","v":%7.3f,"t":%s}' % (row % 100, rng.normal(500.0, 1.0), NO_TIME) for row in rows)
+    return b"[" + b",".join(readings) + b"]"
+
+
+BATCH: Final = Form(Layout.READINGS, TimeForm.MS, Members("n", "v", "t"))
+
+
 def _device(message: int) -> Address:
     return Address("bench", f"node{message // DEVICES_PER_NODE:02d}", f"device{message % DEVICES_PER_NODE:02d}")
 
@@ -158,6 +167,12 @@ SHAPES: Final[dict[str, Shape]] = {
     "number": Shape(1, _number, lambda row: MqttPoint(topic=topic_of(row)), _digits),
     "json": Shape(
         1, _json, lambda row: MqttPoint(topic=topic_of(row), field=("value",), time_field=("time",)), _digits
+    ),
+    "json-batch": Shape(
+        100,
+        _json_batch,
+        lambda row: MqttPoint(topic=topic_of(row // 100), form=BATCH, name=f"value{row % 100:02d}"),
+        _digits,
     ),
     "sparkplug": Shape(
         100,

@@ -64,6 +64,8 @@ OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     ("fieldgate_mqtt_shed_messages_total", "counter", "Messages of QoS 0 left out because they came too fast."),
     ("fieldgate_mqtt_times_refused_total", "counter", "Messages whose own time was too far from their arrival."),
+    ("fieldgate_mqtt_unknown_readings_total", "counter", "Readings in arrays and SenML whose name no tag has."),
+    ("fieldgate_mqtt_sums_ignored_total", "counter", "Sums of SenML records, which nothing is made of."),
     ("fieldgate_mqtt_reconnects_total", "counter", "Connections made after the first one."),
     ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
     ("fieldgate_mqtt_paused_seconds_total", "counter", "Time for which reading was held back for want of room."),
@@ -158,6 +160,8 @@ class MqttSource:
             ingest.unidentified_messages,
             ingest.shed_messages,
             ingest.times_refused,
+            ingest.unknown_readings,
+            ingest.sums_ignored,
             max(0, self._connections - 1),
             int(self._is_up),
             paused_ns / NS_PER_S,
@@ -353,6 +357,11 @@ def _feed(row: int, tag: Tag) -> Feed:
         qos=point.qos,
         scale=point.scale,
         offset=point.offset,
+        form=point.form,
+        name=point.name,
+        quality_field=point.quality_field,
+        at=point.at,
+        wire=point.wire,
     )
 
 

@@ -59,6 +59,10 @@ class Head(msgspec.Struct, frozen=True):
     code: str
     spec: bytes
     left_out: int
+    is_fresh: bool = False
+    """The engine remembered nothing when its first cycle, the first of this file, came."""
+    texts: tuple[str, ...] = ()
+    """Those of all symbols up to here."""
 
 
 class _Cycles(msgspec.Struct, frozen=True):

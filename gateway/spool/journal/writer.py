@@ -80,7 +80,6 @@ class Journal:
         passed: Callable[[dict[str, int]], None],
         stopwatch_ns: Clock = time.monotonic_ns,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._keep = keep
         self._file_bytes_max = max(FILE_BYTES_MIN, min(FILE_BYTES_MAX, keep.bytes_max // FILES_PER_JOURNAL))
@@ -306,6 +305,7 @@ class Journal:
     def _open_file(self, first: int, now_ns: int, head: Head) -> None:
         self._close()
         self._delete_old(now_ns)
+        self.folder.mkdir(exist_ok=True)
         path = path_of(self.folder, first)
         # A file of that name can only be one to which nothing was written whole.
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o640)

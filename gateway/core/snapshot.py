@@ -1,0 +1,264 @@
+"""The engine's memory as images: what a checkpoint stores, and what a restart or a reload takes over.
+
+The rows are cut into shares. Each share's image is taken by itself, after some cycle, so that no cycle has to copy
+everything. A replay that begins behind the oldest image installs each as it passes the cycle behind which that was
+taken; samples of rows that are not installed yet are left out. So what an image holds must follow from samples of its
+own rows and from time alone. What looks at other rows (alarms that another tag suppresses, what was told of devices)
+is `COMMON` and is taken last, together with what the engine remembers beside its arrays (`Engine.capture`). Behind
+that one the engine is bit for bit what it was, but for what every grid point computes anew (`State.rollup` and
+`State.devices`).
+
+An image comes in blocks: what changes with every sample, and one block for each place in the rings of panes, since
+a place changes only once in a window's length. Which blocks changed is found by whoever stores them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.core.directory import Directory
+from gateway.core.engine import Engine
+from gateway.core.lending import Lending
+from gateway.core.state import TAG_MEMORY, WINDOW_MEMORY
+from gateway.core.types import Bytes
+
+OF_WINDOW: Final = tuple(name for name in WINDOW_MEMORY if name != "ring")
+"""`ring` is cut by its places."""
+SHARES: Final = 16
+"""At least so many, where there are rows enough, so that one is small."""
+SHARE_ROWS_MIN: Final = 16
+SHARE_ROWS_MAX: Final = 256
+COMMON: Final = -1
+"""The image of what belongs to no share."""
+COMMON_BLOCK_BYTES: Final = 65_536
+
+Block: TypeAlias = tuple[Bytes, ...]
+"""Byte arrays [owner, bytes]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """`lendings` are those of the share's rows that are lent."""
+
+    share: int
+    blocks: tuple[Block, ...]
+    lendings: tuple[Lending, ...] = ()
+
+
+class Shares:
+    """The cut of one engine's state."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._directory = engine.directory
+        self._pools = engine.model.pool_rows
+        self._first_lent = len(engine.model.tags)
+        state = self._state = engine.state
+        self.rows = len(state.tables.cells)
+        together = [engine.model.devices[number].together for number in engine.model.multivariate_devices]
+        self._stops = cut(self.rows, together)
+        self.count = len(self._stops)
+        first_rows = sorted(min(of_device) for of_device in together)
+        self._first_seen_together: list[int] = [0, *np.searchsorted(first_rows, self._stops).tolist()]
+        firsts = state.tables.limits["window_first"]
+        self._first_window: list[int] = [*firsts.tolist(), len(state.tables.windows)]
+
+    @property
+    def layout(self) -> str:
+        """Names the meaning of the bytes: images of another layout cannot be installed."""
+        tables = self._state.tables._asdict()
+        described: list[object] = [(name, str(tables[name].dtype), len(tables[name])) for name in tables]
+        described += [self._state.panes, self._stops, TAG_MEMORY, OF_WINDOW]
+        described += [array.nbytes for array in self._common()]
+        return hashlib.blake2b(repr(described).encode()).hexdigest()[:16]
+
+    def range_of(self, share: int) -> tuple[int, int]:
+        """Rows [start, stop)."""
+        return (self._stops[share - 1] if share else 0), self._stops[share]
+
+    def capture(self, share: int) -> Image:
+        """A copy. The engine's thread only."""
+        blocks = tuple(tuple(part.copy() for part in block) for block in self.blocks_of(share))
+        lendings = self._directory.lendings
+        return Image(share, blocks, tuple(lendings[row] for row in self._rows_to_lend(share) if row in lendings))
+
+    def install(self, image: Image) -> None:
+        """Write an image over the state. Nobody may read the state meanwhile."""
+        for into, block in zip(self.blocks_of(image.share), image.blocks, strict=True):
+            for part, saved in zip(into, block, strict=True):
+                part[:] = saved
+        lend_anew(self._directory, self._pools, self._rows_to_lend(image.share), image.lendings)
+
+    def _rows_to_lend(self, share: int) -> range:
+        start, stop = (0, 0) if share == COMMON else self.range_of(share)
+        return range(max(start, self._first_lent), stop)
+
+    def blocks_of(self, share: int) -> Iterator[Block]:
+        """The blocks as they lie in the state, to be copied or written over."""
+        if share == COMMON:
+            for array in self._common():
+                raw = array.view(np.uint8).reshape(-1, array.itemsize)
+                for start in range(0, len(raw), COMMON_BLOCK_BYTES // array.itemsize):
+                    yield (raw[start : start + COMMON_BLOCK_BYTES // array.itemsize],)
+            # A column: the bytes lie apart.
+            yield (self._state.tables.cells["alarms"].reshape(-1, 1),)
+            return
+        start, stop = self.range_of(share)
+        first, last = self._first_window[start], self._first_window[stop]
+        tables = self._state.tables._asdict()
+        windows = len(tables["windows"])
+        yield (
+            *(bytes_of(tables[name], self.rows)[start:stop] for name in TAG_MEMORY),
+            *(bytes_of(tables[name], windows)[first:last] for name in OF_WINDOW),
+        )
+        # What follows from the model, until a row is lent: written once.
+        of_row = (tables["limits"], self._state.generations, self._state.stale_after_ns)
+        yield tuple(bytes_of(array, self.rows)[start:stop] for array in of_row)
+        first_device, last_device = self._first_seen_together[share : share + 2]
+        yield tuple(
+            table[first_device:last_device].reshape(-1).view(np.uint8).reshape(-1, min(8, table.itemsize))
+            for table in self._state.multivariate
+        )
+        panes = self._state.panes
+        ring = bytes_of(tables["ring"], windows * panes)
+        by_place = ring.reshape(windows, panes, ring.shape[1] if windows else 1)
+        for place in range(panes if windows else 0):
+            yield (by_place[first:last, place],)
+
+    def _common(self) -> tuple[npt.NDArray[Any], ...]:
+        state = self._state
+        return (state.tables.alarms, state.tables.counters, state.announced_class, state.not_better_ns, state.flood)
+
+
+def cut(rows: int, together: Sequence[Sequence[int]]) -> list[int]:
+    """Where each share ends. Rows that are scored together are in one share: their device's memory goes with them."""
+    wanted = max(SHARE_ROWS_MIN, min(SHARE_ROWS_MAX, -(-rows // SHARES)))
+    spans = [(min(of_device), max(of_device)) for of_device in together]
+    if spans != sorted(spans):
+        # Not in the order of their rows, in which a share has its part of them: all into one.
+        spans = [(min(first for first, _ in spans), max(last for _, last in spans))]
+    stops: list[int] = []
+    while (stops[-1] if stops else 0) < rows:
+        stop = min(rows, (stops[-1] if stops else 0) + wanted)
+        for first, last in spans:
+            if first < stop <= last:
+                stop = last + 1
+        stops.append(stop)
+    return stops
+
+
+def take_over(new: Engine, old: Engine) -> None:
+    """Have `new`, fresh and of the same spec, be as `old` is."""
+    for into, saved in zip(new.state.arrays(), old.state.arrays(), strict=True):
+        into.view(np.uint8)[:] = saved.view(np.uint8)
+    lend_anew(new.directory, new.model.pool_rows, range(0), tuple(old.directory.lendings.values()))
+    new.restore(old.capture())
+
+
+def lend_anew(directory: Directory, pools: Sequence[range], rows: Iterable[int], lendings: Iterable[Lending]) -> None:
+    """Have the directory say of these rows that they are lent so, and not otherwise."""
+    for row in rows:
+        if row in directory.lendings:
+            directory.strike(row)
+    for lending in lendings:
+        pool = next(place for place, of_pool in enumerate(pools) if lending.row in of_pool)
+        directory.lend(lending, pool)
+
+
+def adopt(new: Engine, old: Engine) -> int:
+    """Have `new`, built of another model, go on where `old` ends; returns how many tags keep what they remember.
+
+    A tag keeps it when it has the same name, kind, unit, windows and panes, and its alarms when they are the same.
+    Records go on being counted, and a device of the same name keeps the quality that was told of it.
+    Lent rows are given back before.
+    """
+    new.go_on_after(old)
+    new.state.tables.counters[:] = old.state.tables.counters
+    new.state.flood[:] = old.state.flood
+    _adopt_devices(new, old)
+    if old.state.panes != new.state.panes:
+        return 0
+    _adopt_multivariate(new, old)
+    here, there = _Owners(new), _Owners(old)
+    rows = old.model.row_of
+    kept = 0
+    for row, tag in enumerate(new.model.tags):
+        was = rows.get(tag.name)
+        if was is None:
+            continue
+        before = old.model.tags[was]
+        if (tag.kind, tag.unit, tag.windows_ns) != (before.kind, before.unit, before.windows_ns):
+            continue
+        kept += 1
+        for into, saved in zip(here.parts_of(row), there.parts_of(was), strict=True):
+            into[:] = saved
+        if tag.alarms == before.alarms:
+            here.alarms_of(row)[:] = there.alarms_of(was)
+        else:
+            new.state.tables.cells[row]["alarms"] = 0
+    return kept
+
+
+def _adopt_devices(new: Engine, old: Engine) -> None:
+    places = {device.name: place for place, device in enumerate(old.model.devices)}
+    for place, device in enumerate(new.model.devices):
+        was = places.get(device.name)
+        if was is not None:
+            new.state.announced_class[place] = old.state.announced_class[was]
+            new.state.not_better_ns[place] = old.state.not_better_ns[was]
+
+
+def _adopt_multivariate(new: Engine, old: Engine) -> None:
+    """A device whose tags are seen together as before goes on knowing how they belong together."""
+    there = {_seen_together(old, number): place for place, number in enumerate(old.model.multivariate_devices)}
+    for place, number in enumerate(new.model.multivariate_devices):
+        was = there.get(_seen_together(new, number))
+        if was is None:
+            continue
+        for name, table in new.state.multivariate._asdict().items():
+            if name != "rows":
+                table[place] = getattr(old.state.multivariate, name)[was]
+        record = new.state.multivariate.records[place]
+        record["device"] = number
+        # Rows that may be others by now: told again with the next step.
+        record["row_first"] = record["row_second"] = record["row_third"] = -1
+
+
+def _seen_together(engine: Engine, number: int) -> tuple[str, ...]:
+    device = engine.model.devices[number]
+    return (device.name, *(engine.model.tags[row].name for row in device.together))
+
+
+class _Owners:
+    """The bytes of each row's memory, wherever they lie."""
+
+    def __init__(self, engine: Engine) -> None:
+        tables = engine.state.tables._asdict()
+        windows = len(tables["windows"])
+        self._tables = engine.state.tables
+        self._by_row = [bytes_of(tables[name], len(tables["cells"])) for name in TAG_MEMORY]
+        self._by_window = [bytes_of(tables[name], windows) for name in WINDOW_MEMORY]
+
+    def parts_of(self, row: int) -> Iterator[Bytes]:
+        limit = self._tables.limits[row]
+        first, count = int(limit["window_first"]), int(limit["window_count"])
+        yield from (table[row] for table in self._by_row)
+        yield from (table[first : first + count] for table in self._by_window)
+
+    def alarms_of(self, row: int) -> npt.NDArray[np.void]:
+        limit = self._tables.limits[row]
+        first = int(limit["alarm_first"])
+        return self._tables.alarms[first : first + int(limit["alarm_count"])]
+
+
+def bytes_of(table: npt.NDArray[Any], owners: int) -> Bytes:
+    """The same memory as [owner, bytes]; the owners share the table evenly, in order."""
+    if not owners:
+        return np.zeros((0, 0), np.uint8)
+    raw: Bytes = table.view(np.uint8).reshape(owners, -1)
+    return raw

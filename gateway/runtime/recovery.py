@@ -1,0 +1,305 @@
+"""Going on after a stop or a crash: the newest checkpoint, and what the journal says of the time since.
+
+The engine is built of the spec that the checkpoint names, its images are installed as the replay passes their cycles,
+and everything behind the checkpoint is done again. Drafts that come of it are the same as before: those whose ordinal
+is stored already are left out, the others go to the spool. Then the engine is where it was, its last durable cycle
+done.
+
+That is exact when the same code read every cycle since the oldest image, with all samples. Otherwise (a hole, a damaged
+block, tags left out of the journal, another version, no journal) the engine's memory is as good as can be had, what
+the replay puts out is thrown away, and records begin new segments. Whatever was wrong is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from gateway.core.cycle import Cycle, Named, run_cycle
+from gateway.core.engine import Engine, StepResult
+from gateway.core.events import Severity
+from gateway.core.kernels.shuffle import keep_rows
+from gateway.core.record import RecordDraft
+from gateway.core.snapshot import COMMON, Shares, adopt
+from gateway.core.spec import EngineSpec, decode_spec
+from gateway.core.symbols import Symbols
+from gateway.core.types import Bytes
+from gateway.spool.checkpoints import CheckpointDamaged, CheckpointReader, Head, Saved
+from gateway.spool.journal.files import Reading, cut_torn, first_of, head_of, paths
+from gateway.spool.journal.format import BlockDamaged
+
+REBUILD_BYTES_MAX: Final = 64 * 1024 * 1024
+"""How much of the journal is read to rebuild what no checkpoint has."""
+
+Put: TypeAlias = Callable[[RecordDraft], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was met, for the log and the page."""
+
+    severity: Severity
+    kind: str
+    message: str
+
+
+@dataclass(slots=True)
+class Recovered:
+    """`engine` is None when there was nothing to go on from. `epoch` is that of the checkpoint used, else 0."""
+
+    engine: Engine | None = None
+    spec: EngineSpec | None = None
+    epoch: int = 0
+    number: int = 0
+    now_ns: int = 0
+    positions: dict[str, int] = field(default_factory=dict)
+    is_exact: bool = True
+    why_not: str = ""
+    cycles: int = 0
+    samples: int = 0
+    made: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def doubt(self, why: str) -> None:
+        """Not exact, for the first reason that is found."""
+        if self.is_exact:
+            self.is_exact, self.why_not = False, why
+
+
+class Recovery:
+    """One attempt to go on. `engine` is fresh and of the present `spec`: it is used where it fits. `use` is told whose
+    drafts come next, `put` takes those that were not stored. `symbols` must be empty."""
+
+    def __init__(
+        self,
+        *,
+        database: Path,
+        folder: Path | None,
+        code: str,
+        spec: EngineSpec,
+        engine: Engine,
+        symbols: Symbols,
+        use: Callable[[EngineSpec], None],
+        put: Put,
+    ) -> None:
+        self._database = database
+        self._folder = folder if folder is not None and folder.is_dir() else None
+        self._code = code
+        self._present = spec
+        self._fresh: Engine | None = engine
+        self._spec = spec
+        self._use = use
+        self._symbols = symbols
+        self._put = put
+
+    def run(self) -> Recovered:
+        with closing(CheckpointReader(self._database)) as reader:
+            try:
+                return self._run(reader, {})
+            except CheckpointDamaged:
+                # Met before anything was put out: begin anew, knowing all that is damaged.
+                return self._run(reader, None)
+
+    def _run(self, reader: CheckpointReader, bad: dict[int, str] | None) -> Recovered:
+        """`bad` are the shares that are damaged, None when they are to be looked for."""
+        saved = reader.saved()
+        found = Recovered()
+        if saved.damage:
+            self._tell_damage(found, saved.damage)
+        if saved.head is not None:
+            engine = self._build(saved.spec)
+            shares = Shares(engine)
+            if shares.layout != saved.head.layout:
+                message = "the checkpoint was written by another version and cannot be used; windows start empty"
+                found.findings.append(Finding(Severity.WARNING, "checkpoint.unusable", message))
+            else:
+                bad = self._damaged_shares(reader, saved.head, shares) if bad is None else bad
+                return self._from_checkpoint(reader, saved, saved.head, engine, shares, found, bad)
+        return self._from_journal(saved, found)
+
+    def _build(self, encoded: bytes) -> Engine:
+        self._spec = self._present if encoded == self._present.encoded else decode_spec(encoded)
+        self._use(self._spec)
+        if self._spec is self._present and self._fresh is not None:
+            engine, self._fresh = self._fresh, None
+            return engine
+        return self._spec.build()
+
+    def _from_checkpoint(
+        self,
+        reader: CheckpointReader,
+        saved: Saved,
+        head: Head,
+        engine: Engine,
+        shares: Shares,
+        found: Recovered,
+        bad: dict[int, str],
+    ) -> Recovered:
+        for share, why in bad.items():
+            start, stop = shares.range_of(share) if share != COMMON else (0, 0)
+            what = f"{why}; {stop - start} tags" if share != COMMON else f"{why}; alarms"
+            self._tell_damage(found, f"{what} are rebuilt from the journal, as far as it goes")
+        due = sorted((number, share) for share, number in saved.numbers.items() if share not in bad and share != COMMON)
+        due.append((head.number, COMMON))
+        after = due[0][0]
+        if bad:
+            found.doubt("a part of the checkpoint is damaged")
+            after = min(after, self._rebuild_after())
+        found.epoch, found.number = head.epoch, head.number
+        found.positions = dict(head.positions)
+        self._symbols.restore(head.texts)
+        is_installed = np.zeros(shares.rows, np.uint8)
+        for share in bad:
+            if share != COMMON:
+                is_installed[slice(*shares.range_of(share))] = 1
+
+        def install(before: int) -> None:
+            while due and due[0][0] < before:
+                _, share = due.pop(0)
+                if share not in bad:
+                    shares.install(reader.image(head.epoch, share, list(shares.blocks_of(share))))
+                if share == COMMON:
+                    engine.restore(head.rest)
+                else:
+                    is_installed[slice(*shares.range_of(share))] = 1
+
+        return self._replay(saved, engine, found, after, install=install, is_installed=is_installed, until=head.number)
+
+    def _from_journal(self, saved: Saved, found: Recovered) -> Recovered:
+        """No checkpoint: from where an engine was fresh, or as far back as is read at all."""
+        if self._folder is None:
+            return found
+        after, is_fresh = self._fresh_after()
+        files = paths(self._folder)
+        if not files:
+            return found
+        if not is_fresh:
+            found.doubt("there is no checkpoint")
+        try:
+            head = head_of(next(path for path in reversed(files) if first_of(path) <= after + 1))
+        except (StopIteration, BlockDamaged):
+            return found
+        engine = self._build(head.spec)
+        self._symbols.restore(head.texts)
+        return self._replay(saved, engine, found, after, install=lambda before: None, is_installed=None, until=0)
+
+    def _replay(
+        self,
+        saved: Saved,
+        engine: Engine,
+        found: Recovered,
+        after: int,
+        *,
+        install: Callable[[int], None],
+        is_installed: Bytes | None,
+        until: int,
+    ) -> Recovered:
+        """The cycles behind `after`; up to `until` images are still being installed and nothing is put out."""
+        reading = Reading(self._folder, after) if self._folder is not None else None
+        expected = after + 1
+        for head, cycle in reading.cycles() if reading is not None else ():
+            if cycle.number != expected:
+                found.doubt(f"the journal has a hole before cycle {cycle.number}")
+            if head.code != self._code:
+                found.doubt("the journal was written by another version")
+            if head.left_out:
+                found.doubt(f"the journal leaves out {head.left_out} tags")
+            expected = cycle.number + 1
+            install(cycle.number)
+            if head.spec != self._spec.encoded:
+                engine = self._reloaded(engine, head.spec)
+            result = self._do(engine, cycle, is_installed if cycle.number <= until else None)
+            found.cycles += 1
+            found.samples += len(cycle.samples)
+            found.now_ns = cycle.now_ns
+            if cycle.number > until:
+                for draft in result.drafts:
+                    if draft.ordinal > saved.outputs.get(draft.stream.value, 0) and found.is_exact:
+                        found.made += 1
+                        self._put(draft)
+        install(until + 1)
+        if expected <= until:
+            found.doubt("the journal ends before the checkpoint")
+        if reading is None:
+            found.doubt("there is no journal")
+        else:
+            self._judge(reading, found)
+            found.positions |= reading.positions
+        rest = engine.capture()
+        if any(rest.records.get(stream, 0) < ordinal for stream, ordinal in saved.outputs.items()):
+            found.doubt("records were stored of cycles that are not in the journal")
+        if not found.is_exact:
+            engine.forget(saved.outputs)
+        found.engine, found.spec = engine, self._spec
+        found.number = max(found.number, expected - 1)
+        found.now_ns = max(found.now_ns, rest.now_ns)
+        return found
+
+    def _do(self, engine: Engine, cycle: Cycle, is_installed: Bytes | None) -> StepResult:
+        for influence in cycle.influences:
+            if isinstance(influence, Named):
+                for text in influence.texts:
+                    self._symbols.intern(text)
+        if is_installed is None:
+            return run_cycle(engine, cycle)
+        kept = np.empty_like(cycle.samples)
+        count = keep_rows(cycle.samples, is_installed, kept)
+        return run_cycle(engine, replace(cycle, samples=kept[:count]))
+
+    def _reloaded(self, old: Engine, encoded: bytes) -> Engine:
+        """The configuration changed here."""
+        new = self._build(encoded)
+        adopt(new, old)
+        return new
+
+    def _judge(self, reading: Reading, found: Recovered) -> None:
+        for one in reading.found:
+            if one.is_torn:
+                cut_torn(one)
+                message = f"{one}: it was being written at the end and holds nothing that was promised; cut off"
+                found.findings.append(Finding(Severity.NOTICE, "journal.torn", message))
+            else:
+                found.doubt("a block of the journal is damaged")
+                message = f"{one}; the cycles in it are lost to the engine's memory: look at the disk"
+                found.findings.append(Finding(Severity.ERROR, "journal.damaged", message))
+
+    def _damaged_shares(self, reader: CheckpointReader, head: Head, shares: Shares) -> dict[int, str]:
+        bad = {}
+        for share in (*range(shares.count), COMMON):
+            try:
+                reader.image(head.epoch, share, list(shares.blocks_of(share)))
+            except CheckpointDamaged as error:
+                bad[share] = str(error)
+        return bad
+
+    def _fresh_after(self) -> tuple[int, bool]:
+        """The cycle before the newest fresh start; when that is too far back or gone, one as far back as is read."""
+        assert self._folder is not None
+        for path in reversed(paths(self._folder)):
+            try:
+                if head_of(path).is_fresh:
+                    return first_of(path) - 1, True
+            except BlockDamaged:
+                continue
+        return self._rebuild_after(), False
+
+    def _rebuild_after(self) -> int:
+        """The cycle behind which the last REBUILD_BYTES_MAX of the journal begin."""
+        if self._folder is None:
+            return 2**62
+        total = 0
+        first = 2**62
+        for path in reversed(paths(self._folder)):
+            total += path.stat().st_size
+            if total > REBUILD_BYTES_MAX and first != 2**62:
+                break
+            first = first_of(path)
+        return first - 1
+
+    def _tell_damage(self, found: Recovered, what: str) -> None:
+        found.findings.append(Finding(Severity.ERROR, "checkpoint.damaged", f"{what}; look at the disk"))

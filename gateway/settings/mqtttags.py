@@ -1,0 +1,170 @@
+"""Tags of MQTT links: what is written of one, checked, and then bound to its device."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from gateway.core.types import Kind
+from gateway.protocol.mqtt.form import BIG_END, FLOATS, SIGNED, Form, Layout, WireForm
+from gateway.settings.addresses import field_path, topic
+from gateway.settings.payloads import BytePlace, byte_place, member
+from gateway.settings.schema import MqttPoint, Priority, Tag
+from gateway.settings.section import Section
+from gateway.settings.sparkplug import metric
+from gateway.settings.tags import (
+    PRIORITY,
+    QOS,
+    STALE_AFTER_MQTT_NS,
+    Common,
+    Defaults,
+    read_common,
+    read_scaling,
+    tag_of,
+)
+from gateway.settings.texts import check_labels
+from gateway.settings.units import flag
+
+_MODBUS_ONLY = "belongs to tags of Modbus links, and this device's link is mqtt; take it out"
+MQTT_ELSEWHERE = dict.fromkeys(
+    (
+        "register",
+        "type",
+        "every",
+        "poll",
+        "write",
+        "verify",
+        "word_order",
+        "byte_order",
+        "bits",
+        "not_available",
+        "clamp",
+        "report",
+        "registers",
+        "encoding",
+        "padding",
+    ),
+    _MODBUS_ONLY,
+)
+
+
+class MqttSpec(NamedTuple):
+    section: Section
+    common: Common
+    topic: str | None
+    field: tuple[str | int, ...]
+    time_field: tuple[str | int, ...]
+    sequence_field: tuple[str | int, ...]
+    qos: int
+    durable: bool
+    priority: Priority
+    metric: str | None
+    name: str | None
+    quality_field: tuple[str | int, ...]
+    place: BytePlace | None
+    scale: float
+    offset: float
+
+
+def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
+    scale, offset = read_scaling(section)
+    common = read_common(section, defaults, defaults.stale_after_ns or STALE_AFTER_MQTT_NS)
+    check_labels(section, common.labels, Kind.F64)
+    spec = MqttSpec(
+        section=section,
+        common=common,
+        topic=section.get("topic", topic, None),
+        field=section.get("field", field_path, ()),
+        time_field=section.get("time_field", field_path, ()),
+        sequence_field=section.get("sequence_field", field_path, ()),
+        qos=section.get("qos", QOS, 0),
+        durable=section.get("durable", flag, False),
+        priority=section.get("priority", PRIORITY, Priority.NORMAL),
+        metric=section.get("metric", metric, None),
+        name=section.get("name", member, None),
+        quality_field=section.get("quality_field", field_path, ()),
+        place=section.get("bytes", byte_place, None),
+        scale=scale,
+        offset=offset,
+    )
+    section.finish(MQTT_ELSEWHERE)
+    if spec.durable and spec.qos == 0 and section.is_sound("qos"):
+        section.wrong("durable", "needs acknowledged messages; write qos = 1 or qos = 2 as well")
+    if spec.durable and spec.qos == 1 and not (spec.time_field or spec.sequence_field):
+        why = "without time_field or sequence_field, what the broker repeats after a fault counts twice"
+        section.warn("durable", f"{why}; name one of them, or write qos = 2")
+    return spec
+
+
+def bind_mqtt(
+    spec: MqttSpec, device: str, tag: str, device_topic: str | None, place: tuple[str, ...], form: Form
+) -> Tag:  # fmt: skip
+    """`device_topic` is the device's template with everything filled in but the tag; `place` its address in Sparkplug,
+    if it has one; `form` how its payloads are built."""
+    if place:
+        return tag_of(device, tag, _sparkplug_point(spec, tag, place), Kind.F64, spec.common)
+    return tag_of(device, tag, _topic_point(spec, tag, device_topic, form), _kind_of(spec, form), spec.common)
+
+
+_OF_FIELDS: Final = ("field", "time_field", "sequence_field", "quality_field")
+_NOT_OF: Final[dict[Layout, tuple[str, ...]]] = {
+    Layout.PLAIN: ("name", "bytes"),
+    Layout.READINGS: ("field", "time_field", "quality_field", "bytes"),
+    Layout.SENML: ("field", "time_field", "quality_field", "bytes"),
+    Layout.STRUCT: (*_OF_FIELDS, "name"),
+}
+_PAYLOADS: Final = {
+    Layout.PLAIN: "json",
+    Layout.READINGS: "json-array",
+    Layout.SENML: "senml",
+    Layout.STRUCT: "struct",
+}
+
+
+def _check_keys(spec: MqttSpec, form: Form) -> None:
+    for key in _NOT_OF[form.layout]:
+        if key in spec.section.content:
+            spec.section.wrong(key, f'has no meaning where payload = "{_PAYLOADS[form.layout]}"; take it out')
+    if form.layout is Layout.STRUCT and spec.place is None and spec.section.is_sound("bytes"):
+        spec.section.wrong("bytes", 'is missing; write where the number is, like bytes = "4 float32"')
+
+
+def _kind_of(spec: MqttSpec, form: Form) -> Kind:
+    """Whole numbers of a struct are kept as such."""
+    if form.layout is not Layout.STRUCT or spec.place is None or spec.scale != 1.0 or spec.offset != 0.0:
+        return Kind.F64
+    wire = WireForm(spec.place.wire & (BIG_END - 1))
+    return Kind.F64 if wire in FLOATS else Kind.I64 if wire in SIGNED else Kind.U64
+
+
+def _topic_point(spec: MqttSpec, tag: str, device_topic: str | None, form: Form) -> MqttPoint:
+    _check_keys(spec, form)
+    found = spec.topic if spec.topic is not None else device_topic
+    if found is None:
+        if spec.section.is_sound("topic"):
+            spec.section.wrong("topic", 'is missing; write it here, or topic = "plant/{device}/{tag}" for the device')
+        found = "nowhere"
+    if spec.metric is not None:
+        spec.section.wrong("metric", 'is of Sparkplug; write sparkplug = "group/edge/device" for the device')
+    return MqttPoint(
+        topic=found.replace("{tag}", tag),
+        field=spec.field,
+        time_field=spec.time_field,
+        sequence_field=spec.sequence_field,
+        durable=spec.durable,
+        priority=spec.priority,
+        qos=spec.qos,
+        scale=spec.scale,
+        offset=spec.offset,
+        form=form,
+        quality_field=spec.quality_field,
+        name=(spec.name or tag) if form.layout in (Layout.READINGS, Layout.SENML) else "",
+        at=0 if spec.place is None else spec.place.at,
+        wire=0 if spec.place is None else spec.place.wire,
+    )
+
+
+def _sparkplug_point(spec: MqttSpec, tag: str, place: tuple[str, ...]) -> MqttPoint:
+    for key in ("topic", *_OF_FIELDS, "qos", "durable", "priority", "name", "bytes"):
+        if key in spec.section.content:
+            spec.section.wrong(key, "has no meaning for a metric of Sparkplug; take it out")
+    return MqttPoint(sparkplug=place, metric=spec.metric or tag, scale=spec.scale, offset=spec.offset)
