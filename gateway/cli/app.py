@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "spool": "Look into what waits for the upstream, verify it, export it.",
     "reconcile": "Prove that what was produced arrived once, or name what did not.",
     "demo": "Show everything at work, with simulated devices and no set-up.",
+    "replay": "Play a journal or a recorded table through the engine again.",
     "score": "Try the anomaly scores on a recorded history.",
     "bench": "Measure what this machine can do.",
     "version": "Print the version of fieldgate and of what it runs on.",
