@@ -17,6 +17,7 @@ from gateway.core.engine import Engine
 from gateway.core.limits import GRID_NS, RESULTS_WAITING_MAX
 from gateway.core.model import DeviceDefinition, Model
 from gateway.core.record import Stamp, Stream
+from gateway.core.snapshot import COMMON, Shares, adopt
 from gateway.core.symbols import no_texts
 from gateway.core.types import NS_PER_S, Kind, Quality, Samples
 from gateway.settings.zones import TimeZone
@@ -173,3 +174,42 @@ def test_a_record_names_each_result() -> None:
     assert (body["calculations"], body["calculation"]) == (["hour.mean", "hour.count"], [0, 1])
     assert (body["value"], body["start_ns"], body["end_ns"]) == ([4.0, 1.0], [T0, T0], [T0 + 10 * NS_PER_S] * 2)
     assert body["coverage"] == [pytest.approx(0.5)] * 2
+
+
+def test_an_image_of_a_share_and_a_reload_keep_what_calculations_remember() -> None:
+    definitions = (
+        CalculationDefinition("t", Span.TUMBLING, (MEAN, Output("p50", Function.QUANTILE, 0.5)),
+                              length_ns=10 * NS_PER_S, ring_samples=20),
+        CalculationDefinition("a", Span.TOTAL, (Output("integral", Function.INTEGRAL),)),
+    )  # fmt: skip
+
+    def fresh(*more: CalculationDefinition) -> Engine:
+        tags = (
+            tag("pump.a"),
+            tag("pump.b", calculations=(*more, *definitions)),
+            tag("pump.c", calculations=definitions),
+        )
+        return Engine(
+            Model((DeviceDefinition("pump", ""),), tags),
+            aggregates_every_ns=NS_PER_S, samples_every_ns=GRID_NS, streams=frozenset([Stream.CALCULATIONS]),
+        )  # fmt: skip
+
+    gate = fresh()
+    for tick in range(130):
+        now_ns = T0 + tick * GRID_NS
+        samples = np.concatenate([one(now_ns, float(tick), 1), one(now_ns, -float(tick % 7), 2)])
+        run_cycle(gate, Cycle(tick, now_ns, samples, stamp=Stamp(123 * NS_PER_S, True)))
+    said = [gate.calculations.view(row, now_ns)["value"].tolist() for row in (1, 2)]
+
+    again = fresh()
+    shares, into = Shares(gate), Shares(again)
+    for share in (*range(shares.count), COMMON):
+        into.install(shares.capture(share))
+    for mine, theirs in zip(gate.state.tables.calculations[:-3], again.state.tables.calculations[:-3], strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+    assert [again.calculations.view(row, now_ns)["value"].tolist() for row in (1, 2)] == said
+
+    reloaded = fresh(CalculationDefinition("new", Span.TOTAL, (COUNT,)))
+    adopt(reloaded, gate)
+    assert reloaded.calculations.view(1, now_ns)["value"].tolist() == [0.0, *said[0]]
+    assert reloaded.calculations.view(2, now_ns)["value"].tolist() == said[1]
