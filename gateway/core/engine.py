@@ -19,7 +19,7 @@ The engine has one writer, the thread that calls `step`; `view` and `readings` m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +44,7 @@ from gateway.core.readings import Reading
 from gateway.core.record import DISAGREEMENT, RecordDraft, Stream
 from gateway.core.state import Counter, State
 from gateway.core.stateview import StateView
+from gateway.core.teaching import Lesson, Teacher
 from gateway.core.tenancy import Leaving, Tenancy
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 
@@ -115,6 +116,7 @@ class Engine:
         self.model = model
         self.state = State(model)
         self.view = StateView(self.state)
+        self.teacher = Teacher(model, self.state)
         self.directory = Directory(model, self.state.generations)
         self.tenancy = Tenancy(
             model, self.state, self.directory, self.view, tells_aggregates=Stream.AGGREGATES in streams
@@ -152,6 +154,14 @@ class Engine:
             self.note(event)
         self._events += len(events)
         return tuple(events)
+
+    def teach(self, lessons: Iterable[Lesson], now_ns: int, *, afresh: bool) -> tuple[Event, ...]:
+        """What operators teach the scores (`gateway.core.teaching`)."""
+        events = tuple(self.teacher.teach(lessons, now_ns, afresh=afresh))
+        self._events += len(events)
+        for event in events:
+            self.note(event)
+        return events
 
     def expect(self, lendings: Sequence[Lending]) -> None:
         """What goes with LENDs of the next batch or of later ones."""

@@ -152,3 +152,9 @@ INTAKE_KEYS_MAX: Final = 8_192
 
 INTAKE_FRAMES_MAX: Final = 256
 """Turns of one durable session that wait for the disk. At it reading pauses."""
+
+LETTERS_PER_TOPIC: Final = 16
+"""Payloads of one topic that are kept because they could not be used. Overflow: the oldest deleted, counted."""
+
+LETTERS_QUEUED_MAX: Final = 256
+"""Such payloads on their way to the disk. Overflow: the newest dropped, counted."""

@@ -8,7 +8,7 @@ from gateway.runtime import continuity, cycle, delivery, eventbook, supervisor, 
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
-from gateway.spool import intake, worker
+from gateway.spool import intake, letters, worker
 from gateway.spool.journal import metrics as journal_metrics
 from gateway.writing import audit, service
 from gateway.writing import mqtt as orders
@@ -23,6 +23,7 @@ TABLES = (
     modbus.THREAD_METRICS,
     mqtt.METRICS,
     intake.METRICS,
+    letters.METRICS,
     metrics.METRICS,
     worker.METRICS,
     continuity.METRICS,

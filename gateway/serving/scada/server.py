@@ -72,6 +72,9 @@ _WRITTEN: Final = {
 }
 
 
+NoteWrite: TypeAlias = Callable[[str, str, str, str], None]
+"""Puts a loop's write on record: client, point, old and new value."""
+
 WriteTag: TypeAlias = Callable[[str, float, str], Awaitable[ModbusException | None]]
 """Writes a value to a tag on behalf of a client; the exception to answer with, or None."""
 
@@ -92,6 +95,7 @@ class ScadaServer:
         settings: Scada,
         registers: RegisterMap,
         write: WriteTag | None = None,
+        note: NoteWrite | None = None,
         plant: PlantView,
         text_of: TextOf,
         control: ControlView | None,
@@ -105,6 +109,7 @@ class ScadaServer:
         self._writable = registers.writable
         self._control = control
         self._write_tag = write
+        self._note = note
         self._image = Image(
             registers=registers,
             plant=plant,
@@ -281,6 +286,8 @@ class ScadaServer:
         self._writes["accepted"] += 1
         self._image.expire()
         self.audit.write_accepted(client.peer, point.key, old, new)
+        if self._note is not None:
+            self._note(client.peer, point.key, f"{old:g}", f"{new:g}")
 
     def _write(self, unit: int, request: WriteRegisters) -> tuple[WritePoint, float, float]:
         """The point, its old and its new value. Raises RequestError, and then nothing has changed."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 from zlib import crc32
 
@@ -19,6 +20,7 @@ import numpy as np
 from gateway.core.backoff import Backoff
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
+from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.ports import Clock, Intake
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
@@ -86,7 +88,9 @@ class MqttSource:
         now_ns: Clock,
         wall_offset_ns: Callable[[], int],
         emit: Emit,
+        keep: Keep = keep_nothing,
     ) -> None:
+        """`keep` takes payloads that cannot be used."""
         self.name = lane.name
         self._subject = link.name
         self._kind = "durable.link_" if intake is not None else "link."
@@ -96,6 +100,7 @@ class MqttSource:
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
         self._emit = emit
+        self._keep = keep
         feeds = [_feed(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
         self._host = host_of(link, metrics) if intake is None else None
@@ -143,6 +148,24 @@ class MqttSource:
             delay_ns = self._backoff.delay_ns(failures, crc32(self.name.encode()))
             await asyncio.sleep(delay_ns / NS_PER_S)
 
+    def take_again(self, letter: Letter) -> None:
+        """A payload from the dead letters, as if it came now. Where it cannot be used again it is one once more."""
+        if self._sink.must_wait:
+            self._keep(letter)
+            return
+        now_ns = self._now_ns()
+        step = self._ingest.take_again(
+            self._sink.lane, letter.topic, letter.payload, now_ns, self._wall_offset_ns()
+        )  # fmt: skip
+        if step is None:
+            self._keep(replace(letter, reason="no tag names its topic any more"))
+            return
+        self._sink.hand_on(b"", lambda acks: None)
+        for event in step.events:
+            self._emit(event)
+        for again in step.letters:
+            self._keep(again)
+
     def readings(self) -> Iterator[Reading | HistogramReading]:
         labels = (("link", self.name),)
         ingest, session = self._ingest, self._session
@@ -188,6 +211,7 @@ class MqttSource:
             now_ns=self._now_ns,
             wall_offset_ns=self._wall_offset_ns,
             emit=self._emit,
+            keep=self._keep,
         )
         politely = True
         ticking: asyncio.Task[None] | None = None
