@@ -14,8 +14,10 @@ import numpy.typing as npt
 from gateway.core.calculations import ACCUMULATOR, FOR_EVER, RESULT, Span
 from gateway.core.calendar import Calendar
 from gateway.core.kernels.calculations import calculate, close_silent, read_running
+from gateway.core.limits import RESULTS_WAITING_MAX
 from gateway.core.model import Model
 from gateway.core.readings import Reading
+from gateway.core.record import RecordDraft, Stream
 from gateway.core.state import Counter, State
 from gateway.core.types import NS_PER_S, Samples
 
@@ -37,15 +39,13 @@ ON_READ = (Span.ROLLING, Span.COUNT, Span.TOTAL)
 class CalculationDesk:
     """The calculations of `model`, whose records lie in `state`."""
 
-    def __init__(self, model: Model, state: State) -> None:
+    def __init__(self, model: Model, state: State, *, is_recorded: bool) -> None:
         self._state = state
+        self._is_recorded = is_recorded
         self._calendar = Calendar(model.zone)
         self._all = [(row, one) for row, tag in enumerate(model.tags) for one in tag.calculations]
         spans = np.array([one.span for _, one in self._all], np.int64)
         self._on_read = np.flatnonzero(np.isin(spans, [int(span) for span in ON_READ])).astype(np.int32)
-
-    def __bool__(self) -> bool:
-        return bool(self._all)
 
     # The engine's thread
 
@@ -97,10 +97,15 @@ class CalculationDesk:
         states["recorded"] = states["samples"]
         return np.concatenate([ended, self._running(changed, point_ns)])
 
-    @property
-    def is_half_full(self) -> bool:
-        results = self._state.tables.calculations.results
-        return 2 * int(self._state.tables.counters[Counter.RESULTS]) > len(results) > 0
+    def drafts(self, point_ns: int, *, is_due: bool) -> list[RecordDraft]:
+        """What there is to record, when it is due or takes half of the room."""
+        waiting = int(self._state.tables.counters[Counter.RESULTS])
+        if not self._all or not (is_due or 2 * waiting > RESULTS_WAITING_MAX):
+            return []
+        rows = self.take(point_ns)
+        if not (len(rows) and self._is_recorded):
+            return []
+        return [RecordDraft(Stream.CALCULATIONS, int(rows["start_ns"].min()), int(rows["end_ns"].max()), rows)]
 
     # Any thread
 

@@ -132,7 +132,7 @@ class Engine:
         self._shares = shares_of(model)
         self._changed = np.zeros(EVENTS_PER_GRID_MAX, np.int64)
         self.alarms = AlarmDesk(model, self.state)
-        self.calculations = CalculationDesk(model, self.state)
+        self.calculations = CalculationDesk(model, self.state, is_recorded=Stream.CALCULATIONS in streams)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
         self._events_dropped = 0
@@ -195,7 +195,7 @@ class Engine:
         if Stream.AGGREGATES in self._streams:
             for start, stop in self._shares:
                 self._flush_aggregates(start, stop, now_ns, drafts)
-        self._cut_results(now_ns, drafts)
+        drafts += self.calculations.drafts(now_ns, is_due=True)
         self._cut_samples(drafts)
         return StepResult(self._numbered(drafts), ())
 
@@ -288,13 +288,6 @@ class Engine:
         self.tenancy.obey(run, now_ns)
         return stop
 
-    def _cut_results(self, point_ns: int, drafts: list[RecordDraft]) -> None:
-        rows = self.calculations.take(point_ns)
-        if len(rows) and Stream.CALCULATIONS in self._streams:
-            drafts.append(
-                RecordDraft(Stream.CALCULATIONS, int(rows["start_ns"].min()), int(rows["end_ns"].max()), rows)
-            )
-
     def _cut_samples(self, drafts: list[RecordDraft]) -> None:
         if self._kept_used == 0:
             return
@@ -332,11 +325,9 @@ class Engine:
                 phase = place * every // len(self._shares)
                 if (grid - phase) // every > (last - phase) // every:
                     self._flush_aggregates(start, stop, grid * GRID_NS, drafts)
-        if self.calculations and (
-            grid // self._aggregates_every > last // self._aggregates_every or self.calculations.is_half_full
-        ):
-            self._cut_results(grid * GRID_NS, drafts)
-        if Stream.MULTIVARIATE in self._streams and grid // self._aggregates_every > last // self._aggregates_every:
+        is_due = grid // self._aggregates_every > last // self._aggregates_every
+        drafts += self.calculations.drafts(grid * GRID_NS, is_due=is_due)
+        if Stream.MULTIVARIATE in self._streams and is_due:
             self._flush_multivariate(grid * GRID_NS, drafts)
         if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
             self._cut_samples(drafts)
