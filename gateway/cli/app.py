@@ -32,8 +32,12 @@ COMMANDS: dict[str, str] = {
     "explain": "Explain any key of a configuration.",
     "registers": "Print the register map that SCADA reads.",
     "spool": "Look into what waits for the upstream, verify it, export it.",
+    "dead-letters": "Look at payloads and records that could not be used; try payloads again.",
     "reconcile": "Prove that what was produced arrived once, or name what did not.",
     "demo": "Show everything at work, with simulated devices and no set-up.",
+    "maintenance": "Say that a device is worked on: its scores learn and raise no alarm.",
+    "feedback": "Say that what a score flags was normal.",
+    "baseline": "Hold tags against a reference period.",
     "replay": "Play a journal or a recorded table through the engine again.",
     "score": "Try the anomaly scores on a recorded history.",
     "bench": "Measure what this machine can do.",
@@ -50,7 +54,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"gateway.cli.{cmd_name}")
+        module = importlib.import_module(f"gateway.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 
 from gateway.core.alarms import SHELVE_NS_MAX, AlarmAction, AlarmCommand
 from gateway.core.cycle import Influence, Operated
+from gateway.core.events import Emit
 from gateway.core.ports import Clock
 from gateway.core.types import NS_PER_S
+from gateway.runtime.clock import EngineClock
 from gateway.runtime.plant import Plant
-from gateway.serving.operator.messages import Answered
-from gateway.serving.operator.server import Action, Asker, Refused
+from gateway.runtime.schooling import Schooling
+from gateway.serving.operator.messages import Answered, socket_path
+from gateway.serving.operator.server import Action, Asker, OperatorServer, Refused
 from gateway.settings.problems import did_you_mean
 
 
@@ -33,6 +37,15 @@ class Writing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tag: str
     value: bool | int | float | str
     verify: bool | None = None
+
+
+def operators(
+    state_dir: Path, plant: Callable[[], Plant | None], clock: EngineClock, emit: Emit
+) -> tuple[OperatorServer, Schooling]:
+    """The operator's socket with all that may be done by it, and what of that goes on by itself."""
+    schooling = Schooling(state_dir, plant, now_ns=clock, wall_offset_ns=clock.wall_offset_ns, emit=emit)
+    actions = {**Operating(plant, clock).actions(), **schooling.actions()}
+    return OperatorServer(socket_path(state_dir), actions, now_ns=clock, emit=emit), schooling
 
 
 class Operating:

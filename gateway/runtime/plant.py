@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from gateway.control.handle import ControlExecutive
 from gateway.core.engine import warm_up
 from gateway.core.inbox import Drained, Inbox, Lane
+from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Source
@@ -74,6 +75,7 @@ def build_model(settings: Settings) -> Model:
                 stale_after_ns=tag.stale_after_ns,
                 windows_ns=tag.windows_ns,
                 alarms=tag.alarms,
+                calculations=tag.calculations,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
                 labels=tag.labels,
@@ -81,6 +83,7 @@ def build_model(settings: Settings) -> Model:
             for tag in settings.tags
         ),
         panes_per_window=settings.panes_per_window,
+        zone=settings.zone,
     )
 
 
@@ -116,11 +119,14 @@ class Plant:
         trail: Trail,
         hand_on: HandOn,
         died: Callable[[], None],
+        keep: Keep = keep_nothing,
     ) -> None:
-        """`hand_on` takes the engine's cycles."""
+        """`hand_on` takes the engine's cycles, `keep` payloads that cannot be used."""
         self.settings = settings
         self._clock = clock
         self._book = book
+        self._keep = keep
+        self._is_stopped = False
         self.symbols = symbols
         self.model = build_model(settings)
         self.spec = spec_of(settings, self.model)
@@ -138,18 +144,7 @@ class Plant:
         self.sources: dict[str, Source] = {}
         self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit)
         self._lanes: dict[str, Lane] = {}
-        lanes: list[Drained] = []
-        for link in settings.links:
-            tags = self._tags_of(link)
-            plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
-            durable = [(row, tag) for row, tag in tags if is_durable(tag)]
-            if plain:
-                lanes.append(self._lane_of(link, len(plain)))
-                self.sources[link.name] = self._build_source(link, plain)
-            if durable:
-                lane = Lane(durable_name(link.name), lane_capacity(len(durable)))
-                lanes.append(lane)
-                self.sources[lane.name] = self._build_durable(link, durable, lane)
+        lanes = self._build_sources()
         if self.executive is not None:
             self._control_lane = Lane("control", LANE_SAMPLES_MIN, CONTROL_LANE_WEIGHT)
             lanes.append(self._control_lane)
@@ -175,9 +170,24 @@ class Plant:
             now_ns=clock,
             emit=book.emit,
         )
-
         mqtt = settings.writes.mqtt
         self.orders = MqttOrders(mqtt, self.writer, now_ns=clock, emit=book.emit) if mqtt is not None else None
+
+    def _build_sources(self) -> list[Drained]:
+        """The sources of all links, and their lanes."""
+        lanes: list[Drained] = []
+        for link in self.settings.links:
+            tags = self._tags_of(link)
+            plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
+            durable = [(row, tag) for row, tag in tags if is_durable(tag)]
+            if plain:
+                lanes.append(self._lane_of(link, len(plain)))
+                self.sources[link.name] = self._build_source(link, plain)
+            if durable:
+                lane = Lane(durable_name(link.name), lane_capacity(len(durable)))
+                lanes.append(lane)
+                self.sources[lane.name] = self._build_durable(link, durable, lane)
+        return lanes
 
     def _requester(self, link: str) -> Requester | None:
         source = self.sources.get(link)
@@ -208,6 +218,7 @@ class Plant:
 
     async def stop(self, supervisor: Supervisor, *, is_reload: bool) -> None:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
+        self._is_stopped = True
         orders = ["writes"] if self.orders is not None else []
         await supervisor.stop(*orders, *(f"link {name}" for name in self.sources))
         await self.intakes.stop()
@@ -225,6 +236,14 @@ class Plant:
         plain = [(row, tag) for row, tag in self._tags_of(link) if not is_durable(tag)]
         self.sources[link.name] = self._build_source(link, plain)
         supervisor.start(f"link {link.name}", self.sources[link.name].run)
+
+    def take_again(self, letter: Letter) -> bool:
+        """A dead letter to its session; False when there is none any more, or it has ended."""
+        source = self.sources.get(letter.link)
+        if self._is_stopped or not isinstance(source, MqttSource):
+            return False
+        source.take_again(letter)
+        return True
 
     def heartbeats(self) -> dict[str, int]:
         """When each thread that matters last finished a cycle, engine time; 0 before the first."""
@@ -293,6 +312,8 @@ class Plant:
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=emit,
+            keep=self._keep,
+            intern=self.symbols.intern,
         )
 
     def _build_durable(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
@@ -305,6 +326,7 @@ class Plant:
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=self._book.emit,
+            keep=self._keep,
         )
 
     def _build_executive(self) -> ControlExecutive:
@@ -331,6 +353,7 @@ class Plant:
             settings=scada,
             registers=registers,
             write=self._write_from_scada,
+            note=self.writer.note_loop,
             plant=self.engine.view,
             text_of=self.symbols.text_of,
             control=self.executive,

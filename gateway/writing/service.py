@@ -163,6 +163,17 @@ class Writer:
         await self._remember(line, outcome)
         return outcome
 
+    def note_loop(self, who: str, point: str, old: str, new: str) -> None:
+        """What SCADA wrote to a loop: its executive has taken it already."""
+        line = Line(
+            id=f"{next(self._numbers):x}", way="scada", who=who, what=point, old=old, new=new, result=Result.WRITTEN
+        )
+        self._results[line.way, Result.WRITTEN] += 1
+        try:
+            self._trail.post(line)
+        except TrailError as error:
+            self._emit(Event(self._now_ns(), Severity.ERROR, "audit.lost", point, str(error)))
+
     async def _write(self, name: str, value: Value, way: str, who: str, verify: bool | None) -> Outcome:
         new = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
         old = ""

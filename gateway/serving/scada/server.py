@@ -15,14 +15,13 @@ import math
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.core.events import Emit
 from gateway.core.limits import SCADA_CLIENTS_MAX
 from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
-from gateway.core.symbols import TextOf
 from gateway.core.view import ControlView, Mode, PlantView
 from gateway.protocol.modbus.codes import Function, ModbusException
 from gateway.protocol.modbus.server import (
@@ -46,6 +45,9 @@ from gateway.serving.scada.image import Image
 from gateway.serving.scada.layout import Type
 from gateway.serving.scada.map import RegisterMap, WritePoint
 from gateway.settings.schema import Scada
+
+if TYPE_CHECKING:
+    from gateway.core.symbols import TextOf  # which brings Numba; the register map does without
 
 KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
@@ -72,6 +74,9 @@ _WRITTEN: Final = {
 }
 
 
+NoteWrite: TypeAlias = Callable[[str, str, str, str], None]
+"""Puts a loop's write on record: client, point, old and new value."""
+
 WriteTag: TypeAlias = Callable[[str, float, str], Awaitable[ModbusException | None]]
 """Writes a value to a tag on behalf of a client; the exception to answer with, or None."""
 
@@ -92,6 +97,7 @@ class ScadaServer:
         settings: Scada,
         registers: RegisterMap,
         write: WriteTag | None = None,
+        note: NoteWrite | None = None,
         plant: PlantView,
         text_of: TextOf,
         control: ControlView | None,
@@ -105,6 +111,7 @@ class ScadaServer:
         self._writable = registers.writable
         self._control = control
         self._write_tag = write
+        self._note = note
         self._image = Image(
             registers=registers,
             plant=plant,
@@ -281,6 +288,8 @@ class ScadaServer:
         self._writes["accepted"] += 1
         self._image.expire()
         self.audit.write_accepted(client.peer, point.key, old, new)
+        if self._note is not None:
+            self._note(client.peer, point.key, f"{old:g}", f"{new:g}")
 
     def _write(self, unit: int, request: WriteRegisters) -> tuple[WritePoint, float, float]:
         """The point, its old and its new value. Raises RequestError, and then nothing has changed."""
