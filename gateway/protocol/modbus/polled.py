@@ -32,6 +32,7 @@ class Unit:
         "polls",
         "probe",
         "splits",
+        "trip_ns",
     )
 
     def __init__(self, unit_id: int) -> None:
@@ -40,6 +41,8 @@ class Unit:
         self.polls: list[Poll] = []
         self.breaker = Breaker(failures_max=OWED_MAX, backoff=PROBES, seed=unit_id)
         self.peak_ns = 0
+        self.trip_ns = 0
+        """The last round trip; 0 before the first."""
         self.answered_ns = -1
         self.probe: Transaction | None = None
         self.splits = 0
@@ -61,6 +64,7 @@ class Poll:
         "grid_ns",
         "memory",
         "out",
+        "push",
         "quality",
         "unit",
         "waits",
@@ -71,6 +75,8 @@ class Poll:
         self.unit = unit
         self.breaker = Breaker(failures_max=OWED_MAX, backoff=REFUSALS, seed=block.request.address)
         self.due_ns = 0
+        self.push = -1
+        """Which entry of the queue is the one that counts: the last."""
         self.grid_ns = 0
         self.good_ns = -1
         """When the newest request that was answered well was sent."""
