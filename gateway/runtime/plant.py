@@ -40,6 +40,7 @@ from gateway.writing.mqtt import MqttOrders
 from gateway.writing.service import Why, Writer
 
 ENGINE_STOP_S = 2.0
+WRITES_STOP_S = 0.5
 CONTROL_STOP_S = 1.5
 STATE_CHANGES_EVERY_CYCLES = 10
 CONTROL_LANE_WEIGHT = 4
@@ -221,6 +222,7 @@ class Plant:
         self._is_stopped = True
         orders = ["writes"] if self.orders is not None else []
         await supervisor.stop(*orders, *(f"link {name}" for name in self.sources))
+        await self.writer.finish(WRITES_STOP_S)
         await self.intakes.stop()
         if self.executive is not None:
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
