@@ -9,6 +9,7 @@ because a batch comes in no order and each line of a row costs one miss.
     limits   tag               64   what the fold must know of the tag; written again only when a row is lent
     novelty  tag              304   what both anomaly scores remember
     hours    tag               96   the tag's mean at each hour of the day
+    shapes   tag that asks  9,024   its last values and courses (`gateway.core.shapes`), four arrays
     windows  window            64   pane clock, last sample, EWMA
     totals   window       2 × 64   the current pane, then all closed panes of the ring together
     ring     window       P × 64   the panes, one arena for all windows
@@ -36,7 +37,8 @@ import numpy.typing as npt
 from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, AlarmKind, rule_of
 from gateway.core.model import Model, TagDefinition
 from gateway.core.multivariate import multivariate_tables
-from gateway.core.types import NS_PER_S, Float32s, Int64s, Quality, Samples
+from gateway.core.shapes import LAGS, PROTOTYPES, SHAPE
+from gateway.core.types import NS_PER_S, Float32s, Float64s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
 
 CELL = np.dtype(
@@ -75,11 +77,13 @@ LIMIT = np.dtype(
         ("scale_ns", "<f8"),
         ("valid_low", "<f8"),
         ("valid_high", "<f8"),
-        ("spare", "<f8", 2),
+        ("shape", "<i4"),
+        ("spare", "<i4", 3),
     ],
     align=True,
 )
-"""NaN where there is no limit, since every comparison with NaN is false. `scale_ns`: the time scale of the score."""
+"""NaN where there is no limit, since every comparison with NaN is false. `scale_ns`: the time scale of the score;
+`shape`: the tag's place among the shape scores, -1 without one."""
 
 NOVELTY = np.dtype(
     [
@@ -87,7 +91,7 @@ NOVELTY = np.dtype(
         ("begun", "u1"),
         ("reasons", "u1"),
         ("flags", "<u2"),
-        ("shape", "<i4"),
+        ("spare", "<i4"),
         ("age_ns", "<f8"),
         ("interval_ns", "<f8"),
         ("quiet_until_ns", "<f8"),
@@ -136,9 +140,8 @@ NOVELTY = np.dtype(
     align=True,
 )
 """What both scores remember (`gateway.core.kernels.novelty`, `.persistence`, `.tail`). `age_ns` is the time that
-counted, `told` the event score of the latest sample itself. `flags` are FLAG bits; `shape` is 1 + the tag's place among
-the codebooks, 0 without one; `learned` the scales of a baseline under way; the odds of a score are divided by 1 + its
-slack (feedback)."""
+counted, `told` the event score of the latest sample itself. `flags` are FLAG bits; `learned` the scales of a baseline
+under way; the odds of a score are divided by 1 + its slack (feedback)."""
 
 BEGUN = 1
 BEGUN_EVENT = 2
@@ -230,6 +233,10 @@ class Tables(NamedTuple):
     ring: Samples
     alarm_rules: Samples
     alarms: Samples
+    shapes: Samples
+    lags: Float64s
+    prototypes: Float64s
+    used: Int64s
     counters: Int64s
 
 
@@ -249,6 +256,7 @@ class State:
     def __init__(self, model: Model) -> None:
         tags = model.rows
         devices = model.device_numbers
+        shapes = len(model.shape_rows)
         windows = sum(len(windows_ns) for windows_ns in model.windows_of_rows())
         alarms = sum(len(tag.alarms) for tag in model.tags)
         self.panes = model.panes_per_window
@@ -263,6 +271,10 @@ class State:
             ring=records(windows * self.panes, PANE),
             alarm_rules=records(alarms, ALARM_RULE),
             alarms=records(alarms, ALARM),
+            shapes=records(shapes, SHAPE),
+            lags=np.full(2 * LAGS * shapes, 0.0, np.float64),
+            prototypes=np.full(LAGS * PROTOTYPES * shapes, 0.0, np.float64),
+            used=integers(PROTOTYPES * shapes),
             counters=integers(len(Counter)),
         )
         self.multivariate = multivariate_tables(model, SCALE_NS_DEFAULT)
@@ -287,6 +299,7 @@ class State:
         first = alarm_first = 0
         for row, tag in enumerate(model.tags):
             self.tables.limits[row] = limit_of(tag, tag.device, first, alarm_first)
+            self.tables.limits[row]["shape"] = model.shape_rows.index(row) if tag.has_shape else -1
             self.stale_after_ns[row] = tag.stale_after_ns
             for place, definition in enumerate(tag.alarms):
                 rule = rule_in(model, row, tag, definition, first)
@@ -351,7 +364,8 @@ def limit_of(tag: TagDefinition, device: int, window_first: int, alarm_first: in
         float(tag.windows_ns[0] if tag.windows_ns else SCALE_NS_DEFAULT),
         number(tag.valid_low),
         number(tag.valid_high),
-        (0.0, 0.0),
+        -1,
+        (0, 0, 0),
     )
 
 

@@ -77,6 +77,7 @@ def build_model(settings: Settings) -> Model:
                 alarms=tag.alarms,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
+                has_shape=tag.has_shape,
                 labels=tag.labels,
             )
             for tag in settings.tags
