@@ -12,7 +12,12 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import numpy as np
+
+from gateway.core.blank import integers, records
+from gateway.core.types import Float64s, Int64s, Samples
 
 LAGS = 16
 PROTOTYPES = 64
@@ -34,3 +39,20 @@ SHAPE = np.dtype(
 """`count` courses; `at`: where the next value goes; `square`: usual square of the differences from a window's mean;
 `usual`: mean distance to the nearest course; `recent`, `before` and `top`: the highest of the block of samples under
 way, of the one before, and ever; `last_new`: the step at which a window last became a course."""
+
+
+class ShapeTables(TypedDict):
+    shapes: Samples
+    lags: Float64s
+    prototypes: Float64s
+    used: Int64s
+
+
+def shape_tables(count: int) -> ShapeTables:
+    """Zeros for so many tags."""
+    return ShapeTables(
+        shapes=records(count, SHAPE),
+        lags=np.full(2 * LAGS * count, 0.0, np.float64),
+        prototypes=np.full(LAGS * PROTOTYPES * count, 0.0, np.float64),
+        used=integers(PROTOTYPES * count),
+    )

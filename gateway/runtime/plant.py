@@ -75,6 +75,7 @@ def build_model(settings: Settings) -> Model:
                 stale_after_ns=tag.stale_after_ns,
                 windows_ns=tag.windows_ns,
                 alarms=tag.alarms,
+                calculations=tag.calculations,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
                 has_shape=tag.has_shape,
@@ -83,6 +84,7 @@ def build_model(settings: Settings) -> Model:
             for tag in settings.tags
         ),
         panes_per_window=settings.panes_per_window,
+        zone=settings.zone,
     )
 
 
@@ -312,6 +314,7 @@ class Plant:
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=emit,
             keep=self._keep,
+            intern=self.symbols.intern,
         )
 
     def _build_durable(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateway.core.blank import records
 from gateway.core.kernels.score import score_series
 from gateway.core.kernels.shape import SHAPE_AT, shape_series
 from gateway.core.shapes import LAGS, PROTOTYPES, SHAPE
-from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT, records
+from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT
 from gateway.core.types import NS_PER_S, Float64s, Int64s, Samples
 from gateway.core.view import REASON_SHAPE, REASONS
 

@@ -22,10 +22,12 @@ from gateway.settings import (
     sparkplug,
     tags,
     uplink,
+    zones,
 )
 from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
 from gateway.settings.reference_brokers import broker_keys
+from gateway.settings.reference_calculations import calculation_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
@@ -53,6 +55,7 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
+    Key("gateway.time_zone", zones.time_zone, "UTC", "Whose days, months and shifts calculations mean."),
     Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
     Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
@@ -173,6 +176,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "false",
             "true: its event score is also of waveforms. 9 kB; for up to 1,000 tags.",
         ),
+        *calculation_keys(f"{at}.calculate.NAME"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 
@@ -231,7 +235,7 @@ UPLINK = (
     Key(
         "uplink.NAME.streams",
         uplink.STREAMS,
-        '["events", "aggregates", "multivariate"]',
+        '["events", "aggregates", "calculations", "multivariate"]',
         "What is sent. samples: every single one.",
     ),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),

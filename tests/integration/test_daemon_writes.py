@@ -135,7 +135,7 @@ async def order(port: int, tag: str, payload: str) -> dict[str, object]:
     raise AssertionError("no result")
 
 
-@pytest.mark.parametrize("version", ["3.1.1", "5"])
+@pytest.mark.parametrize("version", ["3.1.1", pytest.param("5", marks=pytest.mark.slow)])
 def test_an_order_by_mqtt_is_carried_out_and_answered(version: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
         outside = stack.enter_context(Outside())

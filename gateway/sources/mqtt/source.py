@@ -23,6 +23,7 @@ from gateway.core.inbox import Lane
 from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.ports import Clock, Intake
 from gateway.core.readings import HistogramReading, Reading
+from gateway.core.symbols import Intern, no_symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
@@ -89,8 +90,9 @@ class MqttSource:
         wall_offset_ns: Callable[[], int],
         emit: Emit,
         keep: Keep = keep_nothing,
+        intern: Intern = no_symbols,
     ) -> None:
-        """`keep` takes payloads that cannot be used."""
+        """`keep` takes payloads that cannot be used; `intern` gives texts their numbers."""
         self.name = lane.name
         self._subject = link.name
         self._kind = "durable.link_" if intake is not None else "link."
@@ -103,7 +105,7 @@ class MqttSource:
         self._keep = keep
         feeds = [_feed(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
-        self._host = host_of(link, metrics) if intake is None else None
+        self._host = host_of(link, metrics, intern) if intake is None else None
         self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
         is_kept = _keeps_session(feeds) if expiry_s is None else expiry_s > 0
@@ -118,6 +120,7 @@ class MqttSource:
             topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
             is_durable=intake is not None,
             host=self._host,
+            intern=intern,
         )
         self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
