@@ -20,6 +20,9 @@ MULTIVARIATE_TAGS_MAX: Final = 8
 MULTIVARIATE_DEVICES_MAX: Final = 500
 """Devices with a multivariate score. More is refused when the configuration is read."""
 
+SHAPE_TAGS_MAX: Final = 1_000
+"""Tags with a shape score. More is refused when the configuration is read."""
+
 WINDOWS_PER_TAG_MAX: Final = 8
 """Windows of one tag. More is refused when the configuration is read."""
 

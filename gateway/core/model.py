@@ -37,6 +37,8 @@ class TagDefinition:
     calculations: tuple[CalculationDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
+    has_shape: bool = False
+    """Its event score is also of the course of its values (`gateway.core.kernels.shape`)."""
     labels: tuple[tuple[int, str], ...] = ()
     """What the values of an integer tag are called."""
 
@@ -112,6 +114,11 @@ class Model:
     def row_of(self) -> dict[str, int]:
         """Row by full tag name."""
         return {tag.name: row for row, tag in enumerate(self.tags)}
+
+    @cached_property
+    def shape_rows(self) -> tuple[int, ...]:
+        """The rows that have a shape score, in the order of the state's arrays."""
+        return tuple(row for row, tag in enumerate(self.tags) if tag.has_shape)
 
     @cached_property
     def multivariate_devices(self) -> tuple[int, ...]:

@@ -72,6 +72,7 @@ class Shares:
         self.count = len(self._stops)
         first_rows = sorted(min(of_device) for of_device in together)
         self._first_seen_together: list[int] = [0, *np.searchsorted(first_rows, self._stops).tolist()]
+        self._first_shape: list[int] = [0, *np.searchsorted(engine.model.shape_rows, self._stops).tolist()]
         firsts = state.tables.limits["window_first"]
         self._first_window: list[int] = [*firsts.tolist(), len(state.tables.windows)]
 
@@ -131,6 +132,10 @@ class Shares:
             table[first_device:last_device].reshape(-1).view(np.uint8).reshape(-1, min(8, table.itemsize))
             for table in self._state.multivariate
         )
+        first_shape, last_shape = self._first_shape[share : share + 2]
+        of_slot = (tables["shapes"], tables["lags"], tables["prototypes"], tables["used"])
+        slots = len(tables["shapes"])
+        yield tuple(bytes_of(array, slots)[first_shape:last_shape] for array in of_slot)
         calculations = calculated(self._state, *calculation_range(self._state, start, stop))
         yield tuple(part.reshape(-1).view(np.uint8).reshape(-1, 8) for part in calculations)
         panes = self._state.panes

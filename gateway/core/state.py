@@ -9,6 +9,7 @@ because a batch comes in no order and each line of a row costs one miss.
     limits   tag               64   what the fold must know of the tag; written again only when a row is lent
     novelty  tag              304   what both anomaly scores remember
     hours    tag               96   the tag's mean at each hour of the day
+    shapes   tag that asks  9,024   its last values and courses (`gateway.core.shapes`), four arrays
     windows  window            64   pane clock, last sample, EWMA
     totals   window       2 × 64   the current pane, then all closed panes of the ring together
     ring     window       P × 64   the panes, one arena for all windows
@@ -38,7 +39,8 @@ from gateway.core.blank import integers, records
 from gateway.core.calculationtables import CalculationTables, calculation_tables
 from gateway.core.model import Model, TagDefinition
 from gateway.core.multivariate import multivariate_tables
-from gateway.core.types import NS_PER_S, Float32s, Int64s, Quality, Samples
+from gateway.core.shapes import shape_tables
+from gateway.core.types import NS_PER_S, Float32s, Float64s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
 
 CELL = np.dtype(
@@ -79,11 +81,13 @@ LIMIT = np.dtype(
         ("valid_high", "<f8"),
         ("calculation_first", "<i4"),
         ("calculation_count", "<i4"),
-        ("spare", "<f8"),
+        ("shape", "<i4"),
+        ("spare", "<i4"),
     ],
     align=True,
 )
-"""NaN where there is no limit, since every comparison with NaN is false. `scale_ns`: the time scale of the score."""
+"""NaN where there is no limit, since every comparison with NaN is false. `scale_ns`: the time scale of the score;
+`shape`: the tag's place among the shape scores, -1 without one."""
 
 NOVELTY = np.dtype(
     [
@@ -91,7 +95,7 @@ NOVELTY = np.dtype(
         ("begun", "u1"),
         ("reasons", "u1"),
         ("flags", "<u2"),
-        ("shape", "<i4"),
+        ("spare", "<i4"),
         ("age_ns", "<f8"),
         ("interval_ns", "<f8"),
         ("quiet_until_ns", "<f8"),
@@ -140,9 +144,8 @@ NOVELTY = np.dtype(
     align=True,
 )
 """What both scores remember (`gateway.core.kernels.novelty`, `.persistence`, `.tail`). `age_ns` is the time that
-counted, `told` the event score of the latest sample itself. `flags` are FLAG bits; `shape` is 1 + the tag's place among
-the codebooks, 0 without one; `learned` the scales of a baseline under way; the odds of a score are divided by 1 + its
-slack (feedback)."""
+counted, `told` the event score of the latest sample itself. `flags` are FLAG bits; `learned` the scales of a baseline
+under way; the odds of a score are divided by 1 + its slack (feedback)."""
 
 BEGUN = 1
 BEGUN_EVENT = 2
@@ -240,6 +243,10 @@ class Tables(NamedTuple):
     ring: Samples
     alarm_rules: Samples
     alarms: Samples
+    shapes: Samples
+    lags: Float64s
+    prototypes: Float64s
+    used: Int64s
     counters: Int64s
     calculations: CalculationTables
 
@@ -274,6 +281,7 @@ class State:
             ring=records(windows * self.panes, PANE),
             alarm_rules=records(alarms, ALARM_RULE),
             alarms=records(alarms, ALARM),
+            **shape_tables(len(model.shape_rows)),
             counters=integers(len(Counter)),
             calculations=calculation_tables(model),
         )
@@ -301,6 +309,7 @@ class State:
         first = alarm_first = calculation_first = 0
         for row, tag in enumerate(model.tags):
             self.tables.limits[row] = limit_of(tag, tag.device, first, alarm_first, calculation_first)
+            self.tables.limits[row]["shape"] = model.shape_rows.index(row) if tag.has_shape else -1
             calculation_first += len(tag.calculations)
             self.stale_after_ns[row] = tag.stale_after_ns
             for place, definition in enumerate(tag.alarms):
@@ -360,7 +369,8 @@ def limit_of(
         number(tag.valid_high),
         calculation_first,
         len(tag.calculations),
-        0.0,
+        -1,
+        0,
     )
 
 

@@ -79,6 +79,7 @@ def build_model(settings: Settings) -> Model:
                 calculations=tag.calculations,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
+                has_shape=tag.has_shape,
                 labels=tag.labels,
             )
             for tag in settings.tags

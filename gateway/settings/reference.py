@@ -170,6 +170,12 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             f"{at}.valid.high", number, NOTHING, "Above it the quality is out of range, and no window takes the value."
         ),
         *alarm_keys(f"{at}.alarm"),
+        Key(
+            f"{at}.shape",
+            flag,
+            "false",
+            "true: its event score is also of waveforms. 9 kB; for up to 1,000 tags.",
+        ),
         *calculation_keys(f"{at}.calculate.NAME"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )

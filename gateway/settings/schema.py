@@ -209,6 +209,8 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     calculations: tuple[CalculationDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
+    has_shape: bool = False
+    """Its event score is also of the course of its values."""
     labels: tuple[tuple[int, str], ...] = ()
     """What the values of a whole number are called."""
     scada: bool = True

@@ -96,6 +96,7 @@ class Common(NamedTuple):
     calculations: tuple[CalculationDefinition, ...]
     valid_low: float | None
     valid_high: float | None
+    has_shape: bool
     labels: tuple[tuple[int, str], ...]
     scada: bool
 
@@ -238,6 +239,7 @@ def read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> Co
         valid_low=valid_low,
         valid_high=valid_high,
         labels=section.get("labels", labels, ()),
+        has_shape=section.get("shape", flag, False),
         scada=section.get("scada", flag, True),
     )
 
@@ -308,5 +310,6 @@ def tag_of(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, co
         valid_low=common.valid_low,
         valid_high=common.valid_high,
         labels=common.labels,
+        has_shape=common.has_shape,
         scada=common.scada,
     )

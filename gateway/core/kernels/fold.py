@@ -26,6 +26,7 @@ from gateway.core.kernels.atomics import begin_write, end_write
 from gateway.core.kernels.number import as_float
 from gateway.core.kernels.prefetch import prefetch
 from gateway.core.kernels.score import score_value
+from gateway.core.kernels.shape import shape_of, with_shape
 from gateway.core.kernels.windows import add_to_window
 from gateway.core.state import HOURS, Counter, Tables
 from gateway.core.types import NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality, Samples
@@ -77,6 +78,10 @@ def learn(tables: Tables, panes: int, row: int, value: float, source_ns: int) ->
     score, persistent, reasons = score_value(
         tables.novelty, tables.hours, row, value, source_ns, limit["scale_ns"], float(cell["score"])
     )
+    slot = limit["shape"]
+    if slot >= 0:
+        shape = shape_of(tables.shapes, tables.lags, tables.prototypes, tables.used, slot, value)
+        score, reasons = with_shape(score, reasons, shape, int(cell["reasons"]))
     cell["score"] = score
     cell["persistent"] = persistent
     cell["reasons"] = reasons
