@@ -3,7 +3,7 @@
 #   make demo ARGS="--seconds 45"   everything at work on simulated devices
 #   make test                       lint, types and all tests that take minutes
 #   make bench                      what this machine can do
-#   make chaos ARGS="--rounds 500"  kill gateway and broker, spoil the link; every record must arrive once
+#   make chaos ARGS="--rounds 500"  kill engine, gateway and broker, spoil the link; every record must arrive once
 #   make test-slow                  the tests that take longer
 #   make test-browser               the live page in Chromium
 #   make wheel                      the package, in dist/

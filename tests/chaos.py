@@ -1,6 +1,7 @@
-"""`make chaos`: `python -m tests.chaos --rounds 500 --seed 7`; see tests/support/chaos.py for what is done.
+"""`make chaos`: `python -m tests.chaos --rounds 500 --kills 200 --seed 7`; tests/support/chaos.py and lives.py say what
+is done.
 
-One JSON line for each kind of upstream; exit code 1 when the books disagree.
+One JSON line for the engine and one for each kind of upstream; exit code 1 when the books disagree.
 """
 
 from __future__ import annotations
@@ -9,19 +10,36 @@ import argparse
 import json
 import random
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from tests.support.chaos import KINDS, rounds_of
+from tests.support.lives import is_whole as is_one_life
+from tests.support.lives import many_lives
+
+
+def kill_the_engine(kills: int, seed: int) -> bool:
+    """Whether what it put out is what one that was never killed puts out."""
+    print(f"engine: {kills} kills, seed {seed}", file=sys.stderr)
+    started_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fieldgate-chaos-") as folder:
+        result = many_lives(Path(folder), kills, seed)
+    print(json.dumps({"engine": "killed", **result, "seconds": round(time.monotonic() - started_s, 1)}))
+    return is_one_life(result)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kill and cut at random, then compare the books.")
     parser.add_argument("--rounds", type=int, default=500, help="of each kind of upstream; default %(default)s")
+    parser.add_argument("--kills", type=int, default=200, help="of the engine's process; default %(default)s")
     parser.add_argument("--seed", type=int, default=None, help="default: drawn, and printed")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
     is_whole = True
-    for kind in KINDS:
+    if arguments.kills:
+        is_whole &= kill_the_engine(arguments.kills, seed)
+    for kind in KINDS if arguments.rounds else ():
         print(f"{kind}: {arguments.rounds} rounds, seed {seed}", file=sys.stderr)
         started_s = time.monotonic()
         verdict, done = rounds_of(kind, arguments.rounds, seed)

@@ -25,14 +25,20 @@ COMMANDS: dict[str, str] = {
     "tail": "Print the values of tags as they come.",
     "events": "List the latest events of a running gateway.",
     "alarms": "List the alarms of a running gateway, acknowledge or shelve them.",
+    "write": "Write a value to a tag of a running gateway.",
     "check": "Check a configuration and report every error in it.",
     "plan": "Show what each Modbus link is asked for, and how busy that makes it.",
     "scan": "Look for Modbus units at given addresses, and write a first configuration.",
     "explain": "Explain any key of a configuration.",
     "registers": "Print the register map that SCADA reads.",
     "spool": "Look into what waits for the upstream, verify it, export it.",
+    "dead-letters": "Look at payloads and records that could not be used; try payloads again.",
     "reconcile": "Prove that what was produced arrived once, or name what did not.",
     "demo": "Show everything at work, with simulated devices and no set-up.",
+    "maintenance": "Say that a device is worked on: its scores learn and raise no alarm.",
+    "feedback": "Say that what a score flags was normal.",
+    "baseline": "Hold tags against a reference period.",
+    "replay": "Play a journal or a recorded table through the engine again.",
     "score": "Try the anomaly scores on a recorded history.",
     "bench": "Measure what this machine can do.",
     "version": "Print the version of fieldgate and of what it runs on.",
@@ -48,7 +54,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"gateway.cli.{cmd_name}")
+        module = importlib.import_module(f"gateway.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
@@ -18,6 +18,7 @@ from gateway.serving.operator.messages import Answered, short, socket_path
 from gateway.settings.document import read_document
 from gateway.settings.problems import ConfigurationError
 
+F = TypeVar("F", bound=Callable[..., Any])
 ANSWER_S_MAX: Final = 35.0
 SERVICE_STATE: Final = Path("/var/lib/fieldgate")
 """Where the packaged service keeps its state: systemd tells it, and nobody else."""
@@ -32,6 +33,14 @@ def ask(config: Path | None, action: str, **arguments: object) -> Answered:
     places = " or ".join(str(path) for path in tried)
     click.echo(f"no gateway is at work here: there is no {places}; start it, or name its --config FILE", err=True)
     sys.exit(EXIT_FAILED)
+
+
+def of_gateway(function: F) -> F:
+    """Which gateway, and how it is printed: the options of a command that asks."""
+    config = click.option(
+        "--config", metavar="FILE", type=click.Path(path_type=Path), help="The running gateway's configuration."
+    )
+    return config(click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(function))
 
 
 def _candidates(config: Path | None) -> Iterator[Path]:

@@ -18,6 +18,7 @@ from gateway.core.engine import NO_SAMPLES, Engine, StepResult
 from gateway.core.events import Event
 from gateway.core.lending import Lending
 from gateway.core.record import NO_STAMP, Stamp
+from gateway.core.teaching import Lesson
 from gateway.core.types import Samples
 
 
@@ -37,6 +38,13 @@ class Operated(msgspec.Struct, frozen=True, tag="operated"):
     command: AlarmCommand
 
 
+class Taught(msgspec.Struct, frozen=True, tag="taught"):
+    """What operators teach the scores; with `afresh` nothing else holds (`gateway.core.teaching`)."""
+
+    lessons: tuple[Lesson, ...]
+    afresh: bool = False
+
+
 class Named(msgspec.Struct, frozen=True, tag="named"):
     """Texts that got the next symbols (`gateway.core.symbols`) since the cycle before."""
 
@@ -49,7 +57,7 @@ class Lent(msgspec.Struct, frozen=True, tag="lent"):
     lendings: tuple[Lending, ...]
 
 
-Influence: TypeAlias = Noted | Operated | Named | Lent | Finished
+Influence: TypeAlias = Noted | Operated | Taught | Named | Lent | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +84,13 @@ def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
             engine.note(influence.event)
         elif isinstance(influence, Operated):
             done += engine.command(influence.command, cycle.now_ns)
+        elif isinstance(influence, Taught):
+            done += engine.teach(influence.lessons, cycle.now_ns, afresh=influence.afresh)
         elif isinstance(influence, Lent):
             engine.expect(influence.lendings)
         elif isinstance(influence, Finished):
             is_last = True
+    engine.calculations.align(cycle.stamp.wall_offset_ns)
     result = engine.step(cycle.now_ns, cycle.samples)
     drafts = result.drafts
     if is_last:

@@ -19,7 +19,7 @@ The engine has one writer, the thread that calls `step`; `view` and `readings` m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from gateway.core import tenancy
 from gateway.core.alarmdesk import AlarmDesk
 from gateway.core.alarms import AlarmCommand
 from gateway.core.announce import contributors, device_event
+from gateway.core.calculationdesk import CalculationDesk
 from gateway.core.directory import Directory
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
@@ -43,6 +44,7 @@ from gateway.core.readings import Reading
 from gateway.core.record import DISAGREEMENT, RecordDraft, Stream
 from gateway.core.state import Counter, State
 from gateway.core.stateview import StateView
+from gateway.core.teaching import Lesson, Teacher
 from gateway.core.tenancy import Leaving, Tenancy
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 
@@ -114,6 +116,7 @@ class Engine:
         self.model = model
         self.state = State(model)
         self.view = StateView(self.state)
+        self.teacher = Teacher(model, self.state)
         self.directory = Directory(model, self.state.generations)
         self.tenancy = Tenancy(
             model, self.state, self.directory, self.view, tells_aggregates=Stream.AGGREGATES in streams
@@ -129,6 +132,7 @@ class Engine:
         self._shares = shares_of(model)
         self._changed = np.zeros(EVENTS_PER_GRID_MAX, np.int64)
         self.alarms = AlarmDesk(model, self.state)
+        self.calculations = CalculationDesk(model, self.state, is_recorded=Stream.CALCULATIONS in streams)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
         self._events_dropped = 0
@@ -150,6 +154,14 @@ class Engine:
             self.note(event)
         self._events += len(events)
         return tuple(events)
+
+    def teach(self, lessons: Iterable[Lesson], now_ns: int, *, afresh: bool) -> tuple[Event, ...]:
+        """What operators teach the scores (`gateway.core.teaching`)."""
+        events = tuple(self.teacher.teach(lessons, now_ns, afresh=afresh))
+        self._events += len(events)
+        for event in events:
+            self.note(event)
+        return events
 
     def expect(self, lendings: Sequence[Lending]) -> None:
         """What goes with LENDs of the next batch or of later ones."""
@@ -183,6 +195,7 @@ class Engine:
         if Stream.AGGREGATES in self._streams:
             for start, stop in self._shares:
                 self._flush_aggregates(start, stop, now_ns, drafts)
+        drafts += self.calculations.drafts(now_ns, is_due=True)
         self._cut_samples(drafts)
         return StepResult(self._numbered(drafts), ())
 
@@ -240,6 +253,7 @@ class Engine:
         yield Reading("fieldgate_engine_tags", len(self.directory))
         yield from self.tenancy.readings()
         yield from self.alarms.readings()
+        yield from self.calculations.readings()
 
     def _numbered(self, drafts: list[RecordDraft]) -> tuple[RecordDraft, ...]:
         numbered = []
@@ -256,6 +270,7 @@ class Engine:
         start = 0
         while start < len(batch):
             start, kept = fold(state.tables, state.panes, batch, start, self._kept[self._kept_used :])
+            self.calculations.fold()
             self._kept_used += kept
             if self._kept_used == len(self._kept) > 0:
                 self._cut_samples(drafts)
@@ -288,6 +303,7 @@ class Engine:
         state = self.state
         mark_stale(state.tables, state.stale_after_ns, point_ns)
         step_multivariate(state.tables, state.multivariate, state.device_words, point_ns)
+        self.calculations.step(point_ns)
         told = self.alarms.step(point_ns)
         roll_up(state.tables, state.multivariate, state.rollup, state.device_words, state.devices)
         listed = self._changed
@@ -309,7 +325,9 @@ class Engine:
                 phase = place * every // len(self._shares)
                 if (grid - phase) // every > (last - phase) // every:
                     self._flush_aggregates(start, stop, grid * GRID_NS, drafts)
-        if Stream.MULTIVARIATE in self._streams and grid // self._aggregates_every > last // self._aggregates_every:
+        is_due = grid // self._aggregates_every > last // self._aggregates_every
+        drafts += self.calculations.drafts(grid * GRID_NS, is_due=is_due)
+        if Stream.MULTIVARIATE in self._streams and is_due:
             self._flush_multivariate(grid * GRID_NS, drafts)
         if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
             self._cut_samples(drafts)

@@ -140,11 +140,12 @@ class Inbox:
         """Fill `out` from the lanes: each its share by weight first, then what room is left, in turn."""
         taken = 0
         size = len(out)
-        weights = sum(lane.weight for lane in self.lanes if len(lane))
-        for lane in self.lanes:
-            if len(lane):
-                share = size * lane.weight // weights
-                taken += lane.take_into(out[taken : min(size, taken + share)])
+        # Looked at once: a producer without the GIL fills its lane between two looks.
+        waiting = [lane for lane in self.lanes if len(lane)]
+        weights = sum(lane.weight for lane in waiting)
+        for lane in waiting:
+            share = size * lane.weight // weights
+            taken += lane.take_into(out[taken : min(size, taken + share)])
         for offset in range(len(self.lanes)):
             if taken == size:
                 break

@@ -40,6 +40,18 @@ SYMBOLS_BYTES_MAX: Final = 2_097_152
 CYCLE_SAMPLES_MAX: Final = 262_144
 """Samples of one engine cycle. The rest waits in its lanes for the next one."""
 
+KEPT_SAMPLES_MAX: Final = 10_000_000
+"""Samples kept for quantiles by all calculations together, 16 bytes each. More is refused when it is read."""
+
+CALCULATIONS_PER_TAG_MAX: Final = 16
+"""Calculations of one tag. More is refused when the configuration is read."""
+
+RESULTS_WAITING_MAX: Final = 16_384
+"""Results of calculations between two grid points. Overflow: the newest dropped and counted."""
+
+VALUES_ASIDE_MAX: Final = 8_192
+"""Values put aside for calculations before they are worked off. The fold stops at it, and goes on after that."""
+
 INFLUENCES_WAITING_MAX: Final = 1_000
 """What operators asked of the engine and the next cycle takes. One more is refused to whoever asks."""
 
@@ -79,6 +91,16 @@ FAST_LINKS_MAX: Final = 16
 
 ERRANDS_WAITING_MAX: Final = 64
 """Single requests (writes, identification) that wait for one Modbus link. One more is refused at once and counted."""
+
+WRITES_UNDER_WAY_MAX: Final = 64
+"""Writes to tags that are under way. One more is refused at once and counted."""
+
+AUDIT_FILE_BYTES_MAX: Final = 16_000_000
+AUDIT_FILES_MAX: Final = 8
+"""The audit trail: size at which its file is put aside, and how many there are. Overflow: the oldest deleted, told."""
+
+AUDIT_WAITING_MAX: Final = 1_000
+"""Lines of the audit trail that wait for the disk. Overflow: the write is refused."""
 
 SCADA_CLIENTS_MAX: Final = 32
 """Connections to the Modbus server. One more is refused at once and counted."""
@@ -130,3 +152,9 @@ INTAKE_KEYS_MAX: Final = 8_192
 
 INTAKE_FRAMES_MAX: Final = 256
 """Turns of one durable session that wait for the disk. At it reading pauses."""
+
+LETTERS_PER_TOPIC: Final = 16
+"""Payloads of one topic that are kept because they could not be used. Overflow: the oldest deleted, counted."""
+
+LETTERS_QUEUED_MAX: Final = 256
+"""Such payloads on their way to the disk. Overflow: the newest dropped, counted."""

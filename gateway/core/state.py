@@ -34,6 +34,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, AlarmKind, rule_of
+from gateway.core.blank import integers, records
+from gateway.core.calculationtables import CalculationTables, calculation_tables
 from gateway.core.model import Model, TagDefinition
 from gateway.core.multivariate import multivariate_tables
 from gateway.core.types import NS_PER_S, Float32s, Int64s, Quality, Samples
@@ -75,7 +77,9 @@ LIMIT = np.dtype(
         ("scale_ns", "<f8"),
         ("valid_low", "<f8"),
         ("valid_high", "<f8"),
-        ("spare", "<f8", 2),
+        ("calculation_first", "<i4"),
+        ("calculation_count", "<i4"),
+        ("spare", "<f8"),
     ],
     align=True,
 )
@@ -198,6 +202,12 @@ class Counter(IntEnum):
     OUT_OF_RANGE = 3
     TIME_REPLACED = 4
     LATE = 5
+    CALCULATIONS_LATE = 6
+    RESULTS = 7
+    """Results of calculations that wait in `results`."""
+    RESULTS_LOST = 8
+    CALCULATIONS_WAITING = 9
+    """Values put aside by the fold for the calculations."""
 
 
 class Flood(IntEnum):
@@ -231,6 +241,7 @@ class Tables(NamedTuple):
     alarm_rules: Samples
     alarms: Samples
     counters: Int64s
+    calculations: CalculationTables
 
 
 TAG_MEMORY = ("cells", "novelty", "hours")
@@ -264,6 +275,7 @@ class State:
             alarm_rules=records(alarms, ALARM_RULE),
             alarms=records(alarms, ALARM),
             counters=integers(len(Counter)),
+            calculations=calculation_tables(model),
         )
         self.multivariate = multivariate_tables(model, SCALE_NS_DEFAULT)
         self.tables.alarms["since_ns"] = -1
@@ -275,6 +287,8 @@ class State:
         self.announced_class: Int64s = integers(devices)
         self.not_better_ns: Int64s = integers(devices)
         self.flood: Int64s = integers(len(Flood))
+        self.wall: Int64s = integers(2)
+        """Whether the wall clock's offset is known, and it: what intervals are aligned by."""
 
         self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
         self.tables.cells["value"] = np.nan
@@ -284,9 +298,10 @@ class State:
         self.devices["quality"] = Quality.BAD_NOT_INITIALISED
         self.devices["score_row"] = -1
         np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
-        first = alarm_first = 0
+        first = alarm_first = calculation_first = 0
         for row, tag in enumerate(model.tags):
-            self.tables.limits[row] = limit_of(tag, tag.device, first, alarm_first)
+            self.tables.limits[row] = limit_of(tag, tag.device, first, alarm_first, calculation_first)
+            calculation_first += len(tag.calculations)
             self.stale_after_ns[row] = tag.stale_after_ns
             for place, definition in enumerate(tag.alarms):
                 rule = rule_in(model, row, tag, definition, first)
@@ -294,7 +309,7 @@ class State:
             alarm_first += len(tag.alarms)
             first += len(tag.windows_ns)
         for pool, of_pool in zip(model.pools, model.pool_rows, strict=True):
-            free, windows = limit_of(pool.shapes[0], NOT_LENT, 0, 0), len(pool.shapes[0].windows_ns)
+            free, windows = limit_of(pool.shapes[0], NOT_LENT, 0, 0, 0), len(pool.shapes[0].windows_ns)
             self.tables.limits[of_pool.start : of_pool.stop] = free
             self.tables.limits["window_first"][of_pool.start : of_pool.stop] = first + windows * np.arange(pool.rows)
             first += windows * pool.rows
@@ -315,24 +330,14 @@ class State:
 
     def arrays(self) -> Iterator[npt.NDArray[np.generic]]:
         """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
-        yield from self.tables
+        yield from self.tables[:-1]
+        yield from self.tables.calculations[:-3]
         yield from self.multivariate
         yield from (self.stale_after_ns, self.generations, self.device_words, self.devices, self.rollup)
-        yield from (self.announced_class, self.not_better_ns, self.flood)
+        yield from (self.announced_class, self.not_better_ns, self.flood, self.wall)
 
     def memory_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays())
-
-
-def records(size: int, dtype: np.dtype[np.void]) -> Samples:
-    """Zeros whose pages are really there (`np.zeros` would leave them to the first write)."""
-    array = np.empty(size, dtype)
-    array.view(np.uint8)[:] = 0
-    return array
-
-
-def integers(size: int) -> Int64s:
-    return np.full(size, 0, np.int64)
 
 
 def phase_ns(row: int, pane_ns: int) -> int:
@@ -340,7 +345,9 @@ def phase_ns(row: int, pane_ns: int) -> int:
     return ((row * 0x9E3779B1 & 0xFFFFFFFF) * pane_ns) >> 32
 
 
-def limit_of(tag: TagDefinition, device: int, window_first: int, alarm_first: int) -> tuple[object, ...]:
+def limit_of(
+    tag: TagDefinition, device: int, window_first: int, alarm_first: int, calculation_first: int
+) -> tuple[object, ...]:
     return (
         int(tag.kind),
         window_first,
@@ -351,7 +358,9 @@ def limit_of(tag: TagDefinition, device: int, window_first: int, alarm_first: in
         float(tag.windows_ns[0] if tag.windows_ns else SCALE_NS_DEFAULT),
         number(tag.valid_low),
         number(tag.valid_high),
-        (0.0, 0.0),
+        calculation_first,
+        len(tag.calculations),
+        0.0,
     )
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gateway.core.kernels.read import count_windows, read_aggregates, read_devices, read_live, read_multivariate
+from gateway.core.kernels.read import (
+    count_windows,
+    read_aggregates,
+    read_devices,
+    read_live,
+    read_memory,
+    read_multivariate,
+)
 from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.record import AGGREGATE
-from gateway.core.state import PANE, State
-from gateway.core.types import Samples
+from gateway.core.state import HOURS, NOVELTY, PANE, State
+from gateway.core.types import Float32s, Samples
 from gateway.core.view import DEVICE, LIVE
 
 
@@ -41,6 +48,13 @@ class StateView:
         out = np.zeros(len(self._state.devices), DEVICE)
         read_devices(self._state.device_words, self._state.devices, out)
         return out
+
+    def memory(self, row: int) -> tuple[np.void, Float32s]:
+        """Copies of what the tag's scores remember: NOVELTY and the hours."""
+        (row,) = self._checked(np.array([row], np.int32))
+        memory, hours = np.zeros(1, NOVELTY), np.zeros(HOURS, np.float32)
+        read_memory(self._state.tables, row, memory, hours)
+        return memory[0], hours
 
     def multivariate(self) -> Samples:
         records = self._state.multivariate.records

@@ -28,7 +28,7 @@ from gateway.runtime.clock import EngineClock, resume_clock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.logs import log_event, set_up_logs
-from gateway.runtime.operating import Operating
+from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
 from gateway.runtime.reload import compare
 from gateway.runtime.statedir import StateInUse, hold_state_dir
@@ -38,8 +38,6 @@ from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
 from gateway.runtime.uplink import LEASE_KEY, Way, open_store
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.status import Phase
-from gateway.serving.operator.messages import socket_path
-from gateway.serving.operator.server import OperatorServer
 from gateway.serving.scada.lock import LockError
 from gateway.serving.scada.map import MapError
 from gateway.serving.scada.server import ListenError
@@ -47,6 +45,7 @@ from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
 from gateway.spool.records import StoreRefused, StoreUnavailable
+from gateway.writing.audit import Trail
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -90,6 +89,7 @@ class Daemon:
             symbols=symbols,
             use=lambda model: asyncio.run_coroutine_threadsafe(way.use(model), loop).result(),
         )
+        self._trail = Trail(settings.state_dir, wall_ns=time.time_ns, now_ns=clock, emit=book.emit)
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
         self._watchdog = Watchdog(
@@ -97,10 +97,7 @@ class Daemon:
         )
         self._progress = Progress()
         self._http: HttpServer | None = None
-        operating = Operating(lambda: self._progress.plant, clock)
-        self._operator = OperatorServer(
-            socket_path(settings.state_dir), operating.actions(), now_ns=clock, emit=book.emit
-        )
+        self._operator, self._schooling = operators(settings.state_dir, lambda: self._progress.plant, clock, book.emit)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._failed = False
@@ -126,8 +123,9 @@ class Daemon:
             return EXIT_FAILED
         self._supervisor.start("watchdog", lambda: self._keep_watch())
         self._supervisor.start("reload", lambda: self._keep_reloading())
+        self._supervisor.start("schooling", self._schooling.run)
         await stopping
-        await self._supervisor.stop("watchdog", "reload")
+        await self._supervisor.stop("watchdog", "reload", "schooling")
         await self._end(self._progress.plant)
         return EXIT_FAILED if self._failed else EXIT_OK
 
@@ -141,6 +139,7 @@ class Daemon:
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
         await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine)
+        self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplink, self._supervisor)
         self._progress.phase = Phase.READY
@@ -242,8 +241,9 @@ class Daemon:
         await self._way.use(plant.model)
         await asyncio.to_thread(self._continuity.begin, plant.spec, plant.engine, plant.settings)
         self._continuity.passed = plant.intakes.passed
+        self._schooling.begin(plant)
         await plant.start(self._supervisor, self._continuity.number, self._continuity.positions)
-        self._progress.plant = plant
+        self._progress.plant = self._way.letters.plant = plant
 
     async def _move_http(self, new: Settings) -> None:
         """Listen where `new` says; when that cannot be, where it was."""
@@ -259,13 +259,9 @@ class Daemon:
 
     def _build_plant(self, settings: Settings) -> Plant:
         plant = Plant(
-            settings,
-            clock=self._clock,
-            book=self._book,
-            symbols=self._symbols,
-            hand_on=self._continuity.take,
-            died=self._engine_died,
-        )
+            settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
+            hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
+        )  # fmt: skip
         plant.warm()
         return plant
 
@@ -297,6 +293,7 @@ class Daemon:
         yield self._supervisor
         yield self._notifier
         yield self._watchdog
+        yield self._trail
         yield self._operator
         yield from self._way.measured()
         yield from self._continuity.measured()

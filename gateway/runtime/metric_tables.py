@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from gateway.control import metrics
-from gateway.core import alarmdesk, engine, inbox, symbols
+from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols
 from gateway.runtime import continuity, cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
-from gateway.spool import intake, worker
+from gateway.spool import intake, letters, worker
 from gateway.spool.journal import metrics as journal_metrics
+from gateway.writing import audit, service
+from gateway.writing import mqtt as orders
 
 TABLES = (
     engine.METRICS,
     alarmdesk.METRICS,
+    calculationdesk.METRICS,
     inbox.METRICS,
     symbols.METRICS,
     modbus.METRICS,
     modbus.THREAD_METRICS,
     mqtt.METRICS,
     intake.METRICS,
+    letters.METRICS,
     metrics.METRICS,
     worker.METRICS,
     continuity.METRICS,
@@ -27,6 +31,9 @@ TABLES = (
     delivery.METRICS,
     server.METRICS,
     operator.METRICS,
+    service.METRICS,
+    audit.METRICS,
+    orders.METRICS,
     cycle.METRICS,
     eventbook.METRICS,
     supervisor.METRICS,

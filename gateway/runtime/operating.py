@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 
 from gateway.core.alarms import SHELVE_NS_MAX, AlarmAction, AlarmCommand
 from gateway.core.cycle import Influence, Operated
+from gateway.core.events import Emit
 from gateway.core.ports import Clock
 from gateway.core.types import NS_PER_S
+from gateway.runtime.clock import EngineClock
 from gateway.runtime.plant import Plant
-from gateway.serving.operator.server import Action, Asker, Refused
+from gateway.runtime.schooling import Schooling
+from gateway.serving.operator.messages import Answered, socket_path
+from gateway.serving.operator.server import Action, Asker, OperatorServer, Refused
 from gateway.settings.problems import did_you_mean
 
 
@@ -26,6 +31,23 @@ class Shelving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     for_s: float
 
 
+class Writing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`verify` None: as the tag says."""
+
+    tag: str
+    value: bool | int | float | str
+    verify: bool | None = None
+
+
+def operators(
+    state_dir: Path, plant: Callable[[], Plant | None], clock: EngineClock, emit: Emit
+) -> tuple[OperatorServer, Schooling]:
+    """The operator's socket with all that may be done by it, and what of that goes on by itself."""
+    schooling = Schooling(state_dir, plant, now_ns=clock, wall_offset_ns=clock.wall_offset_ns, emit=emit)
+    actions = {**Operating(plant, clock).actions(), **schooling.actions()}
+    return OperatorServer(socket_path(state_dir), actions, now_ns=clock, emit=emit), schooling
+
+
 class Operating:
     """`plant` gives the one that runs now, None while there is none."""
 
@@ -38,6 +60,7 @@ class Operating:
             "alarm.acknowledge": Action(OneAlarm, self._acknowledge),
             "alarm.shelve": Action(Shelving, self._shelve),
             "alarm.unshelve": Action(OneAlarm, self._unshelve),
+            "tag.write": Action(Writing, self._write),
         }
 
     async def _acknowledge(self, asker: Asker, one: OneAlarm) -> str:
@@ -55,6 +78,13 @@ class Operating:
     async def _unshelve(self, asker: Asker, one: OneAlarm) -> str:
         self._operate(AlarmAction.UNSHELVE, one.alarm, asker)
         return f"{one.alarm} is shown again"
+
+    async def _write(self, asker: Asker, writing: Writing) -> Answered:
+        writer = self._running().writer
+        outcome = await writer.write(writing.tag, writing.value, way="local", who=asker.name, verify=writing.verify)
+        change = f"{outcome.old or '?'} -> {outcome.new}" if outcome.is_ok else outcome.new
+        reason = f": {outcome.reason}" if outcome.reason else ""
+        return Answered(outcome.is_ok, f"{outcome.tag} {change} {outcome.result}{reason}", outcome)
 
     def _operate(self, action: AlarmAction, alarm: str, asker: Asker, until_ns: int = 0) -> None:
         known = self._running().model.alarm_of

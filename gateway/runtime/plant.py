@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from gateway.control.handle import ControlExecutive
 from gateway.core.engine import warm_up
 from gateway.core.inbox import Drained, Inbox, Lane
+from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Source
@@ -19,6 +20,8 @@ from gateway.core.readings import Measured
 from gateway.core.record import Stream
 from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols
+from gateway.protocol.modbus.codes import ModbusException
+from gateway.protocol.modbus.errands import Requester
 from gateway.protocol.modbus.plan import Block, plan
 from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
@@ -32,12 +35,26 @@ from gateway.settings.planning import point_of
 from gateway.settings.schema import Link, ModbusLink, MqttLink, Settings, Tag
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
+from gateway.writing.audit import Trail
+from gateway.writing.mqtt import MqttOrders
+from gateway.writing.service import Why, Writer
 
 ENGINE_STOP_S = 2.0
 CONTROL_STOP_S = 1.5
 STATE_CHANGES_EVERY_CYCLES = 10
 CONTROL_LANE_WEIGHT = 4
 """The executive's samples are few and dear: when all lanes are full they get four shares."""
+
+
+SCADA_ANSWERS = {
+    Why.FORBIDDEN: ModbusException.ILLEGAL_FUNCTION,
+    Why.UNKNOWN: ModbusException.ILLEGAL_DATA_ADDRESS,
+    Why.VALUE: ModbusException.ILLEGAL_DATA_VALUE,
+    Why.BUSY: ModbusException.SERVER_DEVICE_BUSY,
+    Why.AWAY: ModbusException.GATEWAY_TARGET_FAILED_TO_RESPOND,
+    Why.FAULT: ModbusException.SERVER_DEVICE_FAILURE,
+}
+"""What a SCADA client is told of a write to a tag that was not, or not surely, carried out."""
 
 
 def build_model(settings: Settings) -> Model:
@@ -58,6 +75,7 @@ def build_model(settings: Settings) -> Model:
                 stale_after_ns=tag.stale_after_ns,
                 windows_ns=tag.windows_ns,
                 alarms=tag.alarms,
+                calculations=tag.calculations,
                 valid_low=tag.valid_low,
                 valid_high=tag.valid_high,
                 labels=tag.labels,
@@ -65,6 +83,7 @@ def build_model(settings: Settings) -> Model:
             for tag in settings.tags
         ),
         panes_per_window=settings.panes_per_window,
+        zone=settings.zone,
     )
 
 
@@ -97,13 +116,17 @@ class Plant:
         clock: EngineClock,
         book: EventBook,
         symbols: Symbols,
+        trail: Trail,
         hand_on: HandOn,
         died: Callable[[], None],
+        keep: Keep = keep_nothing,
     ) -> None:
-        """`hand_on` takes the engine's cycles."""
+        """`hand_on` takes the engine's cycles, `keep` payloads that cannot be used."""
         self.settings = settings
         self._clock = clock
         self._book = book
+        self._keep = keep
+        self._is_stopped = False
         self.symbols = symbols
         self.model = build_model(settings)
         self.spec = spec_of(settings, self.model)
@@ -121,18 +144,7 @@ class Plant:
         self.sources: dict[str, Source] = {}
         self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit)
         self._lanes: dict[str, Lane] = {}
-        lanes: list[Drained] = []
-        for link in settings.links:
-            tags = self._tags_of(link)
-            plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
-            durable = [(row, tag) for row, tag in tags if is_durable(tag)]
-            if plain:
-                lanes.append(self._lane_of(link, len(plain)))
-                self.sources[link.name] = self._build_source(link, plain)
-            if durable:
-                lane = Lane(durable_name(link.name), lane_capacity(len(durable)))
-                lanes.append(lane)
-                self.sources[lane.name] = self._build_durable(link, durable, lane)
+        lanes = self._build_sources()
         if self.executive is not None:
             self._control_lane = Lane("control", LANE_SAMPLES_MIN, CONTROL_LANE_WEIGHT)
             lanes.append(self._control_lane)
@@ -149,6 +161,37 @@ class Plant:
             died=died,
         )
         self.scada: ScadaServer | None = None
+        self.writer = Writer(
+            settings,
+            model=self.model,
+            view=self.engine.view,
+            requesters=self._requester,
+            trail=trail,
+            now_ns=clock,
+            emit=book.emit,
+        )
+        mqtt = settings.writes.mqtt
+        self.orders = MqttOrders(mqtt, self.writer, now_ns=clock, emit=book.emit) if mqtt is not None else None
+
+    def _build_sources(self) -> list[Drained]:
+        """The sources of all links, and their lanes."""
+        lanes: list[Drained] = []
+        for link in self.settings.links:
+            tags = self._tags_of(link)
+            plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
+            durable = [(row, tag) for row, tag in tags if is_durable(tag)]
+            if plain:
+                lanes.append(self._lane_of(link, len(plain)))
+                self.sources[link.name] = self._build_source(link, plain)
+            if durable:
+                lane = Lane(durable_name(link.name), lane_capacity(len(durable)))
+                lanes.append(lane)
+                self.sources[lane.name] = self._build_durable(link, durable, lane)
+        return lanes
+
+    def _requester(self, link: str) -> Requester | None:
+        source = self.sources.get(link)
+        return source if isinstance(source, Requester) else None
 
     def warm(self) -> None:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
@@ -170,10 +213,14 @@ class Plant:
             self.executive.start()
         for name, source in self.sources.items():
             supervisor.start(f"link {name}", source.run)
+        if self.orders is not None:
+            supervisor.start("writes", self.orders.run)
 
     async def stop(self, supervisor: Supervisor, *, is_reload: bool) -> None:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
-        await supervisor.stop(*(f"link {name}" for name in self.sources))
+        self._is_stopped = True
+        orders = ["writes"] if self.orders is not None else []
+        await supervisor.stop(*orders, *(f"link {name}" for name in self.sources))
         await self.intakes.stop()
         if self.executive is not None:
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
@@ -190,6 +237,14 @@ class Plant:
         self.sources[link.name] = self._build_source(link, plain)
         supervisor.start(f"link {link.name}", self.sources[link.name].run)
 
+    def take_again(self, letter: Letter) -> bool:
+        """A dead letter to its session; False when there is none any more, or it has ended."""
+        source = self.sources.get(letter.link)
+        if self._is_stopped or not isinstance(source, MqttSource):
+            return False
+        source.take_again(letter)
+        return True
+
     def heartbeats(self) -> dict[str, int]:
         """When each thread that matters last finished a cycle, engine time; 0 before the first."""
         beats = {"engine": self.thread.heartbeat_ns()}
@@ -204,6 +259,9 @@ class Plant:
         yield self.thread
         yield self.engine
         yield self.inbox
+        yield self.writer
+        if self.orders is not None:
+            yield self.orders
         yield from self.sources.values()
         if self.polling is not None:
             yield self.polling
@@ -254,6 +312,8 @@ class Plant:
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=emit,
+            keep=self._keep,
+            intern=self.symbols.intern,
         )
 
     def _build_durable(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:
@@ -266,6 +326,7 @@ class Plant:
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=self._book.emit,
+            keep=self._keep,
         )
 
     def _build_executive(self) -> ControlExecutive:
@@ -291,6 +352,8 @@ class Plant:
         return ScadaServer(
             settings=scada,
             registers=registers,
+            write=self._write_from_scada,
+            note=self.writer.note_loop,
             plant=self.engine.view,
             text_of=self.symbols.text_of,
             control=self.executive,
@@ -300,6 +363,10 @@ class Plant:
             heartbeat=lambda: self.thread.cycles,
             emit=self._book.emit,
         )
+
+    async def _write_from_scada(self, tag: str, value: float, client: str) -> ModbusException | None:
+        outcome = await self.writer.write(tag, value, way="scada", who=client)
+        return None if outcome.is_ok else SCADA_ANSWERS[outcome.why]
 
     def _take_from_executive(self) -> None:
         """Before each drain, on the engine's thread."""

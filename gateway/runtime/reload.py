@@ -49,7 +49,7 @@ def compare(old: Settings, new: Settings) -> Changes:
         or bool(links & whole_links)
         or any(
             getattr(old, part) != getattr(new, part)
-            for part in ("devices", "tags", "loops", "scada", "panes_per_window")
+            for part in ("devices", "tags", "loops", "scada", "writes", "inhibit_writes", "panes_per_window")
         )
         or _record_settings(old) != _record_settings(new)
         or _left_out(old) != _left_out(new)

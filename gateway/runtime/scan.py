@@ -20,11 +20,11 @@ from gateway.core.symbols import Symbols
 from gateway.protocol.modbus import pdu
 from gateway.protocol.modbus.codes import READ_BITS_MAX, READ_REGISTERS_MAX, ModbusException
 from gateway.protocol.modbus.discover import Readable, Search, find_readable
+from gateway.protocol.modbus.errands import ErrandError, NotConnectedError
 from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError
 from gateway.settings.planning import READ_FUNCTIONS
 from gateway.settings.schema import ModbusLink, Table
 from gateway.sources.modbus import ModbusSource
-from gateway.sources.modbus.errands import ErrandError, NotConnectedError
 
 SILENT_MAX: Final = 3
 LOOK_EVERY_S: Final = 0.02

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateway.core.blank import records
 from gateway.core.kernels.score import score_series
-from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT, records
+from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT
 from gateway.core.types import NS_PER_S, Float64s, Int64s, Samples
 from gateway.core.view import REASONS
 

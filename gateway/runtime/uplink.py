@@ -24,6 +24,7 @@ from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.letters import Letters
 from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
@@ -78,6 +79,7 @@ class Way:
         self._text_of = text_of
         self._encoder = Encoder(Model((), ()), text_of)
         self.worker = SpoolWorker(store=store, encode=self._encode, now_ns=clock, emit=book.emit)
+        self.letters = Letters(store.path.parent, clock=clock, emit=book.emit)
         self.delivery: Delivery | None = None
         self._settings: Uplink | None = None
         if store.salvaged:
@@ -85,6 +87,7 @@ class Way:
 
     def start(self, supervisor: Supervisor) -> None:
         self.worker.start()
+        self.letters.start()
         supervisor.start("engine time lease", self._keep_lease)
 
     async def use(self, model: Model) -> None:
@@ -119,6 +122,7 @@ class Way:
             await self._send_last(self.delivery)
             await supervisor.stop("uplink")
         await supervisor.stop("engine time lease")
+        await self.letters.stop()
         self.worker.write_meta(LEASE_KEY, str(self._clock()))
         if not await asyncio.to_thread(self.worker.stop, SPOOL_STOP_S):
             raise TimeoutError(f"the spool did not reach the disk within {SPOOL_STOP_S:g} s")
@@ -152,6 +156,7 @@ class Way:
 
     def measured(self) -> Iterator[Measured]:
         yield self.worker
+        yield self.letters.store
         if self.delivery is not None:
             yield self.delivery
 

@@ -18,7 +18,7 @@ from gateway.settings.mqtttags import MqttSpec, bind_mqtt, read_mqtt
 from gateway.settings.multivariate import read_multivariate
 from gateway.settings.payloads import read_form
 from gateway.settings.reads import read_limits
-from gateway.settings.schema import Device, ModbusLink, Tag
+from gateway.settings.schema import Device, ModbusLink, Tag, WriteWith
 from gateway.settings.section import Section
 from gateway.settings.taglist import TagEntry, TagLists, inline_entries
 from gateway.settings.tags import (
@@ -28,11 +28,12 @@ from gateway.settings.tags import (
     read_modbus,
     read_order,
 )
-from gateway.settings.units import WrongValueError, array_of, integer, show, text
+from gateway.settings.units import WrongValueError, array_of, choice, integer, show, text
 
 UNIT = integer(0, 255)
 LINE_UNITS = (1, 247)
 """On a serial line 0 is everybody, which nobody answers, and the rest is reserved (MODBUS over Serial Line, 2.2)."""
+WRITE_WITH = choice(WriteWith)
 STRIDE = integer(0, REGISTERS - 1)
 LISTS_PER_DEVICE_MAX = 16
 UNKNOWN_LINK = "unknown"
@@ -48,7 +49,7 @@ MODBUS_ELSEWHERE = {
 }
 MQTT_ELSEWHERE = {
     **MODBUS_ELSEWHERE,
-    **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride"), _MODBUS_ONLY),
+    **dict.fromkeys(("unit", "word_order", "byte_order", "register_stride", "write_with"), _MODBUS_ONLY),
     **dict.fromkeys(("registers_per_read", "bits_per_read", "gap", "holes"), _MODBUS_ONLY),
 }
 for _key in ("topic", "sparkplug", "payload", "reading", "time_format", "quality"):
@@ -146,6 +147,7 @@ class Devices:
         big_words = read_order(section, "word_order", True) is not False
         big_bytes = read_order(section, "byte_order", True) is not False
         limits = read_limits(section)
+        write_with = section.get("write_with", WRITE_WITH, WriteWith.SINGLE)
         shift = section.get("register_stride", STRIDE, 0) * instance.ordinal
         if is_line and not LINE_UNITS[0] <= unit <= LINE_UNITS[1]:
             section.wrong("unit", f"{unit} is no unit of a serial line; write one from 1 to 247")
@@ -158,7 +160,7 @@ class Devices:
                     self._modbus_specs[entry] = spec
             tag = bind_modbus(
                 spec, instance.name, entry.name, unit=unit, shift=shift, limits=limits, big_words=big_words,
-                big_bytes=big_bytes,
+                big_bytes=big_bytes, write_with=write_with,
             )  # fmt: skip
             self._add(tag, spec.section)
 

@@ -22,10 +22,12 @@ from gateway.settings import (
     sparkplug,
     tags,
     uplink,
+    zones,
 )
 from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
 from gateway.settings.reference_brokers import broker_keys
+from gateway.settings.reference_calculations import calculation_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
@@ -41,7 +43,7 @@ LINK_OF_DEVICE = Form(
 )
 
 GATEWAY = (
-    Key("gateway.inhibit_writes", flag, "false", "No loop writes anything: all run as shadows."),
+    Key("gateway.inhibit_writes", flag, "false", "Nothing is written to the plant: all loops run as shadows."),
     Key("gateway.id", name, REQUIRED, "Who this gateway is, in every record that goes upstream. Never change it."),
     Key(
         "gateway.state_dir",
@@ -53,6 +55,7 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
+    Key("gateway.time_zone", zones.time_zone, "UTC", "Whose days, months and shifts calculations mean."),
     Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
     Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
@@ -71,6 +74,12 @@ DEVICES = (
     Key("devices.NAME.unit", devices.UNIT, "1", "Its Modbus unit id."),
     Key(
         "devices.NAME.word_order", tags._is_big, "big", "Of 32 and 64 bit values: little when the low word comes first."
+    ),
+    Key(
+        "devices.NAME.write_with",
+        devices.WRITE_WITH,
+        "single",
+        "Functions: 5 and 6 for one coil or register; multiple: 15 and 16 always; read_write: 23, which reads back.",
     ),
     Key("devices.NAME.byte_order", tags._is_big, "big", "Inside each register."),
     Key(
@@ -161,6 +170,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             f"{at}.valid.high", number, NOTHING, "Above it the quality is out of range, and no window takes the value."
         ),
         *alarm_keys(f"{at}.alarm"),
+        *calculation_keys(f"{at}.calculate.NAME"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
 
@@ -219,7 +229,7 @@ UPLINK = (
     Key(
         "uplink.NAME.streams",
         uplink.STREAMS,
-        '["events", "aggregates", "multivariate"]',
+        '["events", "aggregates", "calculations", "multivariate"]',
         "What is sent. samples: every single one.",
     ),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
@@ -253,6 +263,18 @@ JOURNAL = (
     ),
     Key("journal.leave_out", serving.TAG_GLOBS, "[]", "Tags whose samples are not written to it."),
 )
+WRITES = (
+    Key("writes.local", flag, "true", "Whether `fieldgate write` may, as root or the gateway's own user."),
+    *broker_keys("writes.mqtt", "GATEWAY-writes", "[writes.mqtt] left out"),
+    Key(
+        "writes.mqtt.topic",
+        addresses.topic,
+        "(fieldgate/{gateway}/write/{tag})",
+        "Topic of orders; {tag} stands for the tag's full name, as a level of its own.",
+    ),
+    Key("writes.mqtt.reply", addresses.topic, "(fieldgate/{gateway}/written/{tag})", "Topic of their results."),
+    Key("writes.mqtt.tags", serving.TAG_GLOBS, '["*"]', "Which of the tags that may be written, this way."),
+)
 SERVING = (
     Key("scada.modbus_tcp", addresses.listen_endpoint, '"127.0.0.1:1502"', "Where the Modbus server listens."),
     Key("scada.tags", serving.TAG_GLOBS, '["*"]', "Which tags are shown."),
@@ -262,7 +284,12 @@ SERVING = (
         "scada.write_clients", serving.NETWORKS, "[]", "Networks from which they may write. None: all that may connect."
     ),
     Key("scada.loops_unit", serving.UNIT, "1", "Unit id of the loops' registers."),
-    Key("scada.write", serving.WRITE_GLOBS, "[]", "What may be written: control.NAME.setpoint, .mode, .output."),
+    Key(
+        "scada.write",
+        serving.WRITE_GLOBS,
+        "[]",
+        "What may be written: control.NAME.setpoint, .mode, .output, and tags.",
+    ),
     Key(
         "scada.lock_file", text, "(FILE.registers.lock)", "Keeps addresses when tags are added: keep it with the file."
     ),
@@ -279,6 +306,7 @@ KEYS: tuple[Key, ...] = (
     *CONTROL,
     *UPLINK,
     *JOURNAL,
+    *WRITES,
     *SERVING,
 )
 

@@ -32,7 +32,7 @@ def register_keys(at: str) -> tuple[Key, ...]:
             f"{at}.type",
             shapes.register_type,
             "(uint16; bool in coils and discrete inputs)",
-            "How the registers are read.",
+            "How the registers are read. By MQTT: float64 (the default), int64, uint64 or string.",
         ),
         Key(f"{at}.bits", addresses.bits, "(the whole value)", "The part of it that is the value, 0 the lowest bit."),
         Key(
@@ -62,7 +62,8 @@ def register_keys(at: str) -> tuple[Key, ...]:
         Key(f"{at}.report.heartbeat", shapes.HEARTBEAT, "(half of `stale_after`)", "Passed on then, changed or not."),
         Key(f"{at}.every", reads.EVERY, "(as in [defaults])", "How often it is read."),
         Key(f"{at}.poll", text, NOTHING, "The poll group [polls.NAME] that says when it is read, in place of `every`."),
-        Key(f"{at}.write", flag, "false", "Whether a loop may drive it."),
+        Key(f"{at}.write", flag, "false", "Whether it may be written, and a loop may drive it."),
+        Key(f"{at}.verify", flag, "false", "Whether what was written is read back."),
         Key(f"{at}.word_order", tags._is_big, "(the device's)", "Where it differs from its device."),
         Key(f"{at}.byte_order", tags._is_big, "(the device's)", "Where it differs from its device."),
     )

@@ -14,8 +14,16 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.core.alarms import AlarmDefinition
+from gateway.core.calculations import CalculationDefinition
+from gateway.core.calendar import UTC, Zone
 from gateway.core.types import Kind
 from gateway.protocol.mqtt.form import PLAIN, Form
+from gateway.settings.schema_brokers import BrokerAddress as BrokerAddress
+from gateway.settings.schema_brokers import MqttLink as MqttLink
+from gateway.settings.schema_brokers import MqttSession as MqttSession
+from gateway.settings.schema_brokers import MqttVersion as MqttVersion
+from gateway.settings.schema_brokers import Retained as Retained
+from gateway.settings.schema_brokers import SparkplugHost as SparkplugHost
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 
 
@@ -64,81 +72,10 @@ class TextPadding(StrEnum):
     NONE = "none"
 
 
-class MqttVersion(StrEnum):
-    V311 = "3.1.1"
-    V5 = "5"
-
-
 class Priority(StrEnum):
     LOW = "low"
     NORMAL = "normal"
     HIGH = "high"
-
-
-class Retained(StrEnum):
-    """Which retained messages a subscription brings (MQTT 5, 3.8.3.1)."""
-
-    EACH = "each"
-    """At each connection."""
-    NEW = "new"
-    """Only where the broker did not know the subscription."""
-    NEVER = "never"
-
-
-class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an MQTT broker is and how to log in. Secrets are read from their file when the session starts."""
-
-    host: str
-    port: int
-    tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    """The client's certificate, its chain behind it, and its key unless `key_file` has that."""
-    key_file: Path | None = None
-    key_password_file: Path | None = None
-    version: MqttVersion = MqttVersion.V311
-    client_id: str
-    username: str | None = None
-    username_file: Path | None = None
-    password_file: Path | None = None
-    keep_alive_s: int = 30
-
-
-class SparkplugHost(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway as a host application of Sparkplug B."""
-
-    host_id: str | None = None
-    """Under which it publishes its STATE; None: it publishes none."""
-    reorder_ns: int = 2_000_000_000
-    """How long a missing message may take before the edge node is asked for its births."""
-
-
-class MqttSession(msgspec.Struct, frozen=True, kw_only=True):
-    """What a subscriber agrees with its broker. From `retained` on of MQTT 5 only."""
-
-    shared_group: str | None = None
-    """Subscribers of one group share the messages; None: this one has them all."""
-    message_bytes_max: int = 131_072
-    """What is longer is skipped, counted and told."""
-    retained: Retained = Retained.EACH
-    no_local: bool = False
-    retain_as_published: bool = False
-    session_expiry_s: int | None = None
-    """How long the broker keeps a session that is to be kept; None: an hour, with durable tags a day."""
-    receive_maximum: int = 1_024
-    topic_alias_maximum: int = 32
-    packet_bytes_max: int | None = None
-    """What the broker is told not to send; it drops such messages in silence."""
-    follow_redirect: bool = False
-    sparkplug: SparkplugHost = SparkplugHost()
-
-
-class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One session with a broker, and one more for the tags that are durable."""
-
-    name: str
-    broker: BrokerAddress
-    session: MqttSession = MqttSession()
 
 
 Link: TypeAlias = ModbusLink | MqttLink
@@ -176,6 +113,17 @@ class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
 ANY_READ = ReadLimits()
 
 
+class WriteWith(StrEnum):
+    """Which functions a device is written with."""
+
+    SINGLE = "single"
+    """5 and 6 for one coil or register, 16 for more."""
+    MULTIPLE = "multiple"
+    """15 and 16 always, for devices that know no others."""
+    READ_WRITE = "read_write"
+    """23, which brings back what is there then; coils as by `multiple`."""
+
+
 class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a tag lies in a Modbus unit. `address` is the protocol's, counted from 0."""
 
@@ -204,6 +152,9 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     jitter_ns: int = 0
     limits: ReadLimits = ANY_READ
     writable: bool = False
+    verify: bool = False
+    """What is written is read back."""
+    write_with: WriteWith = WriteWith.SINGLE
     report: Report | None = None
 
     @property
@@ -255,6 +206,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     windows_ns: tuple[int, ...]
     stale_after_ns: int
     alarms: tuple[AlarmDefinition, ...] = ()
+    calculations: tuple[CalculationDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
     labels: tuple[tuple[int, str], ...] = ()
@@ -348,7 +300,7 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     """Full names of the tags that are shown, in the file's order."""
     writable: tuple[str, ...]
-    """Names of the points that a client may write, e.g. `control.boiler.setpoint`."""
+    """Names of the points that a client may write: `control.boiler.setpoint`, or a tag."""
     clients: tuple[str, ...] = ()
     """Networks from which clients may connect; everybody when empty."""
     write_clients: tuple[str, ...] = ()
@@ -366,6 +318,24 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """Full names of tags."""
 
 
+class MqttWrites(msgspec.Struct, frozen=True, kw_only=True):
+    """Writing by MQTT. `{tag}` in `topic` and `reply` stands for the tag's full name."""
+
+    broker: BrokerAddress
+    topic: str
+    reply: str
+    tags: tuple[str, ...]
+    """Full names of the tags that may be written this way."""
+
+
+class Writes(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may write to tags that may be written; SCADA has its own list."""
+
+    local: bool = True
+    """`fieldgate write` on this machine, by the gateway's own user and root."""
+    mqtt: MqttWrites | None = None
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
@@ -379,6 +349,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     log_level: str
     panes_per_window: int
+    zone: Zone = UTC
+    """Whose days, months and shifts calculations mean."""
     checkpoint_every_ns: int
     links: tuple[Link, ...]
     devices: tuple[Device, ...]
@@ -387,4 +359,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     journal: Journal | None
     uplink: Uplink | None
     scada: Scada | None
+    writes: Writes = Writes()
+    inhibit_writes: bool = False
     http: Http | None

@@ -11,7 +11,7 @@ from gateway.settings.addresses import Endpoint, is_local, listen_endpoint, netw
 from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import Http, Scada
+from gateway.settings.schema import Http, ModbusPoint, Scada, Tag
 from gateway.settings.section import Section
 from gateway.settings.units import Parser, array_of, integer, show, text
 
@@ -33,6 +33,7 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
     listen = section.get("modbus_tcp", listen_endpoint, SCADA_LISTEN)
     shown = [tag.name for tag in devices.tags.values() if tag.scada]
     points = [f"control.{name}.{point}" for name in loops.names for point in LOOP_POINTS]
+    points += [name for name in writable_tags(devices, loops) if devices.tags[name].scada]
     lock_file = section.get("lock_file", text, f"{path.stem}.registers.lock")
     scada = Scada(
         host=listen.host,
@@ -53,6 +54,16 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
             "write", f'everybody who can reach {scada.host} may write; write write_clients = ["10.0.0.7"] to say who'
         )
     return scada
+
+
+def writable_tags(devices: Devices, loops: Loops) -> list[str]:
+    """Tags that somebody may write: those of loops belong to their loops."""
+    of_loops = {name for loop, _ in loops.read for name in (loop.input, loop.output)}
+    return [name for name, tag in devices.tags.items() if _is_writable(tag) and name not in of_loops]
+
+
+def _is_writable(tag: Tag) -> bool:
+    return isinstance(tag.point, ModbusPoint) and tag.point.writable
 
 
 def _read_units(section: Section, devices: Devices) -> dict[str, int]:

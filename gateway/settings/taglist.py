@@ -34,6 +34,7 @@ COLUMNS = (
     "windows",
     "stale_after",
     "write",
+    "verify",
     "scada",
     "word_order",
     "byte_order",
@@ -251,7 +252,7 @@ def _content(cells: dict[str, _Cell]) -> dict[str, object]:
         value: object = cell.value
         if title in ("windows", "not_available"):
             value = cell.value.split()
-        elif title in ("write", "scada"):
+        elif title in ("write", "verify", "scada"):
             value = _FLAGS.get(cell.value.lower(), cell.value)
         group, _, key = title.partition(".")
         if key:

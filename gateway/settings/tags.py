@@ -11,12 +11,24 @@ from typing import NamedTuple
 
 from gateway.core import limits
 from gateway.core.alarms import AlarmDefinition
+from gateway.core.calculations import CalculationDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, register
 from gateway.settings.alarms import bound, read_alarms
+from gateway.settings.calculations import read_calculations
 from gateway.settings.forms import form_of, says
 from gateway.settings.reads import EVERY, PollGroup, Polls, check_reads
-from gateway.settings.schema import ModbusPoint, MqttPoint, Priority, ReadLimits, RegisterType, Report, Table, Tag
+from gateway.settings.schema import (
+    ModbusPoint,
+    MqttPoint,
+    Priority,
+    ReadLimits,
+    RegisterType,
+    Report,
+    Table,
+    Tag,
+    WriteWith,
+)
 from gateway.settings.section import Section
 from gateway.settings.shapes import FLOATS, SIGNED, Shape, read_report, read_shape, register_type
 from gateway.settings.texts import TextShape, check_labels, labels, read_text_shape
@@ -33,6 +45,8 @@ QOS = integer(0, 2)
 PRIORITY = choice(Priority)
 
 BIT_TABLES = (Table.COIL, Table.DISCRETE)
+ONE_REGISTER = (RegisterType.BOOL, RegisterType.INT16, RegisterType.UINT16)
+"""Types of which a part can be written (function 22)."""
 WRITABLE_TABLES = (Table.COIL, Table.HOLDING)
 
 _MODBUS_ONLY = "belongs to tags of Modbus links, and this device's link is mqtt; take it out"
@@ -79,6 +93,7 @@ class Common(NamedTuple):
     windows_ns: tuple[int, ...]
     stale_after_ns: int
     alarms: tuple[AlarmDefinition, ...]
+    calculations: tuple[CalculationDefinition, ...]
     valid_low: float | None
     valid_high: float | None
     labels: tuple[tuple[int, str], ...]
@@ -100,6 +115,7 @@ class ModbusSpec(NamedTuple):
     offset: float
     poll: PollGroup
     writable: bool
+    verify: bool
     report: Report | None
 
 
@@ -162,6 +178,7 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
         offset=offset,
         poll=poll,
         writable=writable,
+        verify=_read_verify(section, writable),
         report=report,
     )
     section.finish(MODBUS_ELSEWHERE)
@@ -173,8 +190,15 @@ def _check_register(section: Section, table: Table, wire: RegisterType, shape: S
         section.wrong("type", f'a {table} is one bit; write type = "bool", or leave it out')
     if writable and table not in WRITABLE_TABLES:
         section.wrong("write", f'Modbus cannot write to {table}; write a "holding" or "coil" register, or take it out')
-    elif writable and shape.bits.width:
-        section.wrong("write", "would overwrite the register's other bits; write to a tag of the whole register")
+    elif writable and shape.bits.width and wire not in ONE_REGISTER:
+        section.wrong("write", f"a part of {wire} cannot be written; write to bits of uint16, or to the whole value")
+
+
+def _read_verify(section: Section, writable: bool) -> bool:
+    verify = section.get("verify", flag, False)
+    if verify and not writable and section.is_sound("write"):
+        section.wrong("verify", "has no use while the tag is not written; write write = true as well")
+    return verify
 
 
 def read_order(section: Section, key: str, default: bool | None) -> bool | None:
@@ -210,6 +234,7 @@ def read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> Co
         windows_ns=windows_ns,
         stale_after_ns=section.get("stale_after", STALE_AFTER, stale_after_ns),
         alarms=alarms,
+        calculations=read_calculations(section),
         valid_low=valid_low,
         valid_high=valid_high,
         labels=section.get("labels", labels, ()),
@@ -228,7 +253,7 @@ def read_bounds(section: Section, low_key: str, high_key: str) -> tuple[float | 
 
 def bind_modbus(
     spec: ModbusSpec, device: str, tag: str, *, unit: int, shift: int, limits: ReadLimits, big_words: bool,
-    big_bytes: bool,
+    big_bytes: bool, write_with: WriteWith,
 ) -> Tag:  # fmt: skip
     """`shift` is added to the address (`register_stride`)."""
     address = spec.address + shift
@@ -262,6 +287,8 @@ def bind_modbus(
         jitter_ns=spec.poll.jitter_ns,
         limits=limits,
         writable=spec.writable,
+        verify=spec.verify,
+        write_with=write_with,
         report=spec.report,
     )
     return tag_of(device, tag, point, spec.kind, spec.common)
@@ -277,6 +304,7 @@ def tag_of(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, co
         windows_ns=common.windows_ns,
         stale_after_ns=common.stale_after_ns,
         alarms=bound(common.alarms, device),
+        calculations=common.calculations,
         valid_low=common.valid_low,
         valid_high=common.valid_high,
         labels=common.labels,

@@ -20,7 +20,7 @@ ENCODING: Parser[TextEncoding] = choice(TextEncoding)
 PADDING: Parser[TextPadding] = choice(TextPadding)
 NUMBERS_ONLY: Final = (
     *("scale", "offset", "bits", "not_available", "clamp", "valid", "alarm"),
-    *("windows", "word_order", "write", "labels"),
+    *("windows", "word_order", "write", "verify", "labels"),
 )
 """Settings that say something of a number."""
 

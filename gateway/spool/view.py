@@ -54,6 +54,14 @@ class Row(NamedTuple):
     last_ns: int
 
 
+class DeadLetter(NamedTuple):
+    key: Key
+    samples: int
+    bytes: int
+    rejected_ns: int
+    reason: str
+
+
 class Segment(NamedTuple):
     stream: str
     segment: int
@@ -105,6 +113,13 @@ class View:
             return zstandard.ZstdDecompressor().decompress(body)
         except zstandard.ZstdError as error:
             raise StoreDamaged(f"{key.stream} {key.segment}/{key.sequence}: {error}") from error
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """What the upstream refused for ever, the oldest first."""
+        rows = self._connection.execute(
+            "SELECT stream, segment, sequence, samples, length(body), rejected_ns, reason FROM dead_letters ORDER BY id"
+        )
+        return [DeadLetter(Key(*row[:3]), *row[3:]) for row in rows]
 
     def segments(self) -> list[Segment]:
         return [

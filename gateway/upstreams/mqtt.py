@@ -1,8 +1,8 @@
 """MQTT as an upstream: QoS 1, acknowledged by the broker, several records under way, in their order.
 
-The session is aiomqtt's, with two things added (beside `Client`, which says itself what for). aiomqtt drops the reason
-code of a PUBACK, so that an MQTT 5 broker's "quota exceeded" would pass for an acknowledgement; and its publish does
-not notice that the connection went. Here a record counts as accepted only with a PUBACK that says success, and
+The session is aiomqtt's, with two things added (beside those of `gateway.mqttclient`). aiomqtt drops the reason code of
+a PUBACK, so that an MQTT 5 broker's "quota exceeded" would pass for an acknowledgement; and its publish does not notice
+that the connection went. Here a record counts as accepted only with a PUBACK that says success, and
 whatever ends the connection ends every send under way with `LinkDown`.
 
 A link that is silent (socket open, nothing coming) ends after `acknowledge_timeout_ns` for a record, or after the
@@ -16,16 +16,12 @@ a broker that denies a topic acknowledges all the same, which only a broker's lo
 from __future__ import annotations
 
 import asyncio
-import select
-import socket
-import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiomqtt
 import paho.mqtt.client as paho
-from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -33,110 +29,17 @@ from gateway.core.limits import UPLINK_DRAIN_IN_FLIGHT, UPLINK_IN_FLIGHT
 from gateway.core.ports import LinkDown, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
-from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
+from gateway.mqttclient import VERSIONS, Client, read_secrets, refused
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
 UNSPECIFIED_ERROR: Final = 0x80
 REASONS_ABOUT_THE_RECORD: Final = frozenset({0x95, 0x99})
 IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
-READS_AT_ONCE: Final = 64
 FAREWELL_S: Final = 1.0
 """How long a DISCONNECT may take to get out."""
 CONNECT_RECORD_ROOM: Final = 64
 """Bytes of a PUBLISH beside topic and payload: fixed header, packet identifier, properties."""
-
-_VERSIONS: Final = {MqttVersion.V311: aiomqtt.ProtocolVersion.V311, MqttVersion.V5: aiomqtt.ProtocolVersion.V5}
-_REMEDIES: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (ssl.SSLCertVerificationError, "check ca_file, and that the certificate names this host"),
-    (ssl.SSLError, "check that this port speaks TLS"),
-    (ConnectionRefusedError, "check that the broker runs and listens on this port"),
-    (socket.gaierror, "check the host's name and the resolver"),
-    (TimeoutError, "check the route and the firewalls between"),
-)
-
-
-class Client(aiomqtt.Client):
-    """aiomqtt's client, made safe for the loop that it shares with other connections.
-
-    Two things go wrong when a connection is reset. The base class puts off the registering of a writer to the loop's
-    next turn, when the descriptor may be closed and its number belong to a stranger. And uvloop calls a reader once
-    more and then never again: a reader that leaves anything behind does not hear of the reset. So descriptors are
-    looked at when they are registered, and a reader reads until nothing is left.
-    """
-
-    def hang_up(self) -> None:
-        """End the connection now, whatever state it is in, and let go of its socket."""
-        connection = self._client.socket()
-        if isinstance(connection, socket.socket):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            self._read_all(connection)
-
-    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        def register() -> None:
-            if self._is_open(sock):
-                self._loop.add_reader(sock.fileno(), self._read_all, sock)
-                self._misc_task = self._loop.create_task(self._misc_loop())
-
-        # paho connects in an executor's thread.
-        self._loop.call_soon_threadsafe(register)
-
-    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        def register() -> None:
-            if self._is_open(sock):
-                with self._ends_when_it_fails():
-                    self._loop.add_writer(sock.fileno(), self._write, sock)
-
-        self._loop.call_soon_threadsafe(register)
-
-    def _on_disconnect(
-        self,
-        client: paho.Client,
-        userdata: Any,
-        flags: paho.DisconnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
-    ) -> None:
-        """The base class passes over an end before the CONNACK, and waits for its time-out."""
-        if not self._connected.done():
-            self._connected.set_exception(aiomqtt.MqttError("the connection was closed before the broker answered"))
-            self._connected.exception()  # After a time-out nobody waits for it any more.
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
-
-    def _is_open(self, sock: Any) -> bool:
-        """In the loop's thread, where connected sockets are closed: what holds here holds for the next call too."""
-        present = self._client.socket()
-        return present is not None and present is sock and present.fileno() >= 0
-
-    def _read_all(self, sock: Any) -> None:
-        with self._ends_when_it_fails():
-            for _ in range(READS_AT_ONCE):
-                self._client.loop_read()
-                if not self._is_open(sock) or not _is_readable(sock):
-                    return
-            self._loop.call_soon(self._read_all, sock)
-
-    def _write(self, sock: Any) -> None:
-        with self._ends_when_it_fails():
-            self._client.loop_write()
-
-    @contextmanager
-    def _ends_when_it_fails(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, RuntimeError) as error:
-            if not self._disconnected.done():
-                self._disconnected.set_exception(error)
-
-
-def _is_readable(sock: Any) -> bool:
-    """Data, the end or an error is there to be read. TLS may hold decoded bytes that the system does not know of."""
-    if isinstance(sock, ssl.SSLSocket) and sock.pending() > 0:
-        return True
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class _Session(Client):
@@ -251,14 +154,14 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
     The password and the CA file are read anew for each session, so that they can be exchanged under a running gateway.
     """
     name = f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"
-    username, password, tls = await asyncio.to_thread(_read_secrets, broker)
+    username, password, tls = await asyncio.to_thread(read_secrets, broker)
     session = _Session(
         hostname=broker.host,
         port=broker.port,
         username=username,
         password=password,
         identifier=broker.client_id,
-        protocol=_VERSIONS[broker.version],
+        protocol=VERSIONS[broker.version],
         keepalive=broker.keep_alive_s,
         timeout=acknowledge_timeout_ns / NS_PER_S,
         tls_context=tls,
@@ -268,7 +171,7 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
         await session.__aenter__()
     except aiomqtt.MqttError as error:
         session.hang_up()
-        raise _refused(name, error) from error
+        raise refused(name, error) from error
     upstream = MqttUpstream(session, name=name, topic=topic, acknowledge_timeout_ns=acknowledge_timeout_ns)
     watcher = asyncio.create_task(upstream.watch(), name="uplink watch")
     try:
@@ -284,21 +187,3 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
             pass
         finally:
             session.hang_up()
-
-
-def _read_secrets(broker: BrokerAddress) -> tuple[str | None, str | None, ssl.SSLContext | None]:
-    """User, password and what TLS needs."""
-    try:
-        return username_of(broker), password_of(broker), tls_context(broker)
-    except CredentialError as error:
-        raise LinkDown(str(error), error.remedy) from error
-
-
-def _refused(name: str, error: aiomqtt.MqttError) -> LinkDown:
-    if isinstance(error, MqttConnectError):
-        return LinkDown(f"{name}: the broker refused us ({error})", "check username, password_file and client_id")
-    cause = error.__context__ or error
-    for kind, remedy in _REMEDIES:
-        if isinstance(cause, kind):
-            return LinkDown(f"{name}: {str(cause) or error}", remedy)
-    return LinkDown(f"{name}: {error}", "check the route to the broker and its log")

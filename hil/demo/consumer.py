@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 import aiomqtt
 
+from gateway.mqttclient import Client
 from gateway.receiver import Receiver
-from gateway.upstreams.mqtt import Client
 
 COMMIT_EVERY_S = 0.2
 

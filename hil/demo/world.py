@@ -15,7 +15,7 @@ import sys
 import aiomqtt
 import uvloop
 
-from gateway.upstreams.mqtt import Client
+from gateway.mqttclient import Client
 from hil import recordings
 from hil.demo.consumer import again_in
 from hil.devices.instruments import MeterUnit, RotorUnit, TankUnit

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from gateway.core.limits import SCADA_CLIENTS_MAX
-from gateway.serving.scada import server as server_module
+from gateway.serving.scada import client as client_module
 from tests.support.scada import Bench, boiler_house, read_request, serving
 
 HOST = "127.0.0.1"
@@ -126,7 +126,7 @@ def test_thousands_of_requests_in_one_write_are_all_answered_in_order() -> None:
 
 
 def test_a_client_that_does_not_read_is_cut_off_and_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "UNREAD_S", 0.3)
+    monkeypatch.setattr(client_module, "UNREAD_S", 0.3)
 
     async def scenario() -> None:
         async with serving(Bench(boiler_house())) as bench:
@@ -141,7 +141,7 @@ def test_a_client_that_does_not_read_is_cut_off_and_costs_bounded_memory(monkeyp
                     deaf.write(read_request(5_000, 30) * 100)
                 unsent_max = max(unsent_max, client._transport.get_write_buffer_size())
                 assert await ask_heartbeat(*good) == 0
-            assert unsent_max < server_module.UNSENT_BYTES_MAX + 85 * 259
+            assert unsent_max < client_module.UNSENT_BYTES_MAX + 85 * 259
             await eventually(lambda: bench.counted("clients") == 1)
             assert "scada.client.slow" in [event.kind for event in bench.events]
             deaf.transport.abort()

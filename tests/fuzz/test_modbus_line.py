@@ -11,7 +11,7 @@ from pymodbus.framer import FramerAscii, FramerRTU
 
 from gateway.protocol.modbus import pdu
 from gateway.protocol.modbus.codes import Function
-from gateway.protocol.modbus.frames import Request, read_request, request_of
+from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError, Request, read_request, request_of
 from gateway.protocol.modbus.line import AsciiFramer, RtuFramer, crc16, lrc
 
 UNIT = 7
@@ -152,3 +152,29 @@ def test_any_bytes_are_a_frame_or_counted_and_pieces_change_nothing(
         framer.frame(request, 0)
         assert fed(framer, encoded(kind, UNIT, body), sizes)[-1:] == [body]
     assert ends[0] == ends[1]
+
+
+READS = (
+    pdu.read(Function.READ_HOLDING_REGISTERS, 1, 2),
+    pdu.read(Function.READ_COILS, 0, 9),
+    pdu.read_write(3, 1, 5, b"\x00\x09"),
+)
+
+
+@given(st.binary(max_size=260), st.sampled_from((0x2B, 0x03, 0x01, 0x17, 0x06, 0x16)), st.booleans())
+@example(b"\x0e\x01\x01\xff\x00\x01\x00\x00", 0x2B, False)
+@settings(max_examples=300, deadline=None)
+def test_any_reply_to_a_single_request_is_read_or_a_named_error(tail: bytes, function: int, is_bare: bool) -> None:
+    """And an identification that sends its reader round in a circle ends."""
+    reply = tail if is_bare else bytes([function]) + tail
+    checks = [(pdu.identification, pdu.read_identification()), *((pdu.read_data, request) for request in READS)]
+    checks += [
+        (pdu.check_echo, request) for request in (pdu.write_register(1, b"\x00\x01"), pdu.mask_write(1, keep=1, put=2))
+    ]
+    for check, request in checks:
+        try:
+            found = check(request, reply)
+        except (ReplyError, DeviceRefusedError):
+            continue
+        if isinstance(found, pdu.Identification) and found.next_object is not None:
+            assert found.next_object > request[3]

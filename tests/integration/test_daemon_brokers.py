@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import pytest
+from click.testing import CliRunner
 
+from gateway.cli.app import app
 from gateway.core.types import Quality
 from tests.support import brokers
 from tests.support.daemon import FarEnd, Gateway, Outside, until
@@ -83,3 +87,60 @@ def numbers(far_end: FarEnd) -> list[float]:
             names = [record["tags"][place] for place in record["tag"]]
             found += [value for name, value in zip(names, record["value"], strict=True) if name == "machine.numbered"]
     return sorted(found)
+
+
+LETTERS = """
+[gateway]
+id = "plant"
+state_dir = "state"
+[journal]
+[links.floor]
+mqtt = "mqtt://127.0.0.1:{broker}"
+[devices.machine]
+link = "floor"
+topic = "plant/{{device}}/{{tag}}"
+tags.plain = {{ field = "{field}" }}
+tags.safe = {{ field = "v", sequence_field = "n", qos = 1, durable = true }}
+[http]
+listen = "127.0.0.1:<http>"
+"""
+
+
+def test_a_payload_that_could_not_be_used_is_kept_and_tried_again(tmp_path: Path) -> None:
+    """Also that plain and durable tags of one link have sessions of their own, and come through a reload."""
+
+    async def publish(topic: str, payload: bytes, qos: int) -> None:
+        async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+            await client.publish(topic, payload, qos=qos)
+
+    def letters(*words: str) -> Any:
+        done = CliRunner().invoke(app, ["dead-letters", words[0], str(gateway.config), *words[1:], "--json"])
+        return json.loads(done.stdout)
+
+    def value(tag: str) -> Any:
+        return next(each["value"] for each in gateway.get("/api/tags?limit=10")["tags"] if each["name"] == tag)
+
+    with (
+        brokers.mosquitto(tmp_path) as broker,
+        Outside() as outside,
+        Gateway(tmp_path, LETTERS.format(broker=broker.port, field="wrong")) as gateway,
+    ):
+        gateway.start()
+        until(lambda: gateway.links_up() == {"floor"}, "both sessions are there")
+        outside.run(publish("plant/machine/plain", b'{"value": 12.5}', 0))
+        outside.run(publish("plant/machine/safe", b'{"n": 1, "v": 3.5}', 1))
+        until(lambda: letters("list"), "the payload is kept")
+        [letter] = letters("list")
+        assert letter["topic"] == "plant/machine/plain"
+        assert letters("show", letter["id"])["payload"] == '{"value": 12.5}'
+        gateway.write(LETTERS.format(broker=broker.port, field="value"))
+        gateway.signal(signal.SIGHUP)
+        until(lambda: gateway.lines("configuration.applied"), "the reload is done")
+        until(lambda: gateway.links_up() == {"floor"}, "both sessions are there")
+        assert letters("requeue", letter["id"]) == {"asked": 1, "requeued": 1}
+        until(lambda: value("machine.plain") == 12.5, "it is taken this time")
+        assert letters("list") == []
+        outside.run(publish("plant/machine/safe", b'{"n": 2, "v": 4.5}', 1))
+        until(lambda: value("machine.safe") == 4.5, "the durable tag goes on")
+        assert gateway.metric("fieldgate_intake_samples_total") >= 1
+        assert gateway.terminate() == 0

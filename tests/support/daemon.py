@@ -34,8 +34,8 @@ from typing import Any, TypeVar
 import aiomqtt
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.mqttclient import Client
 from gateway.receiver import Summary
-from gateway.upstreams.mqtt import Client
 from hil.broker import free_port
 from hil.demo.consumer import Consumer, Given, GivenOut, again_in, missing
 from hil.proxy import CHUNK_BYTES, Proxy

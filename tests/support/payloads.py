@@ -63,6 +63,17 @@ class Twins:
         stream = frame(0x30 | retained, encode_string(self._topic) + payload)
         before = self.fast.fast_messages
         found = []
+        self.begin()
+        for ingest in (self.fast, self.slow):
+            found.append(self._samples(ingest, stream))
+        fast, slow = found
+        assert fast[1] == slow[1], payload
+        assert fast[0].tobytes() == slow[0].tobytes(), (payload, fast[0], slow[0])
+        assert self.slow.fast_messages == 0
+        return fast[0], self.fast.fast_messages > before
+
+    def begin(self) -> None:
+        """Forget whatever came before."""
         for ingest, is_slow in ((self.fast, False), (self.slow, True)):
             ingest.begin_connection()
             ingest._state[s.GREETED] = 1
@@ -70,12 +81,16 @@ class Twins:
             ingest._table.topics["held"] = 0
             ingest._table.topics["slow"] |= is_slow
             ingest._usability.forget()
-            found.append(self._samples(ingest, stream))
-        fast, slow = found
-        assert fast[1] == slow[1], payload
-        assert fast[0].tobytes() == slow[0].tobytes(), (payload, fast[0], slow[0])
-        assert self.slow.fast_messages == 0
-        return fast[0], self.fast.fast_messages > before
+
+    def in_pieces(self, stream: bytes) -> Samples:
+        """The samples of a stream that arrives byte by byte."""
+        for byte in stream:
+            self.fast.free_space()[:1] = bytes((byte,))
+            self.fast.received(1, ARRIVAL_NS)
+            step = self.fast.step(self._lane, WALL_OFFSET_NS)
+            assert step.error is None
+        out = np.zeros(len(self._lane), SAMPLE)
+        return out[: self._lane.take_into(out)]
 
     def _samples(self, ingest: Ingest, stream: bytes) -> tuple[Samples, list[int]]:
         ingest.free_space()[: len(stream)] = stream

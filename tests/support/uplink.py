@@ -14,11 +14,12 @@ import aiomqtt
 import msgspec
 
 from gateway.core.events import Event
+from gateway.mqttclient import Client
 from gateway.receiver import Offer, Receiver
 from gateway.runtime.delivery import Connect, Delivery
 from gateway.settings.schema import BrokerAddress, MqttVersion
 from gateway.spool.worker import SpoolWorker
-from gateway.upstreams.mqtt import Client, connect
+from gateway.upstreams.mqtt import connect
 from tests.support.spool import envelope
 
 TOPIC = "plant/records/{stream}"

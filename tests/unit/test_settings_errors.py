@@ -371,9 +371,34 @@ CASES = [
         'devices.x.tags.a.bits: a bool is one bit; write one, like 3, or type = "uint16"',
     ),
     (
-        DEVICE + 'tags.a = { register = "holding 1", bits = 3, write = true }',
-        "3:46",
-        "devices.x.tags.a.write: would overwrite the register's other bits; write to a tag of the whole register",
+        DEVICE + 'tags.a = { register = "holding 1", type = "uint32", bits = 3, write = true }',
+        "3:63",
+        "devices.x.tags.a.write: a part of uint32 cannot be written; write to bits of uint16, or to the whole value",
+    ),
+    (
+        DEVICE + 'tags.a = { register = "holding 1", verify = true }',
+        "3:36",
+        "devices.x.tags.a.verify: has no use while the tag is not written; write write = true as well",
+    ),
+    (
+        DEVICE + 'write_with = "both"\ntags.a = { register = "holding 1" }',
+        "3:1",
+        'devices.x.write_with: "both" is not known here; write "single", "multiple" or "read_write"',
+    ),
+    (
+        '[writes.mqtt]\ntopic = "orders/{tag}"',
+        "1:9",
+        "writes.mqtt.mqtt: is missing; write the broker's address",
+    ),
+    (
+        '[writes.mqtt]\nmqtt = "mqtt://h"\ntopic = "orders/x{tag}"',
+        "3:1",
+        "writes.mqtt.topic: must have {tag} as one of its levels",
+    ),
+    (
+        '[writes.mqtt]\nmqtt = "mqtt://h"\nreply = "orders/done"',
+        "3:1",
+        "writes.mqtt.reply: must have {tag} in it",
     ),
     (
         DEVICE + 'tags.a = { register = "holding 1", not_available = 0x10000 }',
@@ -491,6 +516,12 @@ CASES = [
         SENSOR + 'tags.a = { topic = "t", field = "[x]" }',
         "3:25",
         'devices.x.tags.a.field: "[x]" is not a path into JSON',
+    ),
+    (SENSOR + 'tags.a = { topic = "t", type = "int16" }', "3:25", "devices.x.tags.a.type: is of registers; by MQTT"),
+    (
+        SENSOR + 'tags.a = { topic = "t", type = "string", scale = 2 }',
+        "3:42",
+        "devices.x.tags.a.scale: belongs to numbers, and this tag is a text; take it out",
     ),
     (SENSOR + 'payload = "xml"', "3:1", 'devices.x.payload: "xml" is not known here; write "json"'),
     (SENSOR + 'reading = { name = "n" }', "3:1", "devices.x.reading: tells of readings in an array; write payload"),

@@ -88,16 +88,19 @@ def outside(x: float, low: float, high: float, floor: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def first_of(novelty: Samples, hours: Float32s, row: int, value: float, time_ns: int) -> None:
-    """Begin with a first value: it is all that the tag has ever done. Each hour of the day is unknown (NaN)."""
+    """Begin with a first value: it is all that the tag has ever done. Each hour of the day is unknown (NaN), unless
+    a baseline says what it is."""
     memory = novelty[row]
     memory["begun"] = BEGUN
     memory["last_ns"] = time_ns
-    memory["anchor"] = value
     memory["value"] = value
     memory["fast"] = value
     memory["slow"] = value
     memory["low_value"] = value
     memory["high_value"] = value
+    if memory["flags"] & FLAG_BASELINE:
+        return
+    memory["anchor"] = value
     for hour in range(HOURS * row, HOURS * (row + 1)):
         hours[hour] = math.nan
 

@@ -15,8 +15,8 @@ from numba import njit
 from gateway.core.kernels.atomics import fence_acquire, load_acquire
 from gateway.core.kernels.score import once_in_ns
 from gateway.core.kernels.windows import merge_ring
-from gateway.core.state import Tables
-from gateway.core.types import NS_PER_S, QUALITY_GOOD_MIN, Int64s, Quality, Samples
+from gateway.core.state import HOURS, Tables
+from gateway.core.types import NS_PER_S, QUALITY_GOOD_MIN, Float32s, Int64s, Quality, Samples
 
 HOUR_NS = 3_600.0 * NS_PER_S
 GOOD = int(Quality.GOOD)
@@ -70,6 +70,19 @@ def read_live(tables: Tables, rows: Samples, out: Samples) -> None:
             fence_acquire()
             if word & 1 == 0 and load_acquire(words, row) == word:
                 break
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def read_memory(tables: Tables, row: int, memory: Samples, hours: Float32s) -> None:
+    """A row's NOVELTY record, and its hours, from one moment."""
+    while True:
+        word = load_acquire(tables.words, row)
+        memory[0] = tables.novelty[row]
+        for hour in range(HOURS):
+            hours[hour] = tables.hours[HOURS * row + hour]
+        fence_acquire()
+        if word & 1 == 0 and load_acquire(tables.words, row) == word:
+            break
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
+from gateway.core.letters import LETTER_BYTES_MAX, Letter
 from gateway.core.limits import INTAKE_KEYS_MAX, READ_BYTES_MAX
+from gateway.core.symbols import NO_SYMBOL, Intern, no_symbols
 from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
 from gateway.protocol.mqtt import state as s
 from gateway.protocol.mqtt.aliases import no_aliases
@@ -26,6 +27,7 @@ from gateway.protocol.mqtt.payloads import Cell, Unusable, read_payload
 from gateway.protocol.mqtt.readings import read_readings
 from gateway.protocol.mqtt.recent import no_recent, remember
 from gateway.protocol.mqtt.scan import scan
+from gateway.protocol.mqtt.step import Step
 from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
 from gateway.protocol.mqtt.usability import Usability
 from gateway.protocol.sparkplug.host import Host
@@ -36,29 +38,12 @@ BUFFER_BEYOND_BYTES: Final = 2 * READ_BYTES_MAX
 STEP_SAMPLES_MAX: Final = 16_384
 STEP_HANDED_MAX: Final = 256
 """Packets of one step that go the slow way. At these limits a step ends and says `is_full`; the loop gets a turn."""
+STEP_LETTERS_MAX: Final = 16
 STEP_ACKS_MAX: Final = 8_192
 STEP_ROUNDS_MAX: Final = 256
 """Messages of one step after which the scanner is called anew."""
 
 PACKET_IDENTIFIERS: Final = 65_536
-
-
-@dataclass(slots=True)
-class Step:
-    """What one step found: packets for the session, bytes owed to the broker, changes of state."""
-
-    acks: bytes
-    is_full: bool
-    """There is more to take in, now or as soon as the lane has room."""
-    error: str | None
-    """What the broker did wrong; the connection cannot go on."""
-    error_code: int = DISCONNECT_PROTOCOL_ERROR
-    """That as a reason code of MQTT 5."""
-    control: list[tuple[int, bytes]] = field(default_factory=list)
-    """(first byte, body) of packets for `codec.parse`."""
-    strangers: list[bytes] = field(default_factory=list)
-    """Topics that nobody asked for."""
-    events: list[Event] = field(default_factory=list)
 
 
 HANDS_ON: Final = frozenset({s.PAYLOAD, s.OVERSIZED, s.NAMESPACE})
@@ -70,7 +55,7 @@ class Ingest:
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
     CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
-    `host` takes the messages of Sparkplug.
+    `host` takes the messages of Sparkplug; `intern` gives texts their numbers.
     """
 
     def __init__(
@@ -81,10 +66,12 @@ class Ingest:
         frame_bytes_max: int = FRAME_BYTES_MAX,
         topic_alias_maximum: int = 0,
         host: Host | None = None,
+        intern: Intern = no_symbols,
         is_durable: bool = False,
     ) -> None:
         self.topics = group(feeds)
         self.host = host
+        self._intern = intern
         self.samples = 0
         self.received_bytes = 0
         self.unusable_messages = 0
@@ -235,6 +222,17 @@ class Ingest:
         self._append(lane, self._samples[placed : state[s.SAMPLES]])
         self._make_space(after)
 
+    def take_again(self, lane: Lane, topic: str, payload: bytes, now_ns: int, wall_offset_ns: int) -> Step | None:
+        """A payload from the dead letters, as if it came now; None when no tag names its topic any more."""
+        step = Step(b"", is_full=False, error=None)
+        for t, known in enumerate(self.topics):
+            if known.name == topic:
+                arrival_ns, self._arrival_ns = self._arrival_ns, now_ns
+                self._take_slowly(step, lane, t, payload, s.PAYLOAD, 0, wall_offset_ns)
+                self._arrival_ns = arrival_ns
+                return step
+        return None
+
     def tick(self, lane: Lane, now_ns: int) -> list[Event]:
         """What is due by itself: the time-outs of Sparkplug."""
         step = Step(b"", is_full=False, error=None)
@@ -347,7 +345,11 @@ class Ingest:
                 if not self._usability.is_told(entry):
                     n = self._put_bad(n, feed)
                 step.events += self._usability.found_unusable(entry, feed, cell, payload, self._arrival_ns)
-        self.unusable_messages += unusable is not None
+        if unusable is not None:
+            self.unusable_messages += 1
+            if len(step.letters) < STEP_LETTERS_MAX:
+                kept, size = payload[:LETTER_BYTES_MAX], len(payload) + (what == s.OVERSIZED)
+                step.letters.append(Letter(lane.name, topic.name, kept, size, unusable.reason, self._arrival_ns))
         self._state[s.TIMES_REFUSED] += refused
         self._table.topics[t]["held"] = self._usability.is_any_unusable(topic)
         self._append(lane, self._slow_samples[:n])
@@ -380,7 +382,11 @@ class Ingest:
         sample["quality"] = Quality.UNCERTAIN_STALE if is_old else cell.quality
         sample["source_ns"] = source_ns if source_ns >= 0 else self._arrival_ns
         sample["arrival_ns"] = self._arrival_ns
-        if feed.kind is Kind.F64:
+        if isinstance(value, str):
+            sample["bits"] = number = self._intern(value)
+            if number == NO_SYMBOL:
+                sample["quality"] = Quality.BAD
+        elif feed.kind is Kind.F64:
             sample["value"] = value
         else:
             sample["bits"] = int(value) - (1 << 64) if value >= 1 << 63 else int(value)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from gateway.core.model import Model
 from gateway.core.ports import Clock
+from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.symbols import TextOf
 from gateway.core.types import NS_PER_MS, NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality
 from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_SCORE, LOOP, ControlView, PlantView
@@ -212,6 +213,7 @@ class _DeviceEncoder:
         blocks["tags_good:uint16"][at] = np.minimum(devices["tags_good"], _UINT16_MAX)
         blocks["tags:uint16"][at] = np.minimum(devices["tags"], _UINT16_MAX)
         _alarm_bits(bits, at, devices["alarms"], devices["quality"])
+        bits[at, 5] = (devices["flags"] & FLAG_MAINTENANCE) != 0
 
 
 class _TagEncoder:

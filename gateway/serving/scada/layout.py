@@ -163,6 +163,7 @@ AREAS: Final[dict[Area, Blocks]] = {
             Field("persistent", 6, Type.FLOAT32),
             Field("reasons", 8, Type.UINT16),
             *_ALARM_BITS,
+            Field("maintenance", 5, Type.BOOL),
         ),
     ),
     Area.TAG: Blocks(

@@ -9,9 +9,10 @@ Reads. A request is answered when all of it lies between an area's first block a
 within, and reserved blocks, read 0 (a quality of 0 is "bad"). Anything else is exception 2, so one request cannot span
 two areas. An unknown unit is exception 10.
 
-Writes (functions 6 and 16) reach the points named in the setting `writable`. One request writes exactly one whole
-point: half of a float, or more than the point, is exception 3, as is a value that the loop refuses. A register that is
-not writable is exception 1, one outside the map 2. There are no writable coils: functions 5 and 15 are exception 1.
+Writes (functions 6 and 16) reach the points named in the setting `writable`: fields of loops, and values of tags. One
+request writes exactly one whole point: half of a float, or more than the point, is exception 3, as is a value that is
+refused. A register that is not writable is exception 1, one outside the map 2. There are no writable coils: functions 5
+and 15 are exception 1. A tag's write is answered once its device has answered.
 """
 
 from __future__ import annotations
@@ -62,13 +63,16 @@ class Point(NamedTuple):
 
 
 class WritePoint(NamedTuple):
-    """A point that a client may write: `field` of the loop with number `loop` in the settings' order."""
+    """A point that a client may write: `field` of the loop with number `loop` in the settings' order, or the value of
+    a tag."""
 
     key: str
     address: int
     loop: int
     field: str
     type: Type
+    tag: str = ""
+    """Its name; empty for a loop's."""
 
     @property
     def registers(self) -> int:
@@ -231,12 +235,19 @@ def _gateway_block(unit: int) -> Block:
 def _writable(settings: Settings, scada: Scada, blocks: dict[int, list[Block]]) -> dict[tuple[int, int], WritePoint]:
     loops = {f"control.{loop.name}": number for number, loop in enumerate(settings.loops)}
     addresses = {block.key: block.address for block in blocks.get(scada.loops_unit, ()) if block.area is Area.LOOP}
+    of_tags = {block.subject: block for of_unit in blocks.values() for block in of_unit if block.area is Area.TAG}
     points: dict[tuple[int, int], WritePoint] = {}
     for name in scada.writable:
+        if name in of_tags:
+            block = of_tags[name]
+            point = WritePoint(f"{name}/value", block.address, -1, "value", block.value_type, name)
+            for register in range(point.registers):
+                points[block.unit, point.address + register] = point
+            continue
         key, _, field_name = name.rpartition(".")
         if key not in loops or field_name not in WRITABLE_FIELDS:
             raise MapError(
-                f"scada: `{name}` cannot be writable; write control.<loop>.setpoint, .output or .mode of a loop"
+                f"scada: `{name}` cannot be writable; write a tag, or control.<loop>.setpoint, .output or .mode"
             )
         field = next(field for field in AREAS[Area.LOOP].fields if field.name == field_name)
         point = WritePoint(f"{key}/{field_name}", addresses[key] + field.offset, loops[key], field_name, field.type)

@@ -14,8 +14,8 @@ import errno
 import math
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeAlias
 
 from gateway.core.events import Emit
 from gateway.core.limits import SCADA_CLIENTS_MAX
@@ -27,12 +27,10 @@ from gateway.core.view import ControlView, Mode, PlantView
 from gateway.protocol.modbus.codes import Function, ModbusException
 from gateway.protocol.modbus.server import (
     Adu,
-    FrameError,
     ReadBits,
     ReadRegisters,
     Request,
     RequestError,
-    RequestFramer,
     WriteBits,
     WriteRegisters,
     exception_response,
@@ -43,16 +41,12 @@ from gateway.protocol.modbus.server import (
 )
 from gateway.serving.scada.access import Access
 from gateway.serving.scada.audit import Audit
+from gateway.serving.scada.client import TAG_WRITES_MAX, UNREAD_S, Client
 from gateway.serving.scada.image import Image
 from gateway.serving.scada.layout import Type
 from gateway.serving.scada.map import RegisterMap, WritePoint
 from gateway.settings.schema import Scada
 
-READ_BYTES: Final = 1_024
-"""Bytes of one read: 85 requests, about a millisecond's work."""
-
-UNSENT_BYTES_MAX: Final = 65_536
-UNREAD_S: Final = 5.0
 KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
@@ -70,8 +64,19 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
 )
 
 _OTHER_FUNCTION: Final = "other"
-_FLOAT32: Final = struct.Struct(">f")
-_UINT16: Final = struct.Struct(">H")
+_WRITTEN: Final = {
+    Type.FLOAT32: struct.Struct(">f"),
+    Type.UINT16: struct.Struct(">H"),
+    Type.INT64: struct.Struct(">q"),
+    Type.UINT64: struct.Struct(">Q"),
+}
+
+
+NoteWrite: TypeAlias = Callable[[str, str, str, str], None]
+"""Puts a loop's write on record: client, point, old and new value."""
+
+WriteTag: TypeAlias = Callable[[str, float, str], Awaitable[ModbusException | None]]
+"""Writes a value to a tag on behalf of a client; the exception to answer with, or None."""
 
 
 class ListenError(Exception):
@@ -89,6 +94,8 @@ class ScadaServer:
         *,
         settings: Scada,
         registers: RegisterMap,
+        write: WriteTag | None = None,
+        note: NoteWrite | None = None,
         plant: PlantView,
         text_of: TextOf,
         control: ControlView | None,
@@ -101,6 +108,8 @@ class ScadaServer:
         self._settings = settings
         self._writable = registers.writable
         self._control = control
+        self._write_tag = write
+        self._note = note
         self._image = Image(
             registers=registers,
             plant=plant,
@@ -113,7 +122,7 @@ class ScadaServer:
         )
         self._access = Access(clients=settings.clients, write_clients=settings.write_clients)
         self._server: asyncio.Server | None = None
-        self._clients: set[_Client] = set()
+        self._clients: set[Client] = set()
         self._requests: dict[int | str, int] = {int(function): 0 for function in Function} | {_OTHER_FUNCTION: 0}
         self._exceptions: dict[ModbusException, int] = dict.fromkeys(ModbusException, 0)
         self._connections = 0
@@ -128,7 +137,7 @@ class ScadaServer:
         """Bind and listen. Raises ListenError."""
         host, port = self._settings.host, self._settings.port
         try:
-            self._server = await asyncio.get_running_loop().create_server(lambda: _Client(self), host, port)
+            self._server = await asyncio.get_running_loop().create_server(lambda: Client(self), host, port)
         except OSError as error:
             raise ListenError(f"scada: cannot listen on {host}:{port}: {error.strerror}; {_remedy(error)}") from error
 
@@ -170,7 +179,7 @@ class ScadaServer:
 
     # What the connections call.
 
-    def admit(self, client: _Client) -> bool:
+    def admit(self, client: Client) -> bool:
         """Whether it may connect and there is room for one more."""
         if not self._access.may_connect(client.host):
             self._forbidden_clients += 1
@@ -184,31 +193,34 @@ class ScadaServer:
         self._connections += 1
         return True
 
-    def leave(self, client: _Client) -> None:
+    def leave(self, client: Client) -> None:
         if client in self._clients:
             self._clients.remove(client)
             self.audit.has_room()
 
-    def malformed(self, client: _Client, why: str) -> None:
+    def malformed(self, client: Client, why: str) -> None:
         self._malformed += 1
         self.audit.misbehaved(client.host, "malformed", why)
 
-    def slow(self, client: _Client) -> None:
+    def slow(self, client: Client) -> None:
         self._slow_clients += 1
         self.audit.misbehaved(client.host, "slow", f"did not read its answers for {UNREAD_S:g} s")
 
-    def answer(self, adu: Adu, client: _Client) -> bytes:
-        """The response to one request: data, or an exception with its code."""
+    def answer(self, adu: Adu, client: Client) -> bytes:
+        """The response to one request: data, or an exception with its code. Empty: it comes later, by the client."""
         function = adu.pdu[0]
         self._requests[function if function in self._requests else _OTHER_FUNCTION] += 1
         try:
-            pdu = self._serve(adu, parse_request(adu.pdu), client)
+            request = parse_request(adu.pdu)
+            if isinstance(request, WriteRegisters) and self._begins_tag_write(adu, request, client):
+                return b""
+            pdu = self._serve(adu, request, client)
         except RequestError as error:
             self._exceptions[error.code] += 1
             pdu = exception_response(function, error.code)
         return frame(adu, pdu)
 
-    def _serve(self, adu: Adu, request: Request, client: _Client) -> bytes:
+    def _serve(self, adu: Adu, request: Request, client: Client) -> bytes:
         match request:
             case ReadRegisters(function, address, count):
                 return read_response(function, self._image.registers(adu.unit, address, count))
@@ -220,21 +232,62 @@ class ScadaServer:
             case WriteBits(function):
                 raise RequestError(ModbusException.ILLEGAL_FUNCTION, f"function {function}: no coil is writable")
 
-    def _write_audited(self, unit: int, request: WriteRegisters, client: _Client) -> None:
+    # Tags: the device answers, not this server, so the response waits for it. Others are answered meanwhile.
+
+    def _begins_tag_write(self, adu: Adu, request: WriteRegisters, client: Client) -> bool:
+        """Whether it was a write to a tag, which is under way now. Raises RequestError."""
+        point = self._writable.get((adu.unit, request.address))
+        if point is None or not point.tag or self._write_tag is None:
+            return False
         try:
-            if not self._access.may_write(client.host):
-                why = "its address is in none of the networks under write_clients in [scada]"
-                raise RequestError(ModbusException.ILLEGAL_FUNCTION, why)
+            self._check_writer(client)
+            _check_whole(point, request)
+            if not client.has_room:
+                raise RequestError(
+                    ModbusException.SERVER_DEVICE_BUSY, f"{TAG_WRITES_MAX} writes of this client are under way"
+                )
+        except RequestError as error:
+            self._refused(adu.unit, request, client, error)
+            raise
+        value = _value_of(point, request.data)
+        client.answer_later(self._written(adu, point, value, client, self._write_tag))
+        return True
+
+    async def _written(self, adu: Adu, point: WritePoint, value: float, client: Client, write: WriteTag) -> bytes:
+        """The response, once it is known what came of the write; the audit is the writer's."""
+        code = await write(point.tag, value, client.peer)
+        self._writes["accepted" if code is None else "refused"] += 1
+        if code is None:
+            self._image.expire()
+            return frame(adu, write_response(adu.pdu))
+        self._exceptions[code] += 1
+        return frame(adu, exception_response(adu.pdu[0], code))
+
+    def _check_writer(self, client: Client) -> None:
+        if not self._access.may_write(client.host):
+            why = "its address is in none of the networks under write_clients in [scada]"
+            raise RequestError(ModbusException.ILLEGAL_FUNCTION, why)
+
+    def _refused(self, unit: int, request: WriteRegisters, client: Client, error: RequestError) -> None:
+        self._writes["refused"] += 1
+        target = self._writable.get((unit, request.address))
+        name = f"register {request.address} of unit {unit}" if target is None else target.key
+        self.audit.write_refused(client.peer, name, str(error))
+
+    # Loops
+
+    def _write_audited(self, unit: int, request: WriteRegisters, client: Client) -> None:
+        try:
+            self._check_writer(client)
             point, old, new = self._write(unit, request)
         except RequestError as error:
-            self._writes["refused"] += 1
-            target = self._writable.get((unit, request.address))
-            name = f"register {request.address} of unit {unit}" if target is None else target.key
-            self.audit.write_refused(client.peer, name, str(error))
+            self._refused(unit, request, client, error)
             raise
         self._writes["accepted"] += 1
         self._image.expire()
         self.audit.write_accepted(client.peer, point.key, old, new)
+        if self._note is not None:
+            self._note(client.peer, point.key, f"{old:g}", f"{new:g}")
 
     def _write(self, unit: int, request: WriteRegisters) -> tuple[WritePoint, float, float]:
         """The point, its old and its new value. Raises RequestError, and then nothing has changed."""
@@ -242,13 +295,11 @@ class ScadaServer:
             self._image.registers(unit, request.address, request.quantity)  # Not mapped at all is the graver fault.
             raise RequestError(ModbusException.ILLEGAL_FUNCTION, "it is not writable")
         point = self._writable[unit, request.address]
-        if (request.address, request.quantity) != (point.address, point.registers):
-            why = f"one request writes the whole of one point: {point.registers} registers from {point.address}"
-            raise RequestError(ModbusException.ILLEGAL_DATA_VALUE, why)
+        _check_whole(point, request)
         if self._control is None:
             raise RequestError(ModbusException.SERVER_DEVICE_FAILURE, "the control executive is not running")
         old = float(self._control.loops()[point.loop][point.field])
-        new = float((_FLOAT32 if point.type is Type.FLOAT32 else _UINT16).unpack(request.data)[0])
+        new = float(_value_of(point, request.data))
         try:
             _write_point(self._control, point, new)
         except ValueError as error:
@@ -256,102 +307,16 @@ class ScadaServer:
         return point, old, new
 
 
-class _Client(asyncio.BufferedProtocol):
-    """One connection."""
+def _check_whole(point: WritePoint, request: WriteRegisters) -> None:
+    """Raises RequestError."""
+    if (request.address, request.quantity) != (point.address, point.registers):
+        why = f"one request writes the whole of one point: {point.registers} registers from {point.address}"
+        raise RequestError(ModbusException.ILLEGAL_DATA_VALUE, why)
 
-    def __init__(self, server: ScadaServer) -> None:
-        self._server = server
-        self._loop = asyncio.get_running_loop()
-        self._framer = RequestFramer()
-        self._buffer = bytearray(READ_BYTES)
-        self._transport: Any = None
-        self._unread: asyncio.TimerHandle | None = None
-        self._is_paused = False
-        self._is_closing = False
-        self.host = ""
-        self.peer = ""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        address = transport.get_extra_info("peername")
-        if address is None:  # It has gone again.
-            self.abort()
-            return
-        self.host = address[0]
-        self.peer = f"{self.host}:{address[1]}"
-        if self._server.admit(self):
-            self._transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
-        else:
-            self.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._is_closing = True
-        self._set_deadline(None)
-        self._server.leave(self)
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._is_closing:
-            return
-        answers = []
-        try:
-            for adu in self._framer.feed(bytes(self._buffer[:nbytes])):
-                answers.append(self._server.answer(adu, self))
-        except FrameError as error:
-            self._send(answers)
-            self._server.malformed(self, str(error))
-            self._close()
-            return
-        self._send(answers)
-        if nbytes == READ_BYTES and self._may_read():
-            # There is more: let the others have their turn first.
-            self._transport.pause_reading()
-            self._loop.call_soon(self._listen)
-
-    def pause_writing(self) -> None:
-        """The answers are not read: do not take more requests, and do not wait for ever."""
-        if self._may_read():
-            self._transport.pause_reading()
-        self._is_paused = True
-        self._set_deadline(UNREAD_S)
-
-    def resume_writing(self) -> None:
-        self._is_paused = False
-        self._set_deadline(None)
-        self._listen()
-
-    def abort(self) -> None:
-        self._is_closing = True
-        self._transport.abort()
-
-    def _send(self, answers: list[bytes]) -> None:
-        if answers:
-            self._transport.write(b"".join(answers))
-            self._server.audit.behaved(self.host)
-
-    def _listen(self) -> None:
-        if self._may_read():
-            self._transport.resume_reading()
-
-    def _may_read(self) -> bool:
-        return not (self._is_paused or self._is_closing or self._transport.is_closing())
-
-    def _close(self) -> None:
-        """Send what was answered, then close; a client that does not read it is cut off like any other."""
-        self._is_closing = True
-        self._transport.close()
-        self._set_deadline(UNREAD_S)
-
-    def _set_deadline(self, seconds: float | None) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-        self._unread = None if seconds is None else self._loop.call_later(seconds, self._cut_off)
-
-    def _cut_off(self) -> None:
-        self._server.slow(self)
-        self.abort()
+def _value_of(point: WritePoint, data: bytes) -> float | int:
+    number: float | int = _WRITTEN[point.type].unpack(data)[0]
+    return number
 
 
 def _write_point(control: ControlView, point: WritePoint, value: float) -> None:

@@ -9,42 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from gateway.core.limits import ERRANDS_WAITING_MAX
 from gateway.core.types import NS_PER_S
+from gateway.protocol.modbus.errands import CrowdedError
 from gateway.protocol.modbus.frames import request_of
 from gateway.protocol.modbus.plan import Block
 from gateway.protocol.modbus.points import POINT
 from gateway.protocol.modbus.polled import Poll, Unit
 
 RUN_MAX: Final = 4
-
-
-class ErrandError(Exception):
-    """The request was not answered. The text says why, and what to do."""
-
-
-class NotConnectedError(ErrandError):
-    """There is no connection: nothing was sent."""
-
-
-class CrowdedError(ErrandError):
-    """Too many errands wait for this link already: nothing was sent."""
-
-
-class NoAnswerError(ErrandError):
-    """It was sent, and nothing came back: a write may or may not have been carried out."""
-
-
-class Requester(Protocol):
-    """A link that runs errands."""
-
-    async def request(self, unit: int, pdu: bytes) -> bytes:
-        """The reply's PDU. Raises ErrandError, DeviceRefusedError (an exception reply) and ReplyError."""
-        ...
 
 
 class Errand(Poll):

@@ -100,17 +100,17 @@ def turn(m: Memory, link: int, now_ns: int) -> None:
     connection = m.connections[link]
     schedule.lose_patience(s, link, now_ns)
     bury(m, link, now_ns)
-    asks = 0
     while connection[at.ASKS_WAITING] and schedule.has_room(s, link) and now_ns >= s.links[link, rows.FREE_NS]:
-        if asks >= ASKS_IN_ROW_MAX and s.due[schedule.earliest(s, link)] <= now_ns:
+        if connection[at.ASKS_IN_ROW] >= ASKS_IN_ROW_MAX and s.due[schedule.earliest(s, link)] <= now_ns:
             break
-        asks += 1
+        connection[at.ASKS_IN_ROW] += 1
         if not fast_commands.send_ask(m, link, now_ns):
             return
     lane = m.lanes[link]
     is_held_back = 4 * (lane[HEAD] - load_acquire(lane, TAIL)) > 3 * lane[CAPACITY]
     slot = schedule.next_request(s, link, now_ns, is_held_back)
     while slot >= 0:
+        connection[at.ASKS_IN_ROW] = 0
         frame = m.frames[s.slots[slot, rows.OF_BLOCK]]
         number = s.slots[slot, rows.ID]
         frame[0] = number >> 8

@@ -21,6 +21,7 @@ from gateway.core.events import Emit
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_S, Quality
 from gateway.protocol.modbus import schedule_rows as rows
+from gateway.protocol.modbus.errands import CrowdedError, NoAnswerError, NotConnectedError
 from gateway.protocol.modbus.frames import (
     DeviceRefusedError,
     ReplyError,
@@ -36,7 +37,6 @@ from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus import source
 from gateway.sources.modbus.connect import CannotConnectError, open_connection
 from gateway.sources.modbus.counts import Counts, polled
-from gateway.sources.modbus.errands import CrowdedError, NoAnswerError, NotConnectedError
 from gateway.sources.modbus.fast_connect import Handover, why_closed, why_garbled
 from gateway.sources.modbus.fast_thread import PollThread
 from gateway.sources.modbus.session import Session
@@ -298,7 +298,7 @@ class FastModbusSource:
     # Errands
 
     async def request(self, unit: int, pdu: bytes) -> bytes:
-        """The PDU that answers this one. Raises as `gateway.sources.modbus.errands.Requester` says."""
+        """The PDU that answers this one. Raises as `gateway.protocol.modbus.errands.Requester` says."""
         if self._closed is None:
             raise NotConnectedError(f"{self._link.place} is not connected")
         ask = self._thread.take_ask()

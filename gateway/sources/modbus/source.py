@@ -32,6 +32,7 @@ from gateway.core.readings import HistogramReading, Reading
 from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.modbus.decode import Bytes, decode_block
+from gateway.protocol.modbus.errands import NoAnswerError, NotConnectedError
 from gateway.protocol.modbus.frames import (
     DeviceRefusedError,
     Reply,
@@ -51,7 +52,7 @@ from gateway.settings.planning import point_of
 from gateway.settings.schema import ModbusLink, Tag
 from gateway.sources.modbus.connect import CannotConnectError, framer_of, gap_of, line_of, open_connection
 from gateway.sources.modbus.counts import Counts, polled
-from gateway.sources.modbus.errands import Errand, Errands, NoAnswerError, NotConnectedError
+from gateway.sources.modbus.errands import Errand, Errands
 from gateway.sources.modbus.session import ROUND_OVER, LinkSilentError, Session
 from gateway.sources.modbus.tell import Teller
 from gateway.sources.modbus.tls import TlsError, role_of
@@ -217,7 +218,7 @@ class ModbusSource:
     # Errands
 
     async def request(self, unit: int, pdu: bytes) -> bytes:
-        """The PDU that answers this one. Raises as `gateway.sources.modbus.errands.Requester` says."""
+        """The PDU that answers this one. Raises as `gateway.protocol.modbus.errands.Requester` says."""
         if self._session is None and not self._is_resumed:
             raise NotConnectedError(f"{self._link.place} is not connected")
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()

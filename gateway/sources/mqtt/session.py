@@ -11,11 +11,13 @@ import asyncio
 from typing import Any, Final, TypeVar, cast
 
 from gateway.core.events import Emit, Event, Severity
+from gateway.core.letters import Keep
 from gateway.core.ports import Clock
 from gateway.core.types import NS_PER_MS
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, ProtocolError
-from gateway.protocol.mqtt.ingest import Ingest, Step
+from gateway.protocol.mqtt.ingest import Ingest
+from gateway.protocol.mqtt.step import Step
 from gateway.settings.schema import MqttSession
 from gateway.sources.mqtt.explain import CLOSED, LinkError, farewell
 from gateway.sources.mqtt.pressure import Pressure
@@ -44,6 +46,7 @@ class Session(asyncio.BufferedProtocol):
         now_ns: Clock,
         wall_offset_ns: Clock,
         emit: Emit,
+        keep: Keep,
     ) -> None:
         self._subject = subject
         self._ingest = ingest
@@ -54,6 +57,7 @@ class Session(asyncio.BufferedProtocol):
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
         self._emit = emit
+        self._keep = keep
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._is_writable = True
@@ -205,6 +209,8 @@ class Session(asyncio.BufferedProtocol):
     def _act_on(self, step: Step) -> None:
         for event in step.events:
             self._emit(event)
+        for letter in step.letters:
+            self._keep(letter)
         self._give_back(step.strangers)
         self.publish_commands()
         try:

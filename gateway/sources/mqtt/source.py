@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 from zlib import crc32
 
@@ -19,8 +20,10 @@ import numpy as np
 from gateway.core.backoff import Backoff
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
+from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.ports import Clock, Intake
 from gateway.core.readings import HistogramReading, Reading
+from gateway.core.symbols import Intern, no_symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
@@ -86,7 +89,10 @@ class MqttSource:
         now_ns: Clock,
         wall_offset_ns: Callable[[], int],
         emit: Emit,
+        keep: Keep = keep_nothing,
+        intern: Intern = no_symbols,
     ) -> None:
+        """`keep` takes payloads that cannot be used; `intern` gives texts their numbers."""
         self.name = lane.name
         self._subject = link.name
         self._kind = "durable.link_" if intake is not None else "link."
@@ -96,9 +102,10 @@ class MqttSource:
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
         self._emit = emit
+        self._keep = keep
         feeds = [_feed(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
-        self._host = host_of(link, metrics) if intake is None else None
+        self._host = host_of(link, metrics, intern) if intake is None else None
         self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
         is_kept = _keeps_session(feeds) if expiry_s is None else expiry_s > 0
@@ -113,6 +120,7 @@ class MqttSource:
             topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
             is_durable=intake is not None,
             host=self._host,
+            intern=intern,
         )
         self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
@@ -142,6 +150,24 @@ class MqttSource:
                 continue
             delay_ns = self._backoff.delay_ns(failures, crc32(self.name.encode()))
             await asyncio.sleep(delay_ns / NS_PER_S)
+
+    def take_again(self, letter: Letter) -> None:
+        """A payload from the dead letters, as if it came now. Where it cannot be used again it is one once more."""
+        if self._sink.must_wait:
+            self._keep(letter)
+            return
+        now_ns = self._now_ns()
+        step = self._ingest.take_again(
+            self._sink.lane, letter.topic, letter.payload, now_ns, self._wall_offset_ns()
+        )  # fmt: skip
+        if step is None:
+            self._keep(replace(letter, reason="no tag names its topic any more"))
+            return
+        self._sink.hand_on(b"", lambda acks: None)
+        for event in step.events:
+            self._emit(event)
+        for again in step.letters:
+            self._keep(again)
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         labels = (("link", self.name),)
@@ -188,6 +214,7 @@ class MqttSource:
             now_ns=self._now_ns,
             wall_offset_ns=self._wall_offset_ns,
             emit=self._emit,
+            keep=self._keep,
         )
         politely = True
         ticking: asyncio.Task[None] | None = None

@@ -59,6 +59,7 @@ class Reading:
     """Reads a folder from a cycle on. `found` has what was wrong, once it was met; `head` is the present file's."""
 
     def __init__(self, folder: Path, after: int = 0) -> None:
+        self.folder = folder
         self.found: list[Found] = []
         self.head: Head | None = None
         self.last = after

@@ -1,0 +1,1 @@
+"""Writing to the plant on somebody's order: `service` decides and acts, `audit` remembers, the rest are ways in."""

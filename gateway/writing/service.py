@@ -1,0 +1,329 @@
+"""The one way to write to a device on somebody's order: command line, MQTT and SCADA all come here.
+
+Asked in this order, and the first no is the answer: is writing inhibited, is there such a tag, may it be written, may
+it be written this way, does a loop drive it, is the value one that it can take, is the trail kept. Then one request
+goes out, before reads that are due; a device that says that it is busy is asked again a few times; what was written is
+read back where that was asked. Writes to one link go one after the other, so that no two read back each other's.
+
+A write that was sent and not answered may have been carried out: it is never sent again, and the result says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from itertools import count
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from gateway.core.events import Emit, Event, Severity
+from gateway.core.limits import WRITES_UNDER_WAY_MAX
+from gateway.core.model import Model
+from gateway.core.ports import Clock
+from gateway.core.readings import Reading
+from gateway.core.types import Kind, Quality
+from gateway.core.view import PlantView
+from gateway.protocol.modbus.errands import CrowdedError, ErrandError, NoAnswerError, Requester
+from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError, exception_name
+from gateway.protocol.modbus.pdu import read_data
+from gateway.protocol.modbus.reactions import Reaction, rule_of
+from gateway.settings.problems import did_you_mean
+from gateway.settings.schema import ModbusPoint, Settings, Tag
+from gateway.writing.audit import Line, Trail, TrailError
+from gateway.writing.order import Order, Value, ValueRefusedError, confirmed, differs, order_of
+
+BUSY_RETRIES: Final = 4
+BUSY_RETRY_S: Final = 0.5
+WRITE_S_MAX: Final = 10.0
+"""From the order to its result, the wait for others on the link included."""
+EVENTS_PER_PERIOD_MAX: Final = 20
+PERIOD_NS: Final = 10_000_000_000
+
+METRICS = (
+    ("fieldgate_writes_total", "counter", "Writes to tags, by way (local, mqtt, scada) and result."),
+    ("fieldgate_writes_under_way", "gauge", "Writes that are under way."),
+    (
+        "fieldgate_write_refusals_suppressed_total",
+        "counter",
+        "Refused writes that were counted only: beyond the budget of events and lines of the trail.",
+    ),
+)
+
+
+class Result(StrEnum):
+    WRITTEN = "written"
+    """The device confirmed it."""
+    VERIFIED = "verified"
+    """And holds the value."""
+    DIFFERS = "differs"
+    """The device confirmed it, and holds another value."""
+    UNCERTAIN = "uncertain"
+    """Sent, and not answered."""
+    REFUSED = "refused"
+    """Nothing was sent."""
+    REJECTED = "rejected"
+    """The device answered with an exception."""
+    FAILED = "failed"
+    """Nothing was sent, because of a fault."""
+
+
+OK: Final = (Result.WRITTEN, Result.VERIFIED)
+
+
+class Why(StrEnum):
+    """What kind of no it is, for ways in that answer with a code."""
+
+    NONE = ""
+    FORBIDDEN = "forbidden"
+    UNKNOWN = "unknown"
+    VALUE = "value"
+    BUSY = "busy"
+    AWAY = "away"
+    FAULT = "fault"
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of an order. `old` and `new` are texts as they are shown; `reason` says what went wrong."""
+
+    tag: str
+    result: Result
+    old: str
+    new: str
+    reason: str = ""
+    why: Why = Why.NONE
+
+    @property
+    def is_ok(self) -> bool:
+        return self.result in OK
+
+
+class _Refused(Exception):
+    def __init__(self, result: Result, why: Why, reason: str) -> None:
+        super().__init__(reason)
+        self.result = result
+        self.why = why
+
+
+class Writer:
+    """Of one plant. `requesters` gives a link's session by the link's name."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        model: Model,
+        view: PlantView,
+        requesters: Callable[[str], Requester | None],
+        trail: Trail,
+        now_ns: Clock,
+        emit: Emit,
+    ) -> None:
+        self._is_inhibited = settings.inhibit_writes
+        self._tags: Mapping[str, Tag] = {tag.name: tag for tag in settings.tags}
+        self._link_of = {device.name: device.link for device in settings.devices}
+        self._loop_of = {tag: loop.name for loop in settings.loops for tag in (loop.output, loop.input)}
+        self._has_local = settings.writes.local
+        self._tasks: set[asyncio.Task[Outcome]] = set()
+        self._allowed: dict[str, frozenset[str]] = {}
+        if settings.writes.mqtt is not None:
+            self._allowed["mqtt"] = frozenset(settings.writes.mqtt.tags)
+        self._model = model
+        self._view = view
+        self._requesters = requesters
+        self._trail = trail
+        self._now_ns = now_ns
+        self._emit = emit
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._numbers = count(now_ns())
+        self._under_way = 0
+        self._results: Counter[tuple[str, str]] = Counter()
+        self._period_ends_ns = 0
+        self._left = EVENTS_PER_PERIOD_MAX
+        self._suppressed = 0
+
+    async def write(self, name: str, value: Value, *, way: str, who: str, verify: bool | None = None) -> Outcome:
+        """Carry out an order, whatever comes of it. `verify` None: as the tag says.
+
+        What was begun is brought to its end, also when nobody waits for it any more.
+        """
+        task = asyncio.create_task(self._write(name, value, way, who, verify))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def refuse(self, name: str, *, way: str, who: str, reason: str) -> Outcome:
+        """An order that is none, on record all the same."""
+        outcome = Outcome(tag=name, result=Result.REFUSED, old="", new="", reason=reason, why=Why.VALUE)
+        number = f"{next(self._numbers):x}"
+        line = Line(id=number, way=way, who=who, what=name, new="", result=outcome.result, reason=reason)
+        await self._remember(line, outcome)
+        return outcome
+
+    def note_loop(self, who: str, point: str, old: str, new: str) -> None:
+        """What SCADA wrote to a loop: its executive has taken it already."""
+        line = Line(
+            id=f"{next(self._numbers):x}", way="scada", who=who, what=point, old=old, new=new, result=Result.WRITTEN
+        )
+        self._results[line.way, Result.WRITTEN] += 1
+        try:
+            self._trail.post(line)
+        except TrailError as error:
+            self._emit(Event(self._now_ns(), Severity.ERROR, "audit.lost", point, str(error)))
+
+    async def _write(self, name: str, value: Value, way: str, who: str, verify: bool | None) -> Outcome:
+        new = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+        old = ""
+        self._under_way += 1
+        try:
+            if self._under_way > WRITES_UNDER_WAY_MAX:
+                raise _Refused(Result.FAILED, Why.BUSY, f"{WRITES_UNDER_WAY_MAX} writes are under way; try again later")
+            tag, order = self._admitted(name, value, way)
+            old = self._shown(tag)
+            line = Line(id=f"{next(self._numbers):x}", way=way, who=who, what=name, old=old, new=new, result="sent")
+            outcome = await self._carried_out(tag, order, line, verify)
+        except _Refused as refusal:
+            outcome = Outcome(tag=name, result=refusal.result, old=old, new=new, reason=str(refusal), why=refusal.why)
+            line = Line(
+                id=f"{next(self._numbers):x}", way=way, who=who, what=name, new=new, result=outcome.result,
+                reason=outcome.reason,
+            )  # fmt: skip
+        finally:
+            self._under_way -= 1
+        await self._remember(line, outcome)
+        return outcome
+
+    def _admitted(self, name: str, value: Value, way: str) -> tuple[Tag, Order]:
+        """Raises _Refused."""
+        if self._is_inhibited:
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, "writing is inhibited: inhibit_writes is on under [gateway]")
+        if way == "local" and not self._has_local:
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, "local = false under [writes] forbids it")
+        tag = self._tags.get(name)
+        if tag is None:
+            remedy = did_you_mean(name, self._tags, "write a tag as device.tag")
+            raise _Refused(Result.REFUSED, Why.UNKNOWN, f"{name} is not a tag; {remedy}")
+        if not isinstance(tag.point, ModbusPoint):
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} comes by MQTT, and only Modbus tags are written")
+        if not tag.point.writable:
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is read only; write = true in that tag allows it")
+        if way in self._allowed and name not in self._allowed[way]:
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is not among the tags under [writes.{way}]")
+        if name in self._loop_of:
+            loop = self._loop_of[name]
+            raise _Refused(
+                Result.REFUSED, Why.FORBIDDEN, f"loop {loop} has {name}: write its setpoint, or its output in manual"
+            )
+        try:
+            return tag, order_of(tag, value)
+        except ValueRefusedError as error:
+            raise _Refused(Result.REFUSED, Why.VALUE, str(error)) from None
+
+    async def _carried_out(self, tag: Tag, order: Order, line: Line, verify: bool | None) -> Outcome:
+        """Raises _Refused while nothing was sent."""
+        point = tag.point
+        assert isinstance(point, ModbusPoint)
+        link = self._link_of[tag.device]
+        requester = self._requesters(link)
+        if requester is None:
+            raise _Refused(Result.FAILED, Why.AWAY, f"link {link} is not polled, so nothing can be sent by it")
+        try:
+            await self._trail.note(line)
+        except TrailError as error:
+            raise _Refused(Result.FAILED, Why.FAULT, str(error)) from error
+        is_verified = point.verify if verify is None else verify
+        result, why, reason = Result.UNCERTAIN, Why.AWAY, f"no result within {WRITE_S_MAX:g} s"
+        try:
+            async with asyncio.timeout(WRITE_S_MAX), self._locks.setdefault(link, asyncio.Lock()):
+                result, why, reason = await _send(requester, order, is_verified)
+        except TimeoutError:
+            pass  # it may have been sent: what was set before says so
+        return Outcome(tag=tag.name, result=result, old=line.old, new=line.new, reason=reason, why=why)
+
+    async def _remember(self, line: Line, outcome: Outcome) -> None:
+        self._results[line.way, outcome.result] += 1
+        if not self._is_told(outcome):
+            return
+        self._say(line, outcome)
+        try:
+            await self._trail.note(msgspec.structs.replace(line, result=outcome.result, reason=outcome.reason))
+        except TrailError as error:
+            # The line before the write is there; that the result is not is told.
+            self._emit(Event(self._now_ns(), Severity.ERROR, "audit.lost", outcome.tag, str(error)))
+
+    def _is_told(self, outcome: Outcome) -> bool:
+        """Anybody can cause refusals: they have a budget, in events and in the trail. Others have a trace already."""
+        if outcome.result is not Result.REFUSED:
+            return True
+        now_ns = self._now_ns()
+        if now_ns >= self._period_ends_ns:
+            self._period_ends_ns, self._left = now_ns + PERIOD_NS, EVENTS_PER_PERIOD_MAX
+        if self._left == 0:
+            self._suppressed += 1
+            return False
+        self._left -= 1
+        return True
+
+    def _say(self, line: Line, outcome: Outcome) -> None:
+        now_ns = self._now_ns()
+        what = f"{line.who} by {line.way}: {outcome.tag} {outcome.old or '?'} -> {outcome.new}: {outcome.result}"
+        severity = Severity.NOTICE if outcome.is_ok else Severity.WARNING
+        message = f"{what} ({outcome.reason})" if outcome.reason else what
+        self._emit(Event(now_ns, severity, f"write.{outcome.result}", outcome.tag, message))
+
+    def _shown(self, tag: Tag) -> str:
+        """The tag's present value as a text; empty when there is none."""
+        live = self._view.live(np.array([self._model.row_of[tag.name]], np.int32))[0]
+        if live["quality"] == Quality.BAD_NOT_INITIALISED:
+            return ""
+        if tag.kind is Kind.F64:
+            return f"{float(live['value']):g}"
+        return str(int(live["bits"]) & (1 << 64) - 1 if tag.kind is Kind.U64 else int(live["bits"]))
+
+    def readings(self) -> Iterator[Reading]:
+        for (way, result), number in list(self._results.items()):
+            yield Reading("fieldgate_writes_total", number, (("result", result), ("way", way)))
+        yield Reading("fieldgate_writes_under_way", self._under_way)
+        yield Reading("fieldgate_write_refusals_suppressed_total", self._suppressed)
+
+
+async def _send(requester: Requester, order: Order, is_verified: bool) -> tuple[Result, Why, str]:
+    """One write, and its read-back."""
+    try:
+        found = confirmed(order, await _patiently(requester, order.unit, order.request))
+    except DeviceRefusedError as error:
+        code = f"exception {error.code}, {exception_name(error.code)}"
+        rule = rule_of(error.code)
+        if rule.reaction is Reaction.UNREACHABLE:
+            return Result.UNCERTAIN, Why.AWAY, f"a gateway on the way says: {code}"
+        why = Why.BUSY if rule.reaction is Reaction.LATER else Why.FAULT
+        return Result.REJECTED, why, f"the device refuses it with {code}: {rule.remedy}"
+    except (NoAnswerError, ReplyError) as error:
+        return Result.UNCERTAIN, Why.AWAY, f"{error}; it may have been carried out: read the tag before you try again"
+    except ErrandError as error:
+        return Result.FAILED, Why.BUSY if isinstance(error, CrowdedError) else Why.AWAY, str(error)
+    if not is_verified:
+        return Result.WRITTEN, Why.NONE, ""
+    try:
+        if not found:
+            found = read_data(order.read, await _patiently(requester, order.unit, order.read))
+    except (DeviceRefusedError, ErrandError, ReplyError) as error:
+        return Result.DIFFERS, Why.FAULT, f"the device confirmed it, and cannot be read back: {error}"
+    if differs(order, found):
+        return Result.DIFFERS, Why.FAULT, f"the device confirmed it, and holds {found.hex(' ', 2)} (registers)"
+    return Result.VERIFIED, Why.NONE, ""
+
+
+async def _patiently(requester: Requester, unit: int, request: bytes) -> bytes:
+    """A device that says that it is busy is asked again: the same value twice is the same value."""
+    for _ in range(BUSY_RETRIES):
+        try:
+            return await requester.request(unit, request)
+        except DeviceRefusedError as error:
+            if rule_of(error.code).reaction is not Reaction.LATER:
+                raise
+        await asyncio.sleep(BUSY_RETRY_S)
+    return await requester.request(unit, request)
