@@ -64,8 +64,8 @@ class Poll:
         "grid_ns",
         "memory",
         "out",
-        "push",
         "quality",
+        "sequence",
         "unit",
         "waits",
     )
@@ -74,10 +74,10 @@ class Poll:
         self.block = block
         self.unit = unit
         self.breaker = Breaker(failures_max=OWED_MAX, backoff=REFUSALS, seed=block.request.address)
-        self.due_ns = 0
-        self.push = -1
-        """Which entry of the queue is the one that counts: the last."""
+        self.due_ns = -1
         self.grid_ns = 0
+        self.sequence = -1
+        """Of its entry in the queue that counts."""
         self.good_ns = -1
         """When the newest request that was answered well was sent."""
         self.waits = False

@@ -290,8 +290,8 @@ class FastModbusSource:
         unit = poll.unit
         unit.splits += 1
         halves = [Poll(half, unit) for half in self._splits.pop(row)]
-        place = unit.polls.index(poll)
-        unit.polls[place : place + 1] = halves
+        unit.polls[unit.polls.index(poll)] = halves[0]
+        unit.polls.append(halves[1])
         self._polls[row], self._polls[half_row] = halves
         row_of = {id(each): number for number, each in self._polls.items()}
         rows.rank(self._thread.memory.s, self._index, [row_of[id(each)] for each in self.poller.polls])
