@@ -13,7 +13,7 @@ from gateway.cli import views
 from gateway.cli.client import PAGE, Api, Unreachable, asks_gateway, leave
 from gateway.cli.operate import ask, tell
 from gateway.core.types import NS_PER_S
-from gateway.serving.http.status import AlarmPage, AlarmStatus
+from gateway.serving.http.alarms import AlarmPage, AlarmStatus
 from gateway.settings.units import WrongValueError, duration
 
 LIMIT = 50

@@ -37,6 +37,22 @@ def pipeline(seconds: float, tags: int, json_only: bool) -> None:
 
 
 @command.command()
+@click.option("--seconds", type=click.IntRange(5, 600), default=30, show_default=True, help="Engine time to feed.")
+@click.option("--tags", type=click.IntRange(1, TAGS_MAX), default=100_000, show_default=True, help="Tags of the plant.")
+@click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="On the disk to measure.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def restart(seconds: int, tags: int, folder: Path | None, json_only: bool) -> None:
+    """How long the engine takes to go on after a crash, and what checkpoints and journal write."""
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.runtime.benches.restart import run
+
+    result = run(tags=tags, seconds=seconds, folder=folder, progress=lambda line: click.echo(line, err=True))
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+
+
+@command.command()
 @click.option("--seconds", type=click.FloatRange(2, 600), default=30.0, show_default=True, help="About how long.")
 @click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
 def spool(seconds: float, json_only: bool) -> None:

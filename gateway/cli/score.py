@@ -32,6 +32,7 @@ Paint: TypeAlias = Callable[..., Any]
     "--persistent", "persistent_at", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Flag from here."
 )
 @click.option("--window", type=click.FloatRange(0.001), default=60.0, show_default=True, help="First window, seconds.")
+@click.option("--shape", is_flag=True, help="The event score is also of waveforms.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw one column into this file.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="The same as a PNG (fieldgate[plot]).")
 @click.option("--plot", "in_terminal", is_flag=True, help="Draw one column in the terminal.")
@@ -42,6 +43,7 @@ def command(
     event_at: float,
     persistent_at: float,
     window: float,
+    shape: bool,
     svg: Path | None,
     png: Path | None,
     in_terminal: bool,
@@ -75,7 +77,7 @@ def command(
     times = np.array(times_ns, np.int64)
     for name, cells in chosen.items():
         values = np.array(cells, np.float64)
-        scored = score(values, times, window * NS)
+        scored = score(values, times, window * NS, shape=shape)
         flagged = list(stretches(scored, event_at, persistent_at, JOIN_SAMPLES))
         for one in flagged:
             row = asdict(one) | {"column": name, "from": iso(times_ns[one.first]), "to": iso(times_ns[one.last])}

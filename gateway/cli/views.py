@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.serving.http.alarms import AlarmStatus
 from gateway.serving.http.status import (
-    AlarmStatus,
     EventStatus,
     LatencyStatus,
     LinksStatus,

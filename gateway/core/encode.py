@@ -13,6 +13,8 @@ Times are engine time; engine time plus `wall_offset_ns` is Unix time, as well a
     samples      tag, time_ns (source time), value, quality
     aggregates   tag, window_ns, quality, count, mean, sd, min, max, rate, ewma, score, persistent,
                  reasons (bits), score_once_h, persistent_once_h, score_quality: windows as of `last_ns`
+    calculations tag, calculation (a place in `calculations`), start_ns, end_ns, value, count, coverage (0 to 1),
+                 revision (0, or of a correction), quality
     multivariate tag, rank, share, score, score_once_h: of each device with such a score the tags that explain best what
                  is off, the first one first; the score is the device's
     events       time_ns, severity, kind, subject, message; no `tags`
@@ -33,6 +35,7 @@ from enum import StrEnum
 import msgspec
 import numpy as np
 
+from gateway.core.calculations import RESULT
 from gateway.core.events import Event
 from gateway.core.model import Model, TagDefinition
 from gateway.core.record import AGGREGATE, DISAGREEMENT, Identity, RecordDraft, Stream
@@ -44,6 +47,8 @@ FORMAT = "fieldgate-record-1"
 AGGREGATE_COLUMNS = tuple(name for name in AGGREGATE.names or () if name != "row")
 DISAGREEMENT_COLUMNS = tuple(name for name in DISAGREEMENT.names or () if name != "row")
 
+
+RESULT_COLUMNS = tuple(name for name in RESULT.names or () if name not in ("row", "output"))
 
 NO_LABELS: Mapping[int, Mapping[str, str]] = {}
 
@@ -60,10 +65,12 @@ def encode(
     *,
     text_of: TextOf,
     labels: Mapping[int, Mapping[str, str]] = NO_LABELS,
+    outputs: Sequence[str] = (),
     wall_offset_ns: int,
     time_quality: TimeQuality,
 ) -> bytes:
-    """The body of a record. `tag_names`, `kinds` and `labels` are the model's, by row (`labels_of`)."""
+    """The body of a record. `tag_names`, `kinds` and `labels` are the model's, by row (`labels_of`),
+    `outputs` the names of its calculations' outputs (`output_names`)."""
     body: dict[str, object] = {
         "format": FORMAT,
         "wall_offset_ns": wall_offset_ns,
@@ -82,6 +89,8 @@ def encode(
             body["labels"] = named
         if draft.stream is Stream.SAMPLES:
             body |= sample_columns(rows, places, [kinds[row] for row in used], text_of)
+        elif draft.stream is Stream.CALCULATIONS:
+            body |= result_columns(rows, outputs)
         elif draft.stream is Stream.MULTIVARIATE:
             body |= {name: rows[name].tolist() for name in DISAGREEMENT_COLUMNS}
         else:
@@ -96,6 +105,7 @@ class Encoder:
         self._names = tuple(tag.name for tag in model.tags)
         self._kinds = tuple(tag.kind for tag in model.tags)
         self._labels = labels_of(model.tags)
+        self._outputs = model.output_names
         self._text_of = text_of
 
     def __call__(self, draft: RecordDraft) -> bytes:
@@ -105,6 +115,7 @@ class Encoder:
             draft.kinds or self._kinds,
             text_of=self._text_of,
             labels=self._labels,
+            outputs=self._outputs,
             wall_offset_ns=draft.stamp.wall_offset_ns,
             time_quality=TimeQuality.SYNCED if draft.stamp.is_synced else TimeQuality.UNSYNCED,
         )
@@ -159,6 +170,14 @@ def sample_columns(rows: Samples, places: Int64s, kinds_used: Sequence[Kind], te
 def aggregate_columns(rows: Samples) -> dict[str, object]:
     columns: dict[str, object] = {"window_ns": rows["window_ns"].tolist()}
     return columns | {name: rows[name].tolist() for name in AGGREGATE_COLUMNS if name != "window_ns"}
+
+
+def result_columns(rows: Samples, outputs: Sequence[str]) -> dict[str, object]:
+    """`calculation` are places in `calculations`: as many tags have an hour's mean, the names are few."""
+    names = [outputs[place] for place in rows["output"].tolist()]
+    used = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    columns: dict[str, object] = {"calculations": list(used), "calculation": [used[name] for name in names]}
+    return columns | {name: rows[name].tolist() for name in RESULT_COLUMNS}
 
 
 def event_columns(rows: tuple[object, ...]) -> dict[str, object]:

@@ -28,6 +28,7 @@ from gateway.core import tenancy
 from gateway.core.alarmdesk import AlarmDesk
 from gateway.core.alarms import AlarmCommand
 from gateway.core.announce import contributors, device_event
+from gateway.core.calculationdesk import CalculationDesk
 from gateway.core.directory import Directory
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
@@ -131,6 +132,7 @@ class Engine:
         self._shares = shares_of(model)
         self._changed = np.zeros(EVENTS_PER_GRID_MAX, np.int64)
         self.alarms = AlarmDesk(model, self.state)
+        self.calculations = CalculationDesk(model, self.state, is_recorded=Stream.CALCULATIONS in streams)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
         self._events_dropped = 0
@@ -193,6 +195,7 @@ class Engine:
         if Stream.AGGREGATES in self._streams:
             for start, stop in self._shares:
                 self._flush_aggregates(start, stop, now_ns, drafts)
+        drafts += self.calculations.drafts(now_ns, is_due=True)
         self._cut_samples(drafts)
         return StepResult(self._numbered(drafts), ())
 
@@ -250,6 +253,7 @@ class Engine:
         yield Reading("fieldgate_engine_tags", len(self.directory))
         yield from self.tenancy.readings()
         yield from self.alarms.readings()
+        yield from self.calculations.readings()
 
     def _numbered(self, drafts: list[RecordDraft]) -> tuple[RecordDraft, ...]:
         numbered = []
@@ -266,6 +270,7 @@ class Engine:
         start = 0
         while start < len(batch):
             start, kept = fold(state.tables, state.panes, batch, start, self._kept[self._kept_used :])
+            self.calculations.fold()
             self._kept_used += kept
             if self._kept_used == len(self._kept) > 0:
                 self._cut_samples(drafts)
@@ -298,6 +303,7 @@ class Engine:
         state = self.state
         mark_stale(state.tables, state.stale_after_ns, point_ns)
         step_multivariate(state.tables, state.multivariate, state.device_words, point_ns)
+        self.calculations.step(point_ns)
         told = self.alarms.step(point_ns)
         roll_up(state.tables, state.multivariate, state.rollup, state.device_words, state.devices)
         listed = self._changed
@@ -319,7 +325,9 @@ class Engine:
                 phase = place * every // len(self._shares)
                 if (grid - phase) // every > (last - phase) // every:
                     self._flush_aggregates(start, stop, grid * GRID_NS, drafts)
-        if Stream.MULTIVARIATE in self._streams and grid // self._aggregates_every > last // self._aggregates_every:
+        is_due = grid // self._aggregates_every > last // self._aggregates_every
+        drafts += self.calculations.drafts(grid * GRID_NS, is_due=is_due)
+        if Stream.MULTIVARIATE in self._streams and is_due:
             self._flush_multivariate(grid * GRID_NS, drafts)
         if Stream.SAMPLES in self._streams and grid // self._samples_every > last // self._samples_every:
             self._cut_samples(drafts)

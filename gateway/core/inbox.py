@@ -19,6 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gateway.core.kernels.lanes import SharedLane, SharedLanes
 from gateway.core.readings import Reading
 from gateway.core.types import RAW_SAMPLE, Samples
 
@@ -131,20 +132,30 @@ class Inbox:
 
     def __init__(self, lanes: Sequence[Drained]) -> None:
         self.lanes = tuple(lanes)
+        self._groups = tuple({id(lane.group): lane.group for lane in lanes if isinstance(lane, SharedLane)}.values())
+        self._wholes: tuple[Drained | SharedLanes, ...] = (
+            *(lane for lane in lanes if not isinstance(lane, SharedLane)),
+            *self._groups,
+        )
         self._turn = 0
 
     def __len__(self) -> int:
-        return sum(len(lane) for lane in self.lanes)
+        return sum(len(whole) for whole in self._wholes)
 
     def drain(self, out: Samples) -> int:
         """Fill `out` from the lanes: each its share by weight first, then what room is left, in turn."""
         taken = 0
         size = len(out)
-        weights = sum(lane.weight for lane in self.lanes if len(lane))
-        for lane in self.lanes:
-            if len(lane):
-                share = size * lane.weight // weights
-                taken += lane.take_into(out[taken : min(size, taken + share)])
+        if len(self) <= size:
+            for whole in self._wholes:
+                taken += whole.take_into(out[taken:])
+            return taken
+        # Looked at once: a producer without the GIL fills its lane between two looks.
+        waiting = [lane for lane in self.lanes if len(lane)]
+        weights = sum(lane.weight for lane in waiting)
+        for lane in waiting:
+            share = size * lane.weight // weights
+            taken += lane.take_into(out[taken : min(size, taken + share)])
         for offset in range(len(self.lanes)):
             if taken == size:
                 break

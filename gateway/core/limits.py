@@ -20,6 +20,9 @@ MULTIVARIATE_TAGS_MAX: Final = 8
 MULTIVARIATE_DEVICES_MAX: Final = 500
 """Devices with a multivariate score. More is refused when the configuration is read."""
 
+SHAPE_TAGS_MAX: Final = 1_000
+"""Tags with a shape score. More is refused when the configuration is read."""
+
 WINDOWS_PER_TAG_MAX: Final = 8
 """Windows of one tag. More is refused when the configuration is read."""
 
@@ -39,6 +42,18 @@ SYMBOLS_BYTES_MAX: Final = 2_097_152
 
 CYCLE_SAMPLES_MAX: Final = 262_144
 """Samples of one engine cycle. The rest waits in its lanes for the next one."""
+
+KEPT_SAMPLES_MAX: Final = 10_000_000
+"""Samples kept for quantiles by all calculations together, 16 bytes each. More is refused when it is read."""
+
+CALCULATIONS_PER_TAG_MAX: Final = 16
+"""Calculations of one tag. More is refused when the configuration is read."""
+
+RESULTS_WAITING_MAX: Final = 16_384
+"""Results of calculations between two grid points. Overflow: the newest dropped and counted."""
+
+VALUES_ASIDE_MAX: Final = 8_192
+"""Values put aside for calculations before they are worked off. The fold stops at it, and goes on after that."""
 
 INFLUENCES_WAITING_MAX: Final = 1_000
 """What operators asked of the engine and the next cycle takes. One more is refused to whoever asks."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gateway.core.alarms import AlarmDefinition
+from gateway.core.calculations import CalculationDefinition
+from gateway.core.calendar import UTC, Zone
 from gateway.core.limits import ALARMS_PER_MINUTE_MAX
 from gateway.core.types import Kind
 
@@ -32,8 +34,11 @@ class TagDefinition:
     stale_after_ns: int
     windows_ns: tuple[int, ...]
     alarms: tuple[AlarmDefinition, ...] = ()
+    calculations: tuple[CalculationDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
+    has_shape: bool = False
+    """Its event score is also of the course of its values (`gateway.core.kernels.shape`)."""
     labels: tuple[tuple[int, str], ...] = ()
     """What the values of an integer tag are called."""
 
@@ -73,6 +78,8 @@ class Model:
     devices: tuple[DeviceDefinition, ...]
     tags: tuple[TagDefinition, ...]
     panes_per_window: int = field(default=30)
+    zone: Zone = UTC
+    """Whose days, months and shifts calculations mean."""
     alarms_per_minute_max: int = field(default=ALARMS_PER_MINUTE_MAX)
     """More raised within a minute are a flood: those of medium and low priority are shown, counted, and not told."""
     pools: tuple[Pool, ...] = ()
@@ -109,6 +116,11 @@ class Model:
         return {tag.name: row for row, tag in enumerate(self.tags)}
 
     @cached_property
+    def shape_rows(self) -> tuple[int, ...]:
+        """The rows that have a shape score, in the order of the state's arrays."""
+        return tuple(row for row, tag in enumerate(self.tags) if tag.has_shape)
+
+    @cached_property
     def multivariate_devices(self) -> tuple[int, ...]:
         """The devices that have a multivariate score, in the order of the state's arrays."""
         return tuple(number for number, device in enumerate(self.devices) if device.together)
@@ -117,6 +129,13 @@ class Model:
     def alarms(self) -> tuple[tuple[int, AlarmDefinition], ...]:
         """All alarms with their rows, in the order of the state's arrays."""
         return tuple((row, alarm) for row, tag in enumerate(self.tags) for alarm in tag.alarms)
+
+    @cached_property
+    def output_names(self) -> tuple[str, ...]:
+        """What each output of a calculation is called, in the order of the state's table of outputs: hour.mean."""
+        return tuple(
+            f"{one.name}.{output.name}" for tag in self.tags for one in tag.calculations for output in one.outputs
+        )
 
     @cached_property
     def alarm_of(self) -> dict[str, int]:

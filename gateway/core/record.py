@@ -19,11 +19,18 @@ class Stream(StrEnum):
 
     EVENTS = "events"
     AGGREGATES = "aggregates"
+    CALCULATIONS = "calculations"
     SAMPLES = "samples"
     MULTIVARIATE = "multivariate"
 
 
-PRIORITIES: dict[Stream, int] = {Stream.EVENTS: 0, Stream.AGGREGATES: 1, Stream.SAMPLES: 2, Stream.MULTIVARIATE: 1}
+PRIORITIES: dict[Stream, int] = {
+    Stream.EVENTS: 0,
+    Stream.AGGREGATES: 1,
+    Stream.CALCULATIONS: 1,
+    Stream.MULTIVARIATE: 1,
+    Stream.SAMPLES: 2,
+}
 
 AGGREGATE = np.dtype(
     [

@@ -22,12 +22,19 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from gateway.core.calculationtables import CalculationTables
 from gateway.core.directory import Directory
 from gateway.core.engine import Engine
 from gateway.core.lending import Lending
-from gateway.core.state import TAG_MEMORY, WINDOW_MEMORY
+from gateway.core.state import TAG_MEMORY, WINDOW_MEMORY, State, Tables
 from gateway.core.types import Bytes
 
+LAID_OUT: Final = tuple(
+    name
+    for name in Tables._fields + CalculationTables._fields
+    if name not in ("calculations", "waiting", "merged", "scratch")
+)
+"""Tables that are part of an image, or that say what is."""
 OF_WINDOW: Final = tuple(name for name in WINDOW_MEMORY if name != "ring")
 """`ring` is cut by its places."""
 SHARES: Final = 16
@@ -65,14 +72,15 @@ class Shares:
         self.count = len(self._stops)
         first_rows = sorted(min(of_device) for of_device in together)
         self._first_seen_together: list[int] = [0, *np.searchsorted(first_rows, self._stops).tolist()]
+        self._first_shape: list[int] = [0, *np.searchsorted(engine.model.shape_rows, self._stops).tolist()]
         firsts = state.tables.limits["window_first"]
         self._first_window: list[int] = [*firsts.tolist(), len(state.tables.windows)]
 
     @property
     def layout(self) -> str:
         """Names the meaning of the bytes: images of another layout cannot be installed."""
-        tables = self._state.tables._asdict()
-        described: list[object] = [(name, str(tables[name].dtype), len(tables[name])) for name in tables]
+        tables = self._state.tables._asdict() | self._state.tables.calculations._asdict()
+        described: list[object] = [(name, str(tables[name].dtype), len(tables[name])) for name in LAID_OUT]
         described += [self._state.panes, self._stops, TAG_MEMORY, OF_WINDOW]
         described += [array.nbytes for array in self._common()]
         return hashlib.blake2b(repr(described).encode()).hexdigest()[:16]
@@ -124,6 +132,12 @@ class Shares:
             table[first_device:last_device].reshape(-1).view(np.uint8).reshape(-1, min(8, table.itemsize))
             for table in self._state.multivariate
         )
+        first_shape, last_shape = self._first_shape[share : share + 2]
+        of_slot = (tables["shapes"], tables["lags"], tables["prototypes"], tables["used"])
+        slots = len(tables["shapes"])
+        yield tuple(bytes_of(array, slots)[first_shape:last_shape] for array in of_slot)
+        calculations = calculated(self._state, *calculation_range(self._state, start, stop))
+        yield tuple(part.reshape(-1).view(np.uint8).reshape(-1, 8) for part in calculations)
         panes = self._state.panes
         ring = bytes_of(tables["ring"], windows * panes)
         by_place = ring.reshape(windows, panes, ring.shape[1] if windows else 1)
@@ -132,7 +146,31 @@ class Shares:
 
     def _common(self) -> tuple[npt.NDArray[Any], ...]:
         state = self._state
-        return (state.tables.alarms, state.tables.counters, state.announced_class, state.not_better_ns, state.flood)
+        return (
+            *(state.tables.alarms, state.tables.counters, state.tables.calculations.results),
+            *(state.announced_class, state.not_better_ns, state.flood, state.wall),
+        )
+
+
+def calculation_range(state: State, start: int, stop: int) -> tuple[int, int]:
+    """The calculations of rows [start, stop), as [first, last)."""
+    rows = state.tables.calculations.rules["row"]
+    first, last = np.searchsorted(rows, [start, stop]).tolist()
+    return first, last
+
+
+def calculated(state: State, first: int, last: int) -> tuple[npt.NDArray[Any], ...]:
+    """What calculations [first, last) remember: views of the state."""
+    calculations = state.tables.calculations
+    bounds = []
+    for start, size, table in (
+        ("first", "accumulators", calculations.accumulators),
+        ("ring_first", "ring_size", calculations.kept),
+    ):
+        rules = calculations.rules[first:last]
+        begin = int(rules[start][0]) if len(rules) else 0
+        bounds.append(table[begin : begin + int(rules[size].sum())])
+    return (calculations.states[first:last], *bounds)
 
 
 def cut(rows: int, together: Sequence[Sequence[int]]) -> list[int]:
@@ -201,7 +239,27 @@ def adopt(new: Engine, old: Engine) -> int:
             here.alarms_of(row)[:] = there.alarms_of(was)
         else:
             new.state.tables.cells[row]["alarms"] = 0
+        if new.model.zone == old.model.zone:
+            _adopt_calculations(new, old, row, was)
+    new.state.wall[:] = old.state.wall
     return kept
+
+
+def _adopt_calculations(new: Engine, old: Engine, row: int, was: int) -> None:
+    """Those of a tag that are the same go on."""
+    first, old_first = (
+        int(engine.state.tables.limits[place]["calculation_first"]) for engine, place in ((new, row), (old, was))
+    )
+    theirs = {one: old_first + place for place, one in enumerate(old.model.tags[was].calculations)}
+    for place, one in enumerate(new.model.tags[row].calculations, start=first):
+        if one in theirs:
+            parts = zip(
+                calculated(new.state, place, place + 1),
+                calculated(old.state, theirs[one], theirs[one] + 1),
+                strict=True,
+            )
+            for into, saved in parts:
+                into[:] = saved
 
 
 def _adopt_devices(new: Engine, old: Engine) -> None:

@@ -9,6 +9,7 @@ because a batch comes in no order and each line of a row costs one miss.
     limits   tag               64   what the fold must know of the tag; written again only when a row is lent
     novelty  tag              304   what both anomaly scores remember
     hours    tag               96   the tag's mean at each hour of the day
+    shapes   tag that asks  9,024   its last values and courses (`gateway.core.shapes`), four arrays
     windows  window            64   pane clock, last sample, EWMA
     totals   window       2 × 64   the current pane, then all closed panes of the ring together
     ring     window       P × 64   the panes, one arena for all windows
@@ -34,9 +35,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, AlarmKind, rule_of
+from gateway.core.blank import integers, records
+from gateway.core.calculationtables import CalculationTables, calculation_tables
 from gateway.core.model import Model, TagDefinition
 from gateway.core.multivariate import multivariate_tables
-from gateway.core.types import NS_PER_S, Float32s, Int64s, Quality, Samples
+from gateway.core.shapes import shape_tables
+from gateway.core.types import NS_PER_S, Float32s, Float64s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
 
 CELL = np.dtype(
@@ -75,11 +79,15 @@ LIMIT = np.dtype(
         ("scale_ns", "<f8"),
         ("valid_low", "<f8"),
         ("valid_high", "<f8"),
-        ("spare", "<f8", 2),
+        ("calculation_first", "<i4"),
+        ("calculation_count", "<i4"),
+        ("shape", "<i4"),
+        ("spare", "<i4"),
     ],
     align=True,
 )
-"""NaN where there is no limit, since every comparison with NaN is false. `scale_ns`: the time scale of the score."""
+"""NaN where there is no limit, since every comparison with NaN is false. `scale_ns`: the time scale of the score;
+`shape`: the tag's place among the shape scores, -1 without one."""
 
 NOVELTY = np.dtype(
     [
@@ -87,7 +95,7 @@ NOVELTY = np.dtype(
         ("begun", "u1"),
         ("reasons", "u1"),
         ("flags", "<u2"),
-        ("shape", "<i4"),
+        ("spare", "<i4"),
         ("age_ns", "<f8"),
         ("interval_ns", "<f8"),
         ("quiet_until_ns", "<f8"),
@@ -136,9 +144,8 @@ NOVELTY = np.dtype(
     align=True,
 )
 """What both scores remember (`gateway.core.kernels.novelty`, `.persistence`, `.tail`). `age_ns` is the time that
-counted, `told` the event score of the latest sample itself. `flags` are FLAG bits; `shape` is 1 + the tag's place among
-the codebooks, 0 without one; `learned` the scales of a baseline under way; the odds of a score are divided by 1 + its
-slack (feedback)."""
+counted, `told` the event score of the latest sample itself. `flags` are FLAG bits; `learned` the scales of a baseline
+under way; the odds of a score are divided by 1 + its slack (feedback)."""
 
 BEGUN = 1
 BEGUN_EVENT = 2
@@ -198,6 +205,12 @@ class Counter(IntEnum):
     OUT_OF_RANGE = 3
     TIME_REPLACED = 4
     LATE = 5
+    CALCULATIONS_LATE = 6
+    RESULTS = 7
+    """Results of calculations that wait in `results`."""
+    RESULTS_LOST = 8
+    CALCULATIONS_WAITING = 9
+    """Values put aside by the fold for the calculations."""
 
 
 class Flood(IntEnum):
@@ -230,7 +243,12 @@ class Tables(NamedTuple):
     ring: Samples
     alarm_rules: Samples
     alarms: Samples
+    shapes: Samples
+    lags: Float64s
+    prototypes: Float64s
+    used: Int64s
     counters: Int64s
+    calculations: CalculationTables
 
 
 TAG_MEMORY = ("cells", "novelty", "hours")
@@ -263,7 +281,9 @@ class State:
             ring=records(windows * self.panes, PANE),
             alarm_rules=records(alarms, ALARM_RULE),
             alarms=records(alarms, ALARM),
+            **shape_tables(len(model.shape_rows)),
             counters=integers(len(Counter)),
+            calculations=calculation_tables(model),
         )
         self.multivariate = multivariate_tables(model, SCALE_NS_DEFAULT)
         self.tables.alarms["since_ns"] = -1
@@ -275,6 +295,8 @@ class State:
         self.announced_class: Int64s = integers(devices)
         self.not_better_ns: Int64s = integers(devices)
         self.flood: Int64s = integers(len(Flood))
+        self.wall: Int64s = integers(2)
+        """Whether the wall clock's offset is known, and it: what intervals are aligned by."""
 
         self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
         self.tables.cells["value"] = np.nan
@@ -284,9 +306,11 @@ class State:
         self.devices["quality"] = Quality.BAD_NOT_INITIALISED
         self.devices["score_row"] = -1
         np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
-        first = alarm_first = 0
+        first = alarm_first = calculation_first = 0
         for row, tag in enumerate(model.tags):
-            self.tables.limits[row] = limit_of(tag, tag.device, first, alarm_first)
+            self.tables.limits[row] = limit_of(tag, tag.device, first, alarm_first, calculation_first)
+            self.tables.limits[row]["shape"] = model.shape_rows.index(row) if tag.has_shape else -1
+            calculation_first += len(tag.calculations)
             self.stale_after_ns[row] = tag.stale_after_ns
             for place, definition in enumerate(tag.alarms):
                 rule = rule_in(model, row, tag, definition, first)
@@ -294,7 +318,7 @@ class State:
             alarm_first += len(tag.alarms)
             first += len(tag.windows_ns)
         for pool, of_pool in zip(model.pools, model.pool_rows, strict=True):
-            free, windows = limit_of(pool.shapes[0], NOT_LENT, 0, 0), len(pool.shapes[0].windows_ns)
+            free, windows = limit_of(pool.shapes[0], NOT_LENT, 0, 0, 0), len(pool.shapes[0].windows_ns)
             self.tables.limits[of_pool.start : of_pool.stop] = free
             self.tables.limits["window_first"][of_pool.start : of_pool.stop] = first + windows * np.arange(pool.rows)
             first += windows * pool.rows
@@ -315,24 +339,14 @@ class State:
 
     def arrays(self) -> Iterator[npt.NDArray[np.generic]]:
         """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
-        yield from self.tables
+        yield from self.tables[:-1]
+        yield from self.tables.calculations[:-3]
         yield from self.multivariate
         yield from (self.stale_after_ns, self.generations, self.device_words, self.devices, self.rollup)
-        yield from (self.announced_class, self.not_better_ns, self.flood)
+        yield from (self.announced_class, self.not_better_ns, self.flood, self.wall)
 
     def memory_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays())
-
-
-def records(size: int, dtype: np.dtype[np.void]) -> Samples:
-    """Zeros whose pages are really there (`np.zeros` would leave them to the first write)."""
-    array = np.empty(size, dtype)
-    array.view(np.uint8)[:] = 0
-    return array
-
-
-def integers(size: int) -> Int64s:
-    return np.full(size, 0, np.int64)
 
 
 def phase_ns(row: int, pane_ns: int) -> int:
@@ -340,7 +354,9 @@ def phase_ns(row: int, pane_ns: int) -> int:
     return ((row * 0x9E3779B1 & 0xFFFFFFFF) * pane_ns) >> 32
 
 
-def limit_of(tag: TagDefinition, device: int, window_first: int, alarm_first: int) -> tuple[object, ...]:
+def limit_of(
+    tag: TagDefinition, device: int, window_first: int, alarm_first: int, calculation_first: int
+) -> tuple[object, ...]:
     return (
         int(tag.kind),
         window_first,
@@ -351,7 +367,10 @@ def limit_of(tag: TagDefinition, device: int, window_first: int, alarm_first: in
         float(tag.windows_ns[0] if tag.windows_ns else SCALE_NS_DEFAULT),
         number(tag.valid_low),
         number(tag.valid_high),
-        (0.0, 0.0),
+        calculation_first,
+        len(tag.calculations),
+        -1,
+        0,
     )
 
 

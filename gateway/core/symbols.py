@@ -25,6 +25,9 @@ NO_SYMBOL: Final = 0
 TextOf: TypeAlias = Callable[[int], str | None]
 """From a symbol's number to its text (`Symbols.text_of`)."""
 
+Intern: TypeAlias = Callable[[str], int]
+"""From a text to its symbol's number (`Symbols.intern`)."""
+
 METRICS = (
     ("fieldgate_symbols", "gauge", "Different texts that tags had since the start."),
     ("fieldgate_symbols_bytes", "gauge", "Bytes of these texts."),
@@ -35,6 +38,11 @@ METRICS = (
 
 def no_texts(number: int) -> None:
     """A `TextOf` of a plant without texts."""
+
+
+def no_symbols(text: str) -> int:
+    """An `Intern` where there are no texts."""
+    return NO_SYMBOL
 
 
 class SymbolsDiffer(Exception):

@@ -164,7 +164,7 @@ class Tenancy:
                 continue
             is_new_device = self._directory.devices[lending.device_number] is None
             tag = self._directory.lend(lending, pool)
-            state.tables.limits[row] = limit_of(tag, tag.device, int(state.tables.limits[row]["window_first"]), 0)
+            state.tables.limits[row] = limit_of(tag, tag.device, int(state.tables.limits[row]["window_first"]), 0, 0)
             state.stale_after_ns[row] = tag.stale_after_ns
             state.generations[row] += 1
             self._lent[pool] += 1

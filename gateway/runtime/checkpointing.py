@@ -21,8 +21,8 @@ from gateway.spool.checkpoints import Checkpoint, Head
 
 ROUND: Final = 16
 FIRST_SHARES: Final = 64
-BYTES_PER_S: Final = 2_400_000
-"""Of compressed blocks. SQLite writes each byte twice, to its log and to its place, so this is 4.8 MB/s on the disk."""
+BYTES_PER_S: Final = 2_000_000
+"""Of compressed blocks. SQLite writes each byte twice, to its log and to its place: less than 5 MB/s on the disk."""
 
 
 class Checkpointer:

@@ -49,20 +49,26 @@ def resume_clock(leased_ns: int) -> EngineClock:
     return EngineClock(offset_ns=max(leased_ns, time.time_ns()) - time.monotonic_ns())
 
 
+STEP_NS = 100_000_000
+"""A move of the wall clock against the engine's by more, from one stamp to the next, is a step and no slewing."""
+
+
 class WallStamp:
     """The stamp of records at an engine time. One thread's own: whether the clock is disciplined is asked for once a
-    second."""
+    second, and at once when the wall clock was stepped."""
 
     def __init__(self, clock: EngineClock) -> None:
         self._clock = clock
         self._is_synced = False
         self._due_ns = 0
+        self._offset_ns = 0
 
     def __call__(self, now_ns: int) -> Stamp:
-        if now_ns >= self._due_ns:
+        before_ns, self._offset_ns = self._offset_ns, self._clock.wall_offset_ns()
+        if now_ns >= self._due_ns or abs(self._offset_ns - before_ns) > STEP_NS:
             self._is_synced = is_clock_synced()
             self._due_ns = now_ns + NS_PER_S
-        return Stamp(self._clock.wall_offset_ns(), self._is_synced)
+        return Stamp(self._offset_ns, self._is_synced)
 
 
 def is_clock_synced() -> bool:

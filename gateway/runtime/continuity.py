@@ -96,7 +96,8 @@ class Continuity:
         self._epoch = 0
         self._texts: tuple[str, ...] = ()
         self._stored_ns = now_ns()
-        self._recovered = Recovered()
+        self.recovered = Recovered()
+        """What the start found."""
         self._recovery_s = 0.0
         self.journal: Journal | None = None
         if settings.journal is not None:
@@ -128,7 +129,7 @@ class Continuity:
             self._say(finding.severity, finding.kind, finding.message)
         if self.journal is not None:
             self.journal.start()
-        self._recovered = found
+        self.recovered = found
         self.number, self.positions = found.number, found.positions
         if found.engine is None or found.spec is None:
             self._worker.begin_segments(dict.fromkeys(Stream, 0))
@@ -205,8 +206,8 @@ class Continuity:
         yield Reading("fieldgate_checkpoint_written_bytes_total", self._writer.bytes_written)
         yield Reading("fieldgate_checkpoint_age_seconds", max(0, self._now_ns() - self._stored_ns) / NS_PER_S)
         yield Reading("fieldgate_recovery_seconds", self._recovery_s)
-        yield Reading("fieldgate_recovery_cycles", self._recovered.cycles)
-        yield Reading("fieldgate_recovery_exact", float(self._recovered.is_exact))
+        yield Reading("fieldgate_recovery_cycles", self.recovered.cycles)
+        yield Reading("fieldgate_recovery_exact", float(self.recovered.is_exact))
 
     def _release(self, result: StepResult, checkpoint: Checkpoint | None) -> None:
         for draft in result.drafts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.control import metrics
-from gateway.core import alarmdesk, engine, inbox, symbols
+from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols
 from gateway.protocol.mqtt import newcomers
 from gateway.runtime import continuity, cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
@@ -17,6 +17,7 @@ from gateway.writing import mqtt as orders
 TABLES = (
     engine.METRICS,
     alarmdesk.METRICS,
+    calculationdesk.METRICS,
     inbox.METRICS,
     symbols.METRICS,
     modbus.METRICS,

@@ -42,6 +42,7 @@ from gateway.writing.mqtt import MqttOrders
 from gateway.writing.service import Why, Writer
 
 ENGINE_STOP_S = 2.0
+WRITES_STOP_S = 0.5
 CONTROL_STOP_S = 1.5
 STATE_CHANGES_EVERY_CYCLES = 10
 CONTROL_LANE_WEIGHT = 4
@@ -71,6 +72,7 @@ def build_model(settings: Settings) -> Model:
         tags=tuple(definition_of(tag, device_numbers[tag.device]) for tag in settings.tags),
         panes_per_window=settings.panes_per_window,
         pools=pools_of(settings),
+        zone=settings.zone,
     )
 
 
@@ -222,6 +224,7 @@ class Plant:
         orders = ["writes"] if self.orders is not None else []
         houses = (f"tags of link {name}" for name in self.pools.newcomers)
         await supervisor.stop(*orders, *(f"link {name}" for name in self.sources), *houses)
+        await self.writer.finish(WRITES_STOP_S)
         await self.intakes.stop()
         if self.executive is not None:
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
@@ -323,6 +326,7 @@ class Plant:
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=emit,
             keep=self._keep,
+            intern=self.symbols.intern,
         )
 
     def _build_durable(self, link: Link, tags: Sequence[tuple[int, Tag]], lane: Lane) -> Source:

@@ -39,8 +39,10 @@ def definition_of(tag: Tag, device: int) -> TagDefinition:
         stale_after_ns=tag.stale_after_ns,
         windows_ns=tag.windows_ns,
         alarms=tag.alarms,
+        calculations=tag.calculations,
         valid_low=tag.valid_low,
         valid_high=tag.valid_high,
+        has_shape=tag.has_shape,
         labels=tag.labels,
     )
 

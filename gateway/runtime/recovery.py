@@ -32,6 +32,7 @@ from gateway.core.types import Bytes
 from gateway.spool.checkpoints import CheckpointDamaged, CheckpointReader, Head, Saved
 from gateway.spool.journal.files import Reading, cut_torn, first_of, head_of, paths
 from gateway.spool.journal.format import BlockDamaged
+from gateway.spool.journal.format import Head as JournalHead
 
 REBUILD_BYTES_MAX: Final = 64 * 1024 * 1024
 """How much of the journal is read to rebuild what no checkpoint has."""
@@ -186,7 +187,11 @@ class Recovery:
             return found
         engine = self._build(head.spec)
         self._symbols.restore(head.texts)
-        return self._replay(saved, engine, found, after, install=lambda before: None, is_installed=None, until=0)
+        self._replay(saved, engine, found, after, install=lambda before: None, is_installed=None, until=0)
+        if is_fresh and not found.cycles and found.is_exact:
+            # It had begun, and no cycle of it reached the disk: the next one is fresh again, and says so.
+            found.engine = None
+        return found
 
     def _replay(
         self,
@@ -202,17 +207,16 @@ class Recovery:
         """The cycles behind `after`; up to `until` images are still being installed and nothing is put out."""
         reading = Reading(self._folder, after) if self._folder is not None else None
         expected = after + 1
+        present: JournalHead | None = None
         for head, cycle in reading.cycles() if reading is not None else ():
             if cycle.number != expected:
                 found.doubt(f"the journal has a hole before cycle {cycle.number}")
-            if head.code != self._code:
-                found.doubt("the journal was written by another version")
-            if head.left_out:
-                found.doubt(f"the journal leaves out {head.left_out} tags")
             expected = cycle.number + 1
             install(cycle.number)
-            if head.spec != self._spec.encoded:
-                engine = self._reloaded(engine, head.spec)
+            if head is not present:
+                # Once a file: a large plant's spec is some megabytes.
+                present = head
+                engine = self._file_begins(head, engine, found)
             result = self._do(engine, cycle, is_installed if cycle.number <= until else None)
             found.cycles += 1
             found.samples += len(cycle.samples)
@@ -251,10 +255,16 @@ class Recovery:
         count = keep_rows(cycle.samples, is_installed, kept)
         return run_cycle(engine, replace(cycle, samples=kept[:count]))
 
-    def _reloaded(self, old: Engine, encoded: bytes) -> Engine:
-        """The configuration changed here."""
-        new = self._build(encoded)
-        adopt(new, old)
+    def _file_begins(self, head: JournalHead, engine: Engine, found: Recovered) -> Engine:
+        """The engine for the cycles of this file: another one where the configuration changed."""
+        if head.code != self._code:
+            found.doubt("the journal was written by another version")
+        if head.left_out:
+            found.doubt(f"the journal leaves out {head.left_out} tags")
+        if head.spec == self._spec.encoded:
+            return engine
+        new = self._build(head.spec)
+        adopt(new, engine)
         return new
 
     def _judge(self, reading: Reading, found: Recovered) -> None:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateway.core.blank import records
 from gateway.core.kernels.score import score_series
-from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT, records
+from gateway.core.kernels.shape import SHAPE_AT, shape_series
+from gateway.core.shapes import LAGS, PROTOTYPES, SHAPE
+from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT
 from gateway.core.types import NS_PER_S, Float64s, Int64s, Samples
-from gateway.core.view import REASONS
+from gateway.core.view import REASON_SHAPE, REASONS
 
 SCORED = np.dtype(
     [
@@ -43,8 +46,9 @@ class Stretch:
     reasons: tuple[str, ...]
 
 
-def score(values: Float64s, times_ns: Int64s, scale_ns: float = SCALE_NS_DEFAULT) -> Samples:
-    """SCORED records, one a sample. A value that is no number has the scores of the sample before."""
+def score(values: Float64s, times_ns: Int64s, scale_ns: float = SCALE_NS_DEFAULT, *, shape: bool = False) -> Samples:
+    """SCORED records, one a sample, with `shape` also of waveforms. A value that is no number has the scores of the
+    sample before."""
     out: Samples = np.zeros(len(values), SCORED)
     is_number = np.abs(values) <= VALUE_MAX
     novelty = records(1, NOVELTY)
@@ -52,12 +56,25 @@ def score(values: Float64s, times_ns: Int64s, scale_ns: float = SCALE_NS_DEFAULT
     known: Samples = np.zeros(int(is_number.sum()), SCORED)
     hours = np.full(HOURS, np.nan, np.float32)
     score_series(novelty, hours, values[is_number], times_ns[is_number], float(scale_ns), known)
+    if shape:
+        add_shape(values[is_number], known)
     before = np.cumsum(is_number) - 1
     out[before >= 0] = known[before[before >= 0]]
     for name in ("told", "event", "persistent", "event_once_ns", "persistent_once_ns"):
         out[name][before < 0] = np.nan
     out["told"][~is_number] = np.nan
     return out
+
+
+def add_shape(values: Float64s, scored: Samples) -> None:
+    """The shape's score where it is the higher one."""
+    shapes, out = records(1, SHAPE), np.full(len(values), np.nan)
+    lags, prototypes = np.zeros(2 * LAGS), np.zeros(LAGS * PROTOTYPES)
+    shape_series(shapes, lags, prototypes, np.zeros(PROTOTYPES, np.int64), values, out)
+    higher = out > np.nan_to_num(scored["event"], nan=-1.0)
+    scored["event"][higher] = scored["told"][higher] = out[higher]
+    scored["event_once_ns"][higher] = np.nan
+    scored["reasons"][higher & (out >= SHAPE_AT)] |= REASON_SHAPE
 
 
 def stretches(scored: Samples, event_at: float, persistent_at: float, join_samples: int) -> Iterator[Stretch]:

@@ -161,6 +161,8 @@ class RuntimeStatus:
                 text_of=plant.symbols.text_of,
                 loops=plant.settings.loops,
                 control_view=view,
+                calculations=plant.engine.calculations.view,
+                outputs=plant.model.output_names,
                 alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
             )

@@ -66,6 +66,7 @@ class Devices:
         self._modbus_specs: dict[TagEntry, ModbusSpec] = {}
         self._mqtt_specs: dict[TagEntry, MqttSpec] = {}
         self._inline: dict[Section, tuple[TagEntry, ...]] = {}
+        self._shapes = 0
         self.devices: list[Device] = []
         self.tags: dict[str, Tag] = {}
         self.sections: dict[str, Section] = {}
@@ -183,6 +184,9 @@ class Devices:
             self._add(bind_mqtt(spec, instance.name, entry.name, device_topic, place, form), spec.section)
 
     def _add(self, tag: Tag, section: Section) -> None:
+        self._shapes += tag.has_shape
+        if tag.has_shape and self._shapes == limits.SHAPE_TAGS_MAX + 1:
+            section.wrong("shape", f"{limits.SHAPE_TAGS_MAX} tags have it already; take it out of some")
         self.tags[tag.name] = tag
         self.sections[tag.name] = section
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.core import limits
-from gateway.core.types import NS_PER_S
+from gateway.core.types import NS_PER_S, Kind
 from gateway.protocol.mqtt.form import Form
 from gateway.protocol.mqtt.patterns import TAG, WrongPatternError, parse
 from gateway.settings.forms import form_of, says
@@ -35,19 +35,8 @@ MATCH = array_of(text, '["plant/{area}/{device}/{tag}"]', PATTERNS_MAX, count_mi
 
 TAG_KEYS = frozenset(
     {
-        *(
-            "field",
-            "time_field",
-            "sequence_field",
-            "quality_field",
-            "qos",
-            "priority",
-            "scale",
-            "offset",
-            "unit",
-            "windows",
-        ),
-        *("stale_after", "valid", "labels"),
+        *("type", "field", "time_field", "sequence_field", "quality_field", "qos", "priority", "scale", "offset"),
+        *("unit", "windows", "stale_after", "valid", "labels"),
     }
 )
 """Of a tag's keys, those that hold for many."""
@@ -61,15 +50,17 @@ NOT_HERE: Mapping[str, str] = {
     "bytes": 'needs a device with payload = "struct"; write it for a tag of a device',
     "durable": "needs a tag that is written down; write it for a tag of a device",
     "alarm": "needs a tag that is written down; write it for a tag of a device",
+    "calculate": "needs a tag that is written down; write it for a tag of a device",
+    "shape": "needs a tag that is written down; write it for a tag of a device",
     "scada": "has no meaning here: the register map shows tags that are written down; take it out",
 }
 
 
-def _patterns(value: object) -> tuple[str, ...]:
+def patterns(value: object) -> tuple[str, ...]:
     return MATCH([value] if isinstance(value, str) else value)
 
 
-says(_patterns, "a topic pattern, or an array of such", {"anyOf": [form_of(text).schema, form_of(MATCH).schema]})
+says(patterns, "a topic pattern, or an array of such", {"anyOf": [form_of(text).schema, form_of(MATCH).schema]})
 
 
 def read_topics(root: Section, links: Links, defaults: Defaults, tags: int) -> tuple[TopicGroup, ...]:
@@ -100,10 +91,10 @@ def _read(section: Section, group_name: str, links: Links, defaults: Defaults) -
     if link is not None and not isinstance(link, MqttLink):
         section.wrong("link", "is a Modbus link; topics come from an mqtt one")
     tag_name = section.get("tag", name, None)
-    patterns: tuple[str, ...] = section.require(
-        "match", _patterns, NO_PATTERNS, 'write match = ["plant/{area}/{device}/{tag}"]'
+    found: tuple[str, ...] = section.require(
+        "match", patterns, NO_PATTERNS, 'write match = ["plant/{area}/{device}/{tag}"]'
     )
-    for pattern in patterns if section.is_sound("tag") else ():
+    for pattern in found if section.is_sound("tag") else ():
         try:
             parse(pattern, tag_name)
         except WrongPatternError as wrong:
@@ -125,7 +116,7 @@ def _read(section: Section, group_name: str, links: Links, defaults: Defaults) -
     return TopicGroup(
         name=group_name,
         link="" if link is None else link.name,
-        patterns=patterns,
+        patterns=found,
         tag=tag_name,
         limit=limit,
         tags_per_device=tags_per_device,
@@ -140,6 +131,8 @@ def _read_tag(section: Section, defaults: Defaults) -> MqttSpec:
     for key, why in NOT_HERE.items():
         if key in section.content:
             section.wrong(key, why)
+    if spec.kind is Kind.SYMBOL:
+        section.wrong("type", "may not be a text here, whose number is of one run; write the tag for a device")
     return spec
 
 

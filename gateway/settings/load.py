@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from gateway.settings.alarms import check_names
 from gateway.settings.brokers import Files
+from gateway.settings.calculations import check_kept_samples
 from gateway.settings.control import check_setpoints, read_loops
 from gateway.settings.devices import Devices
 from gateway.settings.discovery import read_topics
@@ -30,6 +31,7 @@ from gateway.settings.tags import read_defaults
 from gateway.settings.units import choice, flag, integer, name, size, text
 from gateway.settings.uplink import read_uplink
 from gateway.settings.writes import read_writes
+from gateway.settings.zones import TimeZone, time_zone
 
 NO_ENVIRONMENT: Mapping[str, str] = {}
 PANES = integer(2, 240)
@@ -87,6 +89,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     loops = read_loops(root, links, devices, are_inhibited=gateway.get("inhibit_writes", flag, False))
     for tag in devices.tags.values():
         check_names(tag.alarms, devices.sections[tag.name], devices.tags.keys())
+    check_kept_samples(devices.tags.values(), devices.sections)
     scada = read_scada(root, devices, loops, path)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
     settings = Settings(
@@ -95,6 +98,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         state_dir=_state_dir(gateway, directory, environment),
         log_level=gateway.get("log_level", LOG_LEVEL, LogLevel.INFO).value,
         panes_per_window=gateway.get("panes_per_window", PANES, PANES_DEFAULT),
+        zone=gateway.get("time_zone", time_zone, TimeZone("UTC")).data(),
         checkpoint_every_ns=gateway.get("checkpoint_every", CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT),
         links=links.all(),
         devices=tuple(devices.devices),

@@ -8,8 +8,9 @@ from gateway.core.types import Kind
 from gateway.protocol.mqtt.form import BIG_END, FLOATS, SIGNED, Form, Layout, WireForm
 from gateway.settings.addresses import field_path, topic
 from gateway.settings.payloads import BytePlace, byte_place, member
-from gateway.settings.schema import MqttPoint, Priority, Tag
+from gateway.settings.schema import MqttPoint, Priority, RegisterType, Tag
 from gateway.settings.section import Section
+from gateway.settings.shapes import register_type
 from gateway.settings.sparkplug import metric
 from gateway.settings.tags import (
     PRIORITY,
@@ -28,7 +29,6 @@ _MODBUS_ONLY = "belongs to tags of Modbus links, and this device's link is mqtt;
 MQTT_ELSEWHERE = dict.fromkeys(
     (
         "register",
-        "type",
         "every",
         "poll",
         "write",
@@ -47,6 +47,14 @@ MQTT_ELSEWHERE = dict.fromkeys(
 )
 
 
+_KINDS: Final = {
+    RegisterType.FLOAT64: Kind.F64,
+    RegisterType.INT64: Kind.I64,
+    RegisterType.UINT64: Kind.U64,
+    RegisterType.STRING: Kind.SYMBOL,
+}
+
+
 class MqttSpec(NamedTuple):
     section: Section
     common: Common
@@ -61,6 +69,7 @@ class MqttSpec(NamedTuple):
     name: str | None
     quality_field: tuple[str | int, ...]
     place: BytePlace | None
+    kind: Kind
     scale: float
     offset: float
 
@@ -68,6 +77,7 @@ class MqttSpec(NamedTuple):
 def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
     scale, offset = read_scaling(section)
     common = read_common(section, defaults, defaults.stale_after_ns or STALE_AFTER_MQTT_NS)
+    kind = _read_kind(section)
     check_labels(section, common.labels, Kind.F64)
     spec = MqttSpec(
         section=section,
@@ -83,10 +93,17 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
         name=section.get("name", member, None),
         quality_field=section.get("quality_field", field_path, ()),
         place=section.get("bytes", byte_place, None),
+        kind=kind,
         scale=scale,
         offset=offset,
     )
     section.finish(MQTT_ELSEWHERE)
+    if kind is Kind.SYMBOL and spec.durable and section.is_sound("type"):
+        section.wrong("durable", "is not for texts, whose numbers are of one run; take it out")
+    if kind is Kind.SYMBOL:
+        for key in ("scale", "offset", "valid"):
+            if key in section.content:
+                section.wrong(key, "belongs to numbers, and this tag is a text; take it out")
     if spec.durable and spec.qos == 0 and section.is_sound("qos"):
         section.wrong("durable", "needs acknowledged messages; write qos = 1 or qos = 2 as well")
     if spec.durable and spec.qos == 1 and not (spec.time_field or spec.sequence_field):
@@ -95,13 +112,21 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
     return spec
 
 
+def _read_kind(section: Section) -> Kind:
+    """Numbers are kept as float64 unless the tag says that they are whole, or texts."""
+    wire = section.get("type", register_type, RegisterType.FLOAT64)
+    if wire not in _KINDS:
+        section.wrong("type", 'is of registers; by MQTT write "string", "int64", "uint64" or "float64"')
+    return _KINDS.get(wire, Kind.F64)
+
+
 def bind_mqtt(
     spec: MqttSpec, device: str, tag: str, device_topic: str | None, place: tuple[str, ...], form: Form
 ) -> Tag:  # fmt: skip
     """`device_topic` is the device's template with everything filled in but the tag; `place` its address in Sparkplug,
     if it has one; `form` how its payloads are built."""
     if place:
-        return tag_of(device, tag, _sparkplug_point(spec, tag, place), Kind.F64, spec.common)
+        return tag_of(device, tag, _sparkplug_point(spec, tag, place), spec.kind, spec.common)
     return tag_of(device, tag, _topic_point(spec, tag, device_topic, form), _kind_of(spec, form), spec.common)
 
 
@@ -124,6 +149,8 @@ def _check_keys(spec: MqttSpec, form: Form) -> None:
     for key in _NOT_OF[form.layout]:
         if key in spec.section.content:
             spec.section.wrong(key, f'has no meaning where payload = "{_PAYLOADS[form.layout]}"; take it out')
+    if form.layout is Layout.STRUCT and "type" in spec.section.content:
+        spec.section.wrong("type", "stands in bytes already; take it out")
     if form.layout is Layout.STRUCT and spec.place is None and spec.section.is_sound("bytes"):
         spec.section.wrong("bytes", 'is missing; write where the number is, like bytes = "4 float32"')
 
@@ -131,7 +158,7 @@ def _check_keys(spec: MqttSpec, form: Form) -> None:
 def _kind_of(spec: MqttSpec, form: Form) -> Kind:
     """Whole numbers of a struct are kept as such."""
     if form.layout is not Layout.STRUCT or spec.place is None or spec.scale != 1.0 or spec.offset != 0.0:
-        return Kind.F64
+        return spec.kind
     wire = WireForm(spec.place.wire & (BIG_END - 1))
     return Kind.F64 if wire in FLOATS else Kind.I64 if wire in SIGNED else Kind.U64
 

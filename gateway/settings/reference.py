@@ -14,7 +14,6 @@ from gateway.settings import (
     addresses,
     control,
     devices,
-    discovery,
     journal,
     load,
     payloads,
@@ -23,13 +22,16 @@ from gateway.settings import (
     sparkplug,
     tags,
     uplink,
+    zones,
 )
 from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
 from gateway.settings.reference_brokers import broker_keys
+from gateway.settings.reference_calculations import calculation_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
+from gateway.settings.reference_topics import appearing_keys, topic_keys
 from gateway.settings.units import flag, label, name, number, positive, text
 
 UNITS = Form(
@@ -55,6 +57,7 @@ GATEWAY = (
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
     Key("gateway.parking", load.PARKING, "256MB", "Room on disk for what tags remember that have left (see topics)."),
+    Key("gateway.time_zone", zones.time_zone, "UTC", "Whose days, months and shifts calculations mean."),
     Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
     Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),
@@ -169,37 +172,15 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             f"{at}.valid.high", number, NOTHING, "Above it the quality is out of range, and no window takes the value."
         ),
         *alarm_keys(f"{at}.alarm"),
+        Key(
+            f"{at}.shape",
+            flag,
+            "false",
+            "true: its event score is also of waveforms. 9 kB; for up to 1,000 tags.",
+        ),
+        *calculation_keys(f"{at}.calculate.NAME"),
         Key(f"{at}.scada", flag, "true", "Whether the register map shows it."),
     )
-
-
-def appearing_keys(at: str) -> tuple[Key, ...]:
-    """Those of a tag that hold for tags that appear by themselves."""
-    taken = discovery.TAG_KEYS if at == "topics.NAME" else discovery.TAG_KEYS - {"windows"}
-    depth = len(at.split("."))
-    return tuple(key for key in tag_keys(at) if key.parts[depth] in taken)
-
-
-TOPICS = (
-    Key("topics.NAME.link", LINK_OF_DEVICE, REQUIRED, "The mqtt connection whose topics these are."),
-    Key(
-        "topics.NAME.match",
-        discovery._patterns,
-        REQUIRED,
-        "Patterns of topics: plant/{area}/{device}/{tag}. Tags appear as messages of topics that fit come.",
-    ),
-    Key("topics.NAME.each", EACH, NOTHING, "Makes one such table for each value; {n} is replaced in its name."),
-    Key("topics.NAME.tag", name, "(the {tag} of the pattern)", "What every tag is called where match has no {tag}."),
-    Key("topics.NAME.limit", discovery.LIMIT, "1000", "Devices at a time. For one more the least recent one leaves."),
-    Key("topics.NAME.tags_per_device", discovery.TAGS_PER_DEVICE, "(16; with `tag` 1)", "Further ones are refused."),
-    Key(
-        "topics.NAME.tags_limit",
-        discovery.TAGS_LIMIT,
-        "(limit · tags_per_device)",
-        "Tags at a time, whose memory is taken at the start. For one more the least recent one leaves.",
-    ),
-    Key("topics.NAME.evict_idle_after", discovery.EVICT_IDLE_AFTER, "24h", "A tag that is silent for so long leaves."),
-)
 
 
 CONTROL = (
@@ -256,7 +237,7 @@ UPLINK = (
     Key(
         "uplink.NAME.streams",
         uplink.STREAMS,
-        '["events", "aggregates", "multivariate"]',
+        '["events", "aggregates", "calculations", "multivariate"]',
         "What is sent. samples: every single one.",
     ),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
@@ -330,9 +311,9 @@ KEYS: tuple[Key, ...] = (
     *DEVICES,
     *tag_keys("devices.NAME.tags.TAG"),
     *tag_keys("tag_lists.NAME.TAG"),
-    *TOPICS,
-    *appearing_keys("topics.NAME"),
-    *appearing_keys("topics.NAME.tags.TAG"),
+    *topic_keys(LINK_OF_DEVICE),
+    *appearing_keys("topics.NAME", tag_keys("topics.NAME")),
+    *appearing_keys("topics.NAME.tags.TAG", tag_keys("topics.NAME.tags.TAG")),
     *CONTROL,
     *UPLINK,
     *JOURNAL,

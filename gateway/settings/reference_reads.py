@@ -32,7 +32,7 @@ def register_keys(at: str) -> tuple[Key, ...]:
             f"{at}.type",
             shapes.register_type,
             "(uint16; bool in coils and discrete inputs)",
-            "How the registers are read.",
+            "How the registers are read. By MQTT: float64 (the default), int64, uint64 or string.",
         ),
         Key(f"{at}.bits", addresses.bits, "(the whole value)", "The part of it that is the value, 0 the lowest bit."),
         Key(

@@ -14,6 +14,8 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.core.alarms import AlarmDefinition
+from gateway.core.calculations import CalculationDefinition
+from gateway.core.calendar import UTC, Zone
 from gateway.core.types import Kind
 from gateway.protocol.mqtt.form import PLAIN, Form
 from gateway.settings.schema_brokers import BrokerAddress as BrokerAddress
@@ -204,8 +206,11 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     windows_ns: tuple[int, ...]
     stale_after_ns: int
     alarms: tuple[AlarmDefinition, ...] = ()
+    calculations: tuple[CalculationDefinition, ...] = ()
     valid_low: float | None = None
     valid_high: float | None = None
+    has_shape: bool = False
+    """Its event score is also of the course of its values."""
     labels: tuple[tuple[int, str], ...] = ()
     """What the values of a whole number are called."""
     scada: bool = True
@@ -362,6 +367,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     log_level: str
     panes_per_window: int
+    zone: Zone = UTC
+    """Whose days, months and shifts calculations mean."""
     checkpoint_every_ns: int
     links: tuple[Link, ...]
     devices: tuple[Device, ...]

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from gateway.core import limits
 from gateway.core.alarms import AlarmDefinition
+from gateway.core.calculations import CalculationDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import REGISTERS, WIDTHS, Register, register
 from gateway.settings.alarms import bound, read_alarms
+from gateway.settings.calculations import read_calculations
 from gateway.settings.forms import form_of, says
 from gateway.settings.reads import EVERY, PollGroup, Polls, check_reads
 from gateway.settings.schema import (
@@ -91,8 +93,10 @@ class Common(NamedTuple):
     windows_ns: tuple[int, ...]
     stale_after_ns: int
     alarms: tuple[AlarmDefinition, ...]
+    calculations: tuple[CalculationDefinition, ...]
     valid_low: float | None
     valid_high: float | None
+    has_shape: bool
     labels: tuple[tuple[int, str], ...]
     scada: bool
 
@@ -231,9 +235,11 @@ def read_common(section: Section, defaults: Defaults, stale_after_ns: int) -> Co
         windows_ns=windows_ns,
         stale_after_ns=section.get("stale_after", STALE_AFTER, stale_after_ns),
         alarms=alarms,
+        calculations=read_calculations(section),
         valid_low=valid_low,
         valid_high=valid_high,
         labels=section.get("labels", labels, ()),
+        has_shape=section.get("shape", flag, False),
         scada=section.get("scada", flag, True),
     )
 
@@ -300,8 +306,10 @@ def tag_of(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, co
         windows_ns=common.windows_ns,
         stale_after_ns=common.stale_after_ns,
         alarms=bound(common.alarms, device),
+        calculations=common.calculations,
         valid_low=common.valid_low,
         valid_high=common.valid_high,
         labels=common.labels,
+        has_shape=common.has_shape,
         scada=common.scada,
     )

@@ -20,7 +20,7 @@ GRACE_BUFFER = size(0, 10**12)
 DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 
-DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.MULTIVARIATE)
+DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.CALCULATIONS, Stream.MULTIVARIATE)
 KINDS = ("mqtt", "nats", "file")
 ROTATE = size(16 * 10**6, 10**11)
 DEFAULT_SUBJECT = "fieldgate.{gateway}.{stream}"

@@ -163,6 +163,15 @@ class Writer:
         await self._remember(line, outcome)
         return outcome
 
+    async def finish(self, within_s: float) -> None:
+        """Bring what is under way to its end, or to record that nobody knows how it ended."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within_s)
+        left = list(self._tasks)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     def note_loop(self, who: str, point: str, old: str, new: str) -> None:
         """What SCADA wrote to a loop: its executive has taken it already."""
         line = Line(
@@ -241,6 +250,8 @@ class Writer:
                 result, why, reason = await _send(requester, order, is_verified)
         except TimeoutError:
             pass  # it may have been sent: what was set before says so
+        except asyncio.CancelledError:
+            reason = "the gateway was stopped before the device answered"
         return Outcome(tag=tag.name, result=result, old=line.old, new=line.new, reason=reason, why=why)
 
     async def _remember(self, line: Line, outcome: Outcome) -> None:

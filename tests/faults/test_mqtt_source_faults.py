@@ -11,7 +11,7 @@ import uvloop
 
 from gateway.core.types import Quality
 from gateway.protocol.mqtt.codes import FRAME_BYTES_MAX
-from gateway.settings.schema import MqttSession, MqttVersion
+from gateway.settings.schema import MqttSession, MqttVersion, Priority
 from tests.support.brokers import Broker, mosquitto, nats
 from tests.support.mqtt import Rig, ScriptedBroker, link, message, publisher, running, tag, until
 
@@ -248,5 +248,31 @@ def test_nothing_is_asked_for_that_the_broker_does_not_offer() -> None:
                 assert "packet size limit" in told and "yyy" in told
                 assert broker.subscribes_bytes and max(broker.subscribes_bytes) <= 64
                 assert len(broker.subscribes_bytes) == 4
+
+    uvloop.run(scenario())
+
+
+def test_while_nobody_empties_the_lane_messages_of_qos_0_are_left_out_the_least_first() -> None:
+    rounds = 4_000
+
+    async def scenario() -> None:
+        async with ScriptedBroker().serving() as broker:
+            broker.answers_all = True
+            tags = [tag("a.low", "low", priority=Priority.LOW), tag("a.high", "high", priority=Priority.HIGH)]
+            rig = Rig(link(broker.port), tags, lane_samples=1_000)
+            async with running(rig):
+                await until(lambda: rig.is_connected, "connected")
+                both = [message("low", b"%d" % n) + message("high", b"%d" % n) for n in range(rounds)]
+                broker.send(b"".join(both[:400]))
+                await until(lambda: rig.lane.is_past_mark, "the mark")
+                broker.send(b"".join(both[400:]))
+                await until(lambda: rig.reading("shed_messages_total") >= 2 * rounds - 1_000, "the rest is left out")
+                low, high = len(rig.good(0)), len(rig.good(1))
+                assert low < high
+                assert low + high + rig.reading("shed_messages_total") == 2 * rounds
+                assert len(rig.messages_of("messages.shed")) == 1
+                broker.send(message("low", b"-1"))
+                await until(lambda: rig.good(0)[-1:] == [-1.0], "messages are taken again")
+                assert rig.messages_of("messages.shed")[-1].startswith("messages are taken again")
 
     uvloop.run(scenario())

@@ -50,6 +50,7 @@ def test_status_counts_what_waits_and_what_is_kept_beside_an_open_store(store: S
         "aggregates": 0,
         "events": 0,
         "samples": 4,
+        "calculations": 0,
         "multivariate": 0,
     }
     assert "waiting" in run("status", configuration).stdout

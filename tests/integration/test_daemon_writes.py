@@ -15,7 +15,7 @@ from pymodbus.client import ModbusTcpClient
 
 from tests.support import brokers
 from tests.support.daemon import Gateway, Outside, until
-from tests.support.modbus import pymodbus_server
+from tests.support.modbus import Asked, pymodbus_server, scripted
 
 CONFIG = """
 [gateway]
@@ -112,6 +112,30 @@ def test_a_value_is_written_by_command_and_by_scada_and_all_of_it_is_audited(tmp
     ]
     assert lines[0]["old"] == "0"
     assert {line["who"].split(":")[0] for line in lines if line["way"] == "scada"} == {"127.0.0.1"}
+
+
+@pytest.mark.slow
+def test_a_write_that_the_stop_overtakes_is_on_record(tmp_path: Path) -> None:
+    async def deaf_to_writes(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if asked.function < 5:
+            writer.write(asked.reply())
+
+    with ExitStack() as stack:
+        outside = stack.enter_context(Outside())
+        server = scripted({None: deaf_to_writes})
+        script = outside.run(server.__aenter__())
+        text = CONFIG.format(plc=script.port).replace("link = {", 'link = { response_timeout = "20s",')
+        gateway = stack.enter_context(Gateway(tmp_path, text))
+        gateway.start()
+        until(lambda: gateway.quality("pump.serial") == 192, "the device is read")
+        command = [sys.executable, "-m", "gateway", "write", "--config", str(gateway.config), "pump.run", "on"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asking:
+            until(lambda: (tmp_path / "state" / "audit.jsonl").exists(), "it is begun")
+            assert gateway.terminate() == 0
+            assert asking.wait(10) == 1
+        outside.run(server.__aexit__(None, None, None))
+    lines = [json.loads(line) for line in (tmp_path / "state" / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["result"] for line in lines] == ["sent", "uncertain"]
 
 
 BY_MQTT = """

@@ -120,6 +120,7 @@ def test_a_busy_unit_is_asked_again_later_and_its_breaker_stays_closed() -> None
 
         async with scripted({1: busy}) as server, running(Rig([tag("a", 1, every_ms=20)], server.port)) as rig:
             await until(lambda: len(rig.of(0)) > 0, "it is read in the end")
+            await until(lambda: "unit.answers" in rig.kinds(), "that is told")
             assert all(later - earlier >= 0.499 for earlier, later in pairwise(times[:3]))
             assert times[2] - times[0] < 1.5
             assert rig.kinds() == ["link.up", "unit.busy", "unit.answers"]

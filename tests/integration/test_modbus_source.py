@@ -22,7 +22,7 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 on_both_loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 
 
-@pytest.fixture(autouse=True, params=["thread", "loop"])
+@pytest.fixture(autouse=True, params=["thread", pytest.param("loop", marks=pytest.mark.slow)])
 def polled_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rig, "polled_by", request.param)
 

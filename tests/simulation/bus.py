@@ -13,9 +13,10 @@ import hashlib
 import heapq
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from gateway.core.backoff import Backoff
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
@@ -97,7 +98,10 @@ def blocks_of(units: Iterable[int], period_ns: int, *, per_unit: int = 1, regist
 
 
 class Bus:
-    """One link. `cuts` are spans of time in which the connection is lost and cannot be made."""
+    """One link. `cuts` are spans of time in which the connection is lost and cannot be made.
+
+    `make` makes the schedule: `Poller`, or whatever decides as it does.
+    """
 
     def __init__(
         self,
@@ -109,8 +113,9 @@ class Bus:
         line: Line | None = None,
         response_timeout_ns: int = 3 * NS_PER_S,
         turnaround_ns: int = 5 * NS_PER_MS,
+        make: Callable[..., Any] = Poller,
     ) -> None:
-        self.poller = Poller(
+        self.poller = make(
             blocks, requests_in_flight=1, response_timeout_ns=response_timeout_ns, request_gap_ns=0, line=line
         )
         self.trace = Trace()

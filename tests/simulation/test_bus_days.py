@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +17,7 @@ from gateway.protocol.modbus.polled import PROBES
 from gateway.protocol.modbus.polling import Line
 from tests.simulation.bus import Bus, Mood, Spell, Trace, UnitScript, blocks_of, reads_in
 
+ROOT = Path(__file__).parents[2]
 HOUR_NS = 3_600 * NS_PER_S
 MINUTE_NS = 60 * NS_PER_S
 DAY_NS = 24 * HOUR_NS
@@ -159,3 +165,15 @@ def test_a_late_reply_long_after_a_probe_keeps_no_other_unit_from_being_probed()
     assert trace.counts["read"] > 10_000
     first_ns = next(at for at in trace.read_ns[3] if at >= back_ns)
     assert first_ns - back_ns <= PROBES.cap_ns + 2 * NS_PER_S
+
+
+def test_the_compiled_schedule_asks_the_same_at_the_same_nanosecond() -> None:
+    """Through two hours of faults, splits and lost connections; where the kernels are plain functions."""
+    seed = random.randrange(1 << 32)
+    words = [sys.executable, "-m", "tests.simulation.compiled", str(seed), "2"]
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"seed {seed}: {done.stderr[-2000:]}"
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["lines"][0] > 20_000
+    assert told["poller"] == told["compiled"], f"seed {seed}: {told}"

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.alarms import ALARM, AlarmDefinition, AlarmKind
+from gateway.core.calculations import RESULT
 from gateway.core.directory import Directory
 from gateway.core.events import Event, Severity
 from gateway.core.histogram import BUCKETS, SIZE
@@ -250,6 +251,8 @@ class FakeSource:
             text_of=no_texts,
             loops=loops,
             control_view=FakeControlView(now_ns, len(loops)),
+            calculations=lambda row, now_ns: np.zeros(0, RESULT),
+            outputs=(),
             alarms=lambda: np.zeros(len(self.model.alarms), ALARM),
             stages=STAGES,
         )

@@ -14,12 +14,13 @@ import signal
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import zstandard
 
-from gateway.core.cycle import run_cycle
+from gateway.core.cycle import Finished, run_cycle
 from gateway.core.encode import Encoder
 from gateway.core.engine import Engine
 from gateway.core.events import Event
@@ -64,6 +65,7 @@ class Life:
     def __init__(self, folder: Path, spec: EngineSpec, *, journal: Journal | None = JOURNAL) -> None:
         self.events: list[Event] = []
         self.spec = spec
+        self._settings = settings(folder, journal)
         clock = EngineClock(0)
         symbols = Symbols()
         store = Store(folder / "spool.db", bytes_max=1 << 30, goes_on=True)
@@ -71,7 +73,7 @@ class Life:
         self.way = Way(store, gateway_id="plant", clock=clock, book=book, text_of=symbols.text_of)
         self.way.worker.start()
         self.continuity = Continuity(
-            settings(folder, journal),
+            self._settings,
             now_ns=clock,
             emit=book.emit,
             worker=self.way.worker,
@@ -85,7 +87,7 @@ class Life:
     def reload(self, spec: EngineSpec, engine: Engine) -> None:
         self.continuity.flush()
         asyncio.run(self.way.use(spec.model))
-        self.continuity.begin(spec, engine, settings(Path()))
+        self.continuity.begin(spec, engine, self._settings)
         self.spec, self.engine = spec, engine
 
     @property
@@ -101,6 +103,12 @@ class Life:
                 time.sleep(0.001)
             if pause_s:
                 time.sleep(pause_s)
+
+    def finish(self) -> None:
+        """The last cycle, as at a stop."""
+        last = cycle_of(0, self.number + 1)
+        cycle = replace(last, samples=last.samples[:0], influences=(Finished(),))
+        self.continuity.take(cycle, run_cycle(self.engine, cycle))
 
     def end(self) -> None:
         self.continuity.stop()
@@ -152,17 +160,22 @@ def live(folder: Path, seed: int, last: int, pause_s: float) -> None:
     life = Life(folder, plant())
     exact = bool(life.reading("fieldgate_recovery_exact"))
     with (folder / "lives.log").open("a", encoding="utf-8") as log:
-        log.write(f"{life.number} {exact} {' '.join(life.kinds())}\n")
+        told = " ".join(f"{event.kind}: {event.message};" for event in life.events)
+        log.write(f"{life.number} {exact} {told}\n")
     (folder / "feeding").touch()
     life.feed(seed, last, pause_s=pause_s)
     life.end()
+
+
+LIFE_S_MAX = 0.8
+"""Of a life, the square root: many are very short."""
 
 
 def many_lives(folder: Path, kills: int, seed: int, *, pause_s: float = 0.001) -> dict[str, object]:
     """Kill the engine's process at seeded random moments, then let it end; what came of it."""
     chance = random.Random(seed)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.lives"])
+    context.set_forkserver_preload(["tests.support.warm_lives"])
     last = 2**62
     feeding = folder / "feeding"
     for number in range(kills + 1):
@@ -174,7 +187,7 @@ def many_lives(folder: Path, kills: int, seed: int, *, pause_s: float = 0.001) -
         # Also before it feeds: while it recovers.
         if chance.random() < 0.85:
             _wait_for(feeding, child)
-        child.join(None if number == kills else chance.uniform(0.0, 0.6))
+        child.join(None if number == kills else chance.uniform(0.0, LIFE_S_MAX) ** 2)
         if number < kills:
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)

@@ -19,7 +19,6 @@ from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.ports import Clock
 from gateway.core.record import AGGREGATE
-from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_S, Kind, Quality
 from gateway.core.view import DEVICE, LIVE, LOOP, ControlView, Mode, PlantView
 from gateway.serving.scada.lock import Entry
@@ -264,6 +263,8 @@ class Bench:
         self.control = FakeControl(len(settings.loops))
         self.registers = map_of(settings, locked)
         self.points = points_of(self.registers)
+        from gateway.core.symbols import Symbols  # only here: it brings Numba, which the register map needs not
+
         self.symbols = Symbols()
         self.server = ScadaServer(
             settings=settings.scada,

@@ -8,7 +8,8 @@ import struct
 import uvloop
 
 from gateway.core.types import NS_PER_MS
-from gateway.runtime.benches.modbus import PACE_NS, floor, ours, simulator, theirs
+from gateway.runtime.benches.modbus_clients import PACE_NS, floor, ours, simulator, theirs
+from gateway.runtime.benches.modbus_plants import simulated_dead_units
 
 
 def test_the_simulator_answers_split_and_joined_requests_and_keeps_silent_for_dead_units() -> None:
@@ -36,3 +37,7 @@ def test_every_client_of_the_benchmark_reads() -> None:
         ):
             assert phase.reads > 0
             assert phase.cpu_us_per_read > 0
+
+
+def test_ten_simulated_minutes_with_three_units_dying_leave_the_others_their_reads() -> None:
+    assert simulated_dead_units() >= 0.95

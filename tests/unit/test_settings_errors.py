@@ -517,6 +517,12 @@ CASES = [
         "3:25",
         'devices.x.tags.a.field: "[x]" is not a path into JSON',
     ),
+    (SENSOR + 'tags.a = { topic = "t", type = "int16" }', "3:25", "devices.x.tags.a.type: is of registers; by MQTT"),
+    (
+        SENSOR + 'tags.a = { topic = "t", type = "string", scale = 2 }',
+        "3:42",
+        "devices.x.tags.a.scale: belongs to numbers, and this tag is a text; take it out",
+    ),
     (SENSOR + 'payload = "xml"', "3:1", 'devices.x.payload: "xml" is not known here; write "json"'),
     (SENSOR + 'reading = { name = "n" }', "3:1", "devices.x.reading: tells of readings in an array; write payload"),
     (

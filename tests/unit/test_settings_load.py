@@ -67,6 +67,8 @@ def kind_of(path: KeyPath) -> str | None:
     match path:
         case ("devices", _, "tags", _, "alarm", _):
             return None
+        case ("devices", _, "tags", _, "calculate", _):
+            return "tag.calculate.NAME"
         case ("devices", _, "tags", _, *rest):
             return ".".join(["tag", *map(str, rest)])
         case ("devices", _, "link"):
@@ -250,7 +252,7 @@ def test_the_uplink_knows_whose_it_is(tmp_path: Path) -> None:
     assert (uplink.address.port, uplink.address.tls, uplink.address.version) == (8883, True, MqttVersion.V5)
     assert uplink.address.client_id == "g-uplink-u"
     assert uplink.topic == "fieldgate/g/{stream}"
-    assert uplink.streams == ("events", "aggregates", "multivariate")
+    assert uplink.streams == ("events", "aggregates", "calculations", "multivariate")
     assert (uplink.buffer_bytes_max, uplink.drain_records_per_s) == (2 * 10**9, 50)
 
 

@@ -37,6 +37,9 @@ bad = true
 score = 0.5
 persistent = 0.5
 deviation = 3
+[AT.calculate.all]
+of = ["mean"]
+every = "1h"
 [AT_b]
 register = "holding 23"
 [AT_b.alarm.high]
@@ -88,6 +91,8 @@ def pattern(place: str) -> str:
             parts = ["devices", "NAME", "tags", "TAG", *parts[at:]]
     if parts[0] == "tag_lists":
         parts[2] = "TAG"
+    if len(parts) > 2 and parts[-3] == "calculate":
+        parts[-2] = "NAME"
     if len(parts) > 2 and parts[-3] == "alarm":
         parts[-2] = "KIND"
     return ".".join(parts)

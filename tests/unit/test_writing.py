@@ -357,3 +357,23 @@ def test_a_trail_that_nobody_writes_out_fills_up_and_says_so(tmp_path: Path) -> 
             trail.post(line)
 
     asyncio.run(body())
+
+
+def test_a_write_that_the_stop_overtakes_is_on_record_as_uncertain(settings: Settings, tmp_path: Path) -> None:
+    rig = Rig(settings, tmp_path)
+
+    async def never(unit: int, asked: bytes) -> bytes:
+        rig.device.asked.append(asked)
+        await asyncio.Event().wait()
+        return b""
+
+    async def body() -> None:
+        rig.device.request = never  # type: ignore[method-assign]
+        asking = asyncio.create_task(rig.writer.write("d.word", 1, way="local", who="eve"))
+        while not rig.device.asked:
+            await asyncio.sleep(0)
+        await rig.writer.finish(0.01)
+        assert (await asking).result is Result.UNCERTAIN
+
+    run(rig, body)
+    assert rig.lines()[-1]["reason"] == "the gateway was stopped before the device answered"

@@ -26,6 +26,7 @@ from gateway.core.kernels.atomics import begin_write, end_write
 from gateway.core.kernels.number import as_float
 from gateway.core.kernels.prefetch import prefetch
 from gateway.core.kernels.score import score_value
+from gateway.core.kernels.shape import shape_of, with_shape
 from gateway.core.kernels.windows import add_to_window
 from gateway.core.state import HOURS, Counter, Tables
 from gateway.core.types import NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality, Samples
@@ -51,6 +52,7 @@ COUNT_BAD = int(Counter.BAD)
 COUNT_OUT_OF_RANGE = int(Counter.OUT_OF_RANGE)
 COUNT_TIME_REPLACED = int(Counter.TIME_REPLACED)
 COUNT_LATE = int(Counter.LATE)
+COUNT_ASIDE = int(Counter.CALCULATIONS_WAITING)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -66,10 +68,20 @@ def learn(tables: Tables, panes: int, row: int, value: float, source_ns: int) ->
             alpha = 1.0 - math.exp(-elapsed_ns / windows[w]["window_ns"])
         if not add_to_window(windows, tables.totals, tables.ring, panes, w, value, source_ns, alpha):
             tables.counters[COUNT_LATE] += 1
+    if limit["calculation_count"] > 0:
+        aside = tables.calculations.waiting[tables.counters[COUNT_ASIDE]]
+        aside["row"] = row
+        aside["time_ns"] = source_ns
+        aside["value"] = value
+        tables.counters[COUNT_ASIDE] += 1
     cell = tables.cells[row]
     score, persistent, reasons = score_value(
         tables.novelty, tables.hours, row, value, source_ns, limit["scale_ns"], float(cell["score"])
     )
+    slot = limit["shape"]
+    if slot >= 0:
+        shape = shape_of(tables.shapes, tables.lags, tables.prototypes, tables.used, slot, value)
+        score, reasons = with_shape(score, reasons, shape, int(cell["reasons"]))
     cell["score"] = score
     cell["persistent"] = persistent
     cell["reasons"] = reasons
@@ -132,8 +144,8 @@ def ask_ahead(tables: Tables, batch: Samples, i: int) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def fold(tables: Tables, panes: int, batch: Samples, start: int, kept: Samples) -> tuple[int, int]:
-    """Fold `batch[start:]`, copying each known sample as it was judged to `kept`, until that is full or a row is
-    negative, which is a command and not a sample (`gateway.core.lending`).
+    """Fold `batch[start:]`, copying each known sample as it was judged to `kept`, until that or the room for values put
+    aside is full, or a row is negative, which is a command and not a sample (`gateway.core.lending`).
 
     Returns how far it came in the batch and how many it kept. An empty `kept` keeps nothing and never fills.
     """
@@ -143,7 +155,8 @@ def fold(tables: Tables, panes: int, batch: Samples, start: int, kept: Samples) 
     room = len(kept)
     used = 0
     i = start
-    while i < len(batch) and (room == 0 or used < room):
+    aside_max = len(tables.calculations.waiting)
+    while i < len(batch) and (room == 0 or used < room) and counters[COUNT_ASIDE] < aside_max:
         ask_ahead(tables, batch, i)
         sample = batch[i]
         row = int(sample["row"])

@@ -1,26 +1,53 @@
-"""A lane whose producer holds no GIL: its indexes are words with acquire and release, its ring is lent.
+"""Lanes whose producer holds no GIL: their indexes are words with acquire and release, their ring is lent.
 
-The same lane as `inbox.Lane` in every other respect: one producer, one consumer, newest dropped when it is full.
+The same as `inbox.Lane` in every other respect: one producer, one consumer, newest dropped when it is full.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from numba import njit
 
 from gateway.core.kernels.atomics import load_acquire, store_release
 from gateway.core.types import Int64s, Samples
 
-HEAD, DROPPED, DEPTH_MAX, TAIL, FIRST, CAPACITY, LANE_WORDS = 0, 1, 2, 8, 14, 15, 16
-"""The producer's and the consumer's words are on cache lines of their own; FIRST and CAPACITY are config."""
+HEAD, DROPPED, DEPTH_MAX, BASE, FIRST, CAPACITY, TAIL, LANE_WORDS = 0, 1, 2, 3, 4, 5, 8, 16
+"""The consumer's word is on a cache line of its own; FIRST and CAPACITY are config.
+
+The sample at position p is in place (p - BASE) % CAPACITY. A producer that finds its lane empty moves BASE to the next
+position, so that a lane that is drained in time uses the same memory again, which is in the cache.
+"""
+
+
+class SharedLanes:
+    """All lanes of one producer: `words` is [lane, LANE_WORDS], with FIRST and CAPACITY written; `ring` their samples.
+
+    The consumer looks at a thousand of them with one call.
+    """
+
+    def __init__(self, names: Sequence[str], ring: Samples, words: Int64s) -> None:
+        self._ring = ring
+        self._words = words
+        self.lanes = tuple(SharedLane(name, self, ring, words[i]) for i, name in enumerate(names))
+
+    def __len__(self) -> int:
+        """Samples that wait in any of them."""
+        return int(_waiting(self._words))
+
+    def take_into(self, out: Samples) -> int:
+        """Move what is in all lanes out, lane by lane, as far as it fits; returns how many samples."""
+        return int(_take_all(self._words, self._ring, out))
 
 
 class SharedLane:
-    """`ring` is the lane's part of the producer's samples, `words` its [LANE_WORDS]."""
+    """One lane of `group`; `words` are its [LANE_WORDS]."""
 
-    def __init__(self, name: str, ring: Samples, words: Int64s, weight: int = 1) -> None:
+    def __init__(self, name: str, group: SharedLanes, ring: Samples, words: Int64s) -> None:
         self.name = name
-        self.capacity = len(ring)
-        self.weight = weight
+        self.group = group
+        self.capacity = int(words[CAPACITY])
+        self.weight = 1
         self._ring = ring
         self._words = words
 
@@ -46,20 +73,41 @@ class SharedLane:
 
     def take_into(self, out: Samples) -> int:
         """Move up to `len(out)` samples out; returns how many. Only the consumer's thread calls this."""
-        return int(_take(self._words, self._ring, out))
+        return int(_take(self._words, self._ring, out, 0))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _take(words: Int64s, ring: Samples, out: Samples) -> int:
+def _waiting(lanes: Int64s) -> int:
+    waiting = 0
+    for i in range(len(lanes)):
+        waiting += lanes[i, HEAD] - lanes[i, TAIL]
+    return waiting
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _take_all(lanes: Int64s, ring: Samples, out: Samples) -> int:
+    taken = 0
+    for i in range(len(lanes)):
+        if lanes[i, HEAD] != lanes[i, TAIL]:
+            taken += _take(lanes[i], ring, out, taken)
+    return taken
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _take(words: Int64s, ring: Samples, out: Samples, start: int) -> int:
+    """Move samples of one lane to `out[start:]`; returns how many."""
     tail = words[TAIL]
-    n = min(len(out), load_acquire(words, HEAD) - tail)
-    at = tail % len(ring)
-    for i in range(n):
-        out[i]["row"] = ring[at]["row"]
-        out[i]["quality"] = ring[at]["quality"]
-        out[i]["source_ns"] = ring[at]["source_ns"]
-        out[i]["arrival_ns"] = ring[at]["arrival_ns"]
-        out[i]["bits"] = ring[at]["bits"]
-        at = at + 1 if at + 1 < len(ring) else 0
+    capacity = words[CAPACITY]
+    first = words[FIRST]
+    n = min(len(out) - start, load_acquire(words, HEAD) - tail)
+    at = (tail - words[BASE]) % capacity
+    for i in range(start, start + n):
+        sample = ring[first + at]
+        out[i]["row"] = sample["row"]
+        out[i]["quality"] = sample["quality"]
+        out[i]["source_ns"] = sample["source_ns"]
+        out[i]["arrival_ns"] = sample["arrival_ns"]
+        out[i]["bits"] = sample["bits"]
+        at = at + 1 if at + 1 < capacity else 0
     store_release(words, TAIL, tail + n)
     return int(n)

@@ -17,6 +17,7 @@ from gateway.core.kernels.score import once_in_ns
 from gateway.core.kernels.windows import merge_ring
 from gateway.core.state import HOURS, Tables
 from gateway.core.types import NS_PER_S, QUALITY_GOOD_MIN, Float32s, Int64s, Quality, Samples
+from gateway.core.view import REASON_SHAPE
 
 HOUR_NS = 3_600.0 * NS_PER_S
 GOOD = int(Quality.GOOD)
@@ -46,6 +47,8 @@ def read_scores(tables: Tables, row: int, into: Samples) -> None:
         into["score_quality"] = UNCERTAIN
     else:
         into["score_quality"] = GOOD
+    if cell["reasons"] & REASON_SHAPE:
+        into["score_once_h"] = math.nan  # the event score's past says nothing of shapes
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

@@ -32,6 +32,7 @@ class Unit:
         "polls",
         "probe",
         "splits",
+        "trip_ns",
     )
 
     def __init__(self, unit_id: int) -> None:
@@ -40,6 +41,8 @@ class Unit:
         self.polls: list[Poll] = []
         self.breaker = Breaker(failures_max=OWED_MAX, backoff=PROBES, seed=unit_id)
         self.peak_ns = 0
+        self.trip_ns = 0
+        """The last round trip; 0 before the first."""
         self.answered_ns = -1
         self.probe: Transaction | None = None
         self.splits = 0
@@ -62,6 +65,7 @@ class Poll:
         "memory",
         "out",
         "quality",
+        "sequence",
         "unit",
         "waits",
     )
@@ -70,8 +74,10 @@ class Poll:
         self.block = block
         self.unit = unit
         self.breaker = Breaker(failures_max=OWED_MAX, backoff=REFUSALS, seed=block.request.address)
-        self.due_ns = 0
+        self.due_ns = -1
         self.grid_ns = 0
+        self.sequence = -1
+        """Of its entry in the queue that counts."""
         self.good_ns = -1
         """When the newest request that was answered well was sent."""
         self.waits = False

@@ -6,9 +6,10 @@ and never runs after its own past.
 
 **Patience.** A link may have few requests under way (often one), so a silent unit costs its neighbours the time its
 request occupies a slot. That time is not the response timeout: a unit that answers within 5 ms has given up its slot
-after `PATIENCE_FLOOR_NS`. Giving up the slot is not giving up the transaction: its reply is welcome until the response
-timeout, so a slow answer costs nothing and teaches patience. Round trips are held at their peak, with slow decay,
-faster in silence; a unit that never answered is measured by its neighbours.
+after `PATIENCE_FLOOR_NS`. Giving up the slot is not giving up the transaction: its reply is welcome until the
+response timeout, so a slow answer costs nothing and teaches patience. Round trips are held at their peak, with slow
+decay, faster in silence, and of two in a row the lower counts, so that one straggler teaches nothing; a unit that
+never answered is measured by its neighbours.
 
 **Silence.** A unit that owes `OWED_MAX` answers in a row is only probed, with back-off, and all probes of a link
 together take no more than one part in `PROBE_SHARE` of its time. Any answer brings all its blocks back at once. A
@@ -93,6 +94,7 @@ class Poller:
         self._probe_free_ns = 0  # the next probe of any unit may go
         self._probed_ns: int | None = None  # when the last probe was sent, until its cost is known
         self._peak_ns = 0
+        self._trip_ns = 0
         self.late = 0
         self.skipped_held_back = 0
         self.skipped_failing = 0
@@ -115,6 +117,7 @@ class Poller:
         for poll in sorted(self.polls, key=lambda poll: poll.block.phase_ns * 1000 // poll.block.period_ns):
             poll.breaker.answered()
             poll.grid_ns = poll.block.phase_ns
+            poll.due_ns = -1
             self._schedule(poll, now_ns)
 
     def resume(self, now_ns: int) -> None:
@@ -140,8 +143,11 @@ class Poller:
         return self._queue[0][0]
 
     def _schedule(self, poll: Poll, due_ns: int) -> None:
+        if due_ns == poll.due_ns:
+            return  # it keeps its place among those that are due then
         poll.due_ns = due_ns
         self._pushes += 1
+        poll.sequence = self._pushes
         heapq.heappush(self._queue, (due_ns, self._pushes, poll))
 
     def _schedule_after(self, poll: Poll, time_ns: int) -> int:
@@ -171,8 +177,8 @@ class Poller:
             return None
         queue = self._queue
         while len(self._holding) < self._requests_in_flight and queue and queue[0][0] <= now_ns:
-            due_ns, _, poll = heapq.heappop(queue)
-            if due_ns != poll.due_ns:
+            due_ns, sequence, poll = heapq.heappop(queue)
+            if sequence != poll.sequence:
                 continue  # it was scheduled anew since
             if is_held_back:
                 self.skipped_held_back += 1 + self._schedule_after(poll, now_ns)
@@ -290,8 +296,12 @@ class Poller:
         unit = transaction.poll.unit
         round_trip_ns = now_ns - transaction.sent_ns
         unit.answered_ns = now_ns
-        unit.peak_ns = max(round_trip_ns, unit.peak_ns - (unit.peak_ns >> PEAK_DECAY_BITS))
-        self._peak_ns = max(round_trip_ns, self._peak_ns - (self._peak_ns >> PEAK_DECAY_BITS))
+        lower_ns = min(round_trip_ns, unit.trip_ns or round_trip_ns)
+        unit.trip_ns = round_trip_ns
+        unit.peak_ns = max(lower_ns, unit.peak_ns - (unit.peak_ns >> PEAK_DECAY_BITS))
+        lower_ns = min(round_trip_ns, self._trip_ns or round_trip_ns)
+        self._trip_ns = round_trip_ns
+        self._peak_ns = max(lower_ns, self._peak_ns - (self._peak_ns >> PEAK_DECAY_BITS))
         if unit.breaker.failures == 0:
             return
         if unit.breaker.is_open:
@@ -352,10 +362,11 @@ class Poller:
         if len(poll.block.points) == 1 or poll.good_ns >= 0 or unit.splits == SPLITS_MAX:
             return False
         unit.splits += 1
-        poll.due_ns = -1
+        poll.due_ns = poll.sequence = -1
         halves = [Poll(half, unit) for half in halved(poll.block)]
-        at = unit.polls.index(poll)
-        unit.polls[at : at + 1] = halves
+        # The second one last, as the compiled schedule has its rows.
+        unit.polls[unit.polls.index(poll)] = halves[0]
+        unit.polls.append(halves[1])
         for half in halves:
             half.quality = poll.quality
             half.grid_ns = poll.grid_ns

@@ -78,9 +78,8 @@ def begin(s: Schedule, link: int, now_ns: int) -> None:
 def schedule(s: Schedule, link: int, block: int, due_ns: int) -> None:
     """Who is due at the same time goes in the order of being scheduled."""
     state = s.links[link]
-    if s.due[block] != due_ns:
-        s.due[block] = due_ns
-        s.blocks[block, at.SEQUENCE] = state[at.PUSHES]
+    s.due[block] = due_ns
+    s.blocks[block, at.SEQUENCE] = state[at.PUSHES]
     state[at.PUSHES] += 1
 
 
@@ -266,12 +265,14 @@ def answered(s: Schedule, link: int, unit: int, sent_ns: int, now_ns: int) -> No
     row = s.units[unit]
     trip_ns = now_ns - sent_ns
     row[at.ANSWERED_NS] = now_ns
-    lower_ns = min(trip_ns, row[at.TRIP_NS]) if row[at.TRIP_NS] else trip_ns
+    steady_ns = min(trip_ns, row[at.TRIP_NS]) if row[at.TRIP_NS] else trip_ns
     row[at.TRIP_NS] = trip_ns
-    row[at.PEAK_NS] = max(lower_ns, row[at.PEAK_NS] - (row[at.PEAK_NS] >> polling.PEAK_DECAY_BITS))
-    lower_ns = min(trip_ns, state[at.LINK_TRIP_NS]) if state[at.LINK_TRIP_NS] else trip_ns
+    row[at.PEAK_NS] = max(steady_ns, row[at.PEAK_NS] - (row[at.PEAK_NS] >> polling.PEAK_DECAY_BITS))
+    steady_ns = min(trip_ns, state[at.LINK_TRIP_NS]) if state[at.LINK_TRIP_NS] else trip_ns
     state[at.LINK_TRIP_NS] = trip_ns
-    state[at.LINK_PEAK_NS] = max(lower_ns, state[at.LINK_PEAK_NS] - (state[at.LINK_PEAK_NS] >> polling.PEAK_DECAY_BITS))
+    state[at.LINK_PEAK_NS] = max(
+        steady_ns, state[at.LINK_PEAK_NS] - (state[at.LINK_PEAK_NS] >> polling.PEAK_DECAY_BITS)
+    )
     if row[at.UNIT_FAILURES] == 0:
         return
     if row[at.UNIT_FAILURES] >= OWED_MAX:
@@ -349,7 +350,6 @@ def split(s: Schedule, link: int, block: int, half: int, now_ns: int) -> None:
     """`block` was cut; its second half is `half`, the row after the link's last. Both are due at once."""
     s.links[link, at.BLOCKS] += 1
     grid_ns = s.blocks[block, at.GRID_NS]
-    s.due[block] = s.due[half] = -1
     for each in (block, half):
         row = s.blocks[each]
         row[at.GOOD_NS] = -1

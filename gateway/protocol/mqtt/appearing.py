@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gateway.core.inbox import Lane
+from gateway.core.symbols import Intern, no_symbols
 from gateway.core.types import Samples
 from gateway.protocol.mqtt import state as s
 from gateway.protocol.mqtt.codes import FRAME_BYTES_MAX
@@ -28,12 +29,14 @@ class AppearingIngest(Ingest):
         ask: Callable[[list[Wanted]], None],
         frame_bytes_max: int = FRAME_BYTES_MAX,
         host: Host | None = None,
+        intern: Intern = no_symbols,
     ) -> None:
         super().__init__(
             feeds,
             version,
             frame_bytes_max=frame_bytes_max,
             host=host,
+            intern=intern,
             templates=newcomers.templates,
             spare=newcomers.spare,
         )

@@ -17,6 +17,7 @@ from gateway.core.events import Event
 from gateway.core.inbox import Lane
 from gateway.core.letters import LETTER_BYTES_MAX, Letter
 from gateway.core.limits import INTAKE_KEYS_MAX, READ_BYTES_MAX
+from gateway.core.symbols import NO_SYMBOL, Intern, no_symbols
 from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
 from gateway.protocol.mqtt import state as s
 from gateway.protocol.mqtt.aliases import no_aliases
@@ -55,8 +56,8 @@ class Ingest(Counts):
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
     CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
-    `host` takes the messages of Sparkplug. `templates` and `spare` make room in the table for topics that appear
-    (`appearing.py`).
+    `host` takes the messages of Sparkplug; `intern` gives texts their numbers. `templates` and `spare` make room in the
+    table for topics that appear (`appearing.py`).
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class Ingest(Counts):
         frame_bytes_max: int = FRAME_BYTES_MAX,
         topic_alias_maximum: int = 0,
         host: Host | None = None,
+        intern: Intern = no_symbols,
         is_durable: bool = False,
         templates: Sequence[Topic] = (),
         spare: int = 0,
     ) -> None:
         self.topics = group(feeds)
         self.host = host
+        self._intern = intern
         self.samples = 0
         self.received_bytes = 0
         self.unusable_messages = 0
@@ -364,7 +367,11 @@ class Ingest(Counts):
         sample["quality"] = Quality.UNCERTAIN_STALE if is_old else cell.quality
         sample["source_ns"] = source_ns if source_ns >= 0 else self._arrival_ns
         sample["arrival_ns"] = self._arrival_ns
-        if feed.kind is Kind.F64:
+        if isinstance(value, str):
+            sample["bits"] = number = self._intern(value)
+            if number == NO_SYMBOL:
+                sample["quality"] = Quality.BAD
+        elif feed.kind is Kind.F64:
             sample["value"] = value
         else:
             sample["bits"] = int(value) - (1 << 64) if value >= 1 << 63 else int(value)

@@ -7,6 +7,7 @@
 - Of a name that comes twice in one object, the last counts.
 - A member that is not there gives no sample: devices send what has changed. A message with none of a topic's members,
   or a member that is there and has no value, is unusable.
+- A tag of kind SYMBOL gets a text: a JSON string, another value as it is written, or a payload that is no JSON at all.
 - A time is a number that counts s, ms, µs or ns since 1970 (told apart by magnitude) or an RFC 3339 string.
 """
 
@@ -51,7 +52,7 @@ class Cell:
     `wall_ns` is -1 when the payload brings none, 0 when what it brings is no plausible time.
     """
 
-    value: float | int
+    value: float | int | str
     wall_ns: int
     quality: Quality = Quality.GOOD
 
@@ -91,8 +92,20 @@ def is_number(raw: bytes) -> bool:
     return _NUMBER.fullmatch(raw) is not None
 
 
-def read_value(raw: bytes, feed: Feed) -> float | int | Unusable:
+def read_text(raw: bytes) -> str | Unusable:
+    """A JSON text as a tag of texts has it: numbers and words as they are written. Raises msgspec.DecodeError."""
+    if raw[:1] == b'"':
+        return _STRING.decode(raw)
+    if raw[:1] in (b"{", b"[") or raw == b"null":
+        what = {b"{": "an object", b"[": "an array"}.get(raw[:1], "null")
+        return Unusable(f"{what} stands where a text is wanted")
+    return raw.decode()
+
+
+def read_value(raw: bytes, feed: Feed) -> float | int | str | Unusable:
     """The value of a JSON text for this tag."""
+    if feed.kind is Kind.SYMBOL:
+        return read_text(raw)
     if raw in (b"true", b"false"):
         raw = b"1" if raw == b"true" else b"0"
     if not _NUMBER.fullmatch(raw):
@@ -203,6 +216,18 @@ def show_path(path: Path) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
+_JSON_FIRST: Final = (b'"', b"{", b"[")
+
+
+def _read_bare_text(payload: bytes, feeds: tuple[Feed, ...]) -> list[Cell | Unusable | None] | Unusable:
+    """A payload that is the text itself, without quotes."""
+    try:
+        text = payload.decode().strip()
+    except UnicodeDecodeError:
+        return Unusable("the payload is no text in UTF-8")
+    return [Cell(text, -1) for _ in feeds]
+
+
 def _nothing_wanted(feeds: Iterable[Feed]) -> Unusable:
     fields = sorted({show_path(feed.field) for feed in feeds if feed.field})
     if not fields:
@@ -214,6 +239,8 @@ def read_payload(payload: bytes, feeds: tuple[Feed, ...]) -> list[Cell | Unusabl
     """For each feed its cell, why it has none, or None when the payload leaves it out; or why all is unusable."""
     if not payload:
         return Unusable("the payload is empty")
+    if all(feed.kind is Kind.SYMBOL and not feed.field for feed in feeds) and payload.strip()[:1] not in _JSON_FIRST:
+        return _read_bare_text(payload, feeds)
     try:
         document = _Document(payload)
         found = [_read_entry(document, feed) for feed in feeds]

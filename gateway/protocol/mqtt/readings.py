@@ -19,9 +19,9 @@ from typing import Final
 
 import msgspec
 
-from gateway.core.types import Quality
+from gateway.core.types import Kind, Quality
 from gateway.protocol.mqtt.form import BIG_END, WIRE_BYTES, Form, Layout, WireForm, quality_of
-from gateway.protocol.mqtt.payloads import Cell, Unusable, as_cell, is_number, read_time, read_value
+from gateway.protocol.mqtt.payloads import Cell, Unusable, as_cell, is_number, read_text, read_time, read_value
 from gateway.protocol.mqtt.table import Feed, Topic
 from gateway.protocol.times import WALL_NS_MAX
 
@@ -167,9 +167,13 @@ class _Pack:
             found.cells.append((i, self._cell(values[0], bytes(record[values[0]]), feed, wall_ns)))
 
     def _cell(self, label: str, raw: bytes, feed: Feed, wall_ns: int) -> Cell | Unusable:
+        if feed.kind is Kind.SYMBOL:
+            text = Unusable("data stand where a text is wanted") if label == "vd" else read_text(raw)
+            return text if isinstance(text, Unusable) else Cell(text, wall_ns)
         is_right = is_number(raw) if label == "v" else raw in (b"true", b"false") if label == "vb" else False
         if not is_right:
             return Unusable(f"record {feed.name!r}: {label!r} is no value for a number")
+        value: float | int | str | Unusable
         if label == "v" and self._value is not None:
             value = as_cell(float(raw) + float(self._value), feed)
         else:

@@ -197,7 +197,9 @@ class _Text:
 
 
 def _is_slow(topic: Topic) -> bool:
-    """The scanner reads flat members with a name, one time for the whole message, and each reading for one tag."""
+    """The scanner reads numbers, flat members with a name, one time for the whole message, each reading for one tag."""
+    if any(feed.kind is Kind.SYMBOL for feed in topic.feeds):
+        return True
     if topic.form.layout in (Layout.READINGS, Layout.SENML):
         return len({feed.name for feed in topic.feeds}) < len(topic.feeds)
     paths = [path for feed in topic.feeds for path in (feed.field, feed.time_field)]

@@ -21,6 +21,7 @@ from typing import Final
 
 from gateway.core.events import Severity
 from gateway.core.limits import DEVICES_MAX, SPARKPLUG_METRICS_MAX
+from gateway.core.symbols import Intern, no_symbols
 from gateway.core.types import NS_PER_S, Quality, Samples
 from gateway.protocol.sparkplug import table as t
 from gateway.protocol.sparkplug import wire
@@ -40,9 +41,11 @@ BD_SEQ: Final = "bdSeq"
 class Host:
     """All edge nodes behind one broker. Times are engine time; wall time is that plus `wall_offset_ns`."""
 
-    def __init__(self, wants: Sequence[Want], *, host_id: str | None, reorder_ns: int) -> None:
+    def __init__(
+        self, wants: Sequence[Want], *, host_id: str | None, reorder_ns: int, intern: Intern = no_symbols
+    ) -> None:  # fmt: skip
         self.host_id = host_id
-        self.out = Outbox()
+        self.out = Outbox(intern)
         self.births = self.deaths = self.rebirths_asked = self.dropped = self.malformed = 0
         self.reordered = self.unknown_metrics = 0
         self._reorder_ns = reorder_ns

@@ -7,19 +7,21 @@ from dataclasses import replace
 import numpy as np
 
 from gateway.core.events import Event, Severity
-from gateway.core.types import NS_PER_MS, SAMPLE, Quality, Samples
+from gateway.core.symbols import NO_SYMBOL, Intern, no_symbols
+from gateway.core.types import NS_PER_MS, SAMPLE, Kind, Quality, Samples
 from gateway.protocol.sparkplug import wire
 from gateway.protocol.sparkplug.datatypes import name_of
 from gateway.protocol.sparkplug.nodes import Command, Member, Message, Want
 from gateway.protocol.sparkplug.topics import Address
-from gateway.protocol.sparkplug.values import NoValue, cell, is_supported, number, quality_of
+from gateway.protocol.sparkplug.values import NoValue, cell, is_supported, number, quality_of, text
 from gateway.protocol.times import MS_MAX, REFUSED, believed_ns
 
 
 class Outbox:
     """In the order in which it came. The counters are of values that did not become good samples of their own time."""
 
-    def __init__(self) -> None:
+    def __init__(self, intern: Intern = no_symbols) -> None:
+        self._intern = intern
         self.commands: list[Command] = []
         self.events: list[Event] = []
         self.historical = self.unsupported = self.times_refused = 0
@@ -58,16 +60,21 @@ class Outbox:
             self.put(want, if_null, source_ns, arrival_ns, 0)
             return
         try:
-            value = cell(number(metric, datatype), want.kind, want.scale, want.offset)
+            value: float | int
+            if want.kind is Kind.SYMBOL:
+                value = self._intern(text(metric, datatype))
+            else:
+                value = cell(number(metric, datatype), want.kind, want.scale, want.offset)
         except NoValue as why:
-            self.unsupported += not is_supported(datatype)
-            bad = Quality.BAD_SENSOR_FAILURE if is_supported(datatype) else Quality.BAD_CONFIG
+            self.unsupported += not is_supported(datatype, want.kind)
+            bad = Quality.BAD_SENSOR_FAILURE if is_supported(datatype, want.kind) else Quality.BAD_CONFIG
             self.put(want, bad, source_ns, arrival_ns, 0)
             if if_null is Quality.BAD_NOT_INITIALISED:
-                text = f"metric {want.metric!r} ({name_of(datatype)}): {why}"
-                self.say(arrival_ns, Severity.WARNING, "sparkplug.value", want.address, text)
+                told = f"metric {want.metric!r} ({name_of(datatype)}): {why}"
+                self.say(arrival_ns, Severity.WARNING, "sparkplug.value", want.address, told)
             return
-        self.put(want, quality_of(metric), source_ns, arrival_ns, value)
+        is_lost = want.kind is Kind.SYMBOL and value == NO_SYMBOL
+        self.put(want, Quality.BAD if is_lost else quality_of(metric), source_ns, arrival_ns, value)
 
     def _source_ns(self, metric: wire.Metric, message: Message) -> int:
         wall_ms = metric.timestamp_ms if metric.timestamp_ms is not None else message.payload.timestamp_ms

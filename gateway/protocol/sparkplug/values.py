@@ -17,6 +17,8 @@ from gateway.protocol.sparkplug.datatypes import (
     QUALITY_GOOD,
     QUALITY_STALE,
     SIGNED_BITS,
+    STRING_VALUE,
+    TEXTS,
     UNSIGNED_BITS,
     DataType,
     as_signed,
@@ -36,8 +38,20 @@ class NoValue(Exception):
     """The metric has no value that this tag can have; the text says why."""
 
 
-def is_supported(datatype: int) -> bool:
-    return datatype in NUMBERS
+def is_supported(datatype: int, kind: Kind) -> bool:
+    return datatype in NUMBERS or (kind is Kind.SYMBOL and datatype in TEXTS)
+
+
+def text(metric: Metric, datatype: int) -> str:
+    """The text of a metric; of a number, how it is written. Raises NoValue."""
+    if datatype not in TEXTS:
+        return str(number(metric, datatype))
+    if metric.which != STRING_VALUE or not isinstance(metric.raw, bytes):
+        raise NoValue("a value of another type stands where a text is wanted")
+    try:
+        return metric.raw.decode()
+    except UnicodeDecodeError:
+        raise NoValue("the text is not UTF-8") from None
 
 
 def number(metric: Metric, datatype: int) -> float | int:

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gateway.core.blank import records
 from gateway.core.kernels.novelty import SCALE_INTERVALS
 from gateway.core.kernels.score import score_rows
 from gateway.core.kernels.tail import BLOCK_SCALES, TAIL_SHARE
-from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT, records
+from gateway.core.state import HOURS, NOVELTY, SCALE_NS_DEFAULT
 from gateway.core.types import NS_PER_S, Float64s
 from gateway.runtime.benches import river_peers
 from gateway.runtime.benches.disagreement import ALARM_AT, FAULT_AT_S, FAULTS, TAGS, history, play, pump_engine

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from gateway.core.alarms import AlarmState
 from gateway.core.announce import condition
 from gateway.core.types import NS_PER_MS, NS_PER_S, Int64s, Samples
-from gateway.serving.http.status import AlarmPage, AlarmStatus, Health, Plant
+from gateway.serving.http.status import Health, Plant
 from gateway.serving.http.values import number
 
 TO_ACKNOWLEDGE = (AlarmState.ACTIVE, AlarmState.RETURNED)
+
+
+class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`name` is what acknowledging and shelving take. `state` after ISA-18.2: normal, active (not acknowledged),
+    acknowledged, returned (over, not acknowledged). `raised_ms` and `value` are of the last time it was raised."""
+
+    name: str
+    tag: str
+    kind: str
+    condition: str
+    priority: str
+    state: str
+    latches: bool
+    raised_ms: int | None
+    value: float | None
+    raises: int
+    shelved_for_s: float | None
+    suppressed: bool
+
+
+class AlarmPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Those to be acknowledged first, then by priority, then newest first."""
+
+    total: int
+    offset: int
+    alarms: tuple[AlarmStatus, ...]
 
 
 def alarm_page(

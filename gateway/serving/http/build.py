@@ -31,6 +31,7 @@ from gateway.serving.http.devices import device_page
 from gateway.serving.http.recorder import Recorder, Totals
 from gateway.serving.http.search import Finder
 from gateway.serving.http.status import (
+    CalculationStatus,
     EventPage,
     EventStatus,
     Health,
@@ -249,6 +250,20 @@ def tag_page(
     return TagPage(total=len(rows), offset=offset, limit=limit, tags=told)
 
 
+def calculation_statuses(plant: Plant, row: int, health: Health, now_ns: int) -> tuple[CalculationStatus, ...]:
+    return tuple(
+        CalculationStatus(
+            name=plant.outputs[int(result["output"])],
+            value=number(result["value"]),
+            count=int(result["count"]),
+            coverage=float(result["coverage"]),
+            start_ms=(int(result["start_ns"]) + health.wall_offset_ns) // NS_PER_MS,
+            quality=quality_status(int(result["quality"])),
+        )
+        for result in plant.calculations(row, now_ns)
+    )
+
+
 def _tag_status(
     plant: Plant, row: int, tag: TagDefinition, live: np.void, windows: Samples, health: Health, now_ns: int
 ) -> TagStatus:
@@ -274,6 +289,7 @@ def _tag_status(
         alarms=alarm_words(int(live["alarms"])),
         in_maintenance=bool(int(live["flags"]) & FLAG_MAINTENANCE),
         windows=tuple(_window_status(window) for window in windows),
+        calculations=calculation_statuses(plant, row, health, now_ns) if tag.calculations else (),
     )
 
 

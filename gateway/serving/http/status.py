@@ -55,6 +55,10 @@ class Plant:
     text_of: TextOf
     loops: tuple[PidLoop, ...]
     control_view: ControlView
+    calculations: Callable[[int, int], Samples]
+    """RESULT records of a row's calculations as of an engine time."""
+    outputs: tuple[str, ...]
+    """What each output of a calculation is called."""
     alarms: Callable[[], Samples]
     """ALARM records of all alarms, in the order of `Model.alarms`."""
     stages: tuple[Stage, ...]
@@ -279,32 +283,6 @@ class EventStatus(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`name` is what acknowledging and shelving take. `state` after ISA-18.2: normal, active (not acknowledged),
-    acknowledged, returned (over, not acknowledged). `raised_ms` and `value` are of the last time it was raised."""
-
-    name: str
-    tag: str
-    kind: str
-    condition: str
-    priority: str
-    state: str
-    latches: bool
-    raised_ms: int | None
-    value: float | None
-    raises: int
-    shelved_for_s: float | None
-    suppressed: bool
-
-
-class AlarmPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Those to be acknowledged first, then by priority, then newest first."""
-
-    total: int
-    offset: int
-    alarms: tuple[AlarmStatus, ...]
-
-
 class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     """Newest first."""
 
@@ -322,6 +300,18 @@ class WindowStatus(msgspec.Struct, frozen=True, kw_only=True):
     max: float | None
     rate_per_s: float | None
     ewma: float | None
+
+
+class CalculationStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One output of a calculation as of now: an interval that is not over as far as it has come. `coverage`: the share
+    of it for which the value was known, 0 to 1."""
+
+    name: str
+    value: float | None
+    count: int
+    coverage: float
+    start_ms: int
+    quality: QualityStatus
 
 
 class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -349,6 +339,7 @@ class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     alarms: tuple[str, ...]
     in_maintenance: bool
     windows: tuple[WindowStatus, ...]
+    calculations: tuple[CalculationStatus, ...] = ()
 
 
 class TagPage(msgspec.Struct, frozen=True, kw_only=True):

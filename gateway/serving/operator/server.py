@@ -64,7 +64,7 @@ class OperatorServer:
         self._emit = emit
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
-        self._counts: dict[tuple[str, str], int] = {}
+        self._counts = {(action, outcome): 0 for action in actions for outcome in ("done", "refused")}
 
     async def start(self) -> None:
         """Raises OSError when the socket cannot be made."""

@@ -13,7 +13,7 @@ of what never arrived.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,15 @@ import numpy.typing as npt
 from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.state import FLAG_MAINTENANCE
-from gateway.core.symbols import TextOf
 from gateway.core.types import NS_PER_MS, NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality
 from gateway.core.view import ALARM_HIGH, ALARM_LOW, ALARM_SCORE, LOOP, ControlView, PlantView
 from gateway.protocol.modbus.codes import ModbusException
 from gateway.protocol.modbus.server import RequestError
 from gateway.serving.scada.layout import AREAS, REGISTERS, TYPE_OF_KIND, Area, Type, area_at
 from gateway.serving.scada.map import Block, RegisterMap
+
+if TYPE_CHECKING:
+    from gateway.core.symbols import TextOf  # which brings Numba; the register map does without
 
 REFRESH_NS: Final = 20 * NS_PER_MS
 """An image serves requests for this long."""

@@ -15,14 +15,13 @@ import math
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.core.events import Emit
 from gateway.core.limits import SCADA_CLIENTS_MAX
 from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
-from gateway.core.symbols import TextOf
 from gateway.core.view import ControlView, Mode, PlantView
 from gateway.protocol.modbus.codes import Function, ModbusException
 from gateway.protocol.modbus.server import (
@@ -46,6 +45,9 @@ from gateway.serving.scada.image import Image
 from gateway.serving.scada.layout import Type
 from gateway.serving.scada.map import RegisterMap, WritePoint
 from gateway.settings.schema import Scada
+
+if TYPE_CHECKING:
+    from gateway.core.symbols import TextOf  # which brings Numba; the register map does without
 
 KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 

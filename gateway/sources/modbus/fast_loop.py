@@ -6,7 +6,11 @@ into its link's lane without Python. What is unusual is reported, and the loop's
 
 Only this thread closes a descriptor that was handed over, and nothing is sent on one that is closed: a number that the
 system gives to somebody else is never in `FD`. Sends never block; one that takes less than the whole frame closes the
-connection. Waits are whole milliseconds, so that what falls due within the same one shares a wake.
+connection.
+
+A wake costs more than a read, so they are shared: waits are whole milliseconds, and the replies to requests that went
+out together are collected together, along with what falls due meanwhile, a tenth of the shortest period later (1 to
+5 ms); unless a link has more to ask than may be under way, or somebody waits for an answer.
 """
 
 from __future__ import annotations
@@ -26,14 +30,15 @@ from gateway.protocol.modbus import schedule_rows as rows
 from gateway.protocol.modbus.kernel import kernel
 from gateway.sources.modbus import fast_commands
 from gateway.sources.modbus import fast_memory as at
+from gateway.sources.modbus.errands import RUN_MAX
 from gateway.sources.modbus.fast_memory import Memory
 from gateway.sources.modbus.fast_reply import bury, take_frame, word
 
 IDLE_NS = np.int64(50 * NS_PER_MS)
 """The longest wait: the heartbeat moves at least so often."""
 SEND_FLAGS = libc.MSG_DONTWAIT | libc.MSG_NOSIGNAL
-ASKS_IN_ROW_MAX = 4
-"""Requests outside the schedule that go first in a row; then a read that is due has its turn."""
+TOGETHER = 2
+"""So many requests in one wake have their replies collected."""
 PEER_CLOSED, PEER_LOST, SEND_REFUSED, BAD_PROTOCOL, BAD_LENGTH, STOPPED = (
     np.int64(reason)
     for reason in (at.PEER_CLOSED, at.PEER_LOST, at.SEND_REFUSED, at.BAD_PROTOCOL, at.BAD_LENGTH, at.STOPPED)
@@ -49,10 +54,11 @@ def run(m: Memory) -> None:
         fast_commands.obey(m, now_ns)
         until_ns = turns(m, now_ns)
         fast_commands.ring_bell(m)
-        ready = wait(m, until_ns - now_ns)
+        ready = wait(m, now_ns, until_ns)
         now_ns = clock_ns(m)
         store_release(m.words, at.HEARTBEAT_NS, now_ns)
         m.words[at.WAKES] += 1
+        m.words[at.SENT_NOW] = m.words[at.IS_CROWDED] = 0
         if ready == 0 and now_ns >= until_ns:
             observe(m.lateness, now_ns - until_ns)
         for k in range(ready):
@@ -76,8 +82,16 @@ def clock_ns(m: Memory) -> Any:
 
 
 @kernel
-def wait(m: Memory, for_ns: int) -> Any:
-    """How many sockets are ready, after at most `for_ns`, rounded up to a millisecond."""
+def wait(m: Memory, now_ns: int, until_ns: int) -> Any:
+    """How many sockets are ready, at `until_ns` at the latest, rounded up to a millisecond."""
+    for_ns = until_ns - now_ns
+    if m.words[at.SENT_NOW] >= TOGETHER and m.words[at.IS_CROWDED] == 0:
+        collected_ns = now_ns + int(m.words[at.COLLECT_NS])
+        libc.sleep_until(m.timespec, collected_ns - load_acquire(m.words, at.ENGINE_OFFSET_NS))
+        ready = libc.libc_epoll_wait(m.words[at.EPOLL], m.events.ctypes, at.EVENTS, 0)
+        if ready > 0 or collected_ns >= until_ns:
+            return max(0, ready)
+        for_ns = until_ns - collected_ns
     timeout_ms = -(-for_ns // NS_PER_MS) if for_ns > 0 else np.int64(0)
     return max(0, libc.libc_epoll_wait(m.words[at.EPOLL], m.events.ctypes, at.EVENTS, timeout_ms))
 
@@ -101,9 +115,10 @@ def turn(m: Memory, link: int, now_ns: int) -> None:
     schedule.lose_patience(s, link, now_ns)
     bury(m, link, now_ns)
     while connection[at.ASKS_WAITING] and schedule.has_room(s, link) and now_ns >= s.links[link, rows.FREE_NS]:
-        if connection[at.ASKS_IN_ROW] >= ASKS_IN_ROW_MAX and s.due[schedule.earliest(s, link)] <= now_ns:
+        if connection[at.ASKS_IN_ROW] >= RUN_MAX and s.due[schedule.earliest(s, link)] <= now_ns:
             break
         connection[at.ASKS_IN_ROW] += 1
+        m.words[at.IS_CROWDED] = 1
         if not fast_commands.send_ask(m, link, now_ns):
             return
     lane = m.lanes[link]
@@ -119,7 +134,10 @@ def turn(m: Memory, link: int, now_ns: int) -> None:
             fast_commands.close(m, link, SEND_REFUSED, NOTHING, now_ns)
             return
         connection[at.REQUESTS] += 1
+        m.words[at.SENT_NOW] += 1
         slot = schedule.next_request(s, link, now_ns, is_held_back)
+    if not schedule.has_room(s, link) and s.due[schedule.earliest(s, link)] <= now_ns:
+        m.words[at.IS_CROWDED] = 1
     m.wake[link] = schedule.wake_ns(s, link, now_ns)
     if connection[at.ASKS_WAITING] and schedule.has_room(s, link):
         m.wake[link] = min(m.wake[link], max(now_ns, s.links[link, rows.FREE_NS]))

@@ -29,9 +29,25 @@ from gateway.protocol.modbus.texts import scratch_bytes
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Records: TypeAlias = Any
 
-# words. STOP and OFFSET are the loop's, the descriptors config, the others the thread's, but for the rings' far ends.
-STOP, ENGINE_OFFSET_NS, EPOLL, WAKER, BELL, LINKS, HEARTBEAT_NS, WAKES, UNTOLD, REPORTS_DROPPED, FRAME_SIZE = range(11)
-"""WAKER wakes the thread, BELL the loop; both are eventfds. HEARTBEAT_NS: engine time of the last wake."""
+# words. STOP, OFFSET and COLLECT are the loop's, the descriptors config, the rest the thread's but for rings' ends.
+(
+    STOP,
+    ENGINE_OFFSET_NS,
+    EPOLL,
+    WAKER,
+    BELL,
+    LINKS,
+    HEARTBEAT_NS,
+    WAKES,
+    UNTOLD,
+    REPORTS_DROPPED,
+    FRAME_SIZE,
+    SENT_NOW,
+    IS_CROWDED,
+    COLLECT_NS,
+) = range(14)
+"""WAKER wakes the thread, BELL the loop; both are eventfds. HEARTBEAT_NS: engine time of the last wake.
+SENT_NOW: requests since then. IS_CROWDED: a link has more to ask than may be under way."""
 COMMAND_HEAD, COMMAND_TAIL, REPORT_HEAD, REPORT_TAIL, WORDS = 16, 24, 32, 40, 48
 """Rings' indexes, on cache lines of their own."""
 

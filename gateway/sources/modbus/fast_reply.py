@@ -16,7 +16,7 @@ import numpy as np
 
 from gateway.core.kernels.atomics import load_acquire, store_release
 from gateway.core.kernels.histogram import observe
-from gateway.core.kernels.lanes import CAPACITY, DEPTH_MAX, DROPPED, FIRST, HEAD, TAIL
+from gateway.core.kernels.lanes import BASE, CAPACITY, DEPTH_MAX, DROPPED, FIRST, HEAD, TAIL
 from gateway.core.types import Quality, Samples
 from gateway.protocol.modbus import schedule
 from gateway.protocol.modbus import schedule_rows as rows
@@ -193,7 +193,9 @@ def pass_on(m: Memory, link: int, block: int, start: int, now_ns: int) -> None:
     head = lane[HEAD]
     capacity = lane[CAPACITY]
     room = capacity - (head - load_acquire(lane, TAIL))
-    place = head % capacity
+    if room == capacity:
+        lane[BASE] = head
+    place = (head - lane[BASE]) % capacity
     if read[at.HAS_RULES] == 0 and count <= room and place + count <= capacity:
         base = lane[FIRST] + place
         decode(m, link, block, m.ring[base : base + count], start, now_ns)
@@ -226,9 +228,11 @@ def put(m: Memory, link: int, samples: Samples, count: int) -> Any:
     head = lane[HEAD]
     capacity = lane[CAPACITY]
     depth = head - load_acquire(lane, TAIL)
+    if depth == 0:
+        lane[BASE] = head
     fits = min(count, capacity - depth)
     for i in range(fits):
-        sample = m.ring[lane[FIRST] + (head + i) % capacity]
+        sample = m.ring[lane[FIRST] + (head - lane[BASE] + i) % capacity]
         sample["row"] = samples[i]["row"]
         sample["quality"] = samples[i]["quality"]
         sample["source_ns"] = samples[i]["source_ns"]

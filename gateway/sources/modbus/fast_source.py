@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from gateway.core.events import Emit
+from gateway.core.limits import ERRANDS_WAITING_MAX
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_S, Quality
 from gateway.protocol.modbus import schedule_rows as rows
@@ -289,8 +290,8 @@ class FastModbusSource:
         unit = poll.unit
         unit.splits += 1
         halves = [Poll(half, unit) for half in self._splits.pop(row)]
-        place = unit.polls.index(poll)
-        unit.polls[place : place + 1] = halves
+        unit.polls[unit.polls.index(poll)] = halves[0]
+        unit.polls.append(halves[1])
         self._polls[row], self._polls[half_row] = halves
         row_of = {id(each): number for number, each in self._polls.items()}
         rows.rank(self._thread.memory.s, self._index, [row_of[id(each)] for each in self.poller.polls])
@@ -301,10 +302,11 @@ class FastModbusSource:
         """The PDU that answers this one. Raises as `gateway.protocol.modbus.errands.Requester` says."""
         if self._closed is None:
             raise NotConnectedError(f"{self._link.place} is not connected")
-        ask = self._thread.take_ask()
+        is_crowded = len(self._answers) >= ERRANDS_WAITING_MAX + self._link.requests_in_flight
+        ask = None if is_crowded else self._thread.take_ask()
         if ask is None:
             self._errands_refused += 1
-            raise CrowdedError(f"{at.ASKS_MAX} requests wait already; try again later")
+            raise CrowdedError(f"{len(self._answers)} requests wait for this link already; try again later")
         row = next((row for row, known in self._units.items() if known.id == unit), self._guest)
         frame = bytes(4) + (len(pdu) + 1).to_bytes(2, "big") + bytes([unit]) + pdu
         record = self._thread.memory.asks[ask]
@@ -321,6 +323,7 @@ class FastModbusSource:
     def _ask_over(self, kind: int, report: Any) -> None:
         ask = int(report["value"])
         pdu, unit, answer = self._answers.pop(ask)
+        was_sent = int(self._thread.memory.asks[ask]["state"]) == at.ASK_SENT
         self._thread.give_ask(ask)
         error: Exception
         if kind == at.ASK_REPLY:
@@ -341,8 +344,10 @@ class FastModbusSource:
                 return
         elif kind == at.ASK_DEAD:
             error = NoAnswerError(f"unit {unit} on {self.name}: {self._within}")
-        else:
+        elif was_sent:
             error = NoAnswerError("the connection was lost")
+        else:
+            error = NotConnectedError(f"{self._link.place} is not connected")
         if not answer.done():
             answer.set_exception(error)
 

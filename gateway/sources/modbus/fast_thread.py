@@ -20,11 +20,12 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from gateway.core.kernels.atomics import read_word, write_word
-from gateway.core.kernels.lanes import FIRST, SharedLane
+from gateway.core.kernels.lanes import SharedLanes
 from gateway.core.kernels.symbols import symbol_words
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.symbols import Symbols
+from gateway.core.types import NS_PER_MS
 from gateway.native.clock import set_engine_offset
 from gateway.native.libc import EPOLL_CTL_ADD, EPOLL_IN
 from gateway.protocol.modbus import schedule_rows
@@ -38,6 +39,9 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_modbus_thread_lateness_seconds", "histogram", "How late that thread wakes for what is due."),
     ("fieldgate_modbus_thread_reports_dropped_total", "counter", "Unusual replies not told because too many were."),
 )
+COLLECT_SHARE = 10
+COLLECT_NS_MIN, COLLECT_NS_MAX = NS_PER_MS, 5 * NS_PER_MS
+"""Replies are collected after a tenth of the shortest period, within these bounds."""
 PUT_AGAIN_S = 0.001
 JOIN_S = 1.0
 
@@ -100,7 +104,11 @@ class PollThread:
         sizes = [schedule_rows.size_of(share.blocks) for share in shares]
         self.memory: Memory = at.allocate(sizes, [share.lane_samples for share in shares], symbols.words)
         self.memory.words[at.LINKS] = len(shares)
-        self.lanes = tuple(self._lane(link, share) for link, share in enumerate(shares))
+        periods = [block.period_ns for share in shares for block in share.blocks]
+        shared_ns = min(periods, default=0) // COLLECT_SHARE
+        self.memory.words[at.COLLECT_NS] = min(max(shared_ns, COLLECT_NS_MIN), COLLECT_NS_MAX)
+        self.waiting = SharedLanes([share.name for share in shares], self.memory.ring, self.memory.lanes)
+        self.lanes = self.waiting.lanes
         self._listeners: dict[int, Listener] = {}
         self._backlog: deque[tuple[int, ...]] = deque()
         self._asks = list(range(at.ASKS_MAX))
@@ -108,11 +116,6 @@ class PollThread:
         self._thread: threading.Thread | None = None
         self._epoll: select.epoll | None = None
         self._seen_dropped = 0
-
-    def _lane(self, link: int, share: Share) -> SharedLane:
-        first = int(self.memory.lanes[link, FIRST])
-        ring = self.memory.ring[first : first + share.lane_samples]
-        return SharedLane(share.name, ring, self.memory.lanes[link])
 
     @property
     def is_running(self) -> bool:

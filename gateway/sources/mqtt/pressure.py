@@ -1,5 +1,8 @@
 """What to do when the lane stays past its mark: wait a moment, then leave out messages of QoS 0, the least first.
 
+The count begins anew whenever the lane falls below its mark: an engine that is slow, but takes something, holds the
+broker up by pauses alone.
+
 A broker queues for a subscriber that does not read, and in the end cuts it off (the NATS server at 64 MB). Messages of
 QoS 1 and 2 cannot be lost that way and are bounded by the receive maximum, so they always wait. Those of QoS 0
 come as fast as they are published:

@@ -23,6 +23,7 @@ from gateway.core.inbox import Lane
 from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.ports import Clock, Intake
 from gateway.core.readings import HistogramReading, Reading
+from gateway.core.symbols import Intern, no_symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
@@ -91,8 +92,9 @@ class MqttSource:
         wall_offset_ns: Callable[[], int],
         emit: Emit,
         keep: Keep = keep_nothing,
+        intern: Intern = no_symbols,
     ) -> None:
-        """`keep` takes payloads that cannot be used."""
+        """`keep` takes payloads that cannot be used; `intern` gives texts their numbers."""
         self.name = lane.name
         self._subject = link.name
         self._kind = "durable.link_" if intake is not None else "link."
@@ -105,7 +107,7 @@ class MqttSource:
         self._keep = keep
         feeds = [feed_of(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
-        self._host = host_of(link, metrics) if intake is None else None
+        self._host = host_of(link, metrics, intern) if intake is None else None
         self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
         offered = [] if newcomers is None else [template.feeds[0] for template in newcomers.templates]
@@ -119,7 +121,7 @@ class MqttSource:
         self._tenants = None
         if newcomers is not None:
             self._tenants = Tenants(
-                newcomers, ask, feeds, self._version, link.session.message_bytes_max, self._host, lane,
+                newcomers, ask, feeds, self._version, link.session.message_bytes_max, self._host, lane, intern,
                 now_ns=now_ns, wall_offset_ns=wall_offset_ns, emit=emit, keep=keep,
             )  # fmt: skip
         self._ingest = (
@@ -132,6 +134,7 @@ class MqttSource:
                 topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
                 is_durable=intake is not None,
                 host=self._host,
+                intern=intern,
             )
         )
         self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)

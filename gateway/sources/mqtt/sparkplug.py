@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from gateway.core.readings import Reading
+from gateway.core.symbols import Intern
 from gateway.protocol.mqtt.codec import Filter
 from gateway.protocol.sparkplug.host import Host
 from gateway.protocol.sparkplug.nodes import Want
@@ -39,12 +40,13 @@ def is_sparkplug(tag: Tag) -> bool:
     return isinstance(tag.point, MqttPoint) and bool(tag.point.sparkplug)
 
 
-def host_of(link: MqttLink, tags: Sequence[tuple[int, Tag]]) -> Host | None:
+def host_of(link: MqttLink, tags: Sequence[tuple[int, Tag]], intern: Intern) -> Host | None:
     """None when the link has nothing to do with Sparkplug."""
     settings = link.session.sparkplug
     if not tags and settings.host_id is None:
         return None
-    return Host([_want(row, tag) for row, tag in tags], host_id=settings.host_id, reorder_ns=settings.reorder_ns)
+    wants = [_want(row, tag) for row, tag in tags]
+    return Host(wants, host_id=settings.host_id, reorder_ns=settings.reorder_ns, intern=intern)
 
 
 def _want(row: int, tag: Tag) -> Want:

@@ -13,6 +13,7 @@ from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
 from gateway.core.letters import Keep
 from gateway.core.ports import Clock
+from gateway.core.symbols import Intern
 from gateway.protocol.mqtt.appearing import AppearingIngest
 from gateway.protocol.mqtt.codec import Filter
 from gateway.protocol.mqtt.lender import Wanted
@@ -46,6 +47,7 @@ class Tenants:
         frame_bytes_max: int,
         host: Host | None,
         lane: Lane,
+        intern: Intern,
         *,
         now_ns: Clock,
         wall_offset_ns: Callable[[], int],
@@ -66,6 +68,7 @@ class Tenants:
             ask=lambda wanted: ask(wanted, self._settle),
             frame_bytes_max=frame_bytes_max,
             host=host,
+            intern=intern,
         )
 
     def wildcards(self, session: MqttSession) -> dict[Filter, tuple[str, Rows]]:

@@ -1,0 +1,215 @@
+"""Calculations as users meet them: late samples and corrections, silence, local time, the wall clock, records."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from gateway.core.calculations import CalculationDefinition, Function, Output, Span
+from gateway.core.calendar import UTC, Calendar, Zone
+from gateway.core.cycle import Cycle, run_cycle
+from gateway.core.encode import TimeQuality, encode
+from gateway.core.engine import Engine
+from gateway.core.limits import GRID_NS, RESULTS_WAITING_MAX
+from gateway.core.model import DeviceDefinition, Model
+from gateway.core.record import Stamp, Stream
+from gateway.core.snapshot import COMMON, Shares, adopt
+from gateway.core.symbols import no_texts
+from gateway.core.types import NS_PER_S, Kind, Quality, Samples
+from gateway.settings.zones import TimeZone
+from tests.support.engine import T0, batch, one, tag
+
+MEAN, COUNT = Output("mean", Function.MEAN), Output("count", Function.COUNT)
+HOUR_NS = 3_600 * NS_PER_S
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def plant(definition: CalculationDefinition, zone: Zone = UTC, stale_after_ns: int = 5 * NS_PER_S) -> Engine:
+    tags = (tag(calculations=(definition,), stale_after_ns=stale_after_ns),)
+    return Engine(
+        Model((DeviceDefinition("pump", ""),), tags, zone=zone),
+        aggregates_every_ns=GRID_NS, samples_every_ns=GRID_NS, streams=frozenset([Stream.CALCULATIONS]),
+    )  # fmt: skip
+
+
+def results(gate: Engine, now_ns: int, samples: Samples | None = None) -> list[tuple[int, int, float, int]]:
+    """What one step gives, as (start in s after T0, end, value, revision)."""
+    found = []
+    for draft in gate.step(now_ns, batch() if samples is None else samples).drafts:
+        for row in draft.rows:
+            start, end = (int(row[name]) - T0 for name in ("start_ns", "end_ns"))  # type: ignore[index]
+            found.append((start // NS_PER_S, end // NS_PER_S, float(row["value"]), int(row["revision"])))  # type: ignore[index]
+    return found
+
+
+def at(second: float, value: float, arrives: float | None = None) -> Samples:
+    source = T0 + round(second * NS_PER_S)
+    return batch((0, 192, source, source if arrives is None else T0 + round(arrives * NS_PER_S), value))
+
+
+def test_an_interval_waits_for_late_samples_and_then_gives_corrections() -> None:
+    gate = plant(
+        CalculationDefinition("t", Span.TUMBLING, (MEAN,), length_ns=10 * NS_PER_S, late_ns=2 * NS_PER_S, corrects=True)
+    )
+    gate.step(T0, at(1, 4.0))
+    assert results(gate, T0 + 11 * NS_PER_S, at(11, 100.0)) == []
+    assert results(gate, T0 + 11 * NS_PER_S, at(9, 8.0, 11)) == []
+    assert results(gate, T0 + 12 * NS_PER_S + GRID_NS) == [(0, 10, 6.0, 0)]
+    gate.step(T0 + 13 * NS_PER_S, at(9.5, 0.0, 13))
+    assert results(gate, T0 + 13 * NS_PER_S + GRID_NS) == [(0, 10, 4.0, 1)]
+
+
+def test_what_comes_too_late_is_counted_and_changes_nothing() -> None:
+    gate = plant(CalculationDefinition("t", Span.TUMBLING, (MEAN,), length_ns=10 * NS_PER_S))
+    gate.step(T0, at(1, 4.0))
+    assert results(gate, T0 + 10 * NS_PER_S + GRID_NS) == [(0, 10, 4.0, 0)]
+    gate.step(T0 + 11 * NS_PER_S, at(11, 1.0))
+    assert results(gate, T0 + 11 * NS_PER_S + GRID_NS, at(9, 8.0, 11)) == []
+    values = {reading.name: reading.value for reading in gate.calculations.readings()}
+    assert values["fieldgate_calculations_late_samples_total"] == 1
+
+
+def test_bad_values_enter_no_calculation_and_show_as_coverage() -> None:
+    outputs = (MEAN, Output("coverage", Function.COVERAGE))
+    gate = plant(CalculationDefinition("t", Span.TUMBLING, outputs, length_ns=10 * NS_PER_S), stale_after_ns=NS_PER_S)
+    gate.step(T0, at(2, 4.0))
+    gate.step(T0 + 3 * NS_PER_S, one(T0 + 3 * NS_PER_S, 1e9, quality=Quality.BAD_SENSOR_FAILURE))
+    found = results(gate, T0 + 10 * NS_PER_S + GRID_NS)
+    assert [value for _, _, value, _ in found] == [4.0, 0.1]
+
+
+def test_a_tag_that_falls_silent_still_gives_the_interval_and_no_empty_ones_after_it() -> None:
+    gate = plant(CalculationDefinition("t", Span.TUMBLING, (COUNT,), length_ns=NS_PER_S))
+    gate.step(T0, at(0.5, 4.0))
+    found = []
+    for tick in range(1, 200):
+        found += results(gate, T0 + tick * GRID_NS)
+    assert found == [(0, 1, 1.0, 0), *((s, s + 1, 0.0, 0) for s in range(1, 6))], "as long as the value is believed"
+
+
+def test_intervals_begin_where_the_wall_clock_says_also_after_it_was_set() -> None:
+    gate = plant(CalculationDefinition("t", Span.TUMBLING, (COUNT,), length_ns=HOUR_NS), stale_after_ns=HOUR_NS)
+    for offset_ns in (1_700_000_123 * NS_PER_S, 1_700_001_000 * NS_PER_S):
+        stamp = Stamp(offset_ns, True)
+        ends = []
+        start = T0 + (offset_ns == 1_700_001_000 * NS_PER_S) * 10 * HOUR_NS
+        for minute in range(200):
+            now_ns = start + minute * 60 * NS_PER_S
+            done = run_cycle(gate, Cycle(minute, now_ns, one(now_ns, 1.0), stamp=stamp))
+            ends += [int(row["end_ns"]) for draft in done.drafts for row in draft.rows]  # type: ignore[index]
+        assert len(ends) >= 3
+        assert all((end + offset_ns) % HOUR_NS == 0 for end in ends[1:])
+
+
+def test_a_day_ends_at_local_midnight_also_when_the_clocks_change() -> None:
+    calendar = Calendar(TimeZone("Europe/Berlin").data())
+
+    def wall(*local: int) -> int:
+        return int(datetime(*local, tzinfo=BERLIN).timestamp()) * NS_PER_S  # type: ignore[misc, arg-type]
+
+    assert calendar("day", wall(2026, 3, 28, 13)) == wall(2026, 3, 29)
+    assert calendar("day", wall(2026, 3, 29)) - wall(2026, 3, 29) == 23 * HOUR_NS
+    assert calendar("day", wall(2026, 10, 25)) - wall(2026, 10, 25) == 25 * HOUR_NS
+    assert calendar("month", wall(2026, 12, 31, 23)) == wall(2027, 1, 1)
+    assert calendar("06:00:00 14:00:00 22:00:00", wall(2026, 3, 28, 23)) == wall(2026, 3, 29, 6)
+    assert calendar("06:00:00 14:00:00 22:00:00", wall(2026, 3, 28, 6)) == wall(2026, 3, 28, 14)
+    # 02:30 does not exist on this day: the shift begins at the moment of the change.
+    assert calendar("02:30:00", wall(2026, 3, 29, 0, 10)) == wall(2026, 3, 29, 3)
+    # It comes twice on this one: the first counts.
+    assert calendar("02:30:00", wall(2026, 10, 25, 0, 10)) == wall(2026, 10, 25, 2, 30)
+
+
+@pytest.mark.parametrize("key", ["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kolkata"])
+def test_days_and_months_end_where_python_says(key: str) -> None:
+    calendar, zone = Calendar(TimeZone(key).data()), ZoneInfo(key)
+    for hours in range(0, 40_000, 7):
+        now = datetime.fromtimestamp(1_600_000_000 + 3_600 * hours, zone)
+        tomorrow = (now.replace(tzinfo=None) + timedelta(days=1)).replace(hour=0, minute=0, second=0, tzinfo=zone)
+        month = (now.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0, fold=0)
+        wall_ns = int(now.timestamp()) * NS_PER_S
+        assert calendar("day", wall_ns) == int(tomorrow.timestamp()) * NS_PER_S
+        assert calendar("month", wall_ns) == int(month.timestamp()) * NS_PER_S
+
+
+def test_a_shift_is_given_when_it_is_over() -> None:
+    outputs = (Output("on_time", Function.ON_TIME), COUNT)
+    gate = plant(
+        CalculationDefinition("s", Span.CALENDAR, outputs, calendar="06:00:00 14:00:00"),
+        TimeZone("Europe/Berlin").data(),
+        HOUR_NS,
+    )
+    offset_ns = int(datetime(2026, 3, 2, 5, tzinfo=BERLIN).timestamp()) * NS_PER_S - T0
+    ends: list[tuple[int, float]] = []
+    for step in range(10 * 12):
+        now_ns = T0 + step * 300 * NS_PER_S
+        done = run_cycle(gate, Cycle(step, now_ns, one(now_ns, float(step % 12 < 6)), stamp=Stamp(offset_ns, True)))
+        ends += [(int(row["end_ns"]), float(row["value"])) for draft in done.drafts for row in draft.rows]  # type: ignore[index]
+    local = [(datetime.fromtimestamp((end + offset_ns) / 1e9, BERLIN).hour, value) for end, value in ends]
+    assert local == [(6, 1800.0), (6, 12.0), (14, 8 * 1800.0), (14, 96.0)]
+
+
+def test_too_many_results_between_two_points_are_counted_as_lost() -> None:
+    gate = plant(CalculationDefinition("t", Span.TUMBLING, (COUNT,), length_ns=NS_PER_S))
+    times = T0 + NS_PER_S * np.arange(RESULTS_WAITING_MAX + 100, dtype=np.int64)
+    gate.step(int(times[-1]), batch(*((0, 192, int(t), int(t), 1.0) for t in times)))
+    values = {reading.name: reading.value for reading in gate.calculations.readings()}
+    assert values["fieldgate_calculations_lost_results_total"] == 99
+
+
+def test_a_record_names_each_result() -> None:
+    gate = plant(CalculationDefinition("hour", Span.TUMBLING, (MEAN, COUNT), length_ns=10 * NS_PER_S))
+    gate.step(T0, at(1, 4.0))
+    (draft,) = gate.step(T0 + 10 * NS_PER_S + GRID_NS, batch()).drafts
+    body = json.loads(
+        encode(
+            draft, ["pump.flow"], [Kind.F64], text_of=no_texts, outputs=gate.model.output_names,
+            wall_offset_ns=0, time_quality=TimeQuality.SYNCED,
+        )
+    )  # fmt: skip
+    assert (body["tags"], body["tag"]) == (["pump.flow"], [0, 0])
+    assert (body["calculations"], body["calculation"]) == (["hour.mean", "hour.count"], [0, 1])
+    assert (body["value"], body["start_ns"], body["end_ns"]) == ([4.0, 1.0], [T0, T0], [T0 + 10 * NS_PER_S] * 2)
+    assert body["coverage"] == [pytest.approx(0.5)] * 2
+
+
+def test_an_image_of_a_share_and_a_reload_keep_what_calculations_remember() -> None:
+    definitions = (
+        CalculationDefinition("t", Span.TUMBLING, (MEAN, Output("p50", Function.QUANTILE, 0.5)),
+                              length_ns=10 * NS_PER_S, ring_samples=20),
+        CalculationDefinition("a", Span.TOTAL, (Output("integral", Function.INTEGRAL),)),
+    )  # fmt: skip
+
+    def fresh(*more: CalculationDefinition) -> Engine:
+        tags = (
+            tag("pump.a"),
+            tag("pump.b", calculations=(*more, *definitions)),
+            tag("pump.c", calculations=definitions),
+        )
+        return Engine(
+            Model((DeviceDefinition("pump", ""),), tags),
+            aggregates_every_ns=NS_PER_S, samples_every_ns=GRID_NS, streams=frozenset([Stream.CALCULATIONS]),
+        )  # fmt: skip
+
+    gate = fresh()
+    for tick in range(130):
+        now_ns = T0 + tick * GRID_NS
+        samples = np.concatenate([one(now_ns, float(tick), 1), one(now_ns, -float(tick % 7), 2)])
+        run_cycle(gate, Cycle(tick, now_ns, samples, stamp=Stamp(123 * NS_PER_S, True)))
+    said = [gate.calculations.view(row, now_ns)["value"].tolist() for row in (1, 2)]
+
+    again = fresh()
+    shares, into = Shares(gate), Shares(again)
+    for share in (*range(shares.count), COMMON):
+        into.install(shares.capture(share))
+    for mine, theirs in zip(gate.state.tables.calculations[:-3], again.state.tables.calculations[:-3], strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+    assert [again.calculations.view(row, now_ns)["value"].tolist() for row in (1, 2)] == said
+
+    reloaded = fresh(CalculationDefinition("new", Span.TOTAL, (COUNT,)))
+    adopt(reloaded, gate)
+    assert reloaded.calculations.view(1, now_ns)["value"].tolist() == [0.0, *said[0]]
+    assert reloaded.calculations.view(2, now_ns)["value"].tolist() == said[1]
