@@ -34,7 +34,7 @@ class Changes:
 
 PLANT_PARTS = (
     *("devices", "tags", "topics", "parking_bytes_max", "loops", "scada", "writes", "inhibit_writes"),
-    "panes_per_window",
+    *("panes_per_window", "zone"),
 )
 """Settings that the plant is built from."""
 

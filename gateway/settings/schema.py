@@ -373,8 +373,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[Link, ...]
     devices: tuple[Device, ...]
     tags: tuple[Tag, ...]
-    topics: tuple[TopicGroup, ...]
-    parking_bytes_max: int
+    topics: tuple[TopicGroup, ...] = ()
+    parking_bytes_max: int = 256 * 10**6
     loops: tuple[PidLoop, ...]
     journal: Journal | None
     uplink: Uplink | None

@@ -193,8 +193,6 @@ def settings_of(
         links=(link,),
         devices=tuple(Device(name=name, link="plc") for name in names),
         tags=tuple(tags),
-        topics=(),
-        parking_bytes_max=10**6,
         loops=tuple(loops),
         uplink=None,
         scada=Scada(
