@@ -27,7 +27,7 @@ from gateway.core.inbox import Lane
 from gateway.core.kernels.atomics import read_word, write_word
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
-from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Int64s, Samples
+from gateway.core.types import NS_PER_MS, SAMPLE, Int64s, Samples
 from gateway.core.view import LOOP, Mode
 from gateway.native import libc
 from gateway.native.clock import set_engine_offset
@@ -37,6 +37,8 @@ REFRESH_PERIODS: Final = 50
 DRAIN_SAMPLES: Final = 8_192
 SWAP_WITHIN_NS: Final = 200 * NS_PER_MS
 """How long a new configuration waits for a moment with nothing under way."""
+SWAP_LOOKS: Final = 1500
+SWAP_LOOK_S: Final = 0.001
 
 
 class ControlExecutive:
@@ -140,12 +142,12 @@ class ControlExecutive:
 
     def _swap(self, old: Wired) -> None:
         """Have the executive take the other record, and wait until it has."""
-        by_ns = time.monotonic_ns() + SWAP_WITHIN_NS
-        write_word(old.blocks.words, at.SWAP_BY_NS, by_ns)
-        while read_word(old.blocks.words, at.SWAP_BY_NS) != 0:
-            if time.monotonic_ns() > by_ns + NS_PER_S:
-                raise TimeoutError("the control executive does not take the new configuration")
-            time.sleep(0.001)
+        write_word(old.blocks.words, at.SWAP_BY_NS, self.heartbeat_ns() + SWAP_WITHIN_NS)
+        for _ in range(SWAP_LOOKS):
+            if read_word(old.blocks.words, at.SWAP_BY_NS) == 0:
+                return
+            time.sleep(SWAP_LOOK_S)
+        raise TimeoutError("the control executive does not take the new configuration")
 
     def stop(self, timeout_s: float = 1.0, *, is_handover: bool = False) -> None:
         """Write the declared fail-safe outputs, hold the others, close the links and end the thread.
