@@ -32,7 +32,7 @@ from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.planning import point_of
-from gateway.settings.schema import Link, ModbusLink, MqttLink, Settings, Tag
+from gateway.settings.schema import Link, ModbusLink, MqttLink, Settings, Tag, Uplink
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 from gateway.writing.audit import Trail
@@ -90,12 +90,17 @@ def build_model(settings: Settings) -> Model:
 
 
 def spec_of(settings: Settings, model: Model) -> EngineSpec:
-    uplink = settings.uplink
+    """Records are cut once, for all uplinks that take them."""
+
+    def every_ns(stream: Stream, period_ns: Callable[[Uplink], int]) -> int:
+        takers = [uplink for uplink in settings.uplinks if stream in uplink.streams] or settings.uplinks
+        return period_ns(takers[0]) if takers else 0
+
     return EngineSpec(
         model,
-        aggregates_every_ns=uplink.aggregates_every_ns if uplink else 0,
-        samples_every_ns=uplink.samples_every_ns if uplink else 0,
-        streams=tuple(sorted(Stream(name) for name in uplink.streams)) if uplink else (),
+        aggregates_every_ns=every_ns(Stream.AGGREGATES, lambda uplink: uplink.aggregates_every_ns),
+        samples_every_ns=every_ns(Stream.SAMPLES, lambda uplink: uplink.samples_every_ns),
+        streams=tuple(sorted({Stream(name) for uplink in settings.uplinks for name in uplink.streams})),
     )
 
 

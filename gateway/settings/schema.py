@@ -359,7 +359,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[Tag, ...]
     loops: tuple[PidLoop, ...]
     journal: Journal | None
-    uplink: Uplink | None
+    uplinks: tuple[Uplink, ...]
     scada: Scada | None
     writes: Writes = Writes()
     inhibit_writes: bool = False

@@ -700,9 +700,24 @@ CASES = [
     # Uplink
     ("[uplink.u]\n", "1:9", "uplink.u.mqtt: is missing; write mqtt ="),
     (
-        '[uplink.u]\nmqtt = "mqtt://b"\n[uplink.v]\nmqtt = "mqtt://b"',
-        "3:9",
-        'uplink.v: is a second uplink beside "u"; this',
+        "".join(f'[uplink.u{n}]\nmqtt = "mqtt://b"\n' for n in range(5)),
+        "9:9",
+        "uplink.u4: makes more than 4 uplinks; write fewer",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\n[uplink.v]\nmqtt = "mqtt://b"\naggregates_every = "1s"',
+        "5:1",
+        "uplink.v.aggregates_every: is 1s, and 10s in uplink.u, which takes aggregates too; records are cut once for",
+    ),
+    (
+        '[uplink.u]\nfile = "r.jsonl"\n[uplink.v]\nfile = "r.jsonl"',
+        "4:1",
+        "uplink.v.file: is that of uplink.u too; give each a file of its own",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nclient_id = "x"\n[uplink.v]\nmqtt = "mqtt://b"\nclient_id = "x"',
+        "6:1",
+        'uplink.v.client_id: is "x", as that of uplink.u; give each session its own',
     ),
     ('[uplink.u]\nmqtt = "mqtt://b"\nbuffer = 2000', "3:1", 'uplink.u.buffer: 2000 has no unit; write "2000MB"'),
     (
