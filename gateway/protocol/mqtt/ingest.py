@@ -26,6 +26,7 @@ from gateway.protocol.mqtt.form import Layout
 from gateway.protocol.mqtt.payloads import Cell, Unusable, read_payload
 from gateway.protocol.mqtt.readings import read_readings
 from gateway.protocol.mqtt.recent import no_recent, remember
+from gateway.protocol.mqtt.report import Report
 from gateway.protocol.mqtt.scan import scan
 from gateway.protocol.mqtt.step import Step
 from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
@@ -55,7 +56,7 @@ class Ingest:
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
     CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
-    `host` takes the messages of Sparkplug; `intern` gives texts their numbers.
+    `host` takes the messages of Sparkplug; `intern` gives texts their numbers; `report` says what is passed on.
     """
 
     def __init__(
@@ -68,10 +69,12 @@ class Ingest:
         host: Host | None = None,
         intern: Intern = no_symbols,
         is_durable: bool = False,
+        report: Report | None = None,
     ) -> None:
         self.topics = group(feeds)
         self.host = host
         self._intern = intern
+        self._report = report
         self.samples = 0
         self.received_bytes = 0
         self.unusable_messages = 0
@@ -153,6 +156,8 @@ class Ingest:
         self._state[[s.GREETED, s.SKIP, s.STRANGERS]] = 0
         self._aliases.sizes[:] = -1
         self._usability.begin_connection()
+        if self._report is not None:
+            self._report.forget()
 
     def begin_session(self) -> None:
         """The broker knows nothing of an earlier session: its packet identifiers start afresh."""
@@ -289,6 +294,8 @@ class Ingest:
 
     def _append(self, lane: Lane, samples: Samples) -> None:
         """Into the lane; what has no room (a birth may bring more than was reckoned with) waits, in order."""
+        if self._report is not None:
+            samples = self._report.pass_on(samples)
         fits = 0 if self._backlog else min(lane.room, len(samples))
         if fits:
             self.samples += lane.append(samples[:fits])
