@@ -22,6 +22,7 @@ from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
 from gateway.protocol.mqtt import state as s
 from gateway.protocol.mqtt.aliases import no_aliases
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
+from gateway.protocol.mqtt.counts import Counts
 from gateway.protocol.mqtt.form import Layout
 from gateway.protocol.mqtt.payloads import Cell, Unusable, read_payload
 from gateway.protocol.mqtt.readings import read_readings
@@ -51,7 +52,7 @@ HANDS_ON: Final = frozenset({s.PAYLOAD, s.OVERSIZED, s.NAMESPACE})
 """What may bring samples, so that those before it must go first."""
 
 
-class Ingest:
+class Ingest(Counts):
     """All state of one subscriber. `feeds` say which topic carries which tag. Called from one thread.
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
@@ -86,7 +87,7 @@ class Ingest:
             host.bind(self._table.topics, len(self.topics))
         self._data_topics = [] if host is None else [name.encode() for name, _ in host.data_topics()]
         self._backlog: deque[Samples] = deque()
-        self._state = np.zeros(s.STATE_FIELDS, np.int64)
+        super().__init__(np.zeros(s.STATE_FIELDS, np.int64))
         self._state[s.VERSION] = version
         self._state[s.FRAME_BYTES] = self._frame_bytes_max = frame_bytes_max
         self._aliases = no_aliases(topic_alias_maximum)
@@ -105,46 +106,6 @@ class Ingest:
         self._slow_samples = np.zeros(TAGS_PER_TOPIC_MAX, SAMPLE)
         self._usability = Usability(feeds)
         self._scan(room=0, arrival_wall_ns=0)  # compiles, or loads what is compiled, before the first message
-
-    @property
-    def messages(self) -> int:
-        return int(self._state[s.MESSAGES])
-
-    @property
-    def fast_messages(self) -> int:
-        return int(self._state[s.FAST])
-
-    @property
-    def unknown_topic_messages(self) -> int:
-        return int(self._state[s.UNKNOWN_TOPIC])
-
-    @property
-    def duplicate_messages(self) -> int:
-        return int(self._state[s.DUPLICATES])
-
-    @property
-    def times_refused(self) -> int:
-        return int(self._state[s.TIMES_REFUSED])
-
-    @property
-    def repeated_messages(self) -> int:
-        return int(self._state[s.REPEATED])
-
-    @property
-    def unidentified_messages(self) -> int:
-        return int(self._state[s.UNIDENTIFIED])
-
-    @property
-    def unknown_readings(self) -> int:
-        return int(self._state[s.UNKNOWN_READINGS])
-
-    @property
-    def sums_ignored(self) -> int:
-        return int(self._state[s.SUMS])
-
-    @property
-    def shed_messages(self) -> int:
-        return int(self._state[s.SHED])
 
     @property
     def samples_per_message_max(self) -> int:
