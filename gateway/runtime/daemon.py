@@ -218,18 +218,18 @@ class Daemon:
 
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
         """The new plant in the old one's place; when it cannot start, one like the old is put there again."""
-        plant = await asyncio.to_thread(self._build_plant, new)
-        await old.stop(self._supervisor, is_reload=True)
+        plant = await asyncio.to_thread(self._build_plant, new, old)
+        await old.stop(self._supervisor, is_reload=True, heir=plant)
         try:
             await self._start_plant(plant)
         except START_FAILURES:
-            await self._put_back(old.settings)
+            await self._put_back(old.settings, plant)
             raise
 
-    async def _put_back(self, settings: Settings) -> None:
+    async def _put_back(self, settings: Settings, failed: Plant) -> None:
         """A plant like the old one; should even that not start, the daemon ends and the service manager begins anew."""
         self._progress.plant = None
-        plant = await asyncio.to_thread(self._build_plant, settings)
+        plant = await asyncio.to_thread(self._build_plant, settings, failed)
         try:
             await self._start_plant(plant)
         except START_FAILURES as error:
@@ -260,10 +260,11 @@ class Daemon:
             self._http = self._start_http(self._settings)
             raise
 
-    def _build_plant(self, settings: Settings) -> Plant:
+    def _build_plant(self, settings: Settings, before: Plant | None = None) -> Plant:
         plant = Plant(
             settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
             hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
+            executive=before.executive if before is not None else None,
         )  # fmt: skip
         plant.warm()
         return plant

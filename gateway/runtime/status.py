@@ -1,7 +1,7 @@
 """What the runtime tells the page and the health checks: the few facts that only it knows.
 
-The state of links is read off the events: a session says `link.up` and `link.down` once per change of state anyway,
-so nobody has to keep it a second time.
+The state of links is read off the events: a session says `link.up`, `link.down` and `bus.silent` once per change of
+state anyway, so nobody has to keep it a second time.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class LinkStates:
     KINDS: Final = {
         "link.up": ("source", True),
         "link.down": ("source", False),
+        "bus.silent": ("source", False),
+        "bus.answers": ("source", True),
         "durable.link_up": ("durable", True),
         "durable.link_down": ("durable", False),
         "control.link_up": ("control", True),

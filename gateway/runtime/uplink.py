@@ -2,7 +2,7 @@
 
 `spool.db` lives as long as the daemon, uplink or not: it also keeps what the gateway must remember over restarts.
 Further uplinks have a spool file of their own (`gateway.runtime.spoolfiles`), and share nothing with one another but
-the drafts (`gateway.runtime.fan`). A delivery is replaced when a reload changes its uplink; what waits in the spool stays.
+the drafts (`gateway.runtime.fan`). A delivery is replaced when a reload changes its uplink; what waits stays.
 """
 
 from __future__ import annotations

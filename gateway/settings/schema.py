@@ -181,6 +181,9 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Of messages of QoS 0, when they come faster than they can be taken."""
     scale: float = 1.0
     offset: float = 0.0
+    clamp_low: float | None = None
+    clamp_high: float | None = None
+    report: Report | None = None
     quality_field: tuple[str | int, ...] = ()
     form: Form = PLAIN
     name: str = ""

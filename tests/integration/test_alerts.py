@@ -48,6 +48,7 @@ HEALTHY = {
     'fieldgate_spool_bytes{uplink="cloud"}': "9000+0x240",
     'fieldgate_spool_limit_bytes{uplink="cloud"}': "1000000+0x240",
     'fieldgate_modbus_connected{link="plc"}': "1+0x240",
+    'fieldgate_modbus_bus_silent{link="plc"}': "0+0x240",
     'fieldgate_mqtt_connected{link="floor"}': "1+0x240",
     'fieldgate_modbus_device_up{device="pump",link="plc"}': "1+0x240",
     'fieldgate_modbus_requests_total{link="plc"}': "0+150x240",
@@ -137,6 +138,13 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
     "a link is down, and its devices with it": (
         {
             'fieldgate_modbus_connected{link="plc"}': gauge(0, 1),
+            'fieldgate_modbus_device_up{device="pump",link="plc"}': gauge(0, 1),
+        },
+        {"FieldgateLinkDown"},
+    ),
+    "a bus is dead, and its devices with it": (
+        {
+            'fieldgate_modbus_bus_silent{link="plc"}': gauge(1, 0),
             'fieldgate_modbus_device_up{device="pump",link="plc"}': gauge(0, 1),
         },
         {"FieldgateLinkDown"},

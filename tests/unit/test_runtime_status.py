@@ -57,6 +57,14 @@ def test_a_link_that_only_the_executive_uses_is_shown_by_its_events(example: Set
     assert plc.is_up
 
 
+def test_a_link_whose_bus_is_dead_counts_as_down(example: Settings) -> None:
+    states = LinkStates()
+    plant = plant_of(example, sources={"plc"}, fast=set())
+    for kind, is_up in (("link.up", True), ("bus.silent", False), ("bus.answers", True)):
+        told(states, kind, "plc")
+        assert [(plc.is_up, plc.detail) for plc in states.of(plant, 1)] == [(is_up, f"plc {kind}")]
+
+
 def changed(settings: Settings, **parts: Any) -> Settings:
     return msgspec.structs.replace(settings, **parts)
 
