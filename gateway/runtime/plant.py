@@ -33,7 +33,8 @@ from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.planning import point_of
-from gateway.settings.schema import Link, ModbusLink, MqttLink, PidLoop, Settings, Tag, Uplink
+from gateway.settings.schema import Link, ModbusLink, MqttLink, PidLoop, Settings, Tag
+from gateway.settings.uplink import record_periods_ns
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 from gateway.writing.audit import Trail
@@ -91,18 +92,9 @@ def build_model(settings: Settings) -> Model:
 
 
 def spec_of(settings: Settings, model: Model) -> EngineSpec:
-    """Records are cut once, for all uplinks that take them."""
-
-    def every_ns(stream: Stream, period_ns: Callable[[Uplink], int]) -> int:
-        takers = [uplink for uplink in settings.uplinks if stream in uplink.streams] or settings.uplinks
-        return period_ns(takers[0]) if takers else 0
-
-    return EngineSpec(
-        model,
-        aggregates_every_ns=every_ns(Stream.AGGREGATES, lambda uplink: uplink.aggregates_every_ns),
-        samples_every_ns=every_ns(Stream.SAMPLES, lambda uplink: uplink.samples_every_ns),
-        streams=tuple(sorted({Stream(name) for uplink in settings.uplinks for name in uplink.streams})),
-    )
+    aggregates_every_ns, samples_every_ns = record_periods_ns(settings.uplinks)
+    streams = tuple(sorted({Stream(name) for uplink in settings.uplinks for name in uplink.streams}))
+    return EngineSpec(model, aggregates_every_ns, samples_every_ns, streams)
 
 
 def lane_capacity(tags: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.core import limits
 from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S
@@ -21,6 +23,7 @@ DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 
 DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.CALCULATIONS, Stream.MULTIVARIATE)
+CUT = (Stream.AGGREGATES, Stream.SAMPLES)
 KINDS = ("mqtt", "nats", "file")
 ROTATE = size(16 * 10**6, 10**11)
 DEFAULT_SUBJECT = "fieldgate.{gateway}.{stream}"
@@ -40,6 +43,13 @@ def read_uplinks(root: Section, gateway_id: str, files: Files) -> tuple[Uplink, 
                 _check_together(section, uplink, other)
             found.append(uplink)
     return tuple(found)
+
+
+def record_periods_ns(uplinks: Sequence[Uplink]) -> tuple[int, int]:
+    """How often aggregates and samples are cut into records: once, for all uplinks that take them; 0 without any."""
+    first = {stream: uplink for uplink in reversed(uplinks) for stream in map(str, uplink.streams)}
+    aggregates, samples = (first.get(stream.value, next(iter(uplinks), None)) for stream in CUT)
+    return aggregates.aggregates_every_ns if aggregates else 0, samples.samples_every_ns if samples else 0
 
 
 def _check_together(section: Section, uplink: Uplink, other: Uplink) -> None:
