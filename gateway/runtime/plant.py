@@ -16,11 +16,8 @@ from gateway.core.engine import StepResult, warm_up
 from gateway.core.inbox import Drained, Inbox, Lane
 from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
-from gateway.core.model import DeviceDefinition, Model
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
-from gateway.core.record import Stream
-from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols
 from gateway.protocol.modbus.codes import ModbusException
 from gateway.protocol.modbus.errands import Requester
@@ -29,7 +26,8 @@ from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
-from gateway.runtime.pools import Pools, definition_of, pools_of
+from gateway.runtime.model import build_model, spec_of
+from gateway.runtime.pools import Pools
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
@@ -59,32 +57,6 @@ SCADA_ANSWERS = {
     Why.FAULT: ModbusException.SERVER_DEVICE_FAILURE,
 }
 """What a SCADA client is told of a write to a tag that was not, or not surely, carried out."""
-
-
-def build_model(settings: Settings) -> Model:
-    """Rows are given in the order of the file."""
-    rows = {tag.name: row for row, tag in enumerate(settings.tags)}
-    device_numbers = {device.name: number for number, device in enumerate(settings.devices)}
-    return Model(
-        devices=tuple(
-            DeviceDefinition(device.name, device.link, tuple(rows[name] for name in device.multivariate))
-            for device in settings.devices
-        ),
-        tags=tuple(definition_of(tag, device_numbers[tag.device]) for tag in settings.tags),
-        panes_per_window=settings.panes_per_window,
-        pools=pools_of(settings),
-        zone=settings.zone,
-    )
-
-
-def spec_of(settings: Settings, model: Model) -> EngineSpec:
-    uplink = settings.uplink
-    return EngineSpec(
-        model,
-        aggregates_every_ns=uplink.aggregates_every_ns if uplink else 0,
-        samples_every_ns=uplink.samples_every_ns if uplink else 0,
-        streams=tuple(sorted(Stream(name) for name in uplink.streams)) if uplink else (),
-    )
 
 
 def lane_capacity(tags: int) -> int:

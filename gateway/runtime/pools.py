@@ -15,49 +15,19 @@ from gateway.core.cycle import Influence, Lent
 from gateway.core.engine import Engine, StepResult
 from gateway.core.events import Emit
 from gateway.core.lending import Lending
-from gateway.core.model import Model, Pool, TagDefinition
+from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Measured
 from gateway.protocol.mqtt.lender import Lender, Offer, Terms, Wanted
 from gateway.protocol.mqtt.newcomers import Answer, Newcomers
 from gateway.protocol.mqtt.patterns import parse
 from gateway.runtime.statedir import PARKING_FILE
-from gateway.settings.schema import Settings, Tag, TopicGroup
+from gateway.settings.schema import Settings, TopicGroup
 from gateway.sources.mqtt import feed_of
 from gateway.spool.parking import Parking, Question
 
 PARK_ALL_S: Final = 1.0
 PARKING_STOP_S: Final = 1.5
-
-
-def definition_of(tag: Tag, device: int) -> TagDefinition:
-    return TagDefinition(
-        name=tag.name,
-        device=device,
-        kind=tag.kind,
-        unit=tag.unit,
-        stale_after_ns=tag.stale_after_ns,
-        windows_ns=tag.windows_ns,
-        alarms=tag.alarms,
-        calculations=tag.calculations,
-        valid_low=tag.valid_low,
-        valid_high=tag.valid_high,
-        has_shape=tag.has_shape,
-        labels=tag.labels,
-    )
-
-
-def pools_of(settings: Settings) -> tuple[Pool, ...]:
-    return tuple(
-        Pool(
-            group.name,
-            group.link,
-            rows=group.tags_limit,
-            devices=group.limit,
-            shapes=tuple(definition_of(tag, -1) for _, tag in group.offers),
-        )
-        for group in settings.topics
-    )
 
 
 class Pools:

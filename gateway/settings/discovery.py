@@ -51,6 +51,8 @@ NOT_HERE: Mapping[str, str] = {
     "durable": "needs a tag that is written down; write it for a tag of a device",
     "alarm": "needs a tag that is written down; write it for a tag of a device",
     "calculate": "needs a tag that is written down; write it for a tag of a device",
+    "report": "needs a tag that is written down; write it for a tag of a device",
+    "clamp": "needs a tag that is written down; write it for a tag of a device",
     "shape": "needs a tag that is written down; write it for a tag of a device",
     "scada": "has no meaning here: the register map shows tags that are written down; take it out",
 }

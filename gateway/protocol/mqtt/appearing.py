@@ -12,6 +12,7 @@ from gateway.protocol.mqtt.codes import FRAME_BYTES_MAX
 from gateway.protocol.mqtt.ingest import Ingest
 from gateway.protocol.mqtt.lender import Wanted
 from gateway.protocol.mqtt.newcomers import Newcomers
+from gateway.protocol.mqtt.report import Report
 from gateway.protocol.mqtt.step import Step
 from gateway.protocol.mqtt.table import Feed, Topic
 from gateway.protocol.sparkplug.host import Host
@@ -30,6 +31,7 @@ class AppearingIngest(Ingest):
         frame_bytes_max: int = FRAME_BYTES_MAX,
         host: Host | None = None,
         intern: Intern = no_symbols,
+        report: Report | None = None,
     ) -> None:
         super().__init__(
             feeds,
@@ -37,6 +39,7 @@ class AppearingIngest(Ingest):
             frame_bytes_max=frame_bytes_max,
             host=host,
             intern=intern,
+            report=report,
             templates=newcomers.templates,
             spare=newcomers.spare,
         )

@@ -27,6 +27,7 @@ from gateway.protocol.mqtt.form import Layout
 from gateway.protocol.mqtt.payloads import Cell, Unusable, read_payload
 from gateway.protocol.mqtt.readings import read_readings
 from gateway.protocol.mqtt.recent import no_recent, remember
+from gateway.protocol.mqtt.report import Report
 from gateway.protocol.mqtt.scan import scan
 from gateway.protocol.mqtt.step import Step
 from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
@@ -56,8 +57,8 @@ class Ingest(Counts):
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
     CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
-    `host` takes the messages of Sparkplug; `intern` gives texts their numbers. `templates` and `spare` make room in the
-    table for topics that appear (`appearing.py`).
+    `host` takes the messages of Sparkplug; `intern` gives texts their numbers; `report` says what is passed on.
+    `templates` and `spare` make room in the table for topics that appear (`appearing.py`).
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Ingest(Counts):
         host: Host | None = None,
         intern: Intern = no_symbols,
         is_durable: bool = False,
+        report: Report | None = None,
         templates: Sequence[Topic] = (),
         spare: int = 0,
     ) -> None:
         self.topics = group(feeds)
         self.host = host
         self._intern = intern
+        self._report = report
         self.samples = 0
         self.received_bytes = 0
         self.unusable_messages = 0
@@ -119,6 +122,8 @@ class Ingest(Counts):
         self._state[[s.GREETED, s.SKIP, s.STRANGERS]] = 0
         self._aliases.sizes[:] = -1
         self._usability.begin_connection()
+        if self._report is not None:
+            self._report.forget()
 
     def begin_session(self) -> None:
         """The broker knows nothing of an earlier session: its packet identifiers start afresh."""
@@ -267,6 +272,8 @@ class Ingest(Counts):
 
     def _append(self, lane: Lane, samples: Samples) -> None:
         """Into the lane; what has no room (a birth may bring more than was reckoned with) waits, in order."""
+        if self._report is not None:
+            samples = self._report.pass_on(samples)
         fits = 0 if self._backlog else min(lane.room, len(samples))
         if fits:
             self.samples += lane.append(samples[:fits])

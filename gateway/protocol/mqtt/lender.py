@@ -34,8 +34,8 @@ PENDING_MAX: Final = 4_096
 """Topics that wait for the parking's answer. At the limit reading pauses until some are answered."""
 WAITING_SAMPLES_MAX: Final = 16_384
 """Samples that wait with them. At the limit reading pauses."""
-IDLE_EVICTIONS_MAX: Final = 1_000
-"""Tags that leave in one look for idle ones; the rest at the next."""
+IDLE_EVICTIONS_MAX: Final = 100
+"""Tags that leave in one look for idle ones, so that no look holds the loop up; the rest at the next."""
 NEVER: Final = -1
 STAYS: Final = 1 << 62
 VICTIMS_SHARE: Final = 64
@@ -54,6 +54,13 @@ class Refusal(StrEnum):
     PATTERN = "pattern"
     NAME = "name"
     TAGS = "tags_per_device"
+
+
+class Departure(StrEnum):
+    """Why a tag has to leave: it was silent for long, or somebody else needs its place."""
+
+    IDLE = "idle"
+    ROOM = "room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +146,8 @@ class Lender:
         self.wanted: list[Wanted] = []
         """Questions for the parking that nobody has taken yet."""
         self.evictions = 0
-        self.evictions_for_room = 0
-        self.evictions_for_room_told = 0
+        self.departures = dict.fromkeys(Departure, 0)
+        self.departures_told = 0
         self.refused = dict.fromkeys(Refusal, 0)
         self.waiting_samples = 0
         self.pending = 0
@@ -246,7 +253,7 @@ class Lender:
         limit_ns = now_ns - self.terms.evict_idle_after_ns
         idle = np.flatnonzero((self._state == RowState.LENT) & (self._last_ns() < limit_ns))[:IDLE_EVICTIONS_MAX]
         for place in idle.tolist():
-            self._evict(self.terms.rows.start + place, now_ns)
+            self._evict(self.terms.rows.start + place, now_ns, Departure.IDLE)
         return len(idle)
 
     def rows_lent(self) -> Int64s:
@@ -284,8 +291,7 @@ class Lender:
                 self._victims.extend(self._oldest())
             last_ns, row = self._victims.popleft()
             if self._is_lent(row) and self._last_ns_of(row) == last_ns:
-                self.evictions_for_room += 1
-                self._evict(row, now_ns)
+                self._evict(row, now_ns, Departure.ROOM)
                 return
 
     def _oldest(self) -> list[tuple[int, int]]:
@@ -307,8 +313,7 @@ class Lender:
             rows = [] if device is None else sorted(self._rows_of_device[device])
             if rows and all(self._is_lent(row) for row in rows) and max(map(self._last_ns_of, rows)) == last_ns:
                 for row in rows:
-                    self.evictions_for_room += 1
-                    self._evict(row, now_ns)
+                    self._evict(row, now_ns, Departure.ROOM)
                 return
 
     def _is_lent(self, row: int) -> bool:
@@ -331,7 +336,7 @@ class Lender:
         part = part[np.argsort(last_ns[part], kind="stable")]
         return [(int(last_ns[number]), first + number) for number in part.tolist()]
 
-    def _evict(self, row: int, now_ns: int) -> None:
+    def _evict(self, row: int, now_ns: int, why: Departure) -> None:
         place = row - self.terms.rows.start
         tenant = self._tenants.pop(row)
         self._leaving.append(command(Command.EVICT, row, int(self._generations[place]), now_ns))
@@ -340,6 +345,7 @@ class Lender:
         self._generations[place] += 1
         self._free.append(row)
         self.evictions += 1
+        self.departures[why] += 1
         del self._row_of[tenant.name]
         of_device = self._rows_of_device[tenant.device]
         of_device.discard(row)

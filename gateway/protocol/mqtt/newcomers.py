@@ -18,12 +18,13 @@ from gateway.core.inbox import Lane
 from gateway.core.lending import Lending
 from gateway.core.readings import Reading
 from gateway.core.types import RAW_SAMPLE, SAMPLE, Int64s, Samples
-from gateway.protocol.mqtt.lender import Lender, Place, Wanted
+from gateway.protocol.mqtt.lender import IDLE_EVICTIONS_MAX, Lender, Place, Wanted
 from gateway.protocol.mqtt.places import give_up_place, refuse, take_place
 from gateway.protocol.mqtt.table import SPARE_NAME_BYTES, Table, Topic
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_pool_pending_tags", "gauge", "Tags that wait for what they remember before their first sample counts."),
+    ("fieldgate_pool_departures_total", "counter", "Tags that had to leave: idle, or room for somebody else."),
     ("fieldgate_pool_refused_topics_total", "counter", "Topics that got no row, by reason, each once a minute."),
 )
 
@@ -66,6 +67,7 @@ class Newcomers:
         self._table: Table | None = None
         self.recall: deque[str] = deque()
         """Topics that are to be given a row without having spoken."""
+        self._more_idle = False
 
     def attach(self, table: Table, before: int) -> None:
         """The table that has these templates, behind `before` topics, then the spare places, lender by lender."""
@@ -142,9 +144,15 @@ class Newcomers:
             self._outbox.append(_Outgoing((), evicts, ()))
 
     def evict_idle(self, now_ns: int, vacated: Callable[[Topic], None]) -> None:
+        self._more_idle = False
         for lender in self.lenders:
-            lender.evict_idle(now_ns)
+            self._more_idle |= lender.evict_idle(now_ns) == IDLE_EVICTIONS_MAX
             self.clear(lender, vacated)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to do for the house-keeping at once."""
+        return self._more_idle or bool(self.recall)
 
     def call_back(self, now_ns: int, vacated: Callable[[Topic], None]) -> None:
         """Give rows to those in `recall`, as many as may wait for the parking at a time."""
@@ -209,6 +217,8 @@ class Newcomers:
         for lender in self.lenders:
             labels = (("pool", lender.terms.name),)
             yield Reading("fieldgate_pool_pending_tags", lender.pending, labels)
+            for why, count in lender.departures.items():
+                yield Reading("fieldgate_pool_departures_total", count, (*labels, ("reason", why.value)))
             for reason, count in lender.counts():
                 yield Reading("fieldgate_pool_refused_topics_total", count, (*labels, ("reason", reason)))
 

@@ -35,6 +35,7 @@ from gateway.sources.mqtt import sparkplug
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
 from gateway.sources.mqtt.feeds import feed_of, keeps_session
 from gateway.sources.mqtt.redirect import Redirects
+from gateway.sources.mqtt.reporting import report_of
 from gateway.sources.mqtt.session import PAUSE_POLL_S, Session, reply
 from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink
 from gateway.sources.mqtt.sparkplug import Rows, host_filters, host_of, host_readings, is_sparkplug
@@ -68,6 +69,7 @@ OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_shed_messages_total", "counter", "Messages of QoS 0 left out because they came too fast."),
     ("fieldgate_mqtt_times_refused_total", "counter", "Messages whose own time was too far from their arrival."),
     ("fieldgate_mqtt_unknown_readings_total", "counter", "Readings in arrays and SenML whose name no tag has."),
+    ("fieldgate_mqtt_unchanged_samples_total", "counter", "Samples not passed on: report by exception."),
     ("fieldgate_mqtt_sums_ignored_total", "counter", "Sums of SenML records, which nothing is made of."),
     ("fieldgate_mqtt_reconnects_total", "counter", "Connections made after the first one."),
     ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
@@ -108,6 +110,7 @@ class MqttSource:
         feeds = [feed_of(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
         self._host = host_of(link, metrics, intern) if intake is None else None
+        self._report = report_of(tags)
         self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
         offered = [] if newcomers is None else [template.feeds[0] for template in newcomers.templates]
@@ -122,7 +125,7 @@ class MqttSource:
         if newcomers is not None:
             self._tenants = Tenants(
                 newcomers, ask, feeds, self._version, link.session.message_bytes_max, self._host, lane, intern,
-                now_ns=now_ns, wall_offset_ns=wall_offset_ns, emit=emit, keep=keep,
+                self._report, now_ns=now_ns, wall_offset_ns=wall_offset_ns, emit=emit, keep=keep,
             )  # fmt: skip
         self._ingest = (
             self._tenants.ingest
@@ -135,6 +138,7 @@ class MqttSource:
                 is_durable=intake is not None,
                 host=self._host,
                 intern=intern,
+                report=self._report,
             )
         )
         self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
@@ -207,6 +211,7 @@ class MqttSource:
             ingest.shed_messages,
             ingest.times_refused,
             ingest.unknown_readings,
+            0 if self._report is None else self._report.unchanged,
             ingest.sums_ignored,
             max(0, self._connections - 1),
             int(self._is_up),

@@ -14,10 +14,12 @@ from gateway.core.inbox import Lane
 from gateway.core.letters import Keep
 from gateway.core.ports import Clock
 from gateway.core.symbols import Intern
+from gateway.core.types import NS_PER_S
 from gateway.protocol.mqtt.appearing import AppearingIngest
 from gateway.protocol.mqtt.codec import Filter
-from gateway.protocol.mqtt.lender import Wanted
+from gateway.protocol.mqtt.lender import Departure, Wanted
 from gateway.protocol.mqtt.newcomers import Answer, Newcomers
+from gateway.protocol.mqtt.report import Report
 from gateway.protocol.mqtt.step import Step
 from gateway.protocol.mqtt.table import Feed, Topic
 from gateway.protocol.sparkplug.host import Host
@@ -30,8 +32,8 @@ Rows: TypeAlias = npt.NDArray[np.int32]
 
 TIDY_S: Final = 1.0
 RECALL_S: Final = 0.02
-FORGIVE_EVERY: Final = 60
-"""Rounds of house-keeping after which refused topics may try again, and a full pool is told again."""
+FORGIVE_EVERY_NS: Final = 60 * NS_PER_S
+"""After this refused topics may try again, and a full pool is told again."""
 NO_ROWS: Final = np.zeros(0, np.int32)
 
 
@@ -48,6 +50,7 @@ class Tenants:
         host: Host | None,
         lane: Lane,
         intern: Intern,
+        report: Report | None,
         *,
         now_ns: Clock,
         wall_offset_ns: Callable[[], int],
@@ -69,6 +72,7 @@ class Tenants:
             frame_bytes_max=frame_bytes_max,
             host=host,
             intern=intern,
+            report=report,
         )
 
     def wildcards(self, session: MqttSession) -> dict[Filter, tuple[str, Rows]]:
@@ -93,15 +97,15 @@ class Tenants:
 
     async def keep_house(self) -> None:
         """Until cancelled: idle tags leave, those of before a reload come back, refused topics may try again."""
-        rounds = 0
+        forgive_ns = self._now_ns() + FORGIVE_EVERY_NS
         while True:
-            rounds += 1
             self._act_on(self.ingest.tidy(self._lane, self._now_ns(), self._wall_offset_ns()))
             self._tell_full()
-            if rounds % FORGIVE_EVERY == 0:
+            if self._now_ns() >= forgive_ns:
+                forgive_ns = self._now_ns() + FORGIVE_EVERY_NS
                 self._newcomers.forgive()
                 self._told_full.clear()
-            await asyncio.sleep(RECALL_S if self._newcomers.recall else TIDY_S)
+            await asyncio.sleep(RECALL_S if self._newcomers.is_behind else TIDY_S)
 
     def _settle(self, answers: list[Answer]) -> None:
         """What the parking said."""
@@ -116,9 +120,9 @@ class Tenants:
 
     def _tell_full(self) -> None:
         for lender in self._newcomers.lenders:
-            name, count = lender.terms.name, lender.evictions_for_room
-            if count and name not in self._told_full and count != lender.evictions_for_room_told:
-                self._told_full[name] = lender.evictions_for_room_told = count
+            name, count = lender.terms.name, lender.departures[Departure.ROOM]
+            if count and name not in self._told_full and count != lender.departures_told:
+                self._told_full[name] = lender.departures_told = count
                 limits = f"{len(lender.terms.devices)} devices and {len(lender.terms.rows)} tags"
                 message = f"topics.{name}: its {limits} are all taken; those seen least recently leave for new ones"
                 self._emit(Event(self._now_ns(), Severity.WARNING, "pool.full", name, message))
