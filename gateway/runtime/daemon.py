@@ -219,7 +219,6 @@ class Daemon:
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
         """The new plant in the old one's place; when it cannot start, one like the old is put there again."""
         plant = await asyncio.to_thread(self._build_plant, new, old)
-        plant.pools.call_back(old.pools.topics())
         await old.stop(self._supervisor, is_reload=True, heir=plant)
         try:
             await self._start_plant(plant)

@@ -209,8 +209,10 @@ class Plant:
     async def stop(self, supervisor: Supervisor, *, is_reload: bool, heir: Plant | None = None) -> None:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare.
 
-        An heir takes the executive over while it runs.
+        An heir takes the executive over while it runs, and calls back the tags that appeared here.
         """
+        if heir is not None:
+            heir.pools.call_back(self.pools.topics())
         self._is_stopped = True
         orders = ["writes"] if self.orders is not None else []
         houses = (f"tags of link {name}" for name in self.pools.newcomers)

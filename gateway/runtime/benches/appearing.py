@@ -1,8 +1,8 @@
 """Topics that nobody wrote down, many more than there is room for: does memory stay flat, do they find their state?
 
-The whole daemon in a process of its own behind a real broker. A publisher sends messages of devices that were never
+The whole daemon in a process of its own behind a real broker. A publisher sends messages of tags that were never
 seen before, a bounded number ahead of what the daemon has taken in. Between its rounds some of the earlier ones, drawn
-at random, speak once more. Device k only ever sends the value k, so its window must have as many samples as it sent
+at random, speak once more. Tag k only ever sends the value k, so its window must have as many samples as it sent
 messages, and least, greatest and mean must be k: anything else is a state that was lost, or a stranger's.
 """
 
@@ -35,7 +35,7 @@ AHEAD: Final = 2_000
 """Messages in front of the daemon."""
 ROUNDS: Final = 20
 RETURNING: Final = 200
-"""Devices that speak again after each round."""
+"""Tags that speak again after each round."""
 READY_S: Final = 120.0
 STUCK_S: Final = 20.0
 """Without any progress for so long the benchmark fails."""
@@ -52,9 +52,9 @@ mqtt = "mqtt://127.0.0.1:{broker}"
 
 [topics.floor]
 link = "floor"
-match = ["bench/{{device}}"]
-tag = "x"
+match = ["bench/{{device}}/{{tag}}"]
 limit = {limit}
+tags_per_device = {per_device}
 evict_idle_after = "{idle_s}s"
 windows = ["24h"]
 
@@ -89,6 +89,7 @@ class Daemon:
 
     process: subprocess.Popen[bytes]
     http: int
+    per_device: int
     visits: dict[int, int] = field(default_factory=dict)
 
     def get(self, path: str) -> bytes:
@@ -118,31 +119,37 @@ class Daemon:
                 raise Stuck(f"{found:,.0f} of {samples:,} messages were taken in, and no more for {STUCK_S:g} s")
             time.sleep(0.02)
 
-    def wrong(self, devices: Sequence[int]) -> list[str]:
-        """What is not as it must be of these devices, which have just spoken."""
-        names = "&".join(f"name=d{k}.x" for k in devices)
-        found = {tag["name"]: tag["windows"][0] for tag in json.loads(self.get(f"/api/tags?{names}&limit=500"))["tags"]}
+    def name_of(self, k: int) -> tuple[str, str]:
+        """Device and tag number k."""
+        return f"d{k // self.per_device}", f"t{k % self.per_device}"
+
+    def wrong(self, tags: Sequence[int]) -> list[str]:
+        """What is not as it must be of these tags, which have just spoken."""
+        names = {k: ".".join(self.name_of(k)) for k in tags}
+        query = "&".join(f"name={name}" for name in names.values())
+        answer = json.loads(self.get(f"/api/tags?{query}&limit=500"))
+        found = {tag["name"]: tag["windows"][0] for tag in answer["tags"]}
         wrong = []
-        for k in devices:
-            window = found.get(f"d{k}.x")
+        for k, name in names.items():
+            window = found.get(name)
             want = (self.visits[k], k, k, k)
             have = window and (window["count"], window["min"], window["mean"], window["max"])
             if have != want:
-                wrong.append(f"d{k}.x: count, least, mean and greatest are {have}, not {want}")
+                wrong.append(f"{name}: count, least, mean and greatest are {have}, not {want}")
         return wrong
 
 
 @contextmanager
-def daemon(folder: Path, port: int, *, limit: int, idle_s: int) -> Iterator[Daemon]:
+def daemon(folder: Path, port: int, *, limit: int, per_device: int, idle_s: int) -> Iterator[Daemon]:
     http = free_port()
     config = folder / "bench.toml"
-    text = CONFIG.format(folder=folder, broker=port, http=http, limit=limit, idle_s=idle_s)
+    text = CONFIG.format(folder=folder, broker=port, http=http, limit=limit, per_device=per_device, idle_s=idle_s)
     config.write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "gateway", "run", "--config", str(config)]
     with (folder / "daemon.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **ON_ITS_OWN)
     try:
-        running = Daemon(process, http)
+        running = Daemon(process, http, per_device)
         _wait_ready(running, folder)
         yield running
     finally:
@@ -174,10 +181,10 @@ class Publisher:
         self._socket.recv(4, socket.MSG_WAITALL)
         self.sent = 0
 
-    def send(self, devices: Sequence[int]) -> None:
-        for first in range(0, len(devices), AHEAD // 2):
-            part = devices[first : first + AHEAD // 2]
-            self._socket.sendall(b"".join(codec.encode_publish(f"bench/d{k}", str(k).encode(), V311) for k in part))
+    def send(self, tags: Sequence[int]) -> None:
+        for first in range(0, len(tags), AHEAD // 2):
+            part = tags[first : first + AHEAD // 2]
+            self._socket.sendall(b"".join(self._message(k) for k in part))
             self.sent += len(part)
             for k in part:
                 self._to.visits[k] = self._to.visits.get(k, 0) + 1
@@ -186,9 +193,12 @@ class Publisher:
     def close(self) -> None:
         self._socket.close()
 
+    def _message(self, k: int) -> bytes:
+        return codec.encode_publish("/".join(("bench", *self._to.name_of(k))), str(k).encode(), V311)
+
 
 def run(
-    *, topics: int, limit: int, idle_s: int, broker_name: str, seed: int, progress: Progress
+    *, topics: int, limit: int, per_device: int, idle_s: int, broker_name: str, seed: int, progress: Progress
 ) -> dict[str, object]:  # fmt: skip
     """The whole benchmark, as its JSON object; `wrong` is empty when every state was found as it was left."""
     where = environment()
@@ -196,7 +206,10 @@ def run(
     with tempfile.TemporaryDirectory(prefix="fieldgate-bench-") as name, broker(broker_name, Path(name)) as port:
         folder = Path(name)
         progress("starting the daemon")
-        with daemon(folder, port, limit=limit, idle_s=idle_s) as of, closing(Publisher(port, of)) as publisher:
+        with (
+            daemon(folder, port, limit=limit, per_device=per_device, idle_s=idle_s) as of,
+            closing(Publisher(port, of)) as publisher,
+        ):
             began_s = time.monotonic()
             start_bytes = of.resident_bytes()
             samples: list[Sample] = []
@@ -214,13 +227,14 @@ def run(
                 progress(_told(samples[-1], wrong))
             metrics = of.metrics()
     seconds = samples[-1].at_s
-    full = next((sample for sample in samples if sample.topics >= min(2 * limit, topics)), samples[-1])
+    full = next((sample for sample in samples if sample.topics >= min(2 * limit * per_device, topics)), samples[-1])
     return {
         "bench": "appearing",
         "environment": where,
         "figures": {
             "topics": topics,
             "limit": limit,
+            "tags_per_device": per_device,
             "evict_idle_after_s": idle_s,
             "seed": seed,
             "seconds": round(seconds, 1),
