@@ -32,7 +32,7 @@ from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.planning import point_of
-from gateway.settings.schema import Link, ModbusLink, MqttLink, Settings, Tag
+from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, Settings, Tag
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 from gateway.writing.audit import Trail
@@ -59,7 +59,7 @@ SCADA_ANSWERS = {
 
 
 def build_model(settings: Settings) -> Model:
-    """Rows are given in the order of the file."""
+    """Rows are given in the order of the file, those of virtual tags behind the others."""
     rows = {tag.name: row for row, tag in enumerate(settings.tags)}
     device_numbers = {device.name: number for number, device in enumerate(settings.devices)}
     return Model(
@@ -81,6 +81,7 @@ def build_model(settings: Settings) -> Model:
                 valid_high=tag.valid_high,
                 has_shape=tag.has_shape,
                 labels=tag.labels,
+                formula=tag.point.formula if isinstance(tag.point, FormulaPoint) else None,
             )
             for tag in settings.tags
         ),
@@ -198,6 +199,7 @@ class Plant:
     def warm(self) -> None:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
         warm_up()
+        self.engine.virtual.warm()
         if self.executive is not None:
             self.executive.warm()
 
@@ -280,7 +282,7 @@ class Plant:
         return [
             (row, tag)
             for row, tag in enumerate(self.settings.tags)
-            if tag.device in on_link and tag.name not in self._of_loops
+            if tag.device in on_link and tag.name not in self._of_loops and not isinstance(tag.point, FormulaPoint)
         ]
 
     def _blocks_of(self, link: Link) -> Sequence[Block]:
