@@ -28,6 +28,21 @@ class Changes:
         self._in_failsafe = [False] * len(loops)
         self._write_failing = [False] * len(loops)
 
+    def moved(self, loops: Sequence[PidLoop], connectors: Sequence[Connector], now: tuple[Samples, Int64s]) -> Changes:
+        """For another configuration: what was told of a loop or link that is in both is not told again."""
+        new = Changes(loops, connectors, now[0])
+        told = {link.connector: link for link in self._links}
+        new._links = tuple(told.get(link.connector, link) for link in new._links)
+        places = {loop.name: place for place, loop in enumerate(self._loops)}
+        for index, loop in enumerate(loops):
+            place = places.get(loop.name)
+            if place is not None and _counter(now[1][index], at.FAILSAFES) >= self._failsafes[place]:
+                new._modes[index] = self._modes[place]
+                new._failsafes[index] = self._failsafes[place]
+                new._in_failsafe[index] = self._in_failsafe[place]
+                new._write_failing[index] = self._write_failing[place]
+        return new
+
     def since_last(self, now_ns: int, records: Samples, counters: Int64s) -> Iterator[Event]:
         for link in self._links:
             yield from link.since_last(now_ns)
@@ -81,13 +96,13 @@ class _LinkTold:
     """One link: told up (with which connection), told down, or nothing told yet."""
 
     def __init__(self, connector: Connector) -> None:
-        self._connector = connector
+        self.connector = connector
         self._told_up = False
         self._told_down = False
         self._generation = 0
 
     def since_last(self, now_ns: int) -> Iterator[Event]:
-        connector = self._connector
+        connector = self.connector
         name = connector.link.name
         place = f"{connector.link.host}:{connector.link.port}"
         is_up = connector.is_up

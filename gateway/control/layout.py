@@ -24,8 +24,9 @@ from gateway.core.view import LOOP, Mode
 Bytes = npt.NDArray[np.uint8]
 
 # words: the executive as a whole. STOP and OFFSET are Python's, the counts are config, the others the executive's.
-STOP, ENGINE_OFFSET, HEARTBEAT, STOPPED, WAKES, LOOPS, LINKS, BLOCKS, WORDS = range(9)
-"""ENGINE_OFFSET: engine time less monotonic time, ns. HEARTBEAT: monotonic ns of the last wake."""
+STOP, ENGINE_OFFSET, HEARTBEAT, STOPPED, WAKES, LOOPS, LINKS, BLOCKS, SCRIPT_NS, SWAP_BY_NS, WORDS = range(11)
+"""ENGINE_OFFSET: engine time less monotonic time, ns. HEARTBEAT: monotonic ns of the last wake. SCRIPT_NS: see `clock`.
+SWAP_BY_NS: Python asks for the other record to be taken, at this time at the latest; 0 once that is done."""
 # values of STOP
 GO, STOP_FOR_GOOD, STOP_FOR_HANDOVER = range(3)
 
@@ -145,6 +146,11 @@ WAKE_LATENESS, INPUT_TO_OUTPUT, FULL_CYCLE, HISTOGRAMS = range(4)
 # modes, as plain integers for jitted code
 MANUAL, AUTO, FAILSAFE, INITIALISING = (int(m) for m in (Mode.MANUAL, Mode.AUTO, Mode.FAILSAFE, Mode.INITIALISING))
 
+# carried: what of the record before goes on in this one, for `swap`. Places in it plus one; 0: nothing
+CARRIED_LOOP, CARRIED_HOW, CARRIED_FIELDS = range(3)
+KEPT, RETUNED, INITIALISED = range(3)
+"""A loop goes on as it was, with other parameters, or from its output with another input."""
+
 # frames
 FRAME_BYTES = 24
 """The longest request: a write of four registers has 21."""
@@ -178,6 +184,8 @@ MEMORY: Final = np.dtype(
             ("sequence", np.int64, (LOOPS_MAX,)),
             ("published", LOOP, (LOOPS_MAX,)),
             ("counters", np.int64, (LOOPS_MAX, COUNTERS)),
+            ("carried_loops", np.int64, (LOOPS_MAX, CARRIED_FIELDS)),
+            ("carried_links", np.int64, (FAST_LINKS_MAX,)),
             ("timespec", np.int64, (2,)),
         ],
     ),
@@ -186,20 +194,27 @@ MEMORY: Final = np.dtype(
 """All that the executive works on, in one piece with fixed places: jitted functions pass it on as one pointer."""
 
 Memory: TypeAlias = Any
-"""An array of one MEMORY."""
+"""An array of two MEMORY: the one in use, and the one that a reload fills to be taken in its place."""
 Blocks: TypeAlias = Any
-"""Its only record: every field is a view."""
+"""One of them: every field is a view."""
+RECORDS: Final = 2
 
 
-def allocate(loops: int, links: int, blocks: int) -> Memory:
-    """Zeroed memory, every page touched; descriptors are closed (-1) and modes INITIALISING."""
-    memory = np.recarray(1, MEMORY)
-    octets = memory.view(np.uint8)
-    octets[...] = 0  # writes every page: one of zeros is only there once it was written
-    b = memory[0]
-    b.words[LOOPS], b.words[LINKS], b.words[BLOCKS] = loops, links, blocks
+def allocate() -> Memory:
+    """Zeroed memory, every page touched."""
+    memory = np.recarray(RECORDS, MEMORY)
+    memory.view(np.uint8)[...] = 0  # writes every page: one of zeros is only there once it was written
+    for place in range(RECORDS):
+        clear(memory, place)
+    return memory
+
+
+def clear(memory: Memory, place: int) -> Blocks:
+    """One record without loops and links: descriptors are closed (-1) and modes INITIALISING."""
+    memory[place : place + 1].view(np.uint8)[...] = 0
+    b = memory[place]
     b.links[:, FD] = -1
     b.descriptors[:, 0] = -1
     b.loops[:, MODE] = INITIALISING
     b.published["mode"] = INITIALISING
-    return memory
+    return b

@@ -54,12 +54,6 @@ class Span:
         return self.joins(other) and other.address >= self.address and other.end <= self.end
 
 
-@dataclass(frozen=True)
-class Plan:
-    links: tuple[ModbusLink, ...]
-    memory: at.Memory
-
-
 def merge(wanted: Sequence[Span]) -> list[Span]:
     """The fewest requests that read every wanted span."""
     merged: list[Span] = []
@@ -71,13 +65,17 @@ def merge(wanted: Sequence[Span]) -> list[Span]:
     return merged
 
 
-def make(
+def fill(
+    b: at.Blocks,
     loops: Sequence[PidLoop],
     tags: Mapping[str, tuple[int, Tag]],
     links: Mapping[str, ModbusLink],
     refresh_periods: int,
-) -> Plan:
-    """Raises ValueError, naming the loop, for what the executive cannot run."""
+) -> tuple[ModbusLink, ...]:
+    """Write an empty record of memory; the links in the order of their numbers.
+
+    Raises ValueError, naming the loop, for what the executive cannot run.
+    """
     if len(loops) > LOOPS_MAX:
         raise ValueError(f"control: {len(loops)} loops, but at most {LOOPS_MAX} are possible; remove some")
     points = [(_input_point(loop, tags), _output_point(loop, tags)) for loop in loops]
@@ -96,8 +94,7 @@ def make(
         for loop, ((_, tag, p), _) in zip(loops, points, strict=True)
     ]
     spans = merge(wanted)
-    memory = at.allocate(len(loops), len(used), len(spans))
-    b = memory[0]
+    b.words[at.LOOPS], b.words[at.LINKS], b.words[at.BLOCKS] = len(loops), len(used), len(spans)
     for index, link in enumerate(used.values()):
         b.links[index, at.IN_FLIGHT_MAX] = min(max(link.requests_in_flight, 1), at.IN_FLIGHT_CAP)
         b.links[index, at.RESPONSE_TIMEOUT_NS] = link.response_timeout_ns
@@ -111,7 +108,7 @@ def make(
         _fill_input(b, index, block, spans[block], source)
         _fill_output(b, index, number[links[sink[1].device].name], sink)
         _fill_loop(b, index, loop, refresh_periods)
-    return Plan(tuple(used.values()), memory)
+    return tuple(used.values())
 
 
 Point = tuple[int, Tag, ModbusPoint]

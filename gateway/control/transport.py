@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from gateway.control import frames
+from gateway.control import clock, frames
 from gateway.control import layout as at
 from gateway.control import loops as react
 from gateway.control.layout import Blocks
@@ -135,7 +135,7 @@ def send_write(b: Blocks, link: int, loop: int, now_ns: int) -> None:
         frame, start, b.loops[loop, at.OUT_REGISTERS], b.loops[loop, at.OUT_ORDER], b.loops[loop, at.RAW_NEXT]
     )
     if send(b, link, frame, at.WRITE_OUTPUT, loop, now_ns):
-        react.write_sent(b, loop, libc.monotonic_ns(b.timespec))
+        react.write_sent(b, loop, clock.now_ns(b))
 
 
 @inner
@@ -177,7 +177,7 @@ def receive(b: Blocks, link: int) -> None:
     buffer = b.received[link]
     have = state[at.RECEIVED]
     got = libc.libc_recv(state[at.FD], buffer[have:].ctypes, at.RECEIVE_BYTES - have, libc.MSG_DONTWAIT)
-    now_ns = libc.monotonic_ns(b.timespec)
+    now_ns = clock.now_ns(b)
     if got <= 0:
         break_link(b, link, now_ns, R_PEER_CLOSED)
         return

@@ -140,6 +140,9 @@ SPOOL_GROUP_DRAFTS: Final = 64
 LOSSES_PER_REPORT: Final = 100
 """Ledger lines in one loss report. The rest waits for the next one, a second later."""
 
+UPLINKS_MAX: Final = 4
+"""Uplinks of one gateway. More is refused when the configuration is read."""
+
 UPLINK_IN_FLIGHT: Final = 32
 """Live records sent and not yet acknowledged. The next one waits in the spool."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypedDict
 
 from gateway.control.handle import ControlExecutive
 from gateway.core.engine import warm_up
@@ -32,7 +33,8 @@ from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.planning import point_of
-from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, Settings, Tag
+from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag
+from gateway.settings.uplink import record_periods_ns
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 from gateway.writing.audit import Trail
@@ -91,13 +93,9 @@ def build_model(settings: Settings) -> Model:
 
 
 def spec_of(settings: Settings, model: Model) -> EngineSpec:
-    uplink = settings.uplink
-    return EngineSpec(
-        model,
-        aggregates_every_ns=uplink.aggregates_every_ns if uplink else 0,
-        samples_every_ns=uplink.samples_every_ns if uplink else 0,
-        streams=tuple(sorted(Stream(name) for name in uplink.streams)) if uplink else (),
-    )
+    aggregates_every_ns, samples_every_ns = record_periods_ns(settings.uplinks)
+    streams = tuple(sorted({Stream(name) for uplink in settings.uplinks for name in uplink.streams}))
+    return EngineSpec(model, aggregates_every_ns, samples_every_ns, streams)
 
 
 def lane_capacity(tags: int) -> int:
@@ -107,6 +105,14 @@ def lane_capacity(tags: int) -> int:
 
 def points_in(blocks: Sequence[Block]) -> int:
     return sum(len(block.points) for block in blocks)
+
+
+class OfExecutive(TypedDict):
+    """What of a configuration the executive runs."""
+
+    loops: Sequence[PidLoop]
+    tags: Mapping[str, tuple[int, Tag]]
+    links: Mapping[str, ModbusLink]
 
 
 class Plant:
@@ -123,8 +129,12 @@ class Plant:
         hand_on: HandOn,
         died: Callable[[], None],
         keep: Keep = keep_nothing,
+        executive: ControlExecutive | None = None,
     ) -> None:
-        """`hand_on` takes the engine's cycles, `keep` payloads that cannot be used."""
+        """`hand_on` takes the engine's cycles, `keep` payloads that cannot be used.
+
+        `executive` is that of the plant before: it goes on with the loops of this one, without losing a cycle.
+        """
         self.settings = settings
         self._clock = clock
         self._book = book
@@ -134,7 +144,8 @@ class Plant:
         self.model = build_model(settings)
         self.spec = spec_of(settings, self.model)
         self.engine = self.spec.build()
-        self.executive = self._build_executive() if settings.loops else None
+        self._inherits = executive is not None and bool(settings.loops)
+        self.executive = executive if self._inherits else self._build_executive() if settings.loops else None
         self._of_loops = {name for loop in settings.loops for name in (loop.input, loop.output)}
         loop_devices = {tag.device for tag in settings.tags if tag.name in self._of_loops}
         self.fast_links = frozenset(device.link for device in settings.devices if device.name in loop_devices)
@@ -200,7 +211,7 @@ class Plant:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
         warm_up()
         self.engine.virtual.warm()
-        if self.executive is not None:
+        if self.executive is not None and not self._inherits:
             self.executive.warm()
 
     async def start(self, supervisor: Supervisor, number: int, positions: Mapping[str, int]) -> None:
@@ -212,22 +223,27 @@ class Plant:
         self.scada = self._build_scada() if self.settings.scada is not None else None
         if self.scada is not None:
             await self.scada.start()
+        if self.executive is not None and self._inherits:
+            await asyncio.to_thread(self.executive.take_over, **self._of_executive())
         self.thread.start(number)
-        if self.executive is not None:
+        if self.executive is not None and not self._inherits:
             self.executive.start()
         for name, source in self.sources.items():
             supervisor.start(f"link {name}", source.run)
         if self.orders is not None:
             supervisor.start("writes", self.orders.run)
 
-    async def stop(self, supervisor: Supervisor, *, is_reload: bool) -> None:
-        """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare."""
+    async def stop(self, supervisor: Supervisor, *, is_reload: bool, heir: Plant | None = None) -> None:
+        """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare.
+
+        An heir takes the executive over while it runs.
+        """
         self._is_stopped = True
         orders = ["writes"] if self.orders is not None else []
         await supervisor.stop(*orders, *(f"link {name}" for name in self.sources))
         await self.writer.finish(WRITES_STOP_S)
         await self.intakes.stop()
-        if self.executive is not None:
+        if self.executive is not None and not (heir is not None and heir.executive is self.executive):
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
         if self.scada is not None:
             await self.scada.stop()
@@ -335,18 +351,19 @@ class Plant:
         )
 
     def _build_executive(self) -> ControlExecutive:
-        return ControlExecutive(
-            loops=self.settings.loops,
-            tags={tag.name: (row, tag) for row, tag in enumerate(self.settings.tags)},
-            links={
+        return ControlExecutive(**self._of_executive(), now_ns=self._clock, emit=self._book.emit)
+
+    def _of_executive(self) -> OfExecutive:
+        return {
+            "loops": self.settings.loops,
+            "tags": {tag.name: (row, tag) for row, tag in enumerate(self.settings.tags)},
+            "links": {
                 device.name: link
                 for device in self.settings.devices
                 for link in self.settings.links
                 if link.name == device.link and isinstance(link, ModbusLink)
             },
-            now_ns=self._clock,
-            emit=self._book.emit,
-        )
+        }
 
     def _build_scada(self) -> ScadaServer:
         scada = self.settings.scada

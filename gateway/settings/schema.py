@@ -182,6 +182,9 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Of messages of QoS 0, when they come faster than they can be taken."""
     scale: float = 1.0
     offset: float = 0.0
+    clamp_low: float | None = None
+    clamp_high: float | None = None
+    report: Report | None = None
     quality_field: tuple[str | int, ...] = ()
     form: Form = PLAIN
     name: str = ""
@@ -367,7 +370,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[Tag, ...]
     loops: tuple[PidLoop, ...]
     journal: Journal | None
-    uplink: Uplink | None
+    uplinks: tuple[Uplink, ...]
     scada: Scada | None
     writes: Writes = Writes()
     inhibit_writes: bool = False

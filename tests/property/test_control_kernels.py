@@ -113,6 +113,13 @@ def test_an_integral_behind_the_rate_limit_does_not_wind_up_either() -> None:
     assert state[0, pid.INTEGRAL] < 40.0, "what the rate limit let through, not the whole area of the error"
 
 
+def test_from_manual_to_auto_the_output_does_not_jump() -> None:
+    state = block_of(plain.Pid(1.0, 60.0, 3.0, 5.0, 0.0, 0.0, 100.0, math.inf))
+    state[0, pid.INTEGRAL] = 80.0  # of the time before somebody went to manual
+    pid.track(state, 0, 40.0, 25.0)
+    assert abs(pid.step(state, 0, 40.0, 0.01) - 25.0) <= 3.0 * 20.0 * 0.01 / 5.0 + 1e-9
+
+
 def test_a_setpoint_step_gives_no_derivative_kick() -> None:
     controller = plain.Pid(1.0, 0.0, 1.0, math.inf, 5.0, -100.0, 100.0, math.inf)
     state = block_of(controller)

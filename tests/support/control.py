@@ -37,9 +37,10 @@ def tag(name: str, **point: Any) -> Tag:
         "every_ns": 100 * NS_PER_MS,
     }
     limits = {key: point.pop(key) for key in ("valid_low", "valid_high", "kind") if key in point}
+    device = point.pop("device", "tank")
     return Tag(
         name=name,
-        device="tank",
+        device=device,
         point=ModbusPoint(**(whole | point)),
         windows_ns=(),
         stale_after_ns=NS_PER_MS,
