@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.control import metrics
-from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols
+from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols, virtualdesk
 from gateway.protocol.mqtt import newcomers
 from gateway.runtime import continuity, cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
@@ -18,6 +18,7 @@ TABLES = (
     engine.METRICS,
     alarmdesk.METRICS,
     calculationdesk.METRICS,
+    virtualdesk.METRICS,
     inbox.METRICS,
     symbols.METRICS,
     modbus.METRICS,

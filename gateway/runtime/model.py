@@ -5,12 +5,12 @@ from __future__ import annotations
 from gateway.core.model import DeviceDefinition, Model, Pool, TagDefinition
 from gateway.core.record import Stream
 from gateway.core.spec import EngineSpec
-from gateway.settings.schema import Settings, Tag
+from gateway.settings.schema import FormulaPoint, Settings, Tag
 from gateway.settings.uplink import record_periods_ns
 
 
 def build_model(settings: Settings) -> Model:
-    """Rows are given in the order of the file."""
+    """Rows are given in the order of the file, those of virtual tags behind the others."""
     rows = {tag.name: row for row, tag in enumerate(settings.tags)}
     device_numbers = {device.name: number for number, device in enumerate(settings.devices)}
     return Model(
@@ -45,6 +45,7 @@ def definition_of(tag: Tag, device: int) -> TagDefinition:
         valid_high=tag.valid_high,
         has_shape=tag.has_shape,
         labels=tag.labels,
+        formula=tag.point.formula if isinstance(tag.point, FormulaPoint) else None,
     )
 
 

@@ -33,7 +33,7 @@ from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.planning import point_of
-from gateway.settings.schema import Link, ModbusLink, MqttLink, PidLoop, Settings, Tag
+from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 from gateway.writing.audit import Trail
@@ -181,6 +181,7 @@ class Plant:
     def warm(self) -> None:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
         warm_up()
+        self.engine.virtual.warm()
         if self.executive is not None and not self._inherits:
             self.executive.warm()
 
@@ -281,7 +282,7 @@ class Plant:
         return [
             (row, tag)
             for row, tag in enumerate(self.settings.tags)
-            if tag.device in on_link and tag.name not in self._of_loops
+            if tag.device in on_link and tag.name not in self._of_loops and not isinstance(tag.point, FormulaPoint)
         ]
 
     def _blocks_of(self, link: Link) -> Sequence[Block]:

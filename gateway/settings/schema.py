@@ -16,6 +16,7 @@ import msgspec
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.calculations import CalculationDefinition
 from gateway.core.calendar import UTC, Zone
+from gateway.core.formula import Formula
 from gateway.core.types import Kind
 from gateway.protocol.mqtt.form import PLAIN, Form
 from gateway.settings.schema_brokers import BrokerAddress as BrokerAddress
@@ -195,7 +196,13 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     metric: str = ""
 
 
-Point: TypeAlias = ModbusPoint | MqttPoint
+class FormulaPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A tag that no source brings: it is computed from others."""
+
+    formula: Formula
+
+
+Point: TypeAlias = ModbusPoint | MqttPoint | FormulaPoint
 
 
 class Tag(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +229,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
+    """Empty where all tags are computed."""
     multivariate: tuple[str, ...] = ()
     """Full names of the tags that are seen together; the alarm stands with the first of them."""
 

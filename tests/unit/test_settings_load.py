@@ -54,7 +54,7 @@ def test_the_example_is_sound_and_nothing_about_it_is_odd() -> None:
     examined = examine(EXAMPLE)
     assert examined.warnings == ()
     settings = examined.settings
-    assert len(settings.devices) == 7 + 40 + 8 + 1
+    assert len(settings.devices) == 8 + 40 + 8 + 1
     assert len(settings.loops) == 1
     assert settings.scada is not None
     assert settings.scada.lock_file == EXAMPLE.parent / "fieldgate.registers.lock"
