@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import Final
 
 from gateway.core.types import NS_PER_MS
+from gateway.protocol.deadband import Deadband
 from gateway.protocol.modbus import plan
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.load import BITS_PER_CHARACTER, BusLoad, Timing, bus_load
-from gateway.protocol.modbus.plan import Deadband, Point
+from gateway.protocol.modbus.plan import Point
 from gateway.protocol.modbus.points import Encoding, Padding, WireType
 from gateway.settings.schema import ModbusLink, ModbusPoint, ReadLimits, Report, Settings, Table, Tag
 from gateway.settings.schema_modbus import Framing

@@ -59,10 +59,14 @@ def read_text_shape(section: Section, table: Table, wire: RegisterType) -> TextS
     for key in NUMBERS_ONLY:
         if section.has(key):
             section.wrong(key, "belongs to numbers, and this tag is a text; take it out")
+    check_text_report(section)
+    return shape
+
+
+def check_text_report(section: Section) -> None:
     report = section.content.get("report")
     if isinstance(report, dict) and not report.keys().isdisjoint(("change", "percent")):
         section.wrong("report", "has a deadband, and texts have no distance; write report = {} for any change")
-    return shape
 
 
 def labels(value: object) -> tuple[tuple[int, str], ...]:

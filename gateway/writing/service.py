@@ -33,7 +33,7 @@ from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError, excep
 from gateway.protocol.modbus.pdu import read_data
 from gateway.protocol.modbus.reactions import Reaction, rule_of
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import ModbusPoint, Settings, Tag
+from gateway.settings.schema import FormulaPoint, ModbusPoint, Settings, Tag
 from gateway.writing.audit import Line, Trail, TrailError
 from gateway.writing.order import Order, Value, ValueRefusedError, confirmed, differs, order_of
 
@@ -219,7 +219,8 @@ class Writer:
             remedy = did_you_mean(name, self._tags, "write a tag as device.tag")
             raise _Refused(Result.REFUSED, Why.UNKNOWN, f"{name} is not a tag; {remedy}")
         if not isinstance(tag.point, ModbusPoint):
-            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} comes by MQTT, and only Modbus tags are written")
+            comes = "is computed" if isinstance(tag.point, FormulaPoint) else "comes by MQTT"
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} {comes}, and only Modbus tags are written")
         if not tag.point.writable:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is read only; write = true in that tag allows it")
         if way in self._allowed and name not in self._allowed[way]:

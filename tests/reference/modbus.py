@@ -6,7 +6,8 @@ import math
 import struct
 
 from gateway.core.types import Kind, Quality
-from gateway.protocol.modbus.plan import Deadband, Point
+from gateway.protocol.deadband import Deadband
+from gateway.protocol.modbus.plan import Point
 from gateway.protocol.modbus.points import WORDS, WireType
 
 FORMATS = {

@@ -22,10 +22,12 @@ from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
 from gateway.protocol.mqtt import state as s
 from gateway.protocol.mqtt.aliases import no_aliases
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
+from gateway.protocol.mqtt.counts import Counts
 from gateway.protocol.mqtt.form import Layout
 from gateway.protocol.mqtt.payloads import Cell, Unusable, read_payload
 from gateway.protocol.mqtt.readings import read_readings
 from gateway.protocol.mqtt.recent import no_recent, remember
+from gateway.protocol.mqtt.report import Report
 from gateway.protocol.mqtt.scan import scan
 from gateway.protocol.mqtt.step import Step
 from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
@@ -50,12 +52,12 @@ HANDS_ON: Final = frozenset({s.PAYLOAD, s.OVERSIZED, s.NAMESPACE})
 """What may bring samples, so that those before it must go first."""
 
 
-class Ingest:
+class Ingest(Counts):
     """All state of one subscriber. `feeds` say which topic carries which tag. Called from one thread.
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
     CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
-    `host` takes the messages of Sparkplug; `intern` gives texts their numbers.
+    `host` takes the messages of Sparkplug; `intern` gives texts their numbers; `report` says what is passed on.
     """
 
     def __init__(
@@ -68,10 +70,12 @@ class Ingest:
         host: Host | None = None,
         intern: Intern = no_symbols,
         is_durable: bool = False,
+        report: Report | None = None,
     ) -> None:
         self.topics = group(feeds)
         self.host = host
         self._intern = intern
+        self._report = report
         self.samples = 0
         self.received_bytes = 0
         self.unusable_messages = 0
@@ -83,7 +87,7 @@ class Ingest:
             host.bind(self._table.topics, len(self.topics))
         self._data_topics = [] if host is None else [name.encode() for name, _ in host.data_topics()]
         self._backlog: deque[Samples] = deque()
-        self._state = np.zeros(s.STATE_FIELDS, np.int64)
+        super().__init__(np.zeros(s.STATE_FIELDS, np.int64))
         self._state[s.VERSION] = version
         self._state[s.FRAME_BYTES] = self._frame_bytes_max = frame_bytes_max
         self._aliases = no_aliases(topic_alias_maximum)
@@ -104,46 +108,6 @@ class Ingest:
         self._scan(room=0, arrival_wall_ns=0)  # compiles, or loads what is compiled, before the first message
 
     @property
-    def messages(self) -> int:
-        return int(self._state[s.MESSAGES])
-
-    @property
-    def fast_messages(self) -> int:
-        return int(self._state[s.FAST])
-
-    @property
-    def unknown_topic_messages(self) -> int:
-        return int(self._state[s.UNKNOWN_TOPIC])
-
-    @property
-    def duplicate_messages(self) -> int:
-        return int(self._state[s.DUPLICATES])
-
-    @property
-    def times_refused(self) -> int:
-        return int(self._state[s.TIMES_REFUSED])
-
-    @property
-    def repeated_messages(self) -> int:
-        return int(self._state[s.REPEATED])
-
-    @property
-    def unidentified_messages(self) -> int:
-        return int(self._state[s.UNIDENTIFIED])
-
-    @property
-    def unknown_readings(self) -> int:
-        return int(self._state[s.UNKNOWN_READINGS])
-
-    @property
-    def sums_ignored(self) -> int:
-        return int(self._state[s.SUMS])
-
-    @property
-    def shed_messages(self) -> int:
-        return int(self._state[s.SHED])
-
-    @property
     def samples_per_message_max(self) -> int:
         return len(self._table.found)
 
@@ -153,6 +117,8 @@ class Ingest:
         self._state[[s.GREETED, s.SKIP, s.STRANGERS]] = 0
         self._aliases.sizes[:] = -1
         self._usability.begin_connection()
+        if self._report is not None:
+            self._report.forget()
 
     def begin_session(self) -> None:
         """The broker knows nothing of an earlier session: its packet identifiers start afresh."""
@@ -289,6 +255,8 @@ class Ingest:
 
     def _append(self, lane: Lane, samples: Samples) -> None:
         """Into the lane; what has no room (a birth may bring more than was reckoned with) waits, in order."""
+        if self._report is not None:
+            samples = self._report.pass_on(samples)
         fits = 0 if self._backlog else min(lane.room, len(samples))
         if fits:
             self.samples += lane.append(samples[:fits])

@@ -28,12 +28,13 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
-from gateway.protocol.mqtt.table import NORMAL_PRIORITY, Feed
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
-from gateway.settings.schema import MqttLink, MqttPoint, MqttVersion, Priority, Tag
+from gateway.settings.schema import MqttLink, MqttVersion, Tag
 from gateway.sources.mqtt import sparkplug
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
+from gateway.sources.mqtt.feeds import feed_of, keeps_session
 from gateway.sources.mqtt.redirect import Redirects
+from gateway.sources.mqtt.reporting import report_of
 from gateway.sources.mqtt.session import PAUSE_POLL_S, Session, reply
 from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink
 from gateway.sources.mqtt.sparkplug import Rows, host_filters, host_of, host_readings, is_sparkplug
@@ -48,8 +49,6 @@ BACKOFF_BASE_NS: Final = 200 * NS_PER_MS
 BACKOFF_CAP_NS: Final = 30 * NS_PER_S
 
 TICK_S: Final = 0.1
-PRIORITY: Final = {Priority.LOW: 0, Priority.NORMAL: NORMAL_PRIORITY, Priority.HIGH: 2}
-
 OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_messages_total", "counter", "Messages received from the broker."),
     ("fieldgate_mqtt_fast_messages_total", "counter", "Messages decoded on the fast path."),
@@ -68,6 +67,7 @@ OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_shed_messages_total", "counter", "Messages of QoS 0 left out because they came too fast."),
     ("fieldgate_mqtt_times_refused_total", "counter", "Messages whose own time was too far from their arrival."),
     ("fieldgate_mqtt_unknown_readings_total", "counter", "Readings in arrays and SenML whose name no tag has."),
+    ("fieldgate_mqtt_unchanged_samples_total", "counter", "Samples not passed on: report by exception."),
     ("fieldgate_mqtt_sums_ignored_total", "counter", "Sums of SenML records, which nothing is made of."),
     ("fieldgate_mqtt_reconnects_total", "counter", "Connections made after the first one."),
     ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
@@ -103,12 +103,13 @@ class MqttSource:
         self._wall_offset_ns = wall_offset_ns
         self._emit = emit
         self._keep = keep
-        feeds = [_feed(row, tag) for row, tag in tags if not is_sparkplug(tag)]
+        feeds = [feed_of(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
         self._host = host_of(link, metrics, intern) if intake is None else None
+        self._report = report_of(tags)
         self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
-        is_kept = _keeps_session(feeds) if expiry_s is None else expiry_s > 0
+        is_kept = keeps_session(feeds) if expiry_s is None else expiry_s > 0
         self._keeps_session = self._host is None and (is_kept or intake is not None)
         default_s = SESSION_EXPIRY_S if intake is None else DURABLE_SESSION_EXPIRY_S
         self._session_expiry_s = expiry_s or default_s
@@ -121,6 +122,7 @@ class MqttSource:
             is_durable=intake is not None,
             host=self._host,
             intern=intern,
+            report=self._report,
         )
         self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
@@ -187,6 +189,7 @@ class MqttSource:
             ingest.shed_messages,
             ingest.times_refused,
             ingest.unknown_readings,
+            0 if self._report is None else self._report.unchanged,
             ingest.sums_ignored,
             max(0, self._connections - 1),
             int(self._is_up),
@@ -367,31 +370,3 @@ class MqttSource:
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
         self._emit(Event(self._now_ns(), severity, kind, self._subject, message))
-
-
-def _feed(row: int, tag: Tag) -> Feed:
-    point = tag.point
-    assert isinstance(point, MqttPoint)
-    return Feed(
-        topic=point.topic,
-        row=row,
-        device=tag.device,
-        kind=tag.kind,
-        field=point.field,
-        time_field=point.time_field,
-        sequence_field=point.sequence_field,
-        priority=PRIORITY[point.priority],
-        qos=point.qos,
-        scale=point.scale,
-        offset=point.offset,
-        form=point.form,
-        name=point.name,
-        quality_field=point.quality_field,
-        at=point.at,
-        wire=point.wire,
-    )
-
-
-def _keeps_session(feeds: Sequence[Feed]) -> bool:
-    assured = [feed for feed in feeds if feed.qos]
-    return bool(assured) and all(feed.time_field for feed in assured)
