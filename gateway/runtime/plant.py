@@ -151,6 +151,7 @@ class Plant:
             view=self.engine.view,
             requesters=self._requester,
             trail=trail,
+            text_of=symbols.text_of,
             now_ns=clock,
             emit=book.emit,
         )

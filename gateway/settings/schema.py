@@ -52,6 +52,7 @@ class RegisterType(StrEnum):
     BCD64 = "bcd64"
     SIGNMAG16 = "signmag16"
     SIGNMAG32 = "signmag32"
+    SIGNMAG64 = "signmag64"
     STRING = "string"
 
 
