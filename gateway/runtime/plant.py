@@ -118,12 +118,7 @@ class Plant:
         self.polling = PollThread(shares, symbols, clock) if shares else None
         """Polls the plain Modbus TCP links, each at its place."""
         self.pools = Pools(
-            settings,
-            self.model,
-            self.engine,
-            now_ns=clock,
-            emit=book.emit,
-            ask_engine=lambda influence: self.thread.ask(influence),
+            settings, self.model, self.engine, now_ns=clock, emit=book.emit, ask_engine=lambda one: self.thread.ask(one)
         )
         self.sources: dict[str, Source] = {}
         self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit)
