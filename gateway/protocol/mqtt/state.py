@@ -53,7 +53,11 @@ SHED_LEVEL, SHED = 18, 19
 AWAITED: Final = 20
 # Counters: readings whose name no tag has, and sums of SenML, which nothing is made of.
 UNKNOWN_READINGS, SUMS = 21, 22
-STATE_FIELDS: Final = 23
+# Set for each call: whether all messages of QoS 0 are left out once there is no room.
+SHED_ALL: Final = 24
+# Counters: what SHED counts, by priority.
+SHED_OF: Final = (25, 26, 27)
+STATE_FIELDS: Final = 28
 
 ERRORS: Final[dict[int, str]] = {
     BAD_LENGTH: "a packet length of more than four bytes",
