@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.control import metrics
-from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols
+from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols, virtualdesk
 from gateway.runtime import continuity, cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
@@ -17,6 +17,7 @@ TABLES = (
     engine.METRICS,
     alarmdesk.METRICS,
     calculationdesk.METRICS,
+    virtualdesk.METRICS,
     inbox.METRICS,
     symbols.METRICS,
     modbus.METRICS,

@@ -33,7 +33,8 @@ from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.planning import point_of
-from gateway.settings.schema import Link, ModbusLink, MqttLink, PidLoop, Settings, Tag
+from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag
+from gateway.settings.uplink import record_periods_ns
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 from gateway.writing.audit import Trail
@@ -60,7 +61,7 @@ SCADA_ANSWERS = {
 
 
 def build_model(settings: Settings) -> Model:
-    """Rows are given in the order of the file."""
+    """Rows are given in the order of the file, those of virtual tags behind the others."""
     rows = {tag.name: row for row, tag in enumerate(settings.tags)}
     device_numbers = {device.name: number for number, device in enumerate(settings.devices)}
     return Model(
@@ -82,6 +83,7 @@ def build_model(settings: Settings) -> Model:
                 valid_high=tag.valid_high,
                 has_shape=tag.has_shape,
                 labels=tag.labels,
+                formula=tag.point.formula if isinstance(tag.point, FormulaPoint) else None,
             )
             for tag in settings.tags
         ),
@@ -91,13 +93,9 @@ def build_model(settings: Settings) -> Model:
 
 
 def spec_of(settings: Settings, model: Model) -> EngineSpec:
-    uplink = settings.uplink
-    return EngineSpec(
-        model,
-        aggregates_every_ns=uplink.aggregates_every_ns if uplink else 0,
-        samples_every_ns=uplink.samples_every_ns if uplink else 0,
-        streams=tuple(sorted(Stream(name) for name in uplink.streams)) if uplink else (),
-    )
+    aggregates_every_ns, samples_every_ns = record_periods_ns(settings.uplinks)
+    streams = tuple(sorted({Stream(name) for uplink in settings.uplinks for name in uplink.streams}))
+    return EngineSpec(model, aggregates_every_ns, samples_every_ns, streams)
 
 
 def lane_capacity(tags: int) -> int:
@@ -183,6 +181,7 @@ class Plant:
             view=self.engine.view,
             requesters=self._requester,
             trail=trail,
+            text_of=symbols.text_of,
             now_ns=clock,
             emit=book.emit,
         )
@@ -212,6 +211,7 @@ class Plant:
     def warm(self) -> None:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
         warm_up()
+        self.engine.virtual.warm()
         if self.executive is not None and not self._inherits:
             self.executive.warm()
 
@@ -299,7 +299,7 @@ class Plant:
         return [
             (row, tag)
             for row, tag in enumerate(self.settings.tags)
-            if tag.device in on_link and tag.name not in self._of_loops
+            if tag.device in on_link and tag.name not in self._of_loops and not isinstance(tag.point, FormulaPoint)
         ]
 
     def _blocks_of(self, link: Link) -> Sequence[Block]:

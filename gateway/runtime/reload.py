@@ -27,7 +27,7 @@ class Changes:
     def describe(self) -> str:
         parts = ["the plant (links, devices, loops, registers)"] if self.plant else []
         parts += [f"link {name}" for name in sorted(self.links)]
-        parts += ["the uplink"] if self.uplink else []
+        parts += ["the uplinks"] if self.uplink else []
         parts += ["http"] if self.http else []
         return ", ".join(parts) or "nothing"
 
@@ -58,7 +58,7 @@ def compare(old: Settings, new: Settings) -> Changes:
         refused=tuple(refused),
         plant=plant,
         links=frozenset() if plant else frozenset(links),
-        uplink=old.uplink != new.uplink,
+        uplink=old.uplinks != new.uplinks,
         http=old.http != new.http,
     )
 
@@ -78,18 +78,9 @@ def _is_for_thread(link: Link) -> bool:
 
 
 def _record_settings(settings: Settings) -> object:
-    """What of the uplink the engine itself works by."""
-    uplink = settings.uplink
-    return uplink and msgspec.structs.astuple(
-        msgspec.structs.replace(
-            uplink,
-            name="",
-            address=None,
-            topic="",
-            buffer_bytes_max=0,
-            grace_ns=0,
-            grace_bytes_max=0,
-            drain_records_per_s=0,
-            acknowledge_timeout_ns=0,
-        )
+    """What of the uplinks the engine itself works by."""
+    return frozenset(
+        (stream, uplink.aggregates_every_ns, uplink.samples_every_ns)
+        for uplink in settings.uplinks
+        for stream in uplink.streams
     )

@@ -18,7 +18,7 @@ from gateway.settings.forms import says
 from gateway.settings.instances import instances
 from gateway.settings.links import Links
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import ModbusLink, ModbusPoint, PidLoop, RegisterType, Table, Tag
+from gateway.settings.schema import FormulaPoint, ModbusLink, ModbusPoint, PidLoop, RegisterType, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.tags import read_bounds
 from gateway.settings.units import WrongValueError, choice, duration, flag, number, positive, show, show_duration, text
@@ -226,10 +226,14 @@ def _tag(pid: Section, key: str, devices: Devices) -> Tag | None:
     return tags[tag_name]
 
 
+def _comes(tag: Tag) -> str:
+    return "is computed" if isinstance(tag.point, FormulaPoint) else "comes by MQTT"
+
+
 def _check_input(pid: Section, tag: Tag) -> None:
     point = tag.point
     if not isinstance(point, ModbusPoint):
-        pid.wrong("input", f"{tag.name} comes by MQTT; write a tag of a modbus_tcp link")
+        pid.wrong("input", f"{tag.name} {_comes(tag)}; write a tag of a modbus_tcp link")
     elif point.table not in WORD_TABLES:
         pid.wrong("input", f"{tag.name} is a {point.table}; write a tag in holding or input registers")
     elif point.type not in LOOP_TYPES or not point.is_whole_and_plain:
@@ -240,7 +244,7 @@ def _check_output(pid: Section, tag: Tag) -> Range:
     """What the output's register can carry, in the tag's own unit."""
     point = tag.point
     if not isinstance(point, ModbusPoint):
-        pid.wrong("output", f"{tag.name} comes by MQTT; write a tag of a modbus_tcp link")
+        pid.wrong("output", f"{tag.name} {_comes(tag)}; write a tag of a modbus_tcp link")
         return ANY_OUTPUT
     if point.table is not Table.HOLDING:
         pid.wrong("output", f"{tag.name} is a {point.table}; write a tag in holding registers")

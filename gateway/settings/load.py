@@ -28,7 +28,7 @@ from gateway.settings.serving import read_http, read_scada
 from gateway.settings.taglist import TagLists
 from gateway.settings.tags import read_defaults
 from gateway.settings.units import choice, flag, integer, name, text
-from gateway.settings.uplink import read_uplink
+from gateway.settings.uplink import read_uplinks
 from gateway.settings.writes import read_writes
 from gateway.settings.zones import TimeZone, time_zone
 
@@ -101,7 +101,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         tags=tuple(devices.tags.values()),
         loops=tuple(loop for loop, _ in loops.read),
         journal=read_journal(root, devices),
-        uplink=read_uplink(root, gateway_id, files),
+        uplinks=read_uplinks(root, gateway_id, files),
         scada=scada,
         writes=read_writes(root, gateway_id, devices, loops, files),
         inhibit_writes=gateway.get("inhibit_writes", flag, False),
@@ -136,8 +136,9 @@ def _check_sessions(root: Section, settings: Settings) -> None:
     brokers = [(f"links.{link.name}", link.broker) for link in settings.links if isinstance(link, MqttLink)]
     if settings.writes.mqtt is not None:
         brokers.append(("writes.mqtt", settings.writes.mqtt.broker))
-    if settings.uplink is not None and isinstance(settings.uplink.address, BrokerAddress):
-        brokers.append((f"uplink.{settings.uplink.name}", settings.uplink.address))
+    for uplink in settings.uplinks:
+        if isinstance(uplink.address, BrokerAddress):
+            brokers.append((f"uplink.{uplink.name}", uplink.address))
     seen: dict[tuple[str, int, str], str] = {}
     for owner, broker in brokers:
         other = seen.setdefault((broker.host, broker.port, broker.client_id), owner)

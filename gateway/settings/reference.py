@@ -130,6 +130,12 @@ def tag_keys(at: str) -> tuple[Key, ...]:
     """A tag, wherever it is written."""
     return (
         *register_keys(at),
+        Key(
+            f"{at}.formula",
+            text,
+            "(a source brings it)",
+            'Computed from other tags, in place of a register or topic: "flow * pressure / 36".',
+        ),
         Key(f"{at}.topic", addresses.topic, "(the device's)", "MQTT topic that carries it."),
         Key(
             f"{at}.field", addresses.field_path, "(the payload is the number)", "Where the value is in a JSON payload."

@@ -16,6 +16,7 @@ import msgspec
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.calculations import CalculationDefinition
 from gateway.core.calendar import UTC, Zone
+from gateway.core.formula import Formula
 from gateway.core.types import Kind
 from gateway.protocol.mqtt.form import PLAIN, Form
 from gateway.settings.schema_brokers import BrokerAddress as BrokerAddress
@@ -51,6 +52,7 @@ class RegisterType(StrEnum):
     BCD64 = "bcd64"
     SIGNMAG16 = "signmag16"
     SIGNMAG32 = "signmag32"
+    SIGNMAG64 = "signmag64"
     STRING = "string"
 
 
@@ -195,7 +197,13 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     metric: str = ""
 
 
-Point: TypeAlias = ModbusPoint | MqttPoint
+class FormulaPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A tag that no source brings: it is computed from others."""
+
+    formula: Formula
+
+
+Point: TypeAlias = ModbusPoint | MqttPoint | FormulaPoint
 
 
 class Tag(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +230,7 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
+    """Empty where all tags are computed."""
     multivariate: tuple[str, ...] = ()
     """Full names of the tags that are seen together; the alarm stands with the first of them."""
 
@@ -362,7 +371,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[Tag, ...]
     loops: tuple[PidLoop, ...]
     journal: Journal | None
-    uplink: Uplink | None
+    uplinks: tuple[Uplink, ...]
     scada: Scada | None
     writes: Writes = Writes()
     inhibit_writes: bool = False

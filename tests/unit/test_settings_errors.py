@@ -271,6 +271,11 @@ CASES = [
         "devices.x.tags.a.alarm: belongs to numbers, and this tag is a text; take it out",
     ),
     (
+        DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 122, write = true }',
+        "3:70",
+        "devices.x.tags.a.write: needs a text of at most 121 registers, as one request carries",
+    ),
+    (
         DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 16, report = { change = 1 } }',
         "3:69",
         "devices.x.tags.a.report: has a deadband, and texts have no distance; write report = {} for any change",
@@ -735,9 +740,24 @@ CASES = [
     # Uplink
     ("[uplink.u]\n", "1:9", "uplink.u.mqtt: is missing; write mqtt ="),
     (
-        '[uplink.u]\nmqtt = "mqtt://b"\n[uplink.v]\nmqtt = "mqtt://b"',
-        "3:9",
-        'uplink.v: is a second uplink beside "u"; this',
+        "".join(f'[uplink.u{n}]\nmqtt = "mqtt://b"\n' for n in range(5)),
+        "9:9",
+        "uplink.u4: makes more than 4 uplinks; write fewer",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\n[uplink.v]\nmqtt = "mqtt://b"\naggregates_every = "1s"',
+        "5:1",
+        "uplink.v.aggregates_every: is 1s, and 10s in uplink.u, which takes aggregates too; records are cut once for",
+    ),
+    (
+        '[uplink.u]\nfile = "r.jsonl"\n[uplink.v]\nfile = "r.jsonl"',
+        "4:1",
+        "uplink.v.file: is that of uplink.u too; give each a file of its own",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nclient_id = "x"\n[uplink.v]\nmqtt = "mqtt://b"\nclient_id = "x"',
+        "6:1",
+        'uplink.v.client_id: is "x", as that of uplink.u; give each session its own',
     ),
     ('[uplink.u]\nmqtt = "mqtt://b"\nbuffer = 2000', "3:1", 'uplink.u.buffer: 2000 has no unit; write "2000MB"'),
     (

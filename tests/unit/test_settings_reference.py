@@ -53,8 +53,11 @@ modbus_ascii = "/dev/ttyS0"
 [tag_lists.full]
 pressure = { register = "holding 20", valid = { low = 0 }, alarm = { high = 9, deadband = 1 } }
 flow = { register = "holding 21", clamp = { low = 0 }, report = { change = 1 } }
+double = { formula = "2 * flow" }
 [tag_lists.sensors]
 light = {}
+[devices.d.tags.sum]
+formula = "level + pv"
 [devices.e]
 link = "plc"
 tag_list = "full"
