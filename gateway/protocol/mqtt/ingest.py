@@ -30,7 +30,7 @@ from gateway.protocol.mqtt.recent import no_recent, remember
 from gateway.protocol.mqtt.report import Report
 from gateway.protocol.mqtt.scan import scan
 from gateway.protocol.mqtt.step import Step
-from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
+from gateway.protocol.mqtt.table import PRIORITIES, TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
 from gateway.protocol.mqtt.usability import Usability
 from gateway.protocol.sparkplug.host import Host
 from gateway.protocol.times import believed_ns
@@ -155,9 +155,11 @@ class Ingest(Counts):
     def step(self, lane: Lane, wall_offset_ns: int, shed_level: int = 0) -> Step:
         """Take in what has arrived, as far as the lane has room. Wall time is engine time plus `wall_offset_ns`.
 
-        Messages of QoS 0 whose topic's priority is below `shed_level` are left out and counted.
+        Messages of QoS 0 whose topic's priority is below `shed_level` are left out and counted; those of the highest
+        one only from where the room ends.
         """
-        self._state[s.SHED_LEVEL] = shed_level
+        self._state[s.SHED_LEVEL] = min(shed_level, PRIORITIES - 1)
+        self._state[s.SHED_ALL] = shed_level >= PRIORITIES
         step = Step(b"", is_full=True, error=None)
         for _ in range(STEP_ROUNDS_MAX):
             if not self._flush(lane):

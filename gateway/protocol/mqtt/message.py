@@ -31,6 +31,7 @@ from gateway.protocol.mqtt.state import (
     SAMPLES,
     SHED,
     SHED_LEVEL,
+    SHED_OF,
     STRANGER,
     STRANGERS,
     STRANGERS_MAX,
@@ -55,6 +56,7 @@ PLAIN: Final = int(Layout.PLAIN)
 STRUCT: Final = int(Layout.STRUCT)
 SPARKPLUG: Final = int(Layout.SPARKPLUG)
 SUMS_IN_MESSAGE: Final = fastreadings.SUMS
+SHED_FIRST: Final = SHED_OF[0]
 SPARKPLUG_PREFIX: Final = np.frombuffer(PREFIX, np.uint8)
 
 
@@ -196,6 +198,7 @@ def take_message(
             hand_back(state, handed, STRANGER, topic_at, size, t, first)
     elif (first & 6) == 0 and table.topics[t]["priority"] < state[SHED_LEVEL]:
         state[SHED] += 1
+        state[SHED_FIRST + table.topics[t]["priority"]] += 1
     elif (
         state[DURABLE]
         and (first & 7) == QOS_1_NOT_RETAINED

@@ -62,6 +62,7 @@ from gateway.protocol.mqtt.state import (
     OVERSIZED,
     PAYLOAD,
     SAMPLES,
+    SHED_ALL,
     SHED_LEVEL,
     SKIP,
     VERSION,
@@ -225,7 +226,7 @@ def scan(
             continue
         before = state[HANDED_COUNT]
         lacks_room = state[SAMPLES] + owed + run_max > room
-        if lacks_room and state[SHED_LEVEL] >= PRIORITIES - 1 and octet(buffer, at) & 0xF6 == QOS_0:
+        if lacks_room and state[SHED_ALL] and octet(buffer, at) & 0xF6 == QOS_0:
             state[SHED_LEVEL] = PRIORITIES
             lacks_room = False
         if lacks_room or before == len(handed) or state[ACK_BYTES] + 4 > len(acks):

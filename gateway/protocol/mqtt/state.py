@@ -55,7 +55,11 @@ AWAITED: Final = 20
 UNKNOWN_READINGS, SUMS = 21, 22
 # Set once: 1 where topics that nobody named may be given a tag.
 PATTERNS: Final = 23
-STATE_FIELDS: Final = 24
+# Set for each call: whether all messages of QoS 0 are left out once there is no room.
+SHED_ALL: Final = 24
+# Counters: what SHED counts, by priority.
+SHED_OF: Final = (25, 26, 27)
+STATE_FIELDS: Final = 28
 
 ERRORS: Final[dict[int, str]] = {
     BAD_LENGTH: "a packet length of more than four bytes",

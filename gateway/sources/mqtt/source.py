@@ -30,7 +30,7 @@ from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
 from gateway.protocol.mqtt.newcomers import Newcomers
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
-from gateway.settings.schema import MqttLink, MqttVersion, Tag
+from gateway.settings.schema import MqttLink, MqttVersion, Priority, Tag
 from gateway.sources.mqtt import sparkplug
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
 from gateway.sources.mqtt.feeds import feed_of, keeps_session
@@ -66,7 +66,6 @@ OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
         "counter",
         "Durable messages of QoS 1 without a time or sequence: taken at least once, as they came.",
     ),
-    ("fieldgate_mqtt_shed_messages_total", "counter", "Messages of QoS 0 left out because they came too fast."),
     ("fieldgate_mqtt_times_refused_total", "counter", "Messages whose own time was too far from their arrival."),
     ("fieldgate_mqtt_unknown_readings_total", "counter", "Readings in arrays and SenML whose name no tag has."),
     ("fieldgate_mqtt_unchanged_samples_total", "counter", "Samples not passed on: report by exception."),
@@ -75,7 +74,12 @@ OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
     ("fieldgate_mqtt_paused_seconds_total", "counter", "Time for which reading was held back for want of room."),
 )
-METRICS: Final = (*OWN_METRICS, *sparkplug.METRICS)
+SHED: Final = "fieldgate_mqtt_shed_messages_total"
+METRICS: Final = (
+    *OWN_METRICS,
+    (SHED, "counter", "Messages of QoS 0 left out because they came too fast, by priority."),
+    *sparkplug.METRICS,
+)
 
 
 class MqttSource:
@@ -208,7 +212,6 @@ class MqttSource:
             ingest.duplicate_messages,
             ingest.repeated_messages,
             ingest.unidentified_messages,
-            ingest.shed_messages,
             ingest.times_refused,
             ingest.unknown_readings,
             0 if self._report is None else self._report.unchanged,
@@ -219,6 +222,8 @@ class MqttSource:
         )
         for (name, _, _), value in zip(OWN_METRICS, values, strict=True):
             yield Reading(name, value, labels)
+        for priority, count in zip(Priority, ingest.shed_of, strict=True):
+            yield Reading(SHED, count, (*labels, ("priority", priority)))
         if self._host is not None:
             yield from host_readings(self._host, labels)
 
