@@ -36,6 +36,7 @@ AHEAD: Final = 2_000
 ROUNDS: Final = 20
 RETURNING: Final = 200
 """Tags that speak again after each round."""
+AGAIN: Final = 3
 READY_S: Final = 120.0
 STUCK_S: Final = 20.0
 """Without any progress for so long the benchmark fails."""
@@ -123,18 +124,27 @@ class Daemon:
         """Device and tag number k."""
         return f"d{k // self.per_device}", f"t{k % self.per_device}"
 
+    def windows(self, tags: Sequence[int]) -> dict[int, dict[str, float]]:
+        """The window of each of these tags that has a row."""
+        numbers = {".".join(self.name_of(k)): k for k in tags}
+        query = "&".join(f"name={name}" for name in numbers)
+        answer = json.loads(self.get(f"/api/tags?{query}&limit=500"))
+        return {numbers[tag["name"]]: tag["windows"][0] for tag in answer["tags"]}
+
+    def absent(self, tags: Sequence[int]) -> list[int]:
+        present = self.windows(tags)
+        return [k for k in tags if k not in present]
+
     def wrong(self, tags: Sequence[int]) -> list[str]:
         """What is not as it must be of these tags, which have just spoken."""
-        names = {k: ".".join(self.name_of(k)) for k in tags}
-        query = "&".join(f"name={name}" for name in names.values())
-        answer = json.loads(self.get(f"/api/tags?{query}&limit=500"))
-        found = {tag["name"]: tag["windows"][0] for tag in answer["tags"]}
+        present = self.windows(tags)
         wrong = []
-        for k, name in names.items():
-            window = found.get(name)
+        for k in tags:
+            window = present.get(k)
             want = (self.visits[k], k, k, k)
             have = window and (window["count"], window["min"], window["mean"], window["max"])
             if have != want:
+                name = ".".join(self.name_of(k))
                 wrong.append(f"{name}: count, least, mean and greatest are {have}, not {want}")
         return wrong
 
@@ -221,6 +231,10 @@ def run(
                 returning = draw.sample(range(stop), min(RETURNING, stop))
                 publisher.send(returning)
                 of.wait_for(publisher.sent)
+                for _ in range(AGAIN):
+                    # Who was the next to leave when it spoke may have left by now.
+                    publisher.send(of.absent(returning))
+                    of.wait_for(publisher.sent)
                 asked += len(returning)
                 wrong += of.wrong(returning)
                 samples.append(_sample(of, stop, time.monotonic() - began_s))
