@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.control import metrics
 from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols, virtualdesk
-from gateway.runtime import continuity, cycle, delivery, eventbook, supervisor, systemd
+from gateway.runtime import continuity, cycle, delivery, eventbook, referencing, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
@@ -37,6 +37,7 @@ TABLES = (
     orders.METRICS,
     cycle.METRICS,
     eventbook.METRICS,
+    referencing.METRICS,
     supervisor.METRICS,
     systemd.METRICS,
 )

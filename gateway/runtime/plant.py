@@ -83,6 +83,8 @@ def build_model(settings: Settings) -> Model:
                 valid_high=tag.valid_high,
                 has_shape=tag.has_shape,
                 labels=tag.labels,
+                context=tag.context,
+                curve=tag.curve,
                 formula=tag.point.formula if isinstance(tag.point, FormulaPoint) else None,
             )
             for tag in settings.tags
@@ -211,6 +213,7 @@ class Plant:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
         warm_up()
         self.engine.virtual.warm()
+        self.engine.curves.warm()
         if self.executive is not None and not self._inherits:
             self.executive.warm()
 

@@ -224,6 +224,17 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[tuple[int, str], ...] = ()
     """What the values of a whole number are called."""
     scada: bool = True
+    curve: tuple[tuple[float, float], ...] = ()
+    context: tuple[tuple[str, str], ...] = ()
+    """Both from reference tables, as in `gateway.core.model`."""
+
+
+class ReferenceTable(msgspec.Struct, frozen=True, kw_only=True):
+    """`table` is empty for a CSV file."""
+
+    name: str
+    file: Path
+    table: str
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -375,3 +386,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     writes: Writes = Writes()
     inhibit_writes: bool = False
     http: Http | None
+    reference: tuple[ReferenceTable, ...] = ()
+    unjoined: tuple[Tag, ...] = ()
+    """Where there are reference tables: the tags as they are written."""
+    reference_findings: tuple[str, ...] = ()
+    """What of the tables could not be used."""
+    reference_rows: dict[str, tuple[tuple[int, dict[str, str]], ...]] = {}
+    """By table that could be read: its rows, each with its place."""

@@ -470,6 +470,7 @@ ONLY_WHERE_IT_IS_USED = (
     "fieldgate_intake_",  # durable subscriptions
     "fieldgate_mqtt_order",  # orders by MQTT
     "fieldgate_pool_",  # rows that are lent
+    "fieldgate_tag_info",  # reference tables
     "fieldgate_sparkplug_",  # a Sparkplug host
 )
 """Metrics of parts that the plant of this test does not have."""

@@ -68,13 +68,14 @@ tag_list = "sensors"
 """
 )
 OTHER_UPLINKS = ('nats = "nats://127.0.0.1"', 'file = "records.jsonl"')
+REFERENCE = '[reference.r]\nfile = "gateway.toml"\n'
 SERVING = '[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
 FAR_ENDS = {
     "nats": '[uplink.u]\nnats = "tls://nats.example"\nsubject = "plant.{stream}"\n',
     "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
 }
 BY_PATH = {key.path: key for key in KEYS}
-GROUPS = {"links", "polls", "devices", "control", "uplink", "tag_lists"}
+GROUPS = {"reference", "links", "polls", "devices", "control", "uplink", "tag_lists"}
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
@@ -107,7 +108,10 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
             found[pattern(section.place.child(key).key)] = (parse, default)
         return get(section, key, parse, default)
 
-    texts = [HEAD + LOOP + SHARED_LISTS + SERVING, *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS)]
+    texts = [
+        HEAD + LOOP + SHARED_LISTS + SERVING + REFERENCE,
+        *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS),
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Section, "get", noting)
         examine(EXAMPLE)
