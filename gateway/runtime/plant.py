@@ -15,11 +15,8 @@ from gateway.core.engine import warm_up
 from gateway.core.inbox import Drained, Inbox, Lane
 from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
-from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
-from gateway.core.record import Stream
-from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols
 from gateway.protocol.modbus.codes import ModbusException
 from gateway.protocol.modbus.errands import Requester
@@ -28,13 +25,14 @@ from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
+from gateway.runtime.models import build_model as build_model
+from gateway.runtime.models import spec_of as spec_of
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.planning import point_of
 from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag
-from gateway.settings.uplink import record_periods_ns
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 from gateway.writing.audit import Trail
@@ -58,46 +56,6 @@ SCADA_ANSWERS = {
     Why.FAULT: ModbusException.SERVER_DEVICE_FAILURE,
 }
 """What a SCADA client is told of a write to a tag that was not, or not surely, carried out."""
-
-
-def build_model(settings: Settings) -> Model:
-    """Rows are given in the order of the file, those of virtual tags behind the others."""
-    rows = {tag.name: row for row, tag in enumerate(settings.tags)}
-    device_numbers = {device.name: number for number, device in enumerate(settings.devices)}
-    return Model(
-        devices=tuple(
-            DeviceDefinition(device.name, device.link, tuple(rows[name] for name in device.multivariate))
-            for device in settings.devices
-        ),
-        tags=tuple(
-            TagDefinition(
-                name=tag.name,
-                device=device_numbers[tag.device],
-                kind=tag.kind,
-                unit=tag.unit,
-                stale_after_ns=tag.stale_after_ns,
-                windows_ns=tag.windows_ns,
-                alarms=tag.alarms,
-                calculations=tag.calculations,
-                valid_low=tag.valid_low,
-                valid_high=tag.valid_high,
-                has_shape=tag.has_shape,
-                labels=tag.labels,
-                context=tag.context,
-                curve=tag.curve,
-                formula=tag.point.formula if isinstance(tag.point, FormulaPoint) else None,
-            )
-            for tag in settings.tags
-        ),
-        panes_per_window=settings.panes_per_window,
-        zone=settings.zone,
-    )
-
-
-def spec_of(settings: Settings, model: Model) -> EngineSpec:
-    aggregates_every_ns, samples_every_ns = record_periods_ns(settings.uplinks)
-    streams = tuple(sorted({Stream(name) for uplink in settings.uplinks for name in uplink.streams}))
-    return EngineSpec(model, aggregates_every_ns, samples_every_ns, streams)
 
 
 def lane_capacity(tags: int) -> int:

@@ -1,6 +1,6 @@
 """Reference tables while the gateway runs: watched for changes, read again, and kept as they were read last.
 
-Files are looked at every few seconds by a thread of the pool, never on the loop. One that changed is read when it has
+Files are looked at once a second by a thread of the pool, never on the loop. One that changed is read when it has
 been the same for two looks, so that nobody reads half of it. Then the plant is swapped for one that differs in
 what the tables say, as with SIGHUP; the configuration itself is not read again.
 """
@@ -33,7 +33,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_reference_reads_total", "counter", "Times that reference tables were read again because one changed."),
 )
 
-LOOK_EVERY_S: Final = 2.0
+LOOK_EVERY_S: Final = 1.0
 
 Look: TypeAlias = tuple[tuple[int, int], ...]
 """Modification time and size of each table's file; -1 for one that is not there."""

@@ -65,7 +65,8 @@ def test_a_virtual_tag_is_a_tag_and_a_changed_table_is_read_again(tmp_path: Path
             assert gateway.metric("fieldgate_tag_info", tag="meter.voltage", asset="M-1") == 1
             (alarm,) = until(lambda: gateway.get("/api/alarms")["alarms"], "the alarm is raised")
             assert alarm["context"]["asset"] == "M-1"
-            assert gateway.lines("alarm.high.raised")[0].message.endswith("[M-1, criticality high]")
+            (raised,) = until(lambda: gateway.lines("alarm.high.raised"), "the alarm is told")
+            assert raised.message.endswith("[M-1, criticality high]")
 
             counted = shown["meter.voltage"]["windows"][0]["count"]
             table.write_text("tag,asset,curve\nmeter.voltage,M-2,0:0 1000:500\n")
