@@ -355,6 +355,22 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
     port: int
 
 
+class TopicGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Topic patterns and the tags that fit them. `limit` is of devices, `tags_limit` of tags at a time; `tag` is what
+    every tag is called where the patterns have no {tag}. `offers` are tried in order: a glob for the tag's name and a
+    tag to go by; the last takes any."""
+
+    name: str
+    link: str
+    patterns: tuple[str, ...]
+    tag: str | None
+    limit: int
+    tags_per_device: int
+    tags_limit: int
+    evict_idle_after_ns: int
+    offers: tuple[tuple[str, Tag], ...]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration, whole."""
 
@@ -369,6 +385,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[Link, ...]
     devices: tuple[Device, ...]
     tags: tuple[Tag, ...]
+    topics: tuple[TopicGroup, ...] = ()
+    parking_bytes_max: int = 256 * 10**6
     loops: tuple[PidLoop, ...]
     journal: Journal | None
     uplinks: tuple[Uplink, ...]

@@ -73,7 +73,7 @@ def kind_of(path: KeyPath) -> str | None:
             return ".".join(["tag", *map(str, rest)])
         case ("devices", _, "link"):
             return "links"
-        case ("tag_lists", *_):
+        case ("tag_lists" | "topics", *_):
             return None
         case ("links" | "devices" | "control" | "uplink" as group, _, *rest):
             return ".".join([group, *map(str, rest)])
