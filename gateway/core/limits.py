@@ -187,6 +187,9 @@ INTAKE_KEYS_MAX: Final = 8_192
 INTAKE_FRAMES_MAX: Final = 256
 """Turns of one durable session that wait for the disk. At it reading pauses."""
 
+PARKING_QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""States of tags that left and are not on the disk yet. Overflow: the newest dropped and counted."""
+
 LETTERS_PER_TOPIC: Final = 16
 """Payloads of one topic that are kept because they could not be used. Overflow: the oldest deleted, counted."""
 

@@ -32,6 +32,13 @@ class Changes:
         return ", ".join(parts) or "nothing"
 
 
+PLANT_PARTS = (
+    *("devices", "tags", "topics", "parking_bytes_max", "loops", "scada", "writes", "inhibit_writes"),
+    *("panes_per_window", "zone"),
+)
+"""Settings that the plant is built from."""
+
+
 def compare(old: Settings, new: Settings) -> Changes:
     """A link's own settings restart that session alone; tags, loops and registers restart the plant as a whole."""
     fixed = ("gateway_id", "state_dir", "log_level", "checkpoint_every_ns")
@@ -42,15 +49,13 @@ def compare(old: Settings, new: Settings) -> Changes:
     loop_links = {device.link for device in new.devices if device.name in used_by_loops}
     durable = {tag.device for tag in new.tags if isinstance(tag.point, MqttPoint) and tag.point.durable}
     whole_links = loop_links | {device.link for device in new.devices if device.name in durable}
+    whole_links |= {group.link for group in new.topics}
     links = {a.name for a, b in zip(old.links, new.links, strict=False) if a != b} if names else set()
     plant = (
         not names
         or any(_is_for_thread(a) != _is_for_thread(b) for a, b in zip(old.links, new.links, strict=False))
         or bool(links & whole_links)
-        or any(
-            getattr(old, part) != getattr(new, part)
-            for part in ("devices", "tags", "loops", "scada", "writes", "inhibit_writes", "panes_per_window")
-        )
+        or any(getattr(old, part) != getattr(new, part) for part in PLANT_PARTS)
         or _record_settings(old) != _record_settings(new)
         or _left_out(old) != _left_out(new)
     )

@@ -31,6 +31,7 @@ from gateway.settings.reference_calculations import calculation_keys
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
+from gateway.settings.reference_topics import appearing_keys, topic_keys
 from gateway.settings.units import flag, label, name, number, positive, text
 
 UNITS = Form(
@@ -55,6 +56,7 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
+    Key("gateway.parking", load.PARKING, "256MB", "Room on disk for what tags remember that have left (see topics)."),
     Key("gateway.time_zone", zones.time_zone, "UTC", "Whose days, months and shifts calculations mean."),
     Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
     Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
@@ -322,6 +324,9 @@ KEYS: tuple[Key, ...] = (
     *DEVICES,
     *tag_keys("devices.NAME.tags.TAG"),
     *tag_keys("tag_lists.NAME.TAG"),
+    *topic_keys(LINK_OF_DEVICE),
+    *appearing_keys("topics.NAME", tag_keys("topics.NAME")),
+    *appearing_keys("topics.NAME.tags.TAG", tag_keys("topics.NAME.tags.TAG")),
     *CONTROL,
     *UPLINK,
     *JOURNAL,

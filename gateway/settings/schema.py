@@ -26,6 +26,10 @@ from gateway.settings.schema_brokers import MqttVersion as MqttVersion
 from gateway.settings.schema_brokers import Retained as Retained
 from gateway.settings.schema_brokers import SparkplugHost as SparkplugHost
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
+from gateway.settings.schema_uplink import FileAddress as FileAddress
+from gateway.settings.schema_uplink import NatsAddress as NatsAddress
+from gateway.settings.schema_uplink import Uplink as Uplink
+from gateway.settings.schema_uplink import UpstreamAddress as UpstreamAddress
 
 
 class Table(StrEnum):
@@ -52,6 +56,7 @@ class RegisterType(StrEnum):
     BCD64 = "bcd64"
     SIGNMAG16 = "signmag16"
     SIGNMAG32 = "signmag32"
+    SIGNMAG64 = "signmag64"
     STRING = "string"
 
 
@@ -274,46 +279,6 @@ class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
     """Computes its output and writes nothing."""
 
 
-class NatsAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a NATS server with JetStream is and how to log in. Secrets are read when the session starts."""
-
-    host: str
-    port: int
-    tls: bool = False
-    ca_file: Path | None = None
-    client_name: str
-    username: str | None = None
-    password_file: Path | None = None
-
-
-class FileAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of JSON lines; at `rotate_bytes` it is renamed and a new one begun."""
-
-    path: Path
-    rotate_bytes: int
-
-
-UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | FileAddress
-
-
-class Uplink(msgspec.Struct, frozen=True, kw_only=True):
-    """Where records go, which, and how much may wait."""
-
-    name: str
-    address: UpstreamAddress
-    topic: str
-    """MQTT topic or NATS subject, empty for a file. `{stream}` stands for the stream's name; the rest is filled in."""
-    streams: tuple[str, ...]
-    aggregates_every_ns: int
-    samples_every_ns: int
-    buffer_bytes_max: int
-    grace_ns: int
-    """How long acknowledged records are kept, should the other end lose them all the same."""
-    grace_bytes_max: int
-    drain_records_per_s: int
-    acknowledge_timeout_ns: int
-
-
 class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """The Modbus server. `units` maps device name to unit id; loops answer on `loops_unit`."""
 
@@ -365,6 +330,22 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
     port: int
 
 
+class TopicGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Topic patterns and the tags that fit them. `limit` is of devices, `tags_limit` of tags at a time; `tag` is what
+    every tag is called where the patterns have no {tag}. `offers` are tried in order: a glob for the tag's name and a
+    tag to go by; the last takes any."""
+
+    name: str
+    link: str
+    patterns: tuple[str, ...]
+    tag: str | None
+    limit: int
+    tags_per_device: int
+    tags_limit: int
+    evict_idle_after_ns: int
+    offers: tuple[tuple[str, Tag], ...]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration, whole."""
 
@@ -379,6 +360,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[Link, ...]
     devices: tuple[Device, ...]
     tags: tuple[Tag, ...]
+    topics: tuple[TopicGroup, ...] = ()
+    parking_bytes_max: int = 256 * 10**6
     loops: tuple[PidLoop, ...]
     journal: Journal | None
     uplinks: tuple[Uplink, ...]

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core.encode import context_of
 from gateway.core.types import SAMPLE, Kind, Quality
-from gateway.runtime.plant import build_model
+from gateway.runtime.model import build_model
 from gateway.runtime.referencing import ReferenceWatch, keep
 from gateway.settings.referencetables import joined
 from gateway.settings.schema import MqttPoint, Priority, Settings

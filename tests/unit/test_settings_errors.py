@@ -271,6 +271,11 @@ CASES = [
         "devices.x.tags.a.alarm: belongs to numbers, and this tag is a text; take it out",
     ),
     (
+        DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 122, write = true }',
+        "3:70",
+        "devices.x.tags.a.write: needs a text of at most 121 registers, as one request carries",
+    ),
+    (
         DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 16, report = { change = 1 } }',
         "3:69",
         "devices.x.tags.a.report: has a deadband, and texts have no distance; write report = {} for any change",

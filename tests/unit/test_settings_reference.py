@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.app import app
+from gateway.settings.discovery import NOT_HERE
 from gateway.settings.document import TomlPlace
 from gateway.settings.forms import Form
 from gateway.settings.load import examine
@@ -75,7 +76,7 @@ FAR_ENDS = {
     "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
 }
 BY_PATH = {key.path: key for key in KEYS}
-GROUPS = {"reference", "links", "polls", "devices", "control", "uplink", "tag_lists"}
+GROUPS = {"reference", "links", "polls", "devices", "control", "uplink", "tag_lists", "topics"}
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
@@ -84,10 +85,14 @@ def pattern(place: str) -> str:
     parts = [quoted or bare for quoted, bare in WORD.findall(place)]
     if parts[0] in GROUPS:
         parts[1] = "NAME"
-    if parts[0] == "devices" and parts[2] == "tags":
+    if parts[0] in ("devices", "topics") and parts[2] == "tags":
         parts[3] = "TAG"
     if parts[0] == "devices" and parts[2] == "link" and len(parts) > 3:
         parts = ["links", "NAME", *parts[3:]]
+    if parts[0] == "topics" and len(parts) > 2:
+        at = 4 if parts[2] == "tags" and len(parts) > 4 else 2
+        if parts[at] in NOT_HERE or (at == 4 and parts[at] == "windows"):
+            parts = ["devices", "NAME", "tags", "TAG", *parts[at:]]
     if parts[0] == "tag_lists":
         parts[2] = "TAG"
     if len(parts) > 2 and parts[-3] == "calculate":
