@@ -100,6 +100,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         devices=tuple(devices.devices),
         tags=tuple(devices.tags.values()),
         loops=tuple(loop for loop, _ in loops.read),
+        blocks=loops.blocks,
         journal=read_journal(root, devices),
         uplink=read_uplink(root, gateway_id, files),
         scada=scada,
