@@ -13,27 +13,22 @@ from typing import Any, NamedTuple
 
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.settings.devices import Devices
-from gateway.settings.forms import says
+from gateway.settings.loopbounds import ANY_OUTPUT, FLOAT32_MAX, Range, read_failsafe, read_limits, read_setpoint_limits
 from gateway.settings.loopextras import FOLLOW_KEYS, NO_PID, read_extras, read_gains
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import ModbusPoint, PidLoop, RegisterType, Signal, Table, Tag
+from gateway.settings.schema import FormulaPoint, ModbusPoint, PidLoop, RegisterType, Signal, Table, Tag
 from gateway.settings.section import Section
 from gateway.settings.signals import Signals
-from gateway.settings.tags import read_bounds
-from gateway.settings.units import WrongValueError, choice, duration, flag, number, positive, show, show_duration, text
+from gateway.settings.units import choice, duration, flag, number, positive, show, text
 
 EVERY = duration(NS_PER_MS, 60 * NS_PER_S)
 TIME_CONSTANT_MIN_S, TIME_CONSTANT_MAX_S = 0.001, 24 * 3_600.0
 TIME_CONSTANT = duration(NS_PER_MS, 24 * 3_600 * NS_PER_S)
-WHEN_OLDER_THAN = duration(2 * NS_PER_MS, 3_600 * NS_PER_S)
 EVERY_DEFAULT_NS = 100 * NS_PER_MS
-STALE_PERIODS = 10
 DERIVATIVE_FILTER_DEFAULT = 8.0
 DERIVATIVE_FILTER_MIN, DERIVATIVE_FILTER_MAX = 1.0, 100.0
-STALE_FLOOR_NS = 500 * NS_PER_MS
 
 WORD_TABLES = (Table.HOLDING, Table.INPUT)
-FLOAT32_MAX = 3.4e38
 OUTPUT_RANGES: dict[RegisterType, tuple[float, float]] = {
     RegisterType.INT16: (-(2.0**15), 2.0**15 - 1),
     RegisterType.UINT16: (0.0, 2.0**16 - 1),
@@ -50,7 +45,6 @@ NOT_PLAIN = (
 )
 
 PID_KEYS = 'write pid = { input = "device.tag", output = "device.tag", setpoint = 50.0, kp = 1.0, ti = "40s" }'
-FAILSAFE_KEYS = 'write failsafe = { output = 0, when_older_than = "500ms" }, or output = "hold"'
 
 
 class Action(StrEnum):
@@ -86,20 +80,6 @@ FOLLOWING: Mapping[str, Any] = {
     "does_follow": True,
 }
 """The controller that a loop with `follow` does not have."""
-
-
-class Range(NamedTuple):
-    low: float
-    high: float
-
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, float) and self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
-
-
-ANY_OUTPUT = Range(-FLOAT32_MAX, FLOAT32_MAX)
 
 
 class Read(NamedTuple):
@@ -150,10 +130,10 @@ def read_loop(section: Section, name: str, plant: Plant) -> Read | None:
     target = _read_output(table, plant)
     carried = ANY_OUTPUT if target is None or target.tag is None else _check_output(table, target.tag)
     every_ns = table.get("every", EVERY, EVERY_DEFAULT_NS)
-    bounds, rate = _read_limits(section, target.tag if target is not None else None, carried)
+    bounds, rate = read_limits(section, target.tag if target is not None else None, carried)
     controller = _read_controller(section, table, name, plant, source) if pid is not None else dict(FOLLOWING)
     table.finish(None if pid is not None else dict.fromkeys(NO_PID, FOLLOW_KEYS))
-    output_failed, stale_after_ns, failsafe_rate = _read_failsafe(section, bounds, every_ns)
+    output_failed, stale_after_ns, failsafe_rate = read_failsafe(section, bounds, every_ns)
     mode = section.get("mode", START_MODE, None)
     if mode is StartMode.CASCADE and "setpoint_from" not in table.content:
         section.wrong("mode", 'needs a setpoint from elsewhere; write setpoint_from in pid, or mode = "auto"')
@@ -195,7 +175,7 @@ def _read_controller(section: Section, pid: Section, name: str, plant: Plant, so
         kp, ti_s, td_s = gains.first
     weight, filtered = _read_shape(pid, ti_s, td_s)
     action = pid.get("action", ACTION, Action.REVERSE)
-    setpoints = _read_setpoint_limits(section, source.tag if source is not None else None, setpoint)
+    setpoints = read_setpoint_limits(section, source.tag if source is not None else None, setpoint)
     if setpoint not in setpoints and pid.is_sound("setpoint"):
         pid.wrong("setpoint", f"{setpoint:g} is outside the setpoint's limits; write one from {setpoints}")
     anti_windup_ns = pid.get("back_calculation", TIME_CONSTANT, None)
@@ -308,12 +288,16 @@ def _read_output(table: Section, plant: Plant) -> Output | None:
     return None
 
 
+def _comes(tag: Tag) -> str:
+    return "is computed" if isinstance(tag.point, FormulaPoint) else "comes by MQTT"
+
+
 def _check_output(pid: Section, tag: Tag) -> Range:
     """What the output's register can carry, in the tag's own unit."""
     point = tag.point
     if not isinstance(point, ModbusPoint):
         if pid.is_sound("output"):
-            pid.wrong("output", f"{tag.name} comes by MQTT; write a tag of a modbus_tcp link")
+            pid.wrong("output", f"{tag.name} {_comes(tag)}; write a tag of a modbus_tcp link")
         return ANY_OUTPUT
     if point.table is not Table.HOLDING:
         pid.wrong("output", f"{tag.name} is a {point.table}; write a tag in holding registers")
@@ -327,81 +311,3 @@ def _check_output(pid: Section, tag: Tag) -> Range:
         pid.wrong("output", f"{tag.name} is read only; write write = true in that tag")
     ends = [end * point.scale + point.offset for end in OUTPUT_RANGES[point.type]]
     return Range(min(ends), max(ends))
-
-
-def _read_limits(section: Section, output: Tag | None, carried: Range) -> tuple[Range, float | None]:
-    """Bounds of the output and the fastest it may change, in units a second."""
-    remedy = "write limits = { min = 0, max = 100 }"
-    table = section.table("limits")
-    low = high = rate = None
-    if table is not None:
-        low, high = read_bounds(table, "min", "max")
-        rate = table.get("rate", positive, None)
-        table.finish()
-        sound = table.is_sound("min", "max")
-    else:
-        sound = section.is_sound("limits")
-    if output is not None:
-        low = output.valid_low if low is None else low
-        high = output.valid_high if high is None else high
-    if not sound:
-        return carried, rate
-    if low is None or high is None or low >= high:
-        section.wrong("limits", f"do not say how far the output may go; {remedy}")
-        return carried, rate
-    if not (carried.low <= low and high <= carried.high):
-        section.wrong("limits", f"{low:g} to {high:g} does not fit the output's register; write within {carried}")
-        return carried, rate
-    return Range(low, high), rate
-
-
-def _read_setpoint_limits(section: Section, source: Tag | None, setpoint: float) -> Range:
-    """As written, else what is valid for the input, else nothing but the setpoint itself."""
-    table = section.table("setpoint_limits")
-    if table is None:
-        if source is not None and source.valid_low is not None and source.valid_high is not None:
-            return Range(source.valid_low, source.valid_high)
-        return Range(setpoint, setpoint)
-    low, high = read_bounds(table, "min", "max")
-    table.finish()
-    if low is None or high is None or not table.is_sound("min", "max"):
-        if table.is_sound("min", "max"):
-            section.wrong("setpoint_limits", "needs both ends; write { min = 0, max = 100 }")
-        return Range(min(setpoint, -1e300), max(setpoint, 1e300))
-    return Range(low, high)
-
-
-def _read_failsafe(section: Section, bounds: Range, every_ns: int) -> tuple[float | None, int, float | None]:
-    """The output, when, and how fast the output goes there."""
-    stale_default_ns = max(STALE_PERIODS * every_ns, STALE_FLOOR_NS)
-    table = section.table("failsafe")
-    if table is None:
-        if section.is_sound("failsafe"):
-            section.wrong("failsafe", f"is missing: what is the output when the input fails? {FAILSAFE_KEYS}")
-        return None, stale_default_ns, None
-    output = table.require("output", failsafe_output, None, FAILSAFE_KEYS)
-    if output is not None and output not in bounds and section.is_sound("limits"):
-        table.wrong("output", f'{output:g} is outside the output\'s limits; write one from {bounds}, or "hold"')
-    stale_after_ns = table.get("when_older_than", WHEN_OLDER_THAN, stale_default_ns)
-    if stale_after_ns < 2 * every_ns:
-        table.wrong(
-            "when_older_than", f'is less than two periods of the loop; write at least "{show_duration(2 * every_ns)}"'
-        )
-    rate = table.get("rate", positive, None)
-    if rate is not None and output is None and table.is_sound("output"):
-        table.wrong("rate", "has no use where the output is held; write output = 0, say, or take it out")
-    table.finish()
-    return output, stale_after_ns, rate
-
-
-def failsafe_output(value: object) -> float | None:
-    """None: hold the last output."""
-    if value == "hold":
-        return None
-    try:
-        return number(value)
-    except WrongValueError:
-        raise WrongValueError(f'{show(value)} is neither a number nor "hold"; {FAILSAFE_KEYS}') from None
-
-
-says(failsafe_output, 'a number in the output\'s unit, or "hold"', {"type": ["number", "string"]})

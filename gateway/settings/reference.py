@@ -31,6 +31,7 @@ from gateway.settings.reference_control import CONTROL
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
+from gateway.settings.reference_topics import appearing_keys, topic_keys
 from gateway.settings.units import flag, label, name, number, text
 
 UNITS = Form(
@@ -55,6 +56,7 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
+    Key("gateway.parking", load.PARKING, "256MB", "Room on disk for what tags remember that have left (see topics)."),
     Key("gateway.time_zone", zones.time_zone, "UTC", "Whose days, months and shifts calculations mean."),
     Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
     Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
@@ -130,6 +132,12 @@ def tag_keys(at: str) -> tuple[Key, ...]:
     """A tag, wherever it is written."""
     return (
         *register_keys(at),
+        Key(
+            f"{at}.formula",
+            text,
+            "(a source brings it)",
+            'Computed from other tags, in place of a register or topic: "flow * pressure / 36".',
+        ),
         Key(f"{at}.topic", addresses.topic, "(the device's)", "MQTT topic that carries it."),
         Key(
             f"{at}.field", addresses.field_path, "(the payload is the number)", "Where the value is in a JSON payload."
@@ -270,6 +278,9 @@ KEYS: tuple[Key, ...] = (
     *DEVICES,
     *tag_keys("devices.NAME.tags.TAG"),
     *tag_keys("tag_lists.NAME.TAG"),
+    *topic_keys(LINK_OF_DEVICE),
+    *appearing_keys("topics.NAME", tag_keys("topics.NAME")),
+    *appearing_keys("topics.NAME.tags.TAG", tag_keys("topics.NAME.tags.TAG")),
     *CONTROL,
     *UPLINK,
     *JOURNAL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.settings import loop
+from gateway.settings import loop, loopbounds
 from gateway.settings.forms import Form
 from gateway.settings.reference_key import NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH
@@ -162,11 +162,13 @@ CONTROL = (
         "(high of the input's `valid`)",
         "Highest setpoint anybody may write.",
     ),
-    Key("control.NAME.failsafe.output", loop.failsafe_output, REQUIRED, "The output when the input is bad or old."),
+    Key(
+        "control.NAME.failsafe.output", loopbounds.failsafe_output, REQUIRED, "The output of a bad or old input."
+    ),
     Key("control.NAME.failsafe.rate", positive, "(at once)", "How fast the output goes there, in units a second."),
     Key(
         "control.NAME.failsafe.when_older_than",
-        loop.WHEN_OLDER_THAN,
+        loopbounds.WHEN_OLDER_THAN,
         "(ten periods, at least 500ms)",
         "Age of the input at which the loop goes there. At least two periods.",
     ),

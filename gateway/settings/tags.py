@@ -20,7 +20,7 @@ from gateway.settings.forms import form_of, says
 from gateway.settings.reads import EVERY, PollGroup, Polls, check_reads
 from gateway.settings.schema import (
     ModbusPoint,
-    MqttPoint,
+    Point,
     Priority,
     ReadLimits,
     RegisterType,
@@ -297,7 +297,7 @@ def bind_modbus(
     return tag_of(device, tag, point, spec.kind, spec.common)
 
 
-def tag_of(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, common: Common) -> Tag:
+def tag_of(device: str, tag: str, point: Point, kind: Kind, common: Common) -> Tag:
     return Tag(
         name=f"{device}.{tag}",
         device=device,

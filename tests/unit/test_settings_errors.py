@@ -271,6 +271,11 @@ CASES = [
         "devices.x.tags.a.alarm: belongs to numbers, and this tag is a text; take it out",
     ),
     (
+        DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 122, write = true }',
+        "3:70",
+        "devices.x.tags.a.write: needs a text of at most 121 registers, as one request carries",
+    ),
+    (
         DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 16, report = { change = 1 } }',
         "3:69",
         "devices.x.tags.a.report: has a deadband, and texts have no distance; write report = {} for any change",
@@ -582,9 +587,44 @@ CASES = [
         'devices.x.tags.a.field: "a..b" is not a path into JSON; write "value"',
     ),
     (
-        SENSOR + 'tags.a = { topic = "t", report = { change = 1 } }',
+        SENSOR + 'tags.a = { topic = "t", report = { change = 0 } }',
+        "3:36",
+        "devices.x.tags.a.report.change: 0 is not above zero; write a number greater than 0",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", stale_after = "10s", report = { heartbeat = "1min" } }',
+        "3:57",
+        'devices.x.tags.a.report.heartbeat: would let an unchanged value become stale, after 10s; write "5s"',
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", stale_after = "10s", report = { hold = "6s" } }',
+        "3:57",
+        "devices.x.tags.a.report.hold: is longer than the heartbeat, 5s; write a shorter one",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", type = "string", report = { percent = 1 } }',
+        "3:42",
+        "devices.x.tags.a.report: has a deadband, and texts have no distance; write report = {} for any change",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", type = "string", clamp = { low = 1 } }',
+        "3:42",
+        "devices.x.tags.a.clamp: belongs to numbers, and this tag is a text; take it out",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", clamp = {} }',
         "3:25",
-        "devices.x.tags.a.report: belongs to tags of Modbus",
+        "devices.x.tags.a.clamp: has no end; write clamp = { low = 0 }, or high, or both",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", clamp = { low = 2, high = 1 } }',
+        "3:35",
+        "devices.x.tags.a.clamp.low: 2 is not below high = 1; write the smaller number as low",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", word_order = "big" }',
+        "3:25",
+        "devices.x.tags.a.word_order: belongs to tags of Modbus",
     ),
     (
         SENSOR + 'tags.a = { topic = "t", register = "coil 1" }',
@@ -748,9 +788,24 @@ CASES = [
     # Uplink
     ("[uplink.u]\n", "1:9", "uplink.u.mqtt: is missing; write mqtt ="),
     (
-        '[uplink.u]\nmqtt = "mqtt://b"\n[uplink.v]\nmqtt = "mqtt://b"',
-        "3:9",
-        'uplink.v: is a second uplink beside "u"; this',
+        "".join(f'[uplink.u{n}]\nmqtt = "mqtt://b"\n' for n in range(5)),
+        "9:9",
+        "uplink.u4: makes more than 4 uplinks; write fewer",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\n[uplink.v]\nmqtt = "mqtt://b"\naggregates_every = "1s"',
+        "5:1",
+        "uplink.v.aggregates_every: is 1s, and 10s in uplink.u, which takes aggregates too; records are cut once for",
+    ),
+    (
+        '[uplink.u]\nfile = "r.jsonl"\n[uplink.v]\nfile = "r.jsonl"',
+        "4:1",
+        "uplink.v.file: is that of uplink.u too; give each a file of its own",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nclient_id = "x"\n[uplink.v]\nmqtt = "mqtt://b"\nclient_id = "x"',
+        "6:1",
+        'uplink.v.client_id: is "x", as that of uplink.u; give each session its own',
     ),
     ('[uplink.u]\nmqtt = "mqtt://b"\nbuffer = 2000', "3:1", 'uplink.u.buffer: 2000 has no unit; write "2000MB"'),
     (

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.app import app
+from gateway.settings.discovery import NOT_HERE
 from gateway.settings.document import TomlPlace
 from gateway.settings.forms import Form
 from gateway.settings.load import examine
@@ -53,8 +54,11 @@ modbus_ascii = "/dev/ttyS0"
 [tag_lists.full]
 pressure = { register = "holding 20", valid = { low = 0 }, alarm = { high = 9, deadband = 1 } }
 flow = { register = "holding 21", clamp = { low = 0 }, report = { change = 1 } }
+double = { formula = "2 * flow" }
 [tag_lists.sensors]
 light = {}
+[devices.d.tags.sum]
+formula = "level + pv"
 [devices.e]
 link = "plc"
 tag_list = "full"
@@ -115,7 +119,7 @@ output = "signal"
 setpoint = 1
 gains = { by = "d.pv", points = [{ at = 0, kp = 1 }, { at = 1, kp = 2 }] }
 """
-GROUPS = {"links", "polls", "devices", "control", "blocks", "uplink", "tag_lists"}
+GROUPS = {"links", "polls", "devices", "control", "blocks", "uplink", "tag_lists", "topics"}
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
@@ -124,10 +128,14 @@ def pattern(place: str) -> str:
     parts = [quoted or bare for quoted, bare in WORD.findall(place)]
     if parts[0] in GROUPS:
         parts[1] = "NAME"
-    if parts[0] == "devices" and parts[2] == "tags":
+    if parts[0] in ("devices", "topics") and parts[2] == "tags":
         parts[3] = "TAG"
     if parts[0] == "devices" and parts[2] == "link" and len(parts) > 3:
         parts = ["links", "NAME", *parts[3:]]
+    if parts[0] == "topics" and len(parts) > 2:
+        at = 4 if parts[2] == "tags" and len(parts) > 4 else 2
+        if parts[at] in NOT_HERE or (at == 4 and parts[at] == "windows"):
+            parts = ["devices", "NAME", "tags", "TAG", *parts[at:]]
     if parts[0] == "tag_lists":
         parts[2] = "TAG"
     if len(parts) > 2 and parts[-3] == "calculate":
