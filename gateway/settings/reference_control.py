@@ -162,9 +162,7 @@ CONTROL = (
         "(high of the input's `valid`)",
         "Highest setpoint anybody may write.",
     ),
-    Key(
-        "control.NAME.failsafe.output", loopbounds.failsafe_output, REQUIRED, "The output of a bad or old input."
-    ),
+    Key("control.NAME.failsafe.output", loopbounds.failsafe_output, REQUIRED, "The output of a bad or old input."),
     Key("control.NAME.failsafe.rate", positive, "(at once)", "How fast the output goes there, in units a second."),
     Key(
         "control.NAME.failsafe.when_older_than",
