@@ -35,7 +35,7 @@ from gateway.runtime.statedir import StateInUse, hold_state_dir
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
-from gateway.runtime.uplink import LEASE_KEY, Way, open_store
+from gateway.runtime.uplink import LEASE_KEY, Way, open_first
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.status import Phase
 from gateway.serving.scada.lock import LockError
@@ -85,7 +85,7 @@ class Daemon:
             settings,
             now_ns=clock,
             emit=book.emit,
-            worker=way.worker,
+            fan=way.fan,
             symbols=symbols,
             use=lambda model: asyncio.run_coroutine_threadsafe(way.use(model), loop).result(),
         )
@@ -132,6 +132,7 @@ class Daemon:
     async def _start(self) -> None:
         settings = self._settings
         self._way.start(self._supervisor)
+        await self._way.open(settings.uplinks)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
         self._http = self._start_http(settings)
         await self._operator.start()
@@ -141,7 +142,7 @@ class Daemon:
         await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine)
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
-        await self._way.connect(settings.uplink, self._supervisor)
+        await self._way.connect(settings.uplinks, self._supervisor)
         self._progress.phase = Phase.READY
         self._tell(self._summary())
         self._notifier.ready(self._summary())
@@ -203,13 +204,15 @@ class Daemon:
         if changes.http:
             await self._move_http(new)
             self._settings = msgspec.structs.replace(self._settings, http=new.http)
+        if changes.uplink:
+            await self._way.open(new.uplinks)
         if changes.plant:
             await self._swap_plant(old, new)
         for link in new.links:
             if link.name in changes.links and link.name in old.sources:
                 await old.replace_source(link, new, self._supervisor)
         if changes.uplink:
-            await self._way.connect(new.uplink, self._supervisor)
+            await self._way.connect(new.uplinks, self._supervisor)
         self._settings = new
         self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
 
@@ -278,7 +281,7 @@ class Daemon:
                 book=self._book,
                 progress=self._progress,
                 link_states=self._link_states,
-                uplink=self._way.state,
+                uplinks=self._way.states,
                 measured=self._measured,
             ),
             tables=metric_tables.TABLES,
@@ -346,7 +349,7 @@ class Daemon:
     def _summary(self) -> str:
         settings = self._settings
         plant = f"{len(settings.devices)} devices, {len(settings.tags)} tags, {len(settings.loops)} loops"
-        return f"{plant}, {self._way.worker.depth()} records waiting"
+        return f"{plant}, {self._way.depth()} records waiting"
 
     def _tell(self, detail: str) -> None:
         self._progress.detail = detail
@@ -367,7 +370,7 @@ async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         held = hold_state_dir(settings.state_dir)
-        store = open_store(settings.state_dir, settings.uplink)
+        store = open_first(settings.state_dir, settings.uplinks)
         clock = resume_clock(int(store.read_meta(LEASE_KEY, "0")))
     except (*START_FAILURES, StateInUse) as error:
         _log.error("cannot start: %s", error)

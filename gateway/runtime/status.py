@@ -117,7 +117,7 @@ class RuntimeStatus:
         book: EventBook,
         progress: Progress,
         link_states: LinkStates,
-        uplink: Callable[[], http.UplinkState | None],
+        uplinks: Callable[[], tuple[http.UplinkState, ...]],
         measured: Callable[[], Iterable[Measured]],
     ) -> None:
         self.gateway_id = gateway_id
@@ -126,7 +126,7 @@ class RuntimeStatus:
         self._book = book
         self._progress = progress
         self._link_states = link_states
-        self._uplink = uplink
+        self._uplinks = uplinks
         self._measured = measured
         self._started_ns = clock()
         self._shown: tuple[Plant, http.Plant] | None = None
@@ -175,8 +175,8 @@ class RuntimeStatus:
         plant = self._progress.plant
         return self._link_states.of(plant, self._started_ns) if plant else ()
 
-    def uplink(self) -> http.UplinkState | None:
-        return self._uplink()
+    def uplinks(self) -> tuple[http.UplinkState, ...]:
+        return self._uplinks()
 
     def events(self) -> Sequence[Event]:
         return self._book.kept()

@@ -10,6 +10,7 @@ import numpy as np
 from gateway.core.alarms import AlarmDefinition, AlarmKind
 from gateway.core.cycle import Cycle, Influence, Noted, Taught
 from gateway.core.events import Event, Severity
+from gateway.core.formulaparser import parse_formula
 from gateway.core.record import Stamp, Stream
 from gateway.core.spec import EngineSpec
 from gateway.core.teaching import Excuse, Hold, Learn, Lesson, Maintain, Reference
@@ -17,6 +18,12 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Samples
 from tests.support.engine import T0, model, tag
 
 CYCLE_NS = 10 * NS_PER_MS
+FORMULAS = {
+    "v.sum": ("'d0.t0' + 'd0.t1' / ('d0.t3' - 50)", 0),
+    "v.mean": ("mean('d0.t6', 1min) - default('d0.t2', 40)", 0),
+    "v.all": ("max('*') - min('*')", 500 * NS_PER_MS),
+    "v.power": ("if('v.sum' > 60, 'v.sum' * 'v.mean', 'v.all')", 0),
+}
 MINUTE_NS = 60 * NS_PER_S
 REFERENCE = Reference(
     anchor=50.0, base=0.1, level_spread=0.3, drift_spread=0.1, noise_base=1.0, noise_spread=0.2, still_ns_max=1e9,
@@ -26,7 +33,7 @@ REFERENCE = Reference(
 
 def plant(tags: int = 40, *, streams: tuple[Stream, ...] = tuple(sorted(Stream)), limit: float = 52.5) -> EngineSpec:
     """Several kinds, windows and alarms; each tenth tag has an alarm that the last one suppresses, each tenth from the
-    sixth on a shape score, and alarms of its scores."""
+    sixth on a shape score, and alarms of its scores. Some are virtual."""
     definitions = []
     last = f"d{(tags - 1) // 10}.t{tags - 1}"
     for row in range(tags):
@@ -45,6 +52,12 @@ def plant(tags: int = 40, *, streams: tuple[Stream, ...] = tuple(sorted(Stream))
                 has_shape=has_shape,
             )
         )  # fmt: skip
+    names = [one.name for one in definitions]
+    for name, (text, every_ns) in FORMULAS.items():
+        formula = parse_formula(text, lambda word, is_pattern: names[:9] if is_pattern else (word,), every_ns)
+        definitions.append(
+            tag(name, 0, windows_ns=(2 * NS_PER_S,), formula=formula, alarms=(AlarmDefinition(AlarmKind.HIGH, limit),))
+        )
     of = model(*definitions, panes=12)
     # Every second device's first tags are scored together; they lie across the border of two shares.
     devices = tuple(

@@ -10,8 +10,8 @@ import numpy as np
 from gateway.core.backoff import Backoff
 from gateway.core.breaker import Breaker
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality
+from gateway.protocol.deadband import MEMORY
 from gateway.protocol.modbus.plan import Block, halved
-from gateway.protocol.modbus.points import MEMORY
 
 OWED_MAX: Final = 3
 PROBES: Final = Backoff(base_ns=500 * NS_PER_MS, cap_ns=10 * NS_PER_S)

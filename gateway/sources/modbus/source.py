@@ -31,6 +31,7 @@ from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
+from gateway.protocol.deadband import MEMORY, RULE
 from gateway.protocol.modbus.decode import Bytes, decode_block
 from gateway.protocol.modbus.errands import NoAnswerError, NotConnectedError
 from gateway.protocol.modbus.frames import (
@@ -42,7 +43,7 @@ from gateway.protocol.modbus.frames import (
 )
 from gateway.protocol.modbus.pdu import check_function
 from gateway.protocol.modbus.plan import plan
-from gateway.protocol.modbus.points import MEMORY, POINT, RULE
+from gateway.protocol.modbus.points import POINT
 from gateway.protocol.modbus.polled import Poll, Transaction
 from gateway.protocol.modbus.polling import BUSY_RETRY_NS, Poller
 from gateway.protocol.modbus.reactions import Reaction, rule_of
