@@ -1,7 +1,7 @@
 """The daemon with a hook that stalls it: `python -m tests.support.stalling_daemon run --config FILE`.
 
-SIGUSR1 blocks its event loop for 5 s, SIGUSR2 all of its Python (the GIL is held), SIGRTMIN has the garbage collector run
-without pause over a large heap for 5 s.
+SIGUSR1 blocks its event loop for 5 s, SIGUSR2 all of its Python (the GIL is held), SIGRTMIN has the garbage collector
+run without pause over a large heap for 5 s.
 """
 
 from __future__ import annotations
