@@ -57,7 +57,7 @@ def test_the_critical_gain_and_period_are_found_as_well_as_a_relay_can(dead_s: f
 
 
 def test_it_ends_when_the_input_goes_too_far_takes_too_long_or_is_bad() -> None:
-    with pytest.raises(TuneAborted, match="more than 0.5 from 0; take a smaller step"):
+    with pytest.raises(TuneAborted, match=r"more than 0\.5 from 0; take a smaller step"):
         swing(relay(deviation=0.5), 0.5, 1.0)
     with pytest.raises(TuneAborted, match="take a larger step or more time"):
         swing(relay(timeout_s=2.0), 0.5, 1.0)
