@@ -182,6 +182,7 @@ class Plant:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
         warm_up()
         self.engine.virtual.warm()
+        self.engine.curves.warm()
         if self.executive is not None and not self._inherits:
             self.executive.warm()
 

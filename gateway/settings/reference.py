@@ -269,6 +269,13 @@ SERVING = (
     Key(
         "scada.lock_file", text, "(FILE.registers.lock)", "Keeps addresses when tags are added: keep it with the file."
     ),
+    Key(
+        "reference.NAME.file",
+        text,
+        REQUIRED,
+        "A CSV or SQLite file (.db, .sqlite) of assets, limits, curves.",
+    ),
+    Key("reference.NAME.table", text, NOTHING, "The table in a SQLite file."),
     Key("http.listen", addresses.listen_endpoint, '"127.0.0.1:9464"', "Where metrics, health, page and API are."),
 )
 
