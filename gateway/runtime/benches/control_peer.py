@@ -57,7 +57,7 @@ class Link:
 
     def _watch_writes(self) -> None:
         """The output counts as sent once the transport took it, as the executive's does: after its `send`."""
-        transport = self._client.ctx.transport
+        transport: Any = self._client.ctx.transport
         write = transport.write
 
         def timed(data: bytes) -> None:
