@@ -103,6 +103,12 @@ EVENTS_KEPT: Final = 1_000
 LOOPS_MAX: Final = 64
 """Control loops of the executive."""
 
+BLOCKS_MAX: Final = 128
+"""Function blocks of the executive, those that loops make for themselves (gains, interlocks) among them."""
+
+FEEDS_MAX: Final = 64
+"""Values that the engine hands to the executive in each of its cycles: tags, scores and windows."""
+
 FAST_LINKS_MAX: Final = 16
 """Modbus TCP connections of the executive."""
 

@@ -106,6 +106,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         topics=topics,
         parking_bytes_max=gateway.get("parking", PARKING, PARKING_DEFAULT),
         loops=tuple(loop for loop, _ in loops.read),
+        blocks=loops.blocks,
         journal=read_journal(root, devices),
         uplinks=read_uplinks(root, gateway_id, files),
         scada=scada,
