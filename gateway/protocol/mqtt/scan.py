@@ -20,8 +20,8 @@ oversized message still to be skipped, counters.
     PINGRESP                        nothing: that something arrived is known by the caller
     anything else                   handed back (CONTROL)
 
-Whoever is given the table here is compiled into its caller (`forceinline`): a call would copy the head of every array of
-it, 130 words, and with one for each layer that was two thirds of what a message cost.
+Whoever is given the table here is compiled into its caller (`forceinline`): a call would copy the head of every array
+of it, 130 words, and with one for each layer that was two thirds of what a message cost.
 
 What a message brings is decided in `message.py`. The properties of MQTT 5 and topic aliases are read in `aliases.py`.
 """
