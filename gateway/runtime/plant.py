@@ -33,7 +33,8 @@ from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.planning import point_of
-from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag
+from gateway.settings.schema import Block as LoopBlock
+from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag, registers_of
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 from gateway.writing.audit import Trail
@@ -72,6 +73,7 @@ class OfExecutive(TypedDict):
     """What of a configuration the executive runs."""
 
     loops: Sequence[PidLoop]
+    blocks: Sequence[LoopBlock]
     tags: Mapping[str, tuple[int, Tag]]
     links: Mapping[str, ModbusLink]
 
@@ -108,7 +110,7 @@ class Plant:
         self.engine = self.spec.build()
         self._inherits = executive is not None and bool(settings.loops)
         self.executive = executive if self._inherits else self._build_executive() if settings.loops else None
-        self._of_loops = {name for loop in settings.loops for name in (loop.input, loop.output)}
+        self._of_loops = {name for loop in settings.loops for name in registers_of(loop)}
         loop_devices = {tag.device for tag in settings.tags if tag.name in self._of_loops}
         self.fast_links = frozenset(device.link for device in settings.devices if device.name in loop_devices)
         """Links to which the executive has a connection of its own."""
@@ -137,6 +139,7 @@ class Plant:
             stamp=WallStamp(clock),
             symbols=symbols,
             before=[self._take_from_executive] if self.executive is not None else [],
+            after=[self._feed_executive] if self.executive is not None else [],
             died=died,
         )
         self.scada: ScadaServer | None = None
@@ -149,6 +152,7 @@ class Plant:
             text_of=symbols.text_of,
             now_ns=clock,
             emit=book.emit,
+            control=self.executive,
         )
         mqtt = settings.writes.mqtt
         self.orders = MqttOrders(mqtt, self.writer, now_ns=clock, emit=book.emit) if mqtt is not None else None
@@ -178,6 +182,7 @@ class Plant:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
         warm_up()
         self.engine.virtual.warm()
+        self.engine.curves.warm()
         if self.executive is not None and not self._inherits:
             self.executive.warm()
 
@@ -338,6 +343,7 @@ class Plant:
     def _of_executive(self) -> OfExecutive:
         return {
             "loops": self.settings.loops,
+            "blocks": self.settings.blocks,
             "tags": {tag.name: (row, tag) for row, tag in enumerate(self.settings.tags)},
             "links": {
                 device.name: link
@@ -371,6 +377,11 @@ class Plant:
     async def _write_from_scada(self, tag: str, value: float, client: str) -> ModbusException | None:
         outcome = await self.writer.write(tag, value, way="scada", who=client)
         return None if outcome.is_ok else SCADA_ANSWERS[outcome.why]
+
+    def _feed_executive(self) -> None:
+        """After each cycle, on the engine's thread."""
+        assert self.executive is not None
+        self.executive.feed(self.engine.view, self._clock())
 
     def _take_from_executive(self) -> None:
         """Before each drain, on the engine's thread."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings
+from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings, registers_of
 from gateway.sources.modbus import is_for_thread
 
 
@@ -33,7 +33,7 @@ class Changes:
 
 
 PLANT_PARTS = (
-    *("devices", "tags", "topics", "parking_bytes_max", "loops", "scada", "writes", "inhibit_writes"),
+    *("devices", "tags", "topics", "parking_bytes_max", "loops", "blocks", "scada", "writes", "inhibit_writes"),
     *("panes_per_window", "zone"),
 )
 """Settings that the plant is built from."""
@@ -45,7 +45,7 @@ def compare(old: Settings, new: Settings) -> Changes:
     refused = [key for key in fixed if getattr(old, key) != getattr(new, key)]
     refused += ["journal"] if _journal_settings(old) != _journal_settings(new) else []
     names = [link.name for link in old.links] == [link.name for link in new.links]
-    used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in (loop.input, loop.output)}
+    used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in registers_of(loop)}
     loop_links = {device.link for device in new.devices if device.name in used_by_loops}
     durable = {tag.device for tag in new.tags if isinstance(tag.point, MqttPoint) and tag.point.durable}
     whole_links = loop_links | {device.link for device in new.devices if device.name in durable}

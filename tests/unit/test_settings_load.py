@@ -55,7 +55,7 @@ def test_the_example_is_sound_and_nothing_about_it_is_odd() -> None:
     assert examined.warnings == ()
     settings = examined.settings
     assert len(settings.devices) == 8 + 40 + 8 + 1
-    assert len(settings.loops) == 1
+    assert len(settings.loops) == 3
     assert settings.scada is not None
     assert settings.scada.lock_file == EXAMPLE.parent / "fieldgate.registers.lock"
     assert modbus(tag_of(settings, "pump-7.vibration")).every_ns == 200_000_000, "an inline tag wins over the list's"
@@ -75,7 +75,7 @@ def kind_of(path: KeyPath) -> str | None:
             return "links"
         case ("tag_lists" | "topics", *_):
             return None
-        case ("links" | "devices" | "control" | "uplink" as group, _, *rest):
+        case ("links" | "devices" | "control" | "blocks" | "uplink" as group, _, *rest):
             return ".".join([group, *map(str, rest)])
     return ".".join(map(str, path))
 
@@ -99,6 +99,7 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
     whole, count = re.subn(r"(?m)^# (\w+ = )", r"\1", text)
     assert count > 25
     shutil.copytree(EXAMPLE.parent / "registers", tmp_path / "registers")
+    shutil.copytree(EXAMPLE.parent / "reference", tmp_path / "reference")
     examined = examine_text(tmp_path, whole)
     files = {"password_file", "ca_file", "cert_file", "key_file", "key_password_file"}
     assert {warning.key.rsplit(".", 1)[-1] for warning in examined.warnings} <= files
@@ -106,10 +107,14 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("links", "modbus_ascii"),
         ("links", "each"),
         ("control", "each"),
+        ("control.pid", "ki"),
+        ("control.pid", "kd"),
+        ("blocks", "each"),
         ("uplink", "nats"),
         ("uplink", "file"),
+        ("reference.assets", "table"),
     }
-    known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags")}
+    known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags", "loops")}
     assert known - written == elsewhere, "each is shown with devices; the others in words"
     assert known > {("tag", "register"), ("tag.alarm", "score"), ("control.failsafe", "output"), ("", "scada")}
 

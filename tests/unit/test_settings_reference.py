@@ -69,13 +69,58 @@ tag_list = "sensors"
 """
 )
 OTHER_UPLINKS = ('nats = "nats://127.0.0.1"', 'file = "records.jsonl"')
+REFERENCE = '[reference.r]\nfile = "gateway.toml"\n'
 SERVING = '[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
 FAR_ENDS = {
     "nats": '[uplink.u]\nnats = "tls://nats.example"\nsubject = "plant.{stream}"\n',
     "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
 }
 BY_PATH = {key.path: key for key in KEYS}
-GROUPS = {"links", "polls", "devices", "control", "uplink", "tag_lists", "topics"}
+LOOPS = """
+[blocks]
+x.scale = { of = "d.pv" }
+x2.sum = { of = ["d.pv", 3] }
+x3.product = { of = ["d.pv"] }
+x4.minimum = { of = ["d.pv"] }
+x5.maximum = { of = ["d.pv"] }
+x6.median = { of = ["d.pv"] }
+x7.mean = { of = ["d.pv"] }
+x8.first = { of = ["d.pv"] }
+x9.lead_lag = { of = "d.pv", lag = "1s" }
+y.deadband = { of = "d.pv", band = 1 }
+y1.rate_limit = { of = "d.pv", up = 1 }
+y2.profile = { run = "d.bit", hold = 0, points = [["0s", 1], ["1s", 2]] }
+y3.curve = { of = "d.pv", points = [[0, 1], [1, 2]] }
+y4.on_off = { of = "d.pv", on_at = 1, off_at = 2 }
+y5.compare = { of = "d.pv", above = 1 }
+y6.compare = { of = "d.pv", below = 1 }
+y7.all = { of = ["d.bit"] }
+y8.any = { of = ["d.bit"] }
+y9.none = { of = ["d.bit", "d.pv < 4"] }
+z.latch = { set = "d.bit", reset = "d.pv > 3" }
+z1.timer = { of = "d.bit" }
+z2.sequence = { run = "d.bit", steps = [{ until = "d.bit", within = "1s" }] }
+z3.choose = { by = "d.bit", values = [1, "d.pv"] }
+z4.counter = {}
+[control.s]
+follow = { input = "blocks.x6", output = "signal" }
+limits = { min = 0, max = 1 }
+failsafe = { output = 0 }
+interlocks = [{ when = "d.bit", output = 0 }]
+[control.p]
+pid = { input = "d.pv", output = "signal", setpoint = 1, form = "parallel", kp = 1, ki = 1, kd = 1 }
+limits = { min = 0, max = 1 }
+failsafe = { output = 0 }
+[control.g]
+limits = { min = 0, max = 1 }
+failsafe = { output = 0 }
+[control.g.pid]
+input = "d.pv"
+output = "signal"
+setpoint = 1
+gains = { by = "d.pv", points = [{ at = 0, kp = 1 }, { at = 1, kp = 2 }] }
+"""
+GROUPS = {"reference", "links", "polls", "devices", "control", "blocks", "uplink", "tag_lists", "topics"}
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
@@ -112,7 +157,10 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
             found[pattern(section.place.child(key).key)] = (parse, default)
         return get(section, key, parse, default)
 
-    texts = [HEAD + LOOP + SHARED_LISTS + SERVING, *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS)]
+    texts = [
+        HEAD + LOOP + SHARED_LISTS + LOOPS + SERVING + REFERENCE,
+        *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS),
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Section, "get", noting)
         examine(EXAMPLE)

@@ -5,7 +5,7 @@ import { draw } from "./trend.js";
 
 const EVERY_MS = 1000, PATIENCE_MS = 4000, TAGS_A_PAGE = 50, DEVICES_AT_FIRST = 10, SPAN_MS = 120_000;
 const SIGNS = { good: "✓", uncertain: "△", bad: "✕" };
-const MODES = { auto: ["good", "auto"], manual: ["uncertain", "manual"], failsafe: ["bad", "fail-safe"], initialising: ["uncertain", "initialising"] };
+const MODES = { auto: ["good", "auto"], manual: ["uncertain", "manual"], failsafe: ["bad", "fail-safe"], initialising: ["uncertain", "initialising"], cascade: ["good", "cascade"], tracking: ["good", "tracking"], interlocked: ["bad", "interlocked"] };
 const SEVERITIES = { error: ["bad", "error"], warning: ["uncertain", "warning"], notice: ["", "notice"], info: ["", "info"] };
 
 const $ = (id) => document.getElementById(id);
@@ -201,7 +201,8 @@ function showTags(t) {
   $("next").disabled = upTo >= t.total;
   fill("tags", t.tags.map((v) => {
     const w = v.windows[0] ?? { mean: null, sd: null, min: null, max: null, window_s: null };
-    const more = v.calculations.map((c) => `${c.name} ${num(c.value)}`).join(" · ");
+    const known = ["asset", "path", "criticality"].map((key) => v.context[key]).filter(Boolean);
+    const more = [...known, ...v.calculations.map((c) => `${c.name} ${num(c.value)}`)].join(" · ");
     return el("tr", "", cell("name", v.name, more ? el("span", "detail", ` ${more}`) : null),
       cell("n value", v.text ?? NONE, v.unit && v.text !== null ? el("span", "unit", v.unit) : null),
       cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),
