@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "tail": "Print the values of tags as they come.",
     "events": "List the latest events of a running gateway.",
     "alarms": "List the alarms of a running gateway, acknowledge or shelve them.",
+    "history": "Draw, or print, what a tag was.",
     "write": "Write a value to a tag of a running gateway.",
     "check": "Check a configuration and report every error in it.",
     "plan": "Show what each Modbus link is asked for, and how busy that makes it.",

@@ -19,7 +19,7 @@ from gateway.settings.control import check_setpoints, read_loops
 from gateway.settings.devices import Devices
 from gateway.settings.discovery import read_topics
 from gateway.settings.document import read_document
-from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_journal
+from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_history, read_journal
 from gateway.settings.links import Links
 from gateway.settings.planning import loads
 from gateway.settings.problems import ConfigurationError, Problem, Report
@@ -116,6 +116,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         writes=read_writes(root, gateway_id, devices, loops, files),
         inhibit_writes=gateway.get("inhibit_writes", flag, False),
         http=read_http(root),
+        history_bytes_max=read_history(root),
         reference=read_reference(root, directory, state_dir),
     )
     gateway.finish()

@@ -275,6 +275,7 @@ SERVING = (
         "A CSV or SQLite file (.db, .sqlite) of assets, limits, curves.",
     ),
     Key("reference.NAME.table", text, NOTHING, "The table in a SQLite file."),
+    Key("history.keep", journal.HISTORY_KEEP, "500MB", "Bytes of history; then the oldest of the finest goes."),
     Key("http.listen", addresses.listen_endpoint, '"127.0.0.1:9464"', "Where metrics, health, page and API are."),
 )
 

@@ -346,6 +346,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     writes: Writes = Writes()
     inhibit_writes: bool = False
     http: Http | None
+    history_bytes_max: int = 0
+    """Of the history; 0: none is kept."""
     reference: tuple[ReferenceTable, ...] = ()
     unjoined: tuple[Tag, ...] = ()
     """Where there are reference tables: the tags as they are written."""
