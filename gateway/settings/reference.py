@@ -248,6 +248,7 @@ WRITES = (
         "Topic of orders; {tag} stands for the tag's full name, as a level of its own.",
     ),
     Key("writes.mqtt.reply", addresses.topic, "(fieldgate/{gateway}/written/{tag})", "Topic of their results."),
+    Key("writes.mqtt.loops", serving.WRITE_GLOBS, "[]", "Setpoints, modes and outputs of loops that may be written."),
     Key("writes.mqtt.tags", serving.TAG_GLOBS, '["*"]', "Which of the tags that may be written, this way."),
 )
 SERVING = (

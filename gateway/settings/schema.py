@@ -290,6 +290,8 @@ class MqttWrites(msgspec.Struct, frozen=True, kw_only=True):
     reply: str
     tags: tuple[str, ...]
     """Full names of the tags that may be written this way."""
+    loops: tuple[str, ...] = ()
+    """Points of loops that may be, like `control.boiler.setpoint`."""
 
 
 class Writes(msgspec.Struct, frozen=True, kw_only=True):

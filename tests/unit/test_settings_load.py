@@ -114,7 +114,7 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("uplink", "file"),
         ("reference.assets", "table"),
     }
-    known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags")}
+    known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags", "loops")}
     assert known - written == elsewhere, "each is shown with devices; the others in words"
     assert known > {("tag", "register"), ("tag.alarm", "score"), ("control.failsafe", "output"), ("", "scada")}
 
