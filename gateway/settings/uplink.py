@@ -93,7 +93,7 @@ def _read(section: Section, name: str, gateway_id: str, files: Files, zone: Zone
         buffer_bytes_max=section.get("buffer", BUFFER, 2 * 10**9),
         grace_ns=section.get("grace", GRACE, 10 * 60 * NS_PER_S),
         grace_bytes_max=section.get("grace_buffer", GRACE_BUFFER, 64 * 10**6),
-        drain_records_per_s=section.get("drain", DRAIN, 1_000),
+        drain_records_per_s=section.get("drain", DRAIN, 200),
         acknowledge_timeout_ns=section.get("acknowledge_timeout", ACKNOWLEDGE_TIMEOUT, 10 * NS_PER_S),
         bandwidth_bytes_per_s=section.get("bandwidth", bandwidth, 0),
         drain_share=section.get("drain_share", share, 0.25),

@@ -35,6 +35,8 @@ from gateway.upstreams import file
 
 Progress = Callable[[str], None]
 
+DRAIN_RECORDS_PER_S = 200
+"""The default of `drain`."""
 BUFFER_BYTES = 2 * 10**9
 WARM_S = 1.0
 CALM_S = 5.0
@@ -148,7 +150,7 @@ async def _run(place: Path, samples_per_s: int, outage_s: float, progress: Progr
         connect=far.connect,
         envelope=envelope,
         retry_after_ns=lambda failures: 100 * NS_PER_MS,
-        pace=Pace(1_000),
+        pace=Pace(DRAIN_RECORDS_PER_S),
         now_ns=time.monotonic_ns,
         emit=events.append,
     )
@@ -184,8 +186,7 @@ async def _play(
     answered, began_s = len(far.answered_ns), time.monotonic()
     far.is_away = False
     # What comes before the outage's segment is closed belongs to the backlog.
-    while not (far.is_connected and worker.snapshot().segments_closed):
-        await asyncio.sleep(0.001)
+    await plant.run(lambda: far.is_connected and worker.snapshot().segments_closed > 0)
     give_up_s = began_s + 2 * outage_s
     few = max(3, 2 * samples_per_s // RECORD_SAMPLES_MAX // 5)
     drain = await plant.run(lambda: worker.snapshot().records <= few or time.monotonic() > give_up_s)
