@@ -31,6 +31,7 @@ SIGNED = (
     RegisterType.INT64,
     RegisterType.SIGNMAG16,
     RegisterType.SIGNMAG32,
+    RegisterType.SIGNMAG64,
 )
 HAVE_BITS = (
     RegisterType.BOOL,

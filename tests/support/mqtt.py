@@ -147,6 +147,11 @@ class Rig:
         self._taken = [np.concatenate(self._taken)]
         return self._taken[0]
 
+    def take(self, count: int) -> None:
+        """What an engine takes that can do no more."""
+        out = np.zeros(min(count, len(self.lane)), SAMPLE)
+        self._taken.append(out[: self.lane.take_into(out)])
+
     def of(self, row: int) -> Samples:
         samples = self.samples()
         return samples[samples["row"] == row]
@@ -174,7 +179,9 @@ class Rig:
         return [event.message for event in self.events if event.kind == kind]
 
     def reading(self, name: str) -> float:
-        return next(r.value for r in self.source.readings() if r.name == f"fieldgate_mqtt_{name}")
+        found = [r.value for r in self.source.readings() if r.name == f"fieldgate_mqtt_{name}"]
+        assert found
+        return sum(found)
 
     @property
     def is_connected(self) -> bool:

@@ -28,8 +28,9 @@ class WireType(IntEnum):
     BCD64 = 11
     SIGNMAG16 = 12
     SIGNMAG32 = 13
+    SIGNMAG64 = 14
     """Sign and magnitude: the top bit is the sign, the others the magnitude."""
-    STRING = 14
+    STRING = 15
     """Text, of as many registers as its point says (`gateway.protocol.modbus.texts`)."""
 
 
@@ -74,6 +75,7 @@ WORDS: Final[dict[WireType, int]] = {
     WireType.BCD64: 4,
     WireType.SIGNMAG16: 1,
     WireType.SIGNMAG32: 2,
+    WireType.SIGNMAG64: 4,
 }
 
 ABSENT_MAX: Final = 4

@@ -51,3 +51,8 @@ class Counts:
     @property
     def shed_messages(self) -> int:
         return int(self._state[s.SHED])
+
+    @property
+    def shed_of(self) -> list[int]:
+        """The same by priority."""
+        return [int(count) for count in self._state[list(s.SHED_OF)]]
