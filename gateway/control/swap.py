@@ -39,6 +39,7 @@ def begin_loop(b: Blocks, loop: int, now_ns: int) -> None:
     """A loop that has no past: its first deadline is one period from now, and no input was missed yet."""
     b.loops[loop, at.DUE_NS] = now_ns + b.loops[loop, at.PERIOD_NS]
     b.loops[loop, at.INPUT_NS] = now_ns
+    b.loops[loop, at.COMMANDED_NS] = now_ns
 
 
 @inner

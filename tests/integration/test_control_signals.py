@@ -227,6 +227,28 @@ def test_an_output_that_somebody_else_changed_is_found_told_and_written_again() 
         assert "another output than was written" in told.message
 
 
+def test_without_its_commander_a_loop_fails_safe_in_every_mode_until_it_commands_again() -> None:
+    with plc(level_m=0.5, valve=300) as device, bench(device.port, dead_man_ns=300 * NS_PER_MS, ti_s=50.0) as b:
+        b.wait_for_mode(Mode.AUTO)
+        started_s = time.monotonic()
+        while time.monotonic() < started_s + 0.6:
+            b.control.write_setpoint(0, 0.5)
+            time.sleep(0.02)  # signs of life
+        assert b.mode is Mode.AUTO
+        b.wait_for_mode(Mode.FAILSAFE, within_s=0.6)
+        wait_for(lambda: device.valve == 100, "the fail-safe output")
+        b.control.write_setpoint(0, 0.5)
+        b.wait_for_mode(Mode.AUTO)
+        b.control.write_mode(0, Mode.MANUAL)
+        b.wait_for_mode(Mode.MANUAL)
+        b.control.write_output(0, 55.0)
+        wait_for(lambda: device.valve == 550, "the manual output")
+        wait_for(lambda: device.valve == 100, "the fail-safe output in manual too", within_s=0.8)
+        b.kinds()
+        told = [event.message for event in b.events if event.kind == "control.loop_failsafe"]
+        assert any("dead man" in message for message in told)
+
+
 def test_a_counter_is_a_heartbeat_for_the_devices_own_watchdog() -> None:
     beat = Block(name="beat", kind="counter", inputs=(), parameters=(0.02, 5.0))
     follower = loop(source=Signal(of="block", name="beat"), input="blocks.beat", does_follow=True, failsafe_output=None)
