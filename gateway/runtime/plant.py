@@ -152,6 +152,7 @@ class Plant:
             text_of=symbols.text_of,
             now_ns=clock,
             emit=book.emit,
+            control=self.executive,
         )
         mqtt = settings.writes.mqtt
         self.orders = MqttOrders(mqtt, self.writer, now_ns=clock, emit=book.emit) if mqtt is not None else None
