@@ -259,6 +259,7 @@ MEMORY: Final = np.dtype(
             ("states", np.float64, (BLOCKS_MAX, blocks.STATE_WORDS)),
             ("steps", np.int64, (STEPS,)),
             ("inputs", np.float64, (blocks.INPUTS_MAX,)),
+            ("carried_feeds", np.int64, (FEEDS_MAX,)),
             ("carried_blocks", np.int64, (BLOCKS_MAX,)),
             ("carried_loops", np.int64, (LOOPS_MAX, CARRIED_FIELDS)),
             ("carried_links", np.int64, (FAST_LINKS_MAX,)),

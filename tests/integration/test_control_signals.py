@@ -15,7 +15,7 @@ import pytest
 from gateway.core.types import NS_PER_MS, Quality
 from gateway.core.view import LIVE, Mode
 from gateway.settings.schema import Block, Signal
-from tests.support.control import TAGS, Bench, bench, loop, tag, wait_for
+from tests.support.control import TAGS, Bench, bench, link, loop, tag, wait_for
 from tests.support.plc import plc
 
 SENSOR = Signal(of="tag", name="tank.sensor")
@@ -142,6 +142,26 @@ def test_an_interlock_overrules_manual_and_control_and_leaves_without_a_jump() -
         b.wait_for_mode(Mode.INTERLOCKED)
         assert b.reading("fieldgate_control_interlocks_total") == 2
         assert "control.loop_interlocked" in b.kinds()
+
+
+def test_a_reload_trips_no_interlock_that_lives_on_the_engine() -> None:
+    interlock = block("stop", "interlock", SENSOR, parameters=(5.0,))
+    options: dict[str, Any] = {"interlock": Signal(of="block", name="stop")}
+    with plc(level_m=0.5, valve=300) as device, bench(device.port, tags=TAGS_TOO, blocks=[interlock], **options) as b:
+        with engine(b) as view:
+            view.put(0.0)
+            b.wait_for_mode(Mode.AUTO)
+            trips = b.reading("fieldgate_control_interlocks_total")
+        b.control.take_over(
+            loops=[loop(kp=10.0, **options)],
+            blocks=[interlock],
+            tags=TAGS_TOO,
+            links={"tank": link(device.port)},
+        )
+        cycles = int(b.now["cycles"])
+        wait_for(lambda: b.now["cycles"] > cycles + 10, "cycles before the engine hands over again")
+        assert b.mode is Mode.AUTO
+        assert b.reading("fieldgate_control_interlocks_total") == trips
 
 
 def test_a_cascade_is_entered_and_left_without_a_jump() -> None:
