@@ -226,8 +226,8 @@ def run(
             wrong: list[str] = []
             asked = 0
             for number in range(ROUNDS):
-                first, stop = topics * number // ROUNDS, topics * (number + 1) // ROUNDS
-                publisher.send(range(first, stop))
+                stop = topics * (number + 1) // ROUNDS
+                publisher.send(range(topics * number // ROUNDS, stop))
                 returning = draw.sample(range(stop), min(RETURNING, stop))
                 publisher.send(returning)
                 of.wait_for(publisher.sent)
@@ -269,9 +269,7 @@ def run(
             "resident_at_end_bytes": samples[-1].resident_bytes,
             "resident_growth_since_full_bytes": samples[-1].resident_bytes - full.resident_bytes,
         },
-        "over_time": [
-            {"at_s": round(one.at_s, 1), "topics": one.topics, "resident_bytes": one.resident_bytes} for one in samples
-        ],
+        "over_time": [_shown(one) for one in samples],
         "wrong": wrong[:20],
     }
 
@@ -288,6 +286,10 @@ def _sample(of: Daemon, topics: int, at_s: float) -> Sample:
         parked_tags=round(metrics["fieldgate_parking_tags"]),
         parked_bytes=round(metrics["fieldgate_parking_bytes"]),
     )
+
+
+def _shown(one: Sample) -> dict[str, object]:
+    return {"at_s": round(one.at_s, 1), "topics": one.topics, "resident_bytes": one.resident_bytes}
 
 
 def _told(one: Sample, wrong: Sequence[str]) -> str:
