@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, AlarmKind, rule_of
-from gateway.core.blank import integers, records
+from gateway.core.blank import integers, records, unknowns
 from gateway.core.calculationtables import CalculationTables, calculation_tables
 from gateway.core.model import Model, TagDefinition
 from gateway.core.multivariate import multivariate_tables
@@ -140,6 +140,8 @@ NOVELTY = np.dtype(
         ("persistent_tail", "<f4"),
         ("persistent_spread", "<f4"),
         ("persistent_slack", "<f4"),
+        ("spare_0", "<i8"),
+        ("spare_1", "<i8"),
     ],
     align=True,
 )
@@ -275,7 +277,7 @@ class State:
             cells=records(tags, CELL),
             limits=records(tags, LIMIT),
             novelty=records(tags, NOVELTY),
-            hours=np.full(tags * HOURS, np.nan, np.float32),
+            hours=unknowns(tags * HOURS),
             windows=records(windows, WINDOW),
             totals=records(2 * windows, PANE),
             ring=records(windows * self.panes, PANE),
