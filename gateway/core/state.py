@@ -1,7 +1,7 @@
 """The engine's state: a handful of record arrays, indexed by row, made whole at the start and never grown.
 
 Each array is a `[row, field]` block whose fields stand in one table, its dtype; a record is one or two cache lines,
-because a batch comes in no order and each line of a row costs one miss.
+because a batch comes in no order and each line of a row costs one miss. Arrays begin at a cache line (`gateway.core.blank`).
 
     array    one per        bytes   what
     words    tag                8   the row's sequence lock (`gateway.core.kernels.atomics`)
@@ -17,7 +17,7 @@ because a batch comes in no order and each line of a row costs one miss.
 
 What a tag remembers, and takes along when it leaves a row that was lent to it, is TAG_MEMORY and WINDOW_MEMORY.
 
-A tag with one window of P = 30 panes takes 2,676 bytes. Every page is touched at construction: a page first touched
+A tag with one window of P = 30 panes takes 2,666 bytes. Every page is touched at construction: a page first touched
 by a sample would cost it up to 5 µs.
 
 Windows are panes in the tag's own source time. The P panes of a window include the current, partial one, so a window
@@ -140,8 +140,6 @@ NOVELTY = np.dtype(
         ("persistent_tail", "<f4"),
         ("persistent_spread", "<f4"),
         ("persistent_slack", "<f4"),
-        ("spare_0", "<i8"),
-        ("spare_1", "<i8"),
     ],
     align=True,
 )
