@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from gateway.core.types import Float32s, Int64s, Samples
+from gateway.core.types import Bytes, Float32s, Int64s, Samples
 
 LINE_BYTES = 64
 
 
-def records(size: int, dtype: np.dtype[np.void]) -> Samples:
-    """Zeros whose pages are really there (`np.zeros` would leave them to the first write)."""
-    raw = np.empty(size * dtype.itemsize + LINE_BYTES, np.uint8)
+def zeros(size: int) -> Bytes:
+    """Bytes whose pages are really there (`np.zeros` would leave them to the first write)."""
+    raw: Bytes = np.empty(size + LINE_BYTES, np.uint8)
     begin = -raw.ctypes.data % LINE_BYTES
     raw[:] = 0
-    return raw[begin : begin + size * dtype.itemsize].view(dtype)
+    return raw[begin : begin + size]
+
+
+def records(size: int, dtype: np.dtype[np.void]) -> Samples:
+    return zeros(size * dtype.itemsize).view(dtype)
 
 
 def integers(size: int) -> Int64s:
-    return records(size, np.dtype(np.int64))
+    return zeros(size * 8).view(np.int64)
 
 
 def unknowns(size: int) -> Float32s:
     """NaNs."""
-    array: Float32s = records(size, np.dtype(np.float32))
+    array: Float32s = zeros(size * 4).view(np.float32)
     array[:] = np.nan
     return array

@@ -1,7 +1,7 @@
 """The engine's state: a handful of record arrays, indexed by row, made whole at the start and never grown.
 
 Each array is a `[row, field]` block whose fields stand in one table, its dtype; a record is one or two cache lines,
-because a batch comes in no order and each line of a row costs one miss. Arrays begin at a cache line (`gateway.core.blank`).
+because a batch comes in no order and each line of a row costs one miss. Arrays begin at a line (`gateway.core.blank`).
 
     array    one per        bytes   what
     words    tag                8   the row's sequence lock (`gateway.core.kernels.atomics`)

@@ -14,8 +14,8 @@ source time.
 A source time more than an hour older or a second newer than the arrival is replaced by the arrival. The
 comparison is made by arithmetic on the arrival, which is our own clock: a source time may be any int64.
 
-What runs for each sample is made part of the loop (`forceinline`): called, it would get all arrays of the tables by value,
-some two hundred words a sample.
+What runs for each sample is made part of the loop (`forceinline`): called, it would get all arrays of the tables by
+value, some two hundred words a sample.
 """
 
 from __future__ import annotations
