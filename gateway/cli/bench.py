@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from gateway.cli.app import EXIT_FAILED
-from gateway.core.limits import LOOPS_MAX, TAGS_MAX
+from gateway.core.limits import DEVICES_MAX, LOOPS_MAX, TAGS_MAX
 from gateway.core.types import NS_PER_MS
 
 
@@ -182,23 +182,54 @@ def mqtt(
 
 
 @command.command()
-@click.option("--nab", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of the NAB corpus.")
-@click.option("--series", type=click.IntRange(1, TAGS_MAX), default=100_000, show_default=True, help="For the speed.")
-@click.option("--full", is_flag=True, help="River's detectors on all series, more pumps: some minutes.")
+@click.option("--topics", type=click.IntRange(1_000, 5_000_000), default=1_000_000, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(100, DEVICES_MAX), default=10_000, show_default=True, help="Devices at a time."
+)
+@click.option("--tags-per-device", "per_device", type=click.IntRange(1, 100), default=1, show_default=True)
+@click.option("--evict-idle-after", type=click.IntRange(1, 86_400), default=86_400, show_default=True, help="Seconds.")
+@click.option("--broker", type=click.Choice(["nats", "mosquitto"]), default="nats", show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of which devices return.")
 @click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
-def anomaly(nab: Path | None, series: int, full: bool, json_only: bool) -> None:
-    """Anomaly scores: benchmark, false alarms, injected faults, a pump whose tags disagree, cost; beside river."""
-    from gateway.cli.common import prepare_kernels
+def appearing(
+    topics: int, limit: int, per_device: int, evict_idle_after: int, broker: str, seed: int, json_only: bool
+) -> None:  # fmt: skip
+    """Many more topics than there is room for, a tag each: memory, evictions, and states on return.
 
-    prepare_kernels()
-    from gateway.runtime.benches.anomaly import run
+    Exit code 1 when a device that returned did not find exactly what it had known.
+    """
+    from gateway.runtime.benches.appearing import Stuck, run
 
     def progress(line: str) -> None:
         click.echo(line, err=True)
 
     try:
-        result = run(nab=nab, series=series, full=full, progress=progress)
-    except (OSError, KeyError) as error:
-        click.echo(f"{nab}: nab.npz and nab_labels.json are needed there: {error}", err=True)
+        result = run(
+            topics=topics, limit=limit, per_device=per_device, idle_s=evict_idle_after, broker_name=broker, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    except Stuck as error:
+        click.echo(str(error), err=True)
         sys.exit(EXIT_FAILED)
     click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+    sys.exit(EXIT_FAILED if result["wrong"] else 0)
+
+
+@command.command()
+@click.option("--series", type=click.IntRange(1, TAGS_MAX), default=100_000, show_default=True, help="For the speed.")
+@click.option("--full", is_flag=True, help="River on all series, more faults, more pumps: about a minute and a half.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def anomaly(series: int, full: bool, json_only: bool) -> None:
+    """Anomaly scores: NAB, false alarms, injected faults, a pump whose tags disagree, shapes, cost; beside river."""
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.cli.anomalytables import tables
+    from gateway.runtime.benches.anomaly import run
+
+    result = run(series=series, full=full, progress=lambda line: click.echo(line, err=True))
+    if not json_only:
+        for line in tables(result):
+            click.echo(line)
+        click.echo()
+    click.echo(json.dumps(result))

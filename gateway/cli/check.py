@@ -99,14 +99,15 @@ def summary(settings: Settings) -> dict[str, object]:
             }
             for loop in settings.loops
         ],
-        "uplink": None
-        if settings.uplink is None
-        else {
-            "name": settings.uplink.name,
-            "address": _upstream(settings.uplink.address),
-            "streams": list(settings.uplink.streams),
-            "buffer": show_size(settings.uplink.buffer_bytes_max),
-        },
+        "uplinks": [
+            {
+                "name": uplink.name,
+                "address": _upstream(uplink.address),
+                "streams": list(uplink.streams),
+                "buffer": show_size(uplink.buffer_bytes_max),
+            }
+            for uplink in settings.uplinks
+        ],
         "scada": None
         if settings.scada is None
         else {
@@ -183,8 +184,7 @@ def _lines(settings: Settings) -> Iterable[tuple[str, str]]:
         )
     if len(settings.loops) > ROWS_MAX:
         yield "", f"and {len(settings.loops) - ROWS_MAX} more loops"
-    if settings.uplink is not None:
-        up = settings.uplink
+    for up in settings.uplinks:
         streams = ", ".join(up.streams)
         yield (
             "uplink",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -15,6 +15,8 @@ from gateway.kernelcache import CacheNotOurs, choose
 from gateway.settings.load import Examined, examine
 from gateway.settings.problems import ConfigurationError, Problem
 from gateway.settings.schema import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def load_or_exit(path: Path) -> Settings:
@@ -25,6 +27,31 @@ def load_or_exit(path: Path) -> Settings:
         exit_with(error)
     print_warnings(examined.warnings)
     return examined.settings
+
+
+def of_uplink(function: F) -> F:
+    """The option that says whose spool is meant."""
+    return click.option("--uplink", default="", metavar="NAME", help="Whose spool; default: the first uplink's.")(
+        function
+    )
+
+
+def spool_or_exit(settings: Settings, uplink: str) -> Path:
+    """The file that holds the records of an uplink; exit code 1 when there is none."""
+    from gateway.runtime.spoolfiles import spool_files
+    from gateway.runtime.statedir import SPOOL_FILE
+
+    names = [each.name for each in settings.uplinks]
+    path = settings.state_dir / SPOOL_FILE
+    if uplink and uplink not in names:
+        click.echo(f"there is no uplink {uplink}; the configuration has: {', '.join(names) or 'none'}", err=True)
+        sys.exit(EXIT_FAILED)
+    if names:
+        path = spool_files(settings.state_dir, names)[uplink or names[0]]
+    if not path.exists():
+        click.echo(f"{path}: there is no spool yet; the gateway makes it when it starts", err=True)
+        sys.exit(EXIT_FAILED)
+    return path
 
 
 def examine_here(path: Path) -> Examined:

@@ -105,7 +105,7 @@ def requeue(file: Path, letters: tuple[int, ...], wants_all: bool, as_json: bool
 
 def _letters(state_dir: Path) -> list[dict[str, Any]]:
     """Of both ways, by time."""
-    from gateway.runtime.statedir import SPOOL_FILE
+    from gateway.runtime.spoolfiles import spools
     from gateway.spool.letters import LETTERS_FILE, listed
     from gateway.spool.records import StoreRefused, StoreUnavailable
     from gateway.spool.view import view
@@ -124,8 +124,7 @@ def _letters(state_dir: Path) -> list[dict[str, Any]]:
             }
             for each in listed(state_dir / LETTERS_FILE)
         ]
-        spool = state_dir / SPOOL_FILE
-        if spool.exists():
+        for spool in spools(state_dir):
             with view(spool) as seen:
                 found = [
                     {
@@ -146,7 +145,7 @@ def _letters(state_dir: Path) -> list[dict[str, Any]]:
 
 
 def _payload(state_dir: Path, letter: str) -> bytes | None:
-    from gateway.runtime.statedir import SPOOL_FILE
+    from gateway.runtime.spoolfiles import spools
     from gateway.spool.letters import LETTERS_FILE, payload_of
     from gateway.spool.records import Key, StoreDamaged, StoreUnavailable
     from gateway.spool.view import State, view
@@ -155,8 +154,12 @@ def _payload(state_dir: Path, letter: str) -> bytes | None:
         if letter.isdigit():
             return payload_of(state_dir / LETTERS_FILE, int(letter))
         stream, segment, sequence = letter.split("/")
-        with view(state_dir / SPOOL_FILE) as seen:
-            return seen.body(State.DEAD, Key(stream, int(segment), int(sequence)))
+        key = Key(stream, int(segment), int(sequence))
+        for spool in spools(state_dir):
+            with view(spool) as seen:
+                if any(each.key == key for each in seen.dead_letters()):
+                    return seen.body(State.DEAD, key)
+        return None
     except (StoreUnavailable, StoreDamaged) as error:
         _leave(str(error))
 

@@ -99,6 +99,8 @@ def _json(link: ModbusLink, load: BusLoad) -> dict[str, object]:
 
 def _print(console: Console, link: ModbusLink, load: BusLoad, round_trip_ns: int) -> None:
     behind = "" if link.baud is None else f", a serial bus at {link.baud} baud behind it"
+    if link.serial is not None:
+        behind = f", {link.kind} at {link.serial.describe}"
     console.print(
         f"{link.name}: {link.place}{behind}, {load.requests_per_s:.1f} reads a second, "
         f"{100 * load.share:.0f} % loaded (a device answers in {show_duration(round_trip_ns)})",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gateway.cli.app import EXIT_FAILED
+from gateway.cli.common import of_uplink
 
 if TYPE_CHECKING:
     from gateway.runtime.reconcile import Verdict
@@ -35,22 +36,19 @@ NAMED: Final = 20
     metavar="SECONDS",
     help="Between looks at the receiver for what was acknowledged and is not there yet; it looks five times.",
 )
-def command(file: Path, receiver: Path, mend: bool, as_json: bool, wait_s: float) -> None:
+@of_uplink
+def command(file: Path, receiver: Path, mend: bool, as_json: bool, wait_s: float, uplink: str) -> None:
     """Compare what the gateway produced with what a receiver has.
 
     FILE is the configuration. May be used beside a running gateway and a running receiver. Exit code 1 when something
     is lost, doubled or unknown. What is sent again keeps its identity, so a receiver takes it once.
     """
-    from gateway.cli.common import load_or_exit
+    from gateway.cli.common import load_or_exit, spool_or_exit
     from gateway.runtime.reconcile import ReceiverUnfit, reconcile, repair
-    from gateway.runtime.statedir import SPOOL_FILE
     from gateway.spool.records import StoreRefused, StoreUnavailable
 
     settings = load_or_exit(file)
-    spool = settings.state_dir / SPOOL_FILE
-    if not spool.exists():
-        click.echo(f"{spool}: there is no spool yet; the gateway makes it when it starts", err=True)
-        sys.exit(EXIT_FAILED)
+    spool = spool_or_exit(settings, uplink)
     try:
         verdict = reconcile(spool, receiver, settings.gateway_id, pause=lambda: time.sleep(wait_s))
         asked = repair(spool, verdict) if mend else 0

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import click
 
 from gateway.cli.app import EXIT_FAILED
+from gateway.cli.common import of_uplink
 
 if TYPE_CHECKING:
     from gateway.spool.view import Row, View
 
-STREAMS: Final = ("events", "aggregates", "samples", "multivariate")
+STREAMS: Final = ("events", "aggregates", "calculations", "samples", "multivariate")
 STATES: Final = ("waiting", "kept", "dead")
 COLUMNS: Final = ("state", "stream", "segment", "sequence", "samples", "bytes", "first_ns", "last_ns")
 LISTED: Final = 50
@@ -36,6 +37,7 @@ def _which(function: F) -> F:
     for option in (
         click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these; default: all."),
         click.option("--stream", "streams", type=click.Choice(STREAMS), multiple=True, help="Only these."),
+        of_uplink,
         click.argument("file", type=click.Path(path_type=Path)),
     ):
         function = option(function)
@@ -45,9 +47,10 @@ def _which(function: F) -> F:
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def status(file: Path, as_json: bool) -> None:
+@of_uplink
+def status(file: Path, as_json: bool, uplink: str) -> None:
     """How much waits, is kept, and was lost."""
-    with _viewed(file) as seen:
+    with _viewed(file, uplink) as seen:
         found = _status(seen)
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -101,9 +104,11 @@ def _status(seen: View) -> dict[str, Any]:
 @_which
 @click.option("--limit", type=click.IntRange(1), default=LISTED, show_default=True, help="Rows of each state.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of a table.")
-def list_records(file: Path, streams: tuple[str, ...], states: tuple[str, ...], limit: int, as_json: bool) -> None:
+def list_records(
+    file: Path, streams: tuple[str, ...], states: tuple[str, ...], limit: int, as_json: bool, uplink: str
+) -> None:
     """The records, the oldest first. Times are engine time in ns."""
-    with _viewed(file) as seen:
+    with _viewed(file, uplink) as seen:
         rows = [row._asdict() for row in _chosen(seen, states, streams, limit)]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -114,7 +119,7 @@ def list_records(file: Path, streams: tuple[str, ...], states: tuple[str, ...], 
 @command.command()
 @_which
 @click.option("--output", type=click.File("wb", lazy=True), default="-", help="Default: standard output.")
-def export(file: Path, streams: tuple[str, ...], states: tuple[str, ...], output: Any) -> None:
+def export(file: Path, streams: tuple[str, ...], states: tuple[str, ...], output: Any, uplink: str) -> None:
     """Write whole records, one line of JSON each, as they go upstream."""
     from gateway.core.encode import envelope
     from gateway.core.record import Identity
@@ -123,7 +128,7 @@ def export(file: Path, streams: tuple[str, ...], states: tuple[str, ...], output
 
     damaged = 0
     settings = _settings(file)
-    with _viewed_at(settings) as seen:
+    with _viewed_at(settings, uplink) as seen:
         for row in _chosen(seen, states, streams, -1):
             key = Key(row.stream, row.segment, row.sequence)
             try:
@@ -140,9 +145,10 @@ def export(file: Path, streams: tuple[str, ...], states: tuple[str, ...], output
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def verify(file: Path, as_json: bool) -> None:
+@of_uplink
+def verify(file: Path, as_json: bool, uplink: str) -> None:
     """Check every page and every record; exit code 1 when something is wrong."""
-    with _viewed(file) as seen:
+    with _viewed(file, uplink) as seen:
         faults = list(seen.faults())
         path = seen.path
     if as_json:
@@ -156,15 +162,14 @@ def verify(file: Path, as_json: bool) -> None:
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def compact(file: Path, as_json: bool) -> None:
+@of_uplink
+def compact(file: Path, as_json: bool, uplink: str) -> None:
     """Give free space in the file back to the disk. The gateway must be stopped."""
-    from gateway.runtime.statedir import SPOOL_FILE, StateInUse, hold_state_dir
+    from gateway.runtime.statedir import StateInUse, hold_state_dir
     from gateway.spool.records import StoreRefused, StoreUnavailable
     from gateway.spool.view import compact as compact_file
 
-    path = _settings(file).state_dir / SPOOL_FILE
-    if not path.exists():
-        _leave(f"{path}: there is no spool yet; the gateway makes it when it starts")
+    path = _spool(_settings(file), uplink)
     try:
         with hold_state_dir(path.parent):
             before, after = compact_file(path)
@@ -189,20 +194,23 @@ def _settings(file: Path) -> Any:
     return load_or_exit(file)
 
 
-def _viewed(file: Path) -> Any:
-    return _viewed_at(_settings(file))
+def _spool(settings: Any, uplink: str) -> Path:
+    from gateway.cli.common import spool_or_exit
+
+    return spool_or_exit(settings, uplink)
+
+
+def _viewed(file: Path, uplink: str) -> Any:
+    return _viewed_at(_settings(file), uplink)
 
 
 @contextmanager
-def _viewed_at(settings: Any) -> Iterator[View]:
-    """The spool of a configuration, or exit code 1 with the reason."""
-    from gateway.runtime.statedir import SPOOL_FILE
+def _viewed_at(settings: Any, uplink: str) -> Iterator[View]:
+    """The spool of an uplink, or exit code 1 with the reason."""
     from gateway.spool.records import StoreRefused, StoreUnavailable
     from gateway.spool.view import view
 
-    path = settings.state_dir / SPOOL_FILE
-    if not path.exists():
-        _leave(f"{path}: there is no spool yet; the gateway makes it when it starts")
+    path = _spool(settings, uplink)
     try:
         with view(path) as seen:
             yield seen

@@ -55,9 +55,9 @@ def parts(status: Status, rows_max: int, events_max: int) -> Iterator[Renderable
     if status.loops:
         yield ""
         yield views.loop_table(status.loops, rows_max)
-    if status.uplink is not None:
+    if status.uplinks:
         yield ""
-        yield views.uplink_line(status.uplink)
+        yield from map(views.uplink_line, status.uplinks)
     if status.events and events_max:
         yield ""
         yield from map(views.event_line, status.events[:events_max])

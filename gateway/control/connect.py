@@ -42,7 +42,19 @@ class Connector:
     def stop(self) -> None:
         """After this no descriptor is handed over any more, even if an attempt is still under way."""
         with self._handing_over:
-            self._stopping.set()
+            self.end()
+
+    def held(self) -> threading.Lock:
+        """While this is held no descriptor is handed over."""
+        return self._handing_over
+
+    def end(self) -> None:
+        """`stop`, for who holds it."""
+        self._stopping.set()
+
+    def move(self, link: ModbusLink, words: Int64s, index: int) -> None:
+        """The words are elsewhere from now on, and the link may have other settings. To be called while held."""
+        self.link, self._words, self._base = link, words, index * at.LINK_WORDS
 
     @property
     def is_up(self) -> bool:

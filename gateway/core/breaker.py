@@ -39,3 +39,7 @@ class Breaker:
 
     def answered(self) -> None:
         self.failures = 0
+
+    def suspect(self) -> None:
+        """Closed for one try: a single further failure opens it."""
+        self.failures = self._failures_max - 1

@@ -24,12 +24,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway.core import tenancy
 from gateway.core.alarmdesk import AlarmDesk
 from gateway.core.alarms import AlarmCommand
 from gateway.core.announce import contributors, device_event
 from gateway.core.calculationdesk import CalculationDesk
 from gateway.core.directory import Directory
+from gateway.core.enginemetrics import COUNTED
+from gateway.core.enginemetrics import METRICS as METRICS
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE
 from gateway.core.kernels.fold import fold
@@ -42,41 +43,15 @@ from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
 from gateway.core.model import DeviceDefinition, Model, Pool, TagDefinition
 from gateway.core.readings import Reading
 from gateway.core.record import DISAGREEMENT, RecordDraft, Stream
-from gateway.core.state import Counter, State
+from gateway.core.state import State
 from gateway.core.stateview import StateView
 from gateway.core.teaching import Lesson, Teacher
 from gateway.core.tenancy import Leaving, Tenancy
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
+from gateway.core.virtualdesk import VirtualDesk
 
 BETTER_HOLD_NS = 5 * NS_PER_S
 """How long a device must have been better before that is told."""
-
-METRICS: tuple[tuple[str, str, str], ...] = (
-    ("fieldgate_engine_samples_total", "counter", "Samples of known tags taken by the engine."),
-    ("fieldgate_engine_rejected_samples_total", "counter", "Samples of no row, and commands out of order."),
-    ("fieldgate_engine_bad_samples_total", "counter", "Samples of bad quality; they change a tag's quality only."),
-    ("fieldgate_engine_out_of_range_samples_total", "counter", "Samples outside the tag's valid range."),
-    ("fieldgate_engine_time_replaced_samples_total", "counter", "Samples whose source time gave way to the arrival."),
-    ("fieldgate_engine_late_samples_total", "counter", "Samples too old for a window, counted once a window."),
-    ("fieldgate_engine_records_total", "counter", "Record drafts made, by stream."),
-    ("fieldgate_engine_events_total", "counter", "Events made by the engine."),
-    ("fieldgate_engine_dropped_events_total", "counter", "Events handed in while too many waited for the next record."),
-    ("fieldgate_engine_skipped_grid_points_total", "counter", "Points of the time grid passed over after a pause."),
-    ("fieldgate_multivariate_steps_total", "counter", "Steps of the multivariate scores of devices."),
-    ("fieldgate_multivariate_skipped_total", "counter", "Steps left out because a tag had no value that counts."),
-    ("fieldgate_engine_state_bytes", "gauge", "Memory of the tags' state."),
-    ("fieldgate_engine_tags", "gauge", "Tags: those written down, and those that have a row lent."),
-    *tenancy.METRICS,
-)
-
-COUNTED: tuple[tuple[str, Counter], ...] = (
-    ("fieldgate_engine_samples_total", Counter.SAMPLES),
-    ("fieldgate_engine_rejected_samples_total", Counter.REJECTED),
-    ("fieldgate_engine_bad_samples_total", Counter.BAD),
-    ("fieldgate_engine_out_of_range_samples_total", Counter.OUT_OF_RANGE),
-    ("fieldgate_engine_time_replaced_samples_total", Counter.TIME_REPLACED),
-    ("fieldgate_engine_late_samples_total", Counter.LATE),
-)
 
 NO_SAMPLES: Samples = np.empty(0, SAMPLE)
 
@@ -102,6 +77,8 @@ class Rest:
     records: dict[str, int]
     counts: tuple[int, int, int]
     leaving: Leaving
+    is_waiting: bool = False
+    """Whether virtual tags wait to be computed."""
 
 
 class Engine:
@@ -133,6 +110,7 @@ class Engine:
         self._changed = np.zeros(EVENTS_PER_GRID_MAX, np.int64)
         self.alarms = AlarmDesk(model, self.state)
         self.calculations = CalculationDesk(model, self.state, is_recorded=Stream.CALCULATIONS in streams)
+        self.virtual = VirtualDesk(model, self.state)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
         self._events_dropped = 0
@@ -168,8 +146,8 @@ class Engine:
         self.tenancy.expect(lendings)
 
     def is_due(self, now_ns: int) -> bool:
-        """Whether a step at this time does the work of a grid point, or sets the grid going."""
-        return self._grid is None or now_ns // GRID_NS > self._grid
+        """Whether a step at this time does the work of a grid point, sets the grid going, or computes virtual tags."""
+        return self._grid is None or now_ns // GRID_NS > self._grid or self.virtual.is_waiting
 
     def step(self, now_ns: int, batch: Samples) -> StepResult:
         """The grid's work up to `now_ns`, then the batch. `now_ns` never goes back."""
@@ -178,18 +156,25 @@ class Engine:
         grid = now_ns // GRID_NS
         if self._grid is None:
             self._grid = grid
+        if self.virtual.is_waiting and now_ns > self.view.now_ns:
+            self._compute_virtual(self.view.now_ns, self._grid, drafts)
         if grid > self._grid:
             self._grid_skipped += grid - self._grid - 1
+            mark_stale(self.state.tables, self.state.stale_after_ns, grid * GRID_NS)
+            self._compute_virtual(grid * GRID_NS, grid, drafts)
             events = self._work_grid(grid * GRID_NS)
             self._flush(self._grid, grid, events, drafts)
             self._grid = grid
         self._fold(np.ascontiguousarray(batch), now_ns, drafts)
+        self.virtual.is_waiting |= len(batch) > 0 and bool(self.virtual.levels)
         self.view.now_ns = now_ns
         return StepResult(self._numbered(drafts), tuple(events), self.tenancy.take_parked())
 
     def finish(self, now_ns: int) -> StepResult:
         """Record what is left: the last call before the engine is given up."""
         drafts: list[RecordDraft] = []
+        if self.virtual.is_waiting and self._grid is not None:
+            self._compute_virtual(now_ns, self._grid, drafts)
         self._flush_events([], drafts)
         self._flush_farewell(now_ns, drafts)
         if Stream.AGGREGATES in self._streams:
@@ -209,6 +194,7 @@ class Engine:
             records={stream.value: count for stream, count in self._records.items()},
             counts=(self._events, self._events_dropped, self._grid_skipped),
             leaving=self.tenancy.capture(),
+            is_waiting=self.virtual.is_waiting,
         )
 
     def restore(self, rest: Rest) -> None:
@@ -223,6 +209,7 @@ class Engine:
         self._records = {stream: rest.records.get(stream.value, 0) for stream in Stream}
         self._events, self._events_dropped, self._grid_skipped = rest.counts
         self.tenancy.restore(rest.leaving)
+        self.virtual.is_waiting = rest.is_waiting
 
     def forget(self, stored: Mapping[str, int]) -> None:
         """Drop what waits for a record of a stream of which later ones were stored already: it is in those."""
@@ -254,6 +241,7 @@ class Engine:
         yield from self.tenancy.readings()
         yield from self.alarms.readings()
         yield from self.calculations.readings()
+        yield from self.virtual.readings()
 
     def _numbered(self, drafts: list[RecordDraft]) -> tuple[RecordDraft, ...]:
         numbered = []
@@ -277,6 +265,15 @@ class Engine:
             if start < len(batch) and batch[start]["row"] < 0:
                 start = self._obey(batch, start, now_ns, drafts)
 
+    def _compute_virtual(self, now_ns: int, grid: int, drafts: list[RecordDraft]) -> None:
+        """Virtual tags, each level's samples folded before the next one looks at them."""
+        assert self._grid is not None
+        self.virtual.is_waiting = False
+        for level in self.virtual.levels:
+            made = self.virtual.compute(level, now_ns, self._grid, grid)
+            if len(made):
+                self._fold(made, now_ns, drafts)
+
     def _obey(self, batch: Samples, start: int, now_ns: int, drafts: list[RecordDraft]) -> int:
         """Carry out the run of commands at `start`; returns where it ends."""
         samples_from = np.flatnonzero(batch["row"][start:] >= 0)
@@ -299,9 +296,8 @@ class Engine:
         self._kept_used = 0
 
     def _work_grid(self, point_ns: int) -> list[Event]:
-        """Staleness, roll-up, and what of it is to be told."""
+        """Roll-up, and what of it and of staleness is to be told."""
         state = self.state
-        mark_stale(state.tables, state.stale_after_ns, point_ns)
         step_multivariate(state.tables, state.multivariate, state.device_words, point_ns)
         self.calculations.step(point_ns)
         told = self.alarms.step(point_ns)
@@ -311,7 +307,7 @@ class Engine:
             state.rollup, state.announced_class, state.not_better_ns, point_ns, BETTER_HOLD_NS, listed
         )
         events = [device_event(self.directory, state, int(d), point_ns) for d in listed[:found]]
-        events += told
+        events += told + self.virtual.events(point_ns)
         self._events += len(events)
         return events
 

@@ -55,6 +55,20 @@ RESULTS_WAITING_MAX: Final = 16_384
 VALUES_ASIDE_MAX: Final = 8_192
 """Values put aside for calculations before they are worked off. The fold stops at it, and goes on after that."""
 
+VIRTUAL_TAGS_MAX: Final = 5_000
+"""Virtual tags of one gateway: each checkpoint has them whole. More is refused when the configuration is read."""
+
+VIRTUAL_INPUTS_MAX: Final = 100_000
+"""Inputs of all virtual tags together. More is refused when the configuration is read."""
+
+VIRTUAL_LEVELS_MAX: Final = 16
+"""Virtual tags that follow from each other, one behind the other. More is refused when the configuration is read."""
+
+FORMULA_INPUTS_MAX: Final = 1_000
+FORMULA_STEPS_MAX: Final = 512
+FORMULA_DEPTH_MAX: Final = 32
+"""Of one formula: its inputs, its steps, and how deep its brackets go. More is refused when it is read."""
+
 INFLUENCES_WAITING_MAX: Final = 1_000
 """What operators asked of the engine and the next cycle takes. One more is refused to whoever asks."""
 
@@ -88,6 +102,12 @@ EVENTS_KEPT: Final = 1_000
 
 LOOPS_MAX: Final = 64
 """Control loops of the executive."""
+
+BLOCKS_MAX: Final = 128
+"""Function blocks of the executive, those that loops make for themselves (gains, interlocks) among them."""
+
+FEEDS_MAX: Final = 64
+"""Values that the engine hands to the executive in each of its cycles: tags, scores and windows."""
 
 FAST_LINKS_MAX: Final = 16
 """Modbus TCP connections of the executive."""
@@ -126,6 +146,9 @@ SPOOL_GROUP_DRAFTS: Final = 64
 LOSSES_PER_REPORT: Final = 100
 """Ledger lines in one loss report. The rest waits for the next one, a second later."""
 
+UPLINKS_MAX: Final = 4
+"""Uplinks of one gateway. More is refused when the configuration is read."""
+
 UPLINK_IN_FLIGHT: Final = 32
 """Live records sent and not yet acknowledged. The next one waits in the spool."""
 
@@ -155,6 +178,9 @@ INTAKE_KEYS_MAX: Final = 8_192
 
 INTAKE_FRAMES_MAX: Final = 256
 """Turns of one durable session that wait for the disk. At it reading pauses."""
+
+PARKING_QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""States of tags that left and are not on the disk yet. Overflow: the newest dropped and counted."""
 
 LETTERS_PER_TOPIC: Final = 16
 """Payloads of one topic that are kept because they could not be used. Overflow: the oldest deleted, counted."""

@@ -16,6 +16,7 @@ from functools import cached_property
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.calculations import CalculationDefinition
 from gateway.core.calendar import UTC, Zone
+from gateway.core.formula import Formula
 from gateway.core.limits import ALARMS_PER_MINUTE_MAX
 from gateway.core.types import Kind
 
@@ -41,6 +42,8 @@ class TagDefinition:
     """Its event score is also of the course of its values (`gateway.core.kernels.shape`)."""
     labels: tuple[tuple[int, str], ...] = ()
     """What the values of an integer tag are called."""
+    formula: Formula | None = None
+    """What it is computed by, if no source brings it. Such tags stand behind all others of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,13 @@ class Model:
         yield from (tag.windows_ns for tag in self.tags)
         for pool in self.pools:
             yield from (pool.shapes[0].windows_ns for _ in range(pool.rows))
+
+    @cached_property
+    def virtual_rows(self) -> range:
+        """The rows of tags with a formula."""
+        first = next((row for row, tag in enumerate(self.tags) if tag.formula is not None), len(self.tags))
+        assert all(tag.formula is not None for tag in self.tags[first:])
+        return range(first, len(self.tags))
 
     @cached_property
     def row_of(self) -> dict[str, int]:

@@ -3,10 +3,10 @@
 The rows are cut into shares. Each share's image is taken by itself, after some cycle, so that no cycle has to copy
 everything. A replay that begins behind the oldest image installs each as it passes the cycle behind which that was
 taken; samples of rows that are not installed yet are left out. So what an image holds must follow from samples of its
-own rows and from time alone. What looks at other rows (alarms that another tag suppresses, what was told of devices)
-is `COMMON` and is taken last, together with what the engine remembers beside its arrays (`Engine.capture`). Behind
-that one the engine is bit for bit what it was, but for what every grid point computes anew (`State.rollup` and
-`State.devices`).
+own rows and from time alone. What looks at other rows (alarms that another tag suppresses, what was told of devices,
+virtual tags with all they remember) is `COMMON` and is taken last, together with what the engine remembers beside its
+arrays (`Engine.capture`). Behind that one the engine is bit for bit what it was, but for what every grid point computes
+anew (`State.rollup` and `State.devices`).
 
 An image comes in blocks: what changes with every sample, and one block for each place in the rings of panes, since
 a place changes only once in a window's length. Which blocks changed is found by whoever stores them.
@@ -43,6 +43,7 @@ SHARE_ROWS_MIN: Final = 16
 SHARE_ROWS_MAX: Final = 256
 COMMON: Final = -1
 """The image of what belongs to no share."""
+NO_SHARE: Final = -2
 COMMON_BLOCK_BYTES: Final = 65_536
 
 Block: TypeAlias = tuple[Bytes, ...]
@@ -68,7 +69,14 @@ class Shares:
         state = self._state = engine.state
         self.rows = len(state.tables.cells)
         together = [engine.model.devices[number].together for number in engine.model.multivariate_devices]
+        virtual = engine.model.virtual_rows
         self._stops = cut(self.rows, together)
+        if virtual:
+            lent = [virtual.stop + stop for stop in cut(self.rows - virtual.stop, [])]
+            self._stops = [*cut(virtual.start, together), virtual.stop, *lent]
+        self._virtual = self._stops.index(virtual.stop) if virtual else NO_SHARE
+        """The share of virtual tags. Its image is part of COMMON, and its own empty but for what follows from the
+        model."""
         self.count = len(self._stops)
         first_rows = sorted(min(of_device) for of_device in together)
         self._first_seen_together: list[int] = [0, *np.searchsorted(first_rows, self._stops).tolist()]
@@ -115,7 +123,21 @@ class Shares:
                     yield (raw[start : start + COMMON_BLOCK_BYTES // array.itemsize],)
             # A column: the bytes lie apart.
             yield (self._state.tables.cells["alarms"].reshape(-1, 1),)
+            if self._virtual != NO_SHARE:
+                yield from self._blocks_of_share(self._virtual)
             return
+        if share == self._virtual:
+            yield self._lent(share)
+            return
+        yield from self._blocks_of_share(share)
+
+    def _lent(self, share: int) -> Block:
+        """What follows from the model, until a row is lent: written once."""
+        start, stop = self.range_of(share)
+        of_row = (self._state.tables.limits, self._state.generations, self._state.stale_after_ns)
+        return tuple(bytes_of(array, self.rows)[start:stop] for array in of_row)
+
+    def _blocks_of_share(self, share: int) -> Iterator[Block]:
         start, stop = self.range_of(share)
         first, last = self._first_window[start], self._first_window[stop]
         tables = self._state.tables._asdict()
@@ -124,9 +146,7 @@ class Shares:
             *(bytes_of(tables[name], self.rows)[start:stop] for name in TAG_MEMORY),
             *(bytes_of(tables[name], windows)[first:last] for name in OF_WINDOW),
         )
-        # What follows from the model, until a row is lent: written once.
-        of_row = (tables["limits"], self._state.generations, self._state.stale_after_ns)
-        yield tuple(bytes_of(array, self.rows)[start:stop] for array in of_row)
+        yield self._lent(share)
         first_device, last_device = self._first_seen_together[share : share + 2]
         yield tuple(
             table[first_device:last_device].reshape(-1).view(np.uint8).reshape(-1, min(8, table.itemsize))
@@ -149,6 +169,7 @@ class Shares:
         return (
             *(state.tables.alarms, state.tables.counters, state.tables.calculations.results),
             *(state.announced_class, state.not_better_ns, state.flood, state.wall),
+            *(state.virtual.states, state.virtual.seen),
         )
 
 
@@ -211,8 +232,8 @@ def lend_anew(directory: Directory, pools: Sequence[range], rows: Iterable[int],
 def adopt(new: Engine, old: Engine) -> int:
     """Have `new`, built of another model, go on where `old` ends; returns how many tags keep what they remember.
 
-    A tag keeps it when it has the same name, kind, unit, windows and panes, and its alarms when they are the same.
-    Records go on being counted, and a device of the same name keeps the quality that was told of it.
+    A tag keeps it when it has the same name, kind, unit, windows, panes and formula, and its alarms when they are the
+    same. Records go on being counted, and a device of the same name keeps the quality that was told of it.
     Lent rows are given back before.
     """
     new.go_on_after(old)
@@ -231,6 +252,8 @@ def adopt(new: Engine, old: Engine) -> int:
             continue
         before = old.model.tags[was]
         if (tag.kind, tag.unit, tag.windows_ns) != (before.kind, before.unit, before.windows_ns):
+            continue
+        if not _adopt_virtual(new, old, row, was):
             continue
         kept += 1
         for into, saved in zip(here.parts_of(row), there.parts_of(was), strict=True):
@@ -260,6 +283,26 @@ def _adopt_calculations(new: Engine, old: Engine, row: int, was: int) -> None:
             )
             for into, saved in parts:
                 into[:] = saved
+
+
+def _adopt_virtual(new: Engine, old: Engine, row: int, was: int) -> bool:
+    """Whether a tag is computed as before, if it is; one of the same inputs has seen what it had seen of them."""
+    here, there = new.model.tags[row].formula, old.model.tags[was].formula
+    if here is None or there is None:
+        return here is there
+    if here.text != there.text:
+        return False
+    program, before = row - new.model.virtual_rows.start, was - old.model.virtual_rows.start
+    new.state.virtual.states[program] = old.state.virtual.states[before]
+    if here.inputs == there.inputs:
+        parts = (
+            engine.state.virtual.seen[first : first + len(here.inputs)]
+            for engine, place in ((new, program), (old, before))
+            for first in (int(engine.state.virtual.programs[place]["input_first"]),)
+        )
+        into, saved = parts
+        into[:] = saved
+    return True
 
 
 def _adopt_devices(new: Engine, old: Engine) -> None:

@@ -42,6 +42,7 @@ from gateway.core.multivariate import multivariate_tables
 from gateway.core.shapes import shape_tables
 from gateway.core.types import NS_PER_S, Float32s, Float64s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
+from gateway.core.virtual import virtual_tables
 
 CELL = np.dtype(
     {
@@ -324,6 +325,7 @@ class State:
             first += windows * pool.rows
         self.generations[: len(model.tags)] = 1
         self._divide_time(model)
+        self.virtual = virtual_tables(model, self.tables.limits["window_first"].tolist(), PANE)
 
     def _divide_time(self, model: Model) -> None:
         """The clock of each window's panes."""
@@ -342,6 +344,7 @@ class State:
         yield from self.tables[:-1]
         yield from self.tables.calculations[:-3]
         yield from self.multivariate
+        yield from (self.virtual.states, self.virtual.seen)
         yield from (self.stale_after_ns, self.generations, self.device_words, self.devices, self.rollup)
         yield from (self.announced_class, self.not_better_ns, self.flood, self.wall)
 

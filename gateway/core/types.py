@@ -46,6 +46,7 @@ class Quality(IntEnum):
     UNCERTAIN = 64
     UNCERTAIN_STALE = 68
     UNCERTAIN_OUT_OF_RANGE = 84
+    UNCERTAIN_SUBNORMAL = 88
     GOOD = 192
 
 
@@ -63,6 +64,7 @@ QUALITY_REASONS: dict[int, str] = {
     Quality.UNCERTAIN: "uncertain",
     Quality.UNCERTAIN_STALE: "stale",
     Quality.UNCERTAIN_OUT_OF_RANGE: "out of range",
+    Quality.UNCERTAIN_SUBNORMAL: "fewer sources than there should be",
     Quality.GOOD: "good",
 }
 

@@ -25,19 +25,19 @@ from gateway.core.events import Emit, Event, Severity
 from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Measured, Reading
-from gateway.core.record import Stream
+from gateway.core.record import RecordDraft, Stream
 from gateway.core.snapshot import adopt, take_over
 from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_S, Bytes
 from gateway.runtime.checkpointing import Checkpointer
+from gateway.runtime.fan import Fan
 from gateway.runtime.recovery import Recovered, Recovery
 from gateway.runtime.statedir import JOURNAL_FOLDER, SPOOL_FILE
 from gateway.settings import schema
 from gateway.spool.checkpoints import Checkpoint, CheckpointWriter, needed_after
 from gateway.spool.journal.format import FORMAT, Head
 from gateway.spool.journal.writer import Journal, Keep
-from gateway.spool.worker import SpoolWorker
 
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_checkpoints_total", "counter", "Checkpoints stored."),
@@ -73,7 +73,7 @@ class Continuity:
         *,
         now_ns: Clock,
         emit: Emit,
-        worker: SpoolWorker,
+        fan: Fan,
         symbols: Symbols,
         use: Callable[[Model], None],
     ) -> None:
@@ -85,7 +85,7 @@ class Continuity:
         self._settings = settings
         self._now_ns = now_ns
         self._emit = emit
-        self._worker = worker
+        self._fan = fan
         self._symbols = symbols
         self._use = use
         self._code = code_of()
@@ -124,6 +124,7 @@ class Continuity:
             symbols=self._symbols,
             use=lambda of: self._use(of.model),
             put=self._put_patiently,
+            stored=self._fan.stored(),
         ).run()
         for finding in found.findings:
             self._say(finding.severity, finding.kind, finding.message)
@@ -132,11 +133,11 @@ class Continuity:
         self.recovered = found
         self.number, self.positions = found.number, found.positions
         if found.engine is None or found.spec is None:
-            self._worker.begin_segments(dict.fromkeys(Stream, 0))
+            self._fan.begin_segments(dict.fromkeys(Stream, 0))
             return
         self._engine, self._spec, self._epoch = found.engine, found.spec, found.epoch
         if not found.is_exact:
-            self._worker.begin_segments(found.engine.capture().records)
+            self._fan.begin_segments(found.engine.capture().records)
         if found.spec.digest != spec.digest:
             self._finish(found.engine, found.spec, found.now_ns)
         self._recovery_s = time.monotonic() - began_s
@@ -211,9 +212,9 @@ class Continuity:
 
     def _release(self, result: StepResult, checkpoint: Checkpoint | None) -> None:
         for draft in result.drafts:
-            self._worker.put(draft)
+            self._fan.put(draft)
         if checkpoint is not None and self._checkpointer is not None:
-            self._worker.accompany(_Storing(checkpoint, self._writer, self._checkpointer, self._is_stored))
+            self._fan.accompany(_Storing(checkpoint, self._writer, self._checkpointer, self._is_stored))
 
     def _is_stored(self, checkpoint: Checkpoint, needed: int) -> None:
         """On the spool's thread."""
@@ -223,10 +224,10 @@ class Continuity:
         else:
             self.passed(checkpoint.head.positions)
 
-    def _put_patiently(self, draft: object) -> None:
-        while not self._worker.has_room():
+    def _put_patiently(self, draft: RecordDraft) -> None:
+        while not self._fan.has_room():
             time.sleep(ROOM_WAIT_S)
-        self._worker.put(draft)  # type: ignore[arg-type]
+        self._fan.put_again(draft)
 
     def _finish(self, engine: Engine, spec: EngineSpec, now_ns: int) -> None:
         """Record what an engine of another configuration had under way, as its last cycle."""
@@ -283,6 +284,9 @@ class _Storing:
 
     def write(self, connection: sqlite3.Connection) -> None:
         self._writer.write(connection, self._checkpoint, self._changed)
+
+    def given_up(self) -> None:
+        """The journal goes on from the checkpoint before."""
 
     def stored(self, connection: sqlite3.Connection) -> None:
         size = self._writer.written(self._checkpoint, self._changed)

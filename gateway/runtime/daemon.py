@@ -35,7 +35,7 @@ from gateway.runtime.statedir import StateInUse, hold_state_dir
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
-from gateway.runtime.uplink import LEASE_KEY, Way, open_store
+from gateway.runtime.uplink import LEASE_KEY, Way, open_first
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.status import Phase
 from gateway.serving.scada.lock import LockError
@@ -85,7 +85,7 @@ class Daemon:
             settings,
             now_ns=clock,
             emit=book.emit,
-            worker=way.worker,
+            fan=way.fan,
             symbols=symbols,
             use=lambda model: asyncio.run_coroutine_threadsafe(way.use(model), loop).result(),
         )
@@ -132,6 +132,7 @@ class Daemon:
     async def _start(self) -> None:
         settings = self._settings
         self._way.start(self._supervisor)
+        await self._way.open(settings.uplinks)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
         self._http = self._start_http(settings)
         await self._operator.start()
@@ -141,7 +142,7 @@ class Daemon:
         await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine)
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
-        await self._way.connect(settings.uplink, self._supervisor)
+        await self._way.connect(settings.uplinks, self._supervisor)
         self._progress.phase = Phase.READY
         self._tell(self._summary())
         self._notifier.ready(self._summary())
@@ -203,30 +204,32 @@ class Daemon:
         if changes.http:
             await self._move_http(new)
             self._settings = msgspec.structs.replace(self._settings, http=new.http)
+        if changes.uplink:
+            await self._way.open(new.uplinks)
         if changes.plant:
             await self._swap_plant(old, new)
         for link in new.links:
             if link.name in changes.links and link.name in old.sources:
                 await old.replace_source(link, new, self._supervisor)
         if changes.uplink:
-            await self._way.connect(new.uplink, self._supervisor)
+            await self._way.connect(new.uplinks, self._supervisor)
         self._settings = new
         self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
 
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
         """The new plant in the old one's place; when it cannot start, one like the old is put there again."""
-        plant = await asyncio.to_thread(self._build_plant, new)
-        await old.stop(self._supervisor, is_reload=True)
+        plant = await asyncio.to_thread(self._build_plant, new, old)
+        await old.stop(self._supervisor, is_reload=True, heir=plant)
         try:
             await self._start_plant(plant)
         except START_FAILURES:
-            await self._put_back(old.settings)
+            await self._put_back(old.settings, plant)
             raise
 
-    async def _put_back(self, settings: Settings) -> None:
+    async def _put_back(self, settings: Settings, failed: Plant) -> None:
         """A plant like the old one; should even that not start, the daemon ends and the service manager begins anew."""
         self._progress.plant = None
-        plant = await asyncio.to_thread(self._build_plant, settings)
+        plant = await asyncio.to_thread(self._build_plant, settings, failed)
         try:
             await self._start_plant(plant)
         except START_FAILURES as error:
@@ -257,10 +260,11 @@ class Daemon:
             self._http = self._start_http(self._settings)
             raise
 
-    def _build_plant(self, settings: Settings) -> Plant:
+    def _build_plant(self, settings: Settings, before: Plant | None = None) -> Plant:
         plant = Plant(
             settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
             hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
+            executive=before.executive if before is not None else None,
         )  # fmt: skip
         plant.warm()
         return plant
@@ -277,7 +281,7 @@ class Daemon:
                 book=self._book,
                 progress=self._progress,
                 link_states=self._link_states,
-                uplink=self._way.state,
+                uplinks=self._way.states,
                 measured=self._measured,
             ),
             tables=metric_tables.TABLES,
@@ -345,7 +349,7 @@ class Daemon:
     def _summary(self) -> str:
         settings = self._settings
         plant = f"{len(settings.devices)} devices, {len(settings.tags)} tags, {len(settings.loops)} loops"
-        return f"{plant}, {self._way.worker.depth()} records waiting"
+        return f"{plant}, {self._way.depth()} records waiting"
 
     def _tell(self, detail: str) -> None:
         self._progress.detail = detail
@@ -366,7 +370,7 @@ async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         held = hold_state_dir(settings.state_dir)
-        store = open_store(settings.state_dir, settings.uplink)
+        store = open_first(settings.state_dir, settings.uplinks)
         clock = resume_clock(int(store.read_meta(LEASE_KEY, "0")))
     except (*START_FAILURES, StateInUse) as error:
         _log.error("cannot start: %s", error)

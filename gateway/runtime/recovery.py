@@ -12,7 +12,7 @@ the replay puts out is thrown away, and records begin new segments. Whatever was
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,7 +74,8 @@ class Recovered:
 
 class Recovery:
     """One attempt to go on. `engine` is fresh and of the present `spec`: it is used where it fits. `use` is told whose
-    drafts come next, `put` takes those that were not stored. `symbols` must be empty."""
+    drafts come next, `put` takes those that were not stored everywhere. `symbols` must be empty. `stored` has by stream
+    the last ordinal that all spools have, and that any of them has."""
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class Recovery:
         symbols: Symbols,
         use: Callable[[EngineSpec], None],
         put: Put,
+        stored: tuple[Mapping[str, int], Mapping[str, int]],
     ) -> None:
         self._database = database
         self._folder = folder if folder is not None and folder.is_dir() else None
@@ -97,6 +99,7 @@ class Recovery:
         self._use = use
         self._symbols = symbols
         self._put = put
+        self._stored_by_all, self._stored_by_some = stored
 
     def run(self) -> Recovered:
         with closing(CheckpointReader(self._database)) as reader:
@@ -223,7 +226,7 @@ class Recovery:
             found.now_ns = cycle.now_ns
             if cycle.number > until:
                 for draft in result.drafts:
-                    if draft.ordinal > saved.outputs.get(draft.stream.value, 0) and found.is_exact:
+                    if draft.ordinal > self._stored_by_all.get(draft.stream.value, 0) and found.is_exact:
                         found.made += 1
                         self._put(draft)
         install(until + 1)
@@ -235,10 +238,10 @@ class Recovery:
             self._judge(reading, found)
             found.positions |= reading.positions
         rest = engine.capture()
-        if any(rest.records.get(stream, 0) < ordinal for stream, ordinal in saved.outputs.items()):
+        if any(rest.records.get(stream, 0) < ordinal for stream, ordinal in self._stored_by_some.items()):
             found.doubt("records were stored of cycles that are not in the journal")
         if not found.is_exact:
-            engine.forget(saved.outputs)
+            engine.forget(self._stored_by_some)
         found.engine, found.spec = engine, self._spec
         found.number = max(found.number, expected - 1)
         found.now_ns = max(found.now_ns, rest.now_ns)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings
+from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings, registers_of
 from gateway.sources.modbus import is_for_thread
 
 
@@ -27,9 +27,16 @@ class Changes:
     def describe(self) -> str:
         parts = ["the plant (links, devices, loops, registers)"] if self.plant else []
         parts += [f"link {name}" for name in sorted(self.links)]
-        parts += ["the uplink"] if self.uplink else []
+        parts += ["the uplinks"] if self.uplink else []
         parts += ["http"] if self.http else []
         return ", ".join(parts) or "nothing"
+
+
+PLANT_PARTS = (
+    *("devices", "tags", "topics", "parking_bytes_max", "loops", "blocks", "scada", "writes", "inhibit_writes"),
+    *("panes_per_window", "zone"),
+)
+"""Settings that the plant is built from."""
 
 
 def compare(old: Settings, new: Settings) -> Changes:
@@ -38,19 +45,17 @@ def compare(old: Settings, new: Settings) -> Changes:
     refused = [key for key in fixed if getattr(old, key) != getattr(new, key)]
     refused += ["journal"] if _journal_settings(old) != _journal_settings(new) else []
     names = [link.name for link in old.links] == [link.name for link in new.links]
-    used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in (loop.input, loop.output)}
+    used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in registers_of(loop)}
     loop_links = {device.link for device in new.devices if device.name in used_by_loops}
     durable = {tag.device for tag in new.tags if isinstance(tag.point, MqttPoint) and tag.point.durable}
     whole_links = loop_links | {device.link for device in new.devices if device.name in durable}
+    whole_links |= {group.link for group in new.topics}
     links = {a.name for a, b in zip(old.links, new.links, strict=False) if a != b} if names else set()
     plant = (
         not names
         or any(_is_for_thread(a) != _is_for_thread(b) for a, b in zip(old.links, new.links, strict=False))
         or bool(links & whole_links)
-        or any(
-            getattr(old, part) != getattr(new, part)
-            for part in ("devices", "tags", "loops", "scada", "writes", "inhibit_writes", "panes_per_window")
-        )
+        or any(getattr(old, part) != getattr(new, part) for part in PLANT_PARTS)
         or _record_settings(old) != _record_settings(new)
         or _left_out(old) != _left_out(new)
     )
@@ -58,7 +63,7 @@ def compare(old: Settings, new: Settings) -> Changes:
         refused=tuple(refused),
         plant=plant,
         links=frozenset() if plant else frozenset(links),
-        uplink=old.uplink != new.uplink,
+        uplink=old.uplinks != new.uplinks,
         http=old.http != new.http,
     )
 
@@ -78,18 +83,9 @@ def _is_for_thread(link: Link) -> bool:
 
 
 def _record_settings(settings: Settings) -> object:
-    """What of the uplink the engine itself works by."""
-    uplink = settings.uplink
-    return uplink and msgspec.structs.astuple(
-        msgspec.structs.replace(
-            uplink,
-            name="",
-            address=None,
-            topic="",
-            buffer_bytes_max=0,
-            grace_ns=0,
-            grace_bytes_max=0,
-            drain_records_per_s=0,
-            acknowledge_timeout_ns=0,
-        )
+    """What of the uplinks the engine itself works by."""
+    return frozenset(
+        (stream, uplink.aggregates_every_ns, uplink.samples_every_ns)
+        for uplink in settings.uplinks
+        for stream in uplink.streams
     )

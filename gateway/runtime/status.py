@@ -1,7 +1,7 @@
 """What the runtime tells the page and the health checks: the few facts that only it knows.
 
-The state of links is read off the events: a session says `link.up` and `link.down` once per change of state anyway,
-so nobody has to keep it a second time.
+The state of links is read off the events: a session says `link.up`, `link.down` and `bus.silent` once per change of
+state anyway, so nobody has to keep it a second time.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class LinkStates:
     KINDS: Final = {
         "link.up": ("source", True),
         "link.down": ("source", False),
+        "bus.silent": ("source", False),
+        "bus.answers": ("source", True),
         "durable.link_up": ("durable", True),
         "durable.link_down": ("durable", False),
         "control.link_up": ("control", True),
@@ -115,7 +117,7 @@ class RuntimeStatus:
         book: EventBook,
         progress: Progress,
         link_states: LinkStates,
-        uplink: Callable[[], http.UplinkState | None],
+        uplinks: Callable[[], tuple[http.UplinkState, ...]],
         measured: Callable[[], Iterable[Measured]],
     ) -> None:
         self.gateway_id = gateway_id
@@ -124,7 +126,7 @@ class RuntimeStatus:
         self._book = book
         self._progress = progress
         self._link_states = link_states
-        self._uplink = uplink
+        self._uplinks = uplinks
         self._measured = measured
         self._started_ns = clock()
         self._shown: tuple[Plant, http.Plant] | None = None
@@ -173,8 +175,8 @@ class RuntimeStatus:
         plant = self._progress.plant
         return self._link_states.of(plant, self._started_ns) if plant else ()
 
-    def uplink(self) -> http.UplinkState | None:
-        return self._uplink()
+    def uplinks(self) -> tuple[http.UplinkState, ...]:
+        return self._uplinks()
 
     def events(self) -> Sequence[Event]:
         return self._book.kept()

@@ -42,6 +42,7 @@ WIDTHS = {
     RegisterType.BCD64: 4,
     RegisterType.SIGNMAG16: 1,
     RegisterType.SIGNMAG32: 2,
+    RegisterType.SIGNMAG64: 4,
     RegisterType.STRING: 1,
 }
 """Addresses that a value takes; of a text, at least."""

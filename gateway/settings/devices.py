@@ -12,13 +12,21 @@ from gateway.settings import sparkplug
 from gateway.settings.addresses import REGISTERS, topic
 from gateway.settings.alarms import bound
 from gateway.settings.forms import form_of, says
+from gateway.settings.formulas import (
+    NO_LINK_ELSEWHERE,
+    FormulaSpec,
+    bind_formula,
+    complete_formulas,
+    is_formula,
+    read_formula,
+)
 from gateway.settings.instances import Instance, instances
 from gateway.settings.links import Links
 from gateway.settings.mqtttags import MqttSpec, bind_mqtt, read_mqtt
 from gateway.settings.multivariate import read_multivariate
 from gateway.settings.payloads import read_form
 from gateway.settings.reads import read_limits
-from gateway.settings.schema import Device, ModbusLink, Tag, WriteWith
+from gateway.settings.schema import Device, FormulaPoint, ModbusLink, Tag, WriteWith
 from gateway.settings.section import Section
 from gateway.settings.taglist import TagEntry, TagLists, inline_entries
 from gateway.settings.tags import (
@@ -65,6 +73,7 @@ class Devices:
         self._defaults = defaults
         self._modbus_specs: dict[TagEntry, ModbusSpec] = {}
         self._mqtt_specs: dict[TagEntry, MqttSpec] = {}
+        self._formula_specs: dict[TagEntry, FormulaSpec] = {}
         self._inline: dict[Section, tuple[TagEntry, ...]] = {}
         self._shapes = 0
         self.devices: list[Device] = []
@@ -76,6 +85,7 @@ class Devices:
         for instance in instances(root, "devices", limits.DEVICES_MAX):
             if not self._read(instance):
                 break
+        complete_formulas(self.tags, self.sections, self.incomplete)
 
     def _read(self, instance: Instance) -> bool:
         """Whether there is room for more."""
@@ -85,6 +95,14 @@ class Devices:
         if len(self.tags) + len(entries) > limits.TAGS_MAX:
             section.wrong_here(f"brings the tags to more than {limits.TAGS_MAX}; split the plant over two gateways")
             return False
+        written = [entry for entry in entries if not is_formula(entry.section)]
+        formulas = [entry for entry in entries if is_formula(entry.section)]
+        if formulas and not written and "link" not in section.content:
+            self.devices.append(Device(name=instance.name, link=""))
+            self._read_formulas(instance, formulas)
+            section.finish(NO_LINK_ELSEWHERE)
+            return True
+        entries = tuple(written)
         link = self._links.of_device(section)
         device = Device(name=instance.name, link=UNKNOWN_LINK if link is None else link.name)
         self.devices.append(device)
@@ -95,13 +113,14 @@ class Devices:
             self._read_mqtt(instance, entries)
         else:
             self.incomplete[instance.name] = None
+        self._read_formulas(instance, formulas)
         if section.has("multivariate") and instance.name not in self.incomplete:
             self._see_together(section, device)
         return True
 
     def _see_together(self, section: Section, device: Device) -> None:
         """The tags of the device's multivariate score; its alarm goes to the first of them."""
-        own = [tag for tag in self.tags.values() if tag.device == device.name and tag.kind is not Kind.SYMBOL]
+        own = [tag for tag in self.tags.values() if tag.device == device.name and _is_measured(tag)]
         names = [tag.name.removeprefix(f"{device.name}.") for tag in own]
         together = read_multivariate(section, device.name, names, sum(bool(one.multivariate) for one in self.devices))
         self.devices[-1] = msgspec.structs.replace(device, multivariate=together.tags)
@@ -183,12 +202,26 @@ class Devices:
                     self._mqtt_specs[entry] = spec
             self._add(bind_mqtt(spec, instance.name, entry.name, device_topic, place, form), spec.section)
 
+    def _read_formulas(self, instance: Instance, entries: list[TagEntry]) -> None:
+        for entry in entries:
+            spec = self._formula_specs.get(entry)
+            if spec is None:
+                spec = read_formula(_filled(entry, instance.section), self._defaults)
+                if entry.is_constant:
+                    self._formula_specs[entry] = spec
+            self._add(bind_formula(spec, instance.name, entry.name), spec.section)
+
     def _add(self, tag: Tag, section: Section) -> None:
         self._shapes += tag.has_shape
         if tag.has_shape and self._shapes == limits.SHAPE_TAGS_MAX + 1:
             section.wrong("shape", f"{limits.SHAPE_TAGS_MAX} tags have it already; take it out of some")
         self.tags[tag.name] = tag
         self.sections[tag.name] = section
+
+
+def _is_measured(tag: Tag) -> bool:
+    """Whether it can be seen together with others: a number that a source brings."""
+    return tag.kind is not Kind.SYMBOL and not isinstance(tag.point, FormulaPoint)
 
 
 def _looks_like_modbus(entries: tuple[TagEntry, ...]) -> bool:

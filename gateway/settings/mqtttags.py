@@ -8,9 +8,9 @@ from gateway.core.types import Kind
 from gateway.protocol.mqtt.form import BIG_END, FLOATS, SIGNED, Form, Layout, WireForm
 from gateway.settings.addresses import field_path, topic
 from gateway.settings.payloads import BytePlace, byte_place, member
-from gateway.settings.schema import MqttPoint, Priority, RegisterType, Tag
+from gateway.settings.schema import MqttPoint, Priority, RegisterType, Report, Tag
 from gateway.settings.section import Section
-from gateway.settings.shapes import register_type
+from gateway.settings.shapes import read_clamp, read_report, register_type
 from gateway.settings.sparkplug import metric
 from gateway.settings.tags import (
     PRIORITY,
@@ -22,7 +22,7 @@ from gateway.settings.tags import (
     read_scaling,
     tag_of,
 )
-from gateway.settings.texts import check_labels
+from gateway.settings.texts import check_labels, check_text_report
 from gateway.settings.units import flag
 
 _MODBUS_ONLY = "belongs to tags of Modbus links, and this device's link is mqtt; take it out"
@@ -37,8 +37,6 @@ MQTT_ELSEWHERE = dict.fromkeys(
         "byte_order",
         "bits",
         "not_available",
-        "clamp",
-        "report",
         "registers",
         "encoding",
         "padding",
@@ -72,12 +70,23 @@ class MqttSpec(NamedTuple):
     kind: Kind
     scale: float
     offset: float
+    clamp_low: float | None
+    clamp_high: float | None
+    report: Report | None
+
+    @property
+    def is_as_sent(self) -> bool:
+        """Whether a whole number stays one."""
+        return self.scale == 1.0 and self.offset == 0.0 and self.clamp_low is None and self.clamp_high is None
 
 
 def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
     scale, offset = read_scaling(section)
     common = read_common(section, defaults, defaults.stale_after_ns or STALE_AFTER_MQTT_NS)
+    clamp_low, clamp_high = read_clamp(section)
     kind = _read_kind(section)
+    if kind is not Kind.SYMBOL and not (clamp_low is None and clamp_high is None):
+        kind = Kind.F64
     check_labels(section, common.labels, Kind.F64)
     spec = MqttSpec(
         section=section,
@@ -96,12 +105,16 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
         kind=kind,
         scale=scale,
         offset=offset,
+        clamp_low=clamp_low,
+        clamp_high=clamp_high,
+        report=read_report(section, 0, common.stale_after_ns),
     )
     section.finish(MQTT_ELSEWHERE)
     if kind is Kind.SYMBOL and spec.durable and section.is_sound("type"):
         section.wrong("durable", "is not for texts, whose numbers are of one run; take it out")
     if kind is Kind.SYMBOL:
-        for key in ("scale", "offset", "valid"):
+        check_text_report(section)
+        for key in ("scale", "offset", "valid", "clamp"):
             if key in section.content:
                 section.wrong(key, "belongs to numbers, and this tag is a text; take it out")
     if spec.durable and spec.qos == 0 and section.is_sound("qos"):
@@ -157,7 +170,7 @@ def _check_keys(spec: MqttSpec, form: Form) -> None:
 
 def _kind_of(spec: MqttSpec, form: Form) -> Kind:
     """Whole numbers of a struct are kept as such."""
-    if form.layout is not Layout.STRUCT or spec.place is None or spec.scale != 1.0 or spec.offset != 0.0:
+    if form.layout is not Layout.STRUCT or spec.place is None or not spec.is_as_sent:
         return spec.kind
     wire = WireForm(spec.place.wire & (BIG_END - 1))
     return Kind.F64 if wire in FLOATS else Kind.I64 if wire in SIGNED else Kind.U64
@@ -182,6 +195,9 @@ def _topic_point(spec: MqttSpec, tag: str, device_topic: str | None, form: Form)
         qos=spec.qos,
         scale=spec.scale,
         offset=spec.offset,
+        clamp_low=spec.clamp_low,
+        clamp_high=spec.clamp_high,
+        report=spec.report,
         form=form,
         quality_field=spec.quality_field,
         name=(spec.name or tag) if form.layout in (Layout.READINGS, Layout.SENML) else "",
@@ -194,4 +210,12 @@ def _sparkplug_point(spec: MqttSpec, tag: str, place: tuple[str, ...]) -> MqttPo
     for key in ("topic", *_OF_FIELDS, "qos", "durable", "priority", "name", "bytes"):
         if key in spec.section.content:
             spec.section.wrong(key, "has no meaning for a metric of Sparkplug; take it out")
-    return MqttPoint(sparkplug=place, metric=spec.metric or tag, scale=spec.scale, offset=spec.offset)
+    return MqttPoint(
+        sparkplug=place,
+        metric=spec.metric or tag,
+        scale=spec.scale,
+        offset=spec.offset,
+        clamp_low=spec.clamp_low,
+        clamp_high=spec.clamp_high,
+        report=spec.report,
+    )

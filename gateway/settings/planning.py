@@ -9,12 +9,14 @@ from functools import lru_cache
 from typing import Final
 
 from gateway.core.types import NS_PER_MS
+from gateway.protocol.deadband import Deadband
 from gateway.protocol.modbus import plan
 from gateway.protocol.modbus.codes import Function
-from gateway.protocol.modbus.load import BusLoad, Timing, bus_load
-from gateway.protocol.modbus.plan import Deadband, Point
+from gateway.protocol.modbus.load import BITS_PER_CHARACTER, BusLoad, Timing, bus_load
+from gateway.protocol.modbus.plan import Point
 from gateway.protocol.modbus.points import Encoding, Padding, WireType
 from gateway.settings.schema import ModbusLink, ModbusPoint, ReadLimits, Report, Settings, Table, Tag
+from gateway.settings.schema_modbus import Framing
 
 ROUND_TRIP_ASSUMED_NS: Final = 10 * NS_PER_MS
 """What a device behind TCP, or a turnaround on a serial bus, takes unless somebody has measured it."""
@@ -89,6 +91,8 @@ def timing_of(link: ModbusLink, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> T
         request_gap_ns=link.request_gap_ns,
         requests_in_flight=link.requests_in_flight,
         baud=link.baud,
+        character_bits=BITS_PER_CHARACTER if link.serial is None else link.serial.character_bits,
+        is_ascii=link.framing is Framing.ASCII,
     )
 
 

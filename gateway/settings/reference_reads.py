@@ -60,7 +60,9 @@ def register_keys(at: str) -> tuple[Key, ...]:
         Key(f"{at}.report.percent", positive, NOTHING, "The same, in percent of the last value passed on."),
         Key(f"{at}.report.hold", shapes.HOLD, "0s", "Nothing is passed on sooner after the last one."),
         Key(f"{at}.report.heartbeat", shapes.HEARTBEAT, "(half of `stale_after`)", "Passed on then, changed or not."),
-        Key(f"{at}.every", reads.EVERY, "(as in [defaults])", "How often it is read."),
+        Key(
+            f"{at}.every", reads.EVERY, "(as in [defaults])", "How often it is read; a formula: computed, at the most."
+        ),
         Key(f"{at}.poll", text, NOTHING, "The poll group [polls.NAME] that says when it is read, in place of `every`."),
         Key(f"{at}.write", flag, "false", "Whether it may be written, and a loop may drive it."),
         Key(f"{at}.verify", flag, "false", "Whether what was written is read back."),

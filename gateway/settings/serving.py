@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from fnmatch import translate
 from pathlib import Path
 
+from gateway.core.types import Kind
 from gateway.settings.addresses import Endpoint, is_local, listen_endpoint, network
 from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import Http, ModbusPoint, Scada, Tag
+from gateway.settings.schema import Http, ModbusPoint, Scada, Tag, registers_of
 from gateway.settings.section import Section
 from gateway.settings.units import Parser, array_of, integer, show, text
 
@@ -33,7 +34,7 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
     listen = section.get("modbus_tcp", listen_endpoint, SCADA_LISTEN)
     shown = [tag.name for tag in devices.tags.values() if tag.scada]
     points = [f"control.{name}.{point}" for name in loops.names for point in LOOP_POINTS]
-    points += [name for name in writable_tags(devices, loops) if devices.tags[name].scada]
+    points += [name for name in writable_tags(devices, loops) if _is_for_scada(devices.tags[name])]
     lock_file = section.get("lock_file", text, f"{path.stem}.registers.lock")
     scada = Scada(
         host=listen.host,
@@ -58,8 +59,13 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
 
 def writable_tags(devices: Devices, loops: Loops) -> list[str]:
     """Tags that somebody may write: those of loops belong to their loops."""
-    of_loops = {name for loop, _ in loops.read for name in (loop.input, loop.output)}
+    of_loops = {name for loop, _ in loops.read for name in registers_of(loop)}
     return [name for name, tag in devices.tags.items() if _is_writable(tag) and name not in of_loops]
+
+
+def _is_for_scada(tag: Tag) -> bool:
+    """Texts are written by the operator and by MQTT alone."""
+    return tag.scada and tag.kind is not Kind.SYMBOL
 
 
 def _is_writable(tag: Tag) -> bool:

@@ -1,4 +1,4 @@
-"""What a Modbus value looks like in its registers beyond type and order, and which of its readings are passed on.
+"""What a value looks like in its registers beyond type and order, and which of a tag's readings are passed on.
 
 A part of it may be the value (`bits`), some patterns may mean "not available", the result may be clamped; and of a
 value that is read more often than it says something new, only the news may be reported (`report`).
@@ -31,6 +31,7 @@ SIGNED = (
     RegisterType.INT64,
     RegisterType.SIGNMAG16,
     RegisterType.SIGNMAG32,
+    RegisterType.SIGNMAG64,
 )
 HAVE_BITS = (
     RegisterType.BOOL,
@@ -84,17 +85,22 @@ def read_shape(section: Section, table: Table, wire: RegisterType) -> Shape:
     found = section.get("not_available", patterns, ())
     if found and section.is_sound("type", "bits"):
         found = _checked_patterns(section, found, field.width or 16 * WIDTHS[wire], table)
-    low = high = None
+    return Shape(field, found, *read_clamp(section))
+
+
+def read_clamp(section: Section) -> tuple[float | None, float | None]:
+    """What the value is set to when it is below or above."""
     clamp = section.table("clamp")
-    if clamp is not None:
-        low = clamp.get("low", number, None)
-        high = clamp.get("high", number, None)
-        clamp.finish()
-        if low is None and high is None and clamp.is_sound("low", "high"):
-            section.wrong("clamp", "has no end; write clamp = { low = 0 }, or high, or both")
-        if low is not None and high is not None and low >= high:
-            clamp.wrong("low", f"{low:g} is not below high = {high:g}; write the smaller number as low")
-    return Shape(field, found, low, high)
+    if clamp is None:
+        return None, None
+    low = clamp.get("low", number, None)
+    high = clamp.get("high", number, None)
+    clamp.finish()
+    if low is None and high is None and clamp.is_sound("low", "high"):
+        section.wrong("clamp", "has no end; write clamp = { low = 0 }, or high, or both")
+    if low is not None and high is not None and low >= high:
+        clamp.wrong("low", f"{low:g} is not below high = {high:g}; write the smaller number as low")
+    return low, high
 
 
 def _checked_bits(section: Section, field: Bits, table: Table, wire: RegisterType) -> Bits:

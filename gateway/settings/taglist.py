@@ -59,6 +59,7 @@ COLUMNS = (
     "alarm.unless",
     "valid.low",
     "valid.high",
+    "formula",
     "topic",
     "field",
     "time_field",

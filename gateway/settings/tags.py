@@ -20,7 +20,7 @@ from gateway.settings.forms import form_of, says
 from gateway.settings.reads import EVERY, PollGroup, Polls, check_reads
 from gateway.settings.schema import (
     ModbusPoint,
-    MqttPoint,
+    Point,
     Priority,
     ReadLimits,
     RegisterType,
@@ -39,7 +39,8 @@ STALE_AFTER_FLOOR_NS = 2 * NS_PER_S
 STALE_AFTER_MQTT_NS = 30 * NS_PER_S
 STALE_AFTER_PERIODS = 3
 
-WINDOWS = array_of(duration(NS_PER_S, 24 * HOUR_NS), '["10s", "5min"]', limits.WINDOWS_PER_TAG_MAX)
+WINDOW = duration(NS_PER_S, 24 * HOUR_NS)
+WINDOWS = array_of(WINDOW, '["10s", "5min"]', limits.WINDOWS_PER_TAG_MAX)
 STALE_AFTER = duration(10 * NS_PER_MS, 7 * 24 * HOUR_NS)
 QOS = integer(0, 2)
 PRIORITY = choice(Priority)
@@ -296,7 +297,7 @@ def bind_modbus(
     return tag_of(device, tag, point, spec.kind, spec.common)
 
 
-def tag_of(device: str, tag: str, point: ModbusPoint | MqttPoint, kind: Kind, common: Common) -> Tag:
+def tag_of(device: str, tag: str, point: Point, kind: Kind, common: Common) -> Tag:
     return Tag(
         name=f"{device}.{tag}",
         device=device,

@@ -6,6 +6,7 @@ import re
 from typing import Final, NamedTuple
 
 from gateway.core.types import Kind
+from gateway.protocol.modbus.codes import READ_WRITE_REGISTERS_MAX
 from gateway.protocol.modbus.points import TEXT_REGISTERS_MAX
 from gateway.settings.forms import says
 from gateway.settings.schema import RegisterType, Table, TextEncoding, TextPadding
@@ -20,7 +21,7 @@ ENCODING: Parser[TextEncoding] = choice(TextEncoding)
 PADDING: Parser[TextPadding] = choice(TextPadding)
 NUMBERS_ONLY: Final = (
     *("scale", "offset", "bits", "not_available", "clamp", "valid", "alarm"),
-    *("windows", "word_order", "write", "verify", "labels"),
+    *("windows", "word_order", "labels"),
 )
 """Settings that say something of a number."""
 
@@ -53,13 +54,19 @@ def read_text_shape(section: Section, table: Table, wire: RegisterType) -> TextS
         return NO_TEXT
     if registers is None and section.is_sound("registers"):
         section.wrong("registers", "is missing; write how many registers the text has, e.g. registers = 16")
+    if shape.registers > READ_WRITE_REGISTERS_MAX and section.content.get("write"):
+        section.wrong("write", f"needs a text of at most {READ_WRITE_REGISTERS_MAX} registers, as one request carries")
     for key in NUMBERS_ONLY:
         if section.has(key):
             section.wrong(key, "belongs to numbers, and this tag is a text; take it out")
+    check_text_report(section)
+    return shape
+
+
+def check_text_report(section: Section) -> None:
     report = section.content.get("report")
     if isinstance(report, dict) and not report.keys().isdisjoint(("change", "percent")):
         section.wrong("report", "has a deadband, and texts have no distance; write report = {} for any change")
-    return shape
 
 
 def labels(value: object) -> tuple[tuple[int, str], ...]:

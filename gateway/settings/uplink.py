@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.core import limits
 from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S
@@ -21,21 +23,50 @@ DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 
 DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.CALCULATIONS, Stream.MULTIVARIATE)
+CUT = (Stream.AGGREGATES, Stream.SAMPLES)
 KINDS = ("mqtt", "nats", "file")
 ROTATE = size(16 * 10**6, 10**11)
 DEFAULT_SUBJECT = "fieldgate.{gateway}.{stream}"
 DEFAULT_TOPIC = "fieldgate/{gateway}/{stream}"
 
 
-def read_uplink(root: Section, gateway_id: str, files: Files) -> Uplink | None:
-    found = None
+def read_uplinks(root: Section, gateway_id: str, files: Files) -> tuple[Uplink, ...]:
+    found: list[Uplink] = []
     for name, section in root.tables("uplink"):
-        if found is not None:
-            section.wrong_here(f'is a second uplink beside "{found.name}"; this release has one, take it out')
-        elif has_name(name, section):
+        if len(found) == limits.UPLINKS_MAX:
+            section.wrong_here(f"makes more than {limits.UPLINKS_MAX} uplinks; write fewer")
+            break
+        if has_name(name, section):
             section.variables = {"gateway": gateway_id, "stream": "{stream}"}
-            found = _read(section, name, gateway_id, files)
-    return found
+            uplink = _read(section, name, gateway_id, files)
+            for other in found:
+                _check_together(section, uplink, other)
+            found.append(uplink)
+    return tuple(found)
+
+
+def record_periods_ns(uplinks: Sequence[Uplink]) -> tuple[int, int]:
+    """How often aggregates and samples are cut into records: once, for all uplinks that take them; 0 without any."""
+    first = {stream: uplink for uplink in reversed(uplinks) for stream in map(str, uplink.streams)}
+    aggregates, samples = (first.get(stream.value, next(iter(uplinks), None)) for stream in CUT)
+    return aggregates.aggregates_every_ns if aggregates else 0, samples.samples_every_ns if samples else 0
+
+
+def _check_together(section: Section, uplink: Uplink, other: Uplink) -> None:
+    """Records are cut once, for all uplinks that take them; two that write to one file would tear its lines."""
+    both = {str(stream) for stream in uplink.streams} & {str(stream) for stream in other.streams}
+    for stream, key, ours_ns, theirs_ns in (
+        (Stream.AGGREGATES, "aggregates_every", uplink.aggregates_every_ns, other.aggregates_every_ns),
+        (Stream.SAMPLES, "samples_every", uplink.samples_every_ns, other.samples_every_ns),
+    ):
+        if stream.value in both and ours_ns != theirs_ns:
+            section.wrong(
+                key,
+                f"is {show_duration(ours_ns)}, and {show_duration(theirs_ns)} in uplink.{other.name}, which takes"
+                f" {stream.value} too; records are cut once for all, write the same",
+            )
+    if isinstance(uplink.address, FileAddress) and uplink.address == other.address:
+        section.wrong("file", f"is that of uplink.{other.name} too; give each a file of its own")
 
 
 def _read(section: Section, name: str, gateway_id: str, files: Files) -> Uplink:

@@ -164,6 +164,11 @@ def note_outputs(connection: sqlite3.Connection, ordinals: dict[str, int]) -> No
     connection.executemany("INSERT OR REPLACE INTO outputs (stream, ordinal) VALUES (?, ?)", list(ordinals.items()))
 
 
+def noted_outputs(connection: sqlite3.Connection) -> dict[str, int]:
+    """By stream, the ordinal of the last draft that was stored."""
+    return dict(connection.execute("SELECT stream, ordinal FROM outputs"))
+
+
 class CheckpointReader:
     """Reads what a file has, on a connection of its own, beside whoever writes."""
 
@@ -183,7 +188,7 @@ class CheckpointReader:
             return self._saved()
 
     def _saved(self) -> Saved:
-        outputs = dict(self._connection.execute("SELECT stream, ordinal FROM outputs"))
+        outputs = noted_outputs(self._connection)
         damage = ""
         for epoch, body in self._connection.execute("SELECT epoch, body FROM checkpoints ORDER BY epoch DESC"):
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gateway.core.readings import Reading
+from gateway.core.readings import Labels, Reading
 
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_spool_produced_records_total", "counter", "Records that were given an identity."),
@@ -40,12 +40,12 @@ class Snapshot:
     oldest_ns: tuple[int, ...] = ()
     counts: dict[tuple[str, ...], int] = field(default_factory=dict)
 
-    def readings(self) -> Iterator[Reading]:
+    def readings(self, whose: Labels = ()) -> Iterator[Reading]:
         for what, count in self.counts.items():
             labels = tuple(zip(("stream", "reason"), what[1:], strict=False))
-            yield Reading(f"fieldgate_spool_{what[0]}_total", count, labels)
-        yield Reading("fieldgate_spool_bytes", self.bytes)
-        yield Reading("fieldgate_spool_kept_bytes", self.kept_bytes)
-        yield Reading("fieldgate_spool_records", self.records)
-        yield Reading("fieldgate_spool_segments", self.segments_open, (("state", "open"),))
-        yield Reading("fieldgate_spool_segments", self.segments_closed, (("state", "closed"),))
+            yield Reading(f"fieldgate_spool_{what[0]}_total", count, (*labels, *whose))
+        yield Reading("fieldgate_spool_bytes", self.bytes, whose)
+        yield Reading("fieldgate_spool_kept_bytes", self.kept_bytes, whose)
+        yield Reading("fieldgate_spool_records", self.records, whose)
+        yield Reading("fieldgate_spool_segments", self.segments_open, (("state", "open"), *whose))
+        yield Reading("fieldgate_spool_segments", self.segments_closed, (("state", "closed"), *whose))

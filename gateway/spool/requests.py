@@ -23,6 +23,10 @@ class Companion(Protocol):
 
     def stored(self, connection: sqlite3.Connection) -> None: ...
 
+    def given_up(self) -> None:
+        """The thread has ended without storing it."""
+        ...
+
 
 class SpoolStopped(Exception):
     """The spool thread has ended; nothing more is stored or read."""

@@ -31,7 +31,7 @@ from gateway.spool.schema import draw_epoch, migrate
 QUICK_CHECK_BYTES_MAX: Final = 256 * 1024 * 1024
 EPOCHS_SKIPPED_MAX: Final = 1_000
 DAMAGED: Final = "damaged on the disk"
-_WHOLE_TABLES: Final = ("meta", "segments", "acknowledged", "resends", "ledger", "dead_letters")
+_WHOLE_TABLES: Final = ("meta", "segments", "acknowledged", "resends", "ledger", "dead_letters", "outputs")
 _BESIDE: Final = ("", "-wal", "-shm")
 
 

@@ -61,7 +61,10 @@ class SpoolWorker:
         emit: Emit,
         stopwatch_ns: Clock = time.monotonic_ns,
         queue_max: int = SPOOL_QUEUE_DRAFTS,
+        uplink: str = "",
     ) -> None:
+        self.uplink = uplink
+        """Whose records these are, for its metrics and events."""
         self._store = store
         self._encode = encode
         self._now_ns = now_ns
@@ -130,8 +133,12 @@ class SpoolWorker:
     def accompany(self, companion: Companion) -> None:
         """Have this stored in one transaction with all drafts put before."""
         with self._changed:
-            self._companion = companion
-            self._changed.notify()
+            ended = self._ended
+            if not ended:
+                self._companion = companion
+                self._changed.notify()
+        if ended:
+            companion.given_up()
 
     def begin_segments(self, ordinals: dict[str, int]) -> None:
         """What comes from now on does not go on from what is stored; `ordinals` are those of its last drafts."""
@@ -170,14 +177,15 @@ class SpoolWorker:
         self._store.grace = grace
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
-        yield from self._snapshot.readings()
-        yield Reading("fieldgate_spool_unavailable_total", self._failures)
-        yield Reading("fieldgate_spool_available", float(self._available))
-        yield Reading("fieldgate_spool_limit_bytes", self._store.bytes_max)
-        yield Reading("fieldgate_spool_queue_drafts", len(self._queue))
-        yield Reading("fieldgate_spool_oldest_age_seconds", self.oldest_age_s())
+        whose = (("uplink", self.uplink),) if self.uplink else ()
+        yield from self._snapshot.readings(whose)
+        yield Reading("fieldgate_spool_unavailable_total", self._failures, whose)
+        yield Reading("fieldgate_spool_available", float(self._available), whose)
+        yield Reading("fieldgate_spool_limit_bytes", self._store.bytes_max, whose)
+        yield Reading("fieldgate_spool_queue_drafts", len(self._queue), whose)
+        yield Reading("fieldgate_spool_oldest_age_seconds", self.oldest_age_s(), whose)
         counts = self._commit_counts.copy()
-        yield HistogramReading("fieldgate_spool_commit_seconds", counts, int(counts[BUCKETS]))
+        yield HistogramReading("fieldgate_spool_commit_seconds", counts, int(counts[BUCKETS]), whose)
 
     def oldest_age_s(self) -> float:
         """How far upstream is behind: the age of the oldest record that it has not acknowledged."""
@@ -226,8 +234,11 @@ class SpoolWorker:
                 self._ended = True
                 refused = list(self._requests)
                 self._requests.clear()
+                companion, self._companion = self._companion, None
             for request in refused:
                 request.refuse()
+            if companion is not None:
+                companion.given_up()
             self._store.close()
 
     def _turn(self) -> bool:
@@ -376,4 +387,5 @@ class SpoolWorker:
             self._say(Severity.ERROR, "spool.lost", f"stopped with {lost} records that could not be stored")
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
-        self._emit(Event(self._now_ns(), severity, kind, "spool", message))
+        subject = f"spool {self.uplink}" if self.uplink else "spool"
+        self._emit(Event(self._now_ns(), severity, kind, subject, message))

@@ -1,8 +1,8 @@
 """From a tag and a value to what is sent: one request, and how to read back what it did.
 
-A value is written whole or not at all: one request names all its registers. A part of a register goes by function 22,
-which changes its bits inside the device; reading, changing and writing back would undo what somebody else wrote in
-between. What the type cannot hold, what is not valid, and what would mean "no value" is refused.
+A value, a text too, is written whole or not at all: one request names all its registers. A part of a register goes by
+function 22, which changes its bits inside the device; reading, changing and writing back would undo what somebody else
+wrote in between. What the type cannot hold, what is not valid, and what would mean "no value" is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from gateway.core.types import Kind
 from gateway.protocol.modbus import pdu
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.decode import encode_value
-from gateway.protocol.modbus.points import WireType
+from gateway.protocol.modbus.points import Encoding, Padding, WireType
+from gateway.protocol.modbus.texts import encode_text
 from gateway.settings.schema import ModbusPoint, RegisterType, Table, Tag, WriteWith
 
 Value = bool | int | float | str
@@ -74,6 +75,8 @@ def order_of(tag: Tag, value: Value) -> Order:
     """Raises ValueRefusedError. The tag is a writable one of a Modbus device."""
     point = tag.point
     assert isinstance(point, ModbusPoint)
+    if tag.kind is Kind.SYMBOL:
+        return _text(tag, point, value)
     number = number_of(tag, value)
     _check_range(tag, point, number)
     if point.table is Table.COIL:
@@ -117,6 +120,22 @@ def _bits(tag: Tag, point: ModbusPoint, number: int | float) -> Order:
     return Order(point.unit, request, read, put, mask, reads_back=False)
 
 
+def _text(tag: Tag, point: ModbusPoint, value: Value) -> Order:
+    if not isinstance(value, str):
+        raise ValueRefusedError(f"{value} is not a text, and {tag.name} is one")
+    try:
+        registers = encode_text(
+            value,
+            point.text_registers,
+            big_bytes=point.big_endian_bytes,
+            encoding=Encoding[point.encoding.name],
+            padding=Padding[point.padding.name],
+        )
+    except ValueError as error:
+        raise ValueRefusedError(str(error)) from None
+    return _whole(point, registers)
+
+
 def _registers(tag: Tag, point: ModbusPoint, number: int | float) -> Order:
     try:
         registers = encode_value(
@@ -132,6 +151,11 @@ def _registers(tag: Tag, point: ModbusPoint, number: int | float) -> Order:
     plain = encode_pattern(registers, point)
     if plain in point.not_available:
         raise ValueRefusedError(f"{number:g} means that {tag.name} has no value")
+    return _whole(point, registers)
+
+
+def _whole(point: ModbusPoint, registers: bytes) -> Order:
+    """All registers of a value at once."""
     count = len(registers) // 2
     reads_back = point.write_with is WriteWith.READ_WRITE
     if reads_back:

@@ -25,6 +25,7 @@ from gateway.core.limits import WRITES_UNDER_WAY_MAX
 from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
+from gateway.core.symbols import TextOf
 from gateway.core.types import Kind, Quality
 from gateway.core.view import PlantView
 from gateway.protocol.modbus.errands import CrowdedError, ErrandError, NoAnswerError, Requester
@@ -32,7 +33,7 @@ from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError, excep
 from gateway.protocol.modbus.pdu import read_data
 from gateway.protocol.modbus.reactions import Reaction, rule_of
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import ModbusPoint, Settings, Tag
+from gateway.settings.schema import FormulaPoint, ModbusPoint, Settings, Tag, registers_of
 from gateway.writing.audit import Line, Trail, TrailError
 from gateway.writing.order import Order, Value, ValueRefusedError, confirmed, differs, order_of
 
@@ -119,13 +120,15 @@ class Writer:
         view: PlantView,
         requesters: Callable[[str], Requester | None],
         trail: Trail,
+        text_of: TextOf,
         now_ns: Clock,
         emit: Emit,
     ) -> None:
+        self._text_of = text_of
         self._is_inhibited = settings.inhibit_writes
         self._tags: Mapping[str, Tag] = {tag.name: tag for tag in settings.tags}
         self._link_of = {device.name: device.link for device in settings.devices}
-        self._loop_of = {tag: loop.name for loop in settings.loops for tag in (loop.output, loop.input)}
+        self._loop_of = {tag: loop.name for loop in settings.loops for tag in registers_of(loop)}
         self._has_local = settings.writes.local
         self._tasks: set[asyncio.Task[Outcome]] = set()
         self._allowed: dict[str, frozenset[str]] = {}
@@ -216,7 +219,8 @@ class Writer:
             remedy = did_you_mean(name, self._tags, "write a tag as device.tag")
             raise _Refused(Result.REFUSED, Why.UNKNOWN, f"{name} is not a tag; {remedy}")
         if not isinstance(tag.point, ModbusPoint):
-            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} comes by MQTT, and only Modbus tags are written")
+            comes = "is computed" if isinstance(tag.point, FormulaPoint) else "comes by MQTT"
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} {comes}, and only Modbus tags are written")
         if not tag.point.writable:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is read only; write = true in that tag allows it")
         if way in self._allowed and name not in self._allowed[way]:
@@ -243,6 +247,8 @@ class Writer:
             await self._trail.note(line)
         except TrailError as error:
             raise _Refused(Result.FAILED, Why.FAULT, str(error)) from error
+        except asyncio.CancelledError:
+            raise _Refused(Result.FAILED, Why.AWAY, "the gateway was stopped before it was sent") from None
         is_verified = point.verify if verify is None else verify
         result, why, reason = Result.UNCERTAIN, Why.AWAY, f"no result within {WRITE_S_MAX:g} s"
         try:
@@ -292,6 +298,8 @@ class Writer:
             return ""
         if tag.kind is Kind.F64:
             return f"{float(live['value']):g}"
+        if tag.kind is Kind.SYMBOL:
+            return self._text_of(int(live["bits"])) or ""
         return str(int(live["bits"]) & (1 << 64) - 1 if tag.kind is Kind.U64 else int(live["bits"]))
 
     def readings(self) -> Iterator[Reading]:

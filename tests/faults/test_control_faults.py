@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from gateway.control import connect
 from gateway.core.types import NS_PER_MS, Quality
 from gateway.core.view import Mode
 from tests.support.control import IN_ROW, OUT_ROW, TAGS, Bench, bench, tag, wait_for
@@ -184,8 +185,13 @@ def test_frames_split_and_glued_anywhere_are_understood() -> None:
         assert device.accepted == 1
 
 
-def test_fifty_cuts_of_the_link_move_no_output_and_no_byte_goes_to_another_descriptor() -> None:
+@pytest.mark.parametrize("cuts", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_cuts_of_the_link_move_no_output_and_no_byte_goes_to_another_descriptor(
+    cuts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Sockets are opened all the time while descriptors are being closed, so that numbers are reused at once."""
+    for delay in ("DELAY_FIRST_S", "LOOK_EVERY_S"):
+        monkeypatch.setattr(connect, delay, 0.005)
     with plc(level_m=0.5, valve=300) as device, bench(device.port, failsafe_output=None) as b:
         stop = threading.Event()
         strange: list[object] = []
@@ -210,7 +216,7 @@ def test_fifty_cuts_of_the_link_move_no_output_and_no_byte_goes_to_another_descr
 
         thread = threading.Thread(target=canary)
         thread.start()
-        for _ in range(50):
+        for _ in range(cuts):
             b.wait_for_mode(Mode.AUTO)
             accepted = device.accepted
             device.cut()
@@ -220,7 +226,7 @@ def test_fifty_cuts_of_the_link_move_no_output_and_no_byte_goes_to_another_descr
         thread.join()
         assert strange == []
         assert {values for _, _, values in device.writes} <= {(300,)}, "each return starts from what the device holds"
-        assert b.reading("fieldgate_control_link_connects_total") == 51
+        assert b.reading("fieldgate_control_link_connects_total") == cuts + 1
 
 
 def test_losing_and_regaining_the_link_is_told_once_each_and_shown_in_the_samples() -> None:
@@ -243,8 +249,8 @@ def test_losing_and_regaining_the_link_is_told_once_each_and_shown_in_the_sample
 def test_samples_that_nobody_takes_are_dropped_and_counted_and_hold_nothing_up() -> None:
     with plc(level_m=0.5, valve=300) as device, bench(device.port, every_ns=2 * NS_PER_MS) as b:
         reach_auto(b, device)
-        ring = b.control._blocks.ring
-        ring[0] = ring[8] + len(b.control._blocks.samples) - 3  # as if a second's worth lay there
+        ring = b.control._wired.blocks.ring
+        ring[0] = ring[8] + len(b.control._wired.blocks.samples) - 3  # as if a second's worth lay there
         wait_for(lambda: b.reading("fieldgate_control_samples_dropped_total") > 3, "the overflow")
         cycles = int(b.now["cycles"])
         wait_for(lambda: b.now["cycles"] > cycles + 20, "cycles going on")

@@ -255,6 +255,34 @@ def test_an_illegal_address_costs_its_own_tag_only_and_is_named() -> None:
     asyncio.run(body())
 
 
+@pytest.mark.parametrize("code", [2, 6])
+def test_a_late_word_on_a_block_that_was_cut_since_harms_nobody(code: int) -> None:
+    """The block is asked for again while its first request is still under way, and both are answered at last."""
+    refuse = refusing(2, 2)
+    held: list[Asked] = []
+
+    async def slow_at_first(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if asked.count < 4 or len(held) >= 2:
+            await refuse(asked, writer)
+            return
+        held.append(asked)
+        if len(held) == 2:
+            writer.write(held[0].exception(2))
+            await asyncio.sleep(0.1)
+            writer.write(held[1].exception(code))
+
+    async def body() -> None:
+        async with scripted({1: slow_at_first}) as server:
+            tags = [tag(f"t{address}", address) for address in range(4)]
+            async with running(Rig(tags, server.port, in_flight=2, timeout_ms=2_000)) as rig:
+                await until(lambda: rig.qualities(2) == [CONFIG], "its tag is bad")
+                await until(lambda: all(len(rig.of(row)) > 5 for row in (0, 1, 3)), "the others are read")
+                assert all(rig.qualities(row) == [GOOD] for row in (0, 1, 3))
+                assert rig.kinds() == ["link.up", "unit.exception"]
+
+    asyncio.run(body())
+
+
 def test_an_unused_register_that_the_device_does_not_have_costs_nobody() -> None:
     async def body() -> None:
         async with (
@@ -335,5 +363,85 @@ def test_a_connection_on_which_nothing_comes_back_is_made_anew(monkeypatch: pyte
             await until(lambda: rig.of(0)[-1]["quality"] == GOOD, "it recovers")
             told = ["link.up", "unit.silent", "link.down", "link.up", "unit.answers"]
             await until(lambda: rig.kinds() == told, "it is told")
+
+    asyncio.run(body())
+
+
+UNITS = range(1, 5)
+
+
+async def unreachable(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(asked.exception(11))
+
+
+def bus_rig(port: int, *, timeout_ms: int = 200) -> Rig:
+    return Rig([tag("a", 1, unit=unit, every_ms=50) for unit in UNITS], port, timeout_ms=timeout_ms)
+
+
+def test_a_dead_bus_is_one_event_and_one_state_and_so_is_its_return() -> None:
+    async def body() -> None:
+        async with scripted({}) as server, running(bus_rig(server.port)) as rig:
+            await until(lambda: all(len(rig.of(row)) > 2 for row in range(4)), "all answer")
+            server.answers[None] = silent
+            await until(lambda: "bus.silent" in rig.kinds(), "the verdict")
+            assert rig.kinds() == ["link.up", "bus.silent"]
+            assert "none of its 4 units answers (no reply within 0.2 s)" in rig.events[-1].message
+            assert rig.events[-1].subject == "plc"
+            assert rig.reading("bus_silent") == 1
+            assert rig.reading("connected") == 1
+            assert [rig.reading("device_up", device=f"u{unit}") for unit in UNITS] == [0] * 4
+            assert all(rig.qualities(row) == [GOOD, COMM] for row in range(4))
+            server.answers[None] = good
+            await until(lambda: all(rig.of(row)[-1]["quality"] == GOOD for row in range(4)), "all are read again", 12)
+            assert rig.kinds() == ["link.up", "bus.silent", "bus.answers"]
+            assert rig.reading("bus_silent") == 0
+            assert [rig.reading("device_up", device=f"u{unit}") for unit in UNITS] == [1] * 4
+
+    asyncio.run(body())
+
+
+def test_who_stays_silent_when_the_bus_returns_is_told_alone() -> None:
+    async def body() -> None:
+        async with scripted({}) as server, running(bus_rig(server.port)) as rig:
+            await until(lambda: all(len(rig.of(row)) > 2 for row in range(4)), "all answer")
+            server.answers.update({None: silent, 4: silent})
+            await until(lambda: rig.kinds() == ["link.up", "bus.silent"], "the verdict")
+            server.answers[None] = good
+            await until(lambda: rig.kinds()[2:] == ["bus.answers", "unit.silent"], "it is told", 12)
+            assert rig.events[-1].subject == "u4"
+            server.answers[4] = good
+            await until(lambda: rig.kinds()[4:] == ["unit.answers"], "it is told", 12)
+
+    asyncio.run(body())
+
+
+def test_a_gateway_that_reaches_none_of_its_units_has_a_dead_bus_behind_it() -> None:
+    async def body() -> None:
+        async with scripted({None: unreachable}) as server, running(bus_rig(server.port)) as rig:
+            await until(lambda: "bus.silent" in rig.kinds(), "the verdict")
+            assert rig.kinds() == ["link.up", "bus.silent"]
+            assert "(the gateway says: gateway target failed to respond)" in rig.events[-1].message
+            assert all(rig.qualities(row) == [COMM] for row in range(4))
+
+    asyncio.run(body())
+
+
+def test_a_dead_bus_stays_one_event_while_its_connection_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.sources.modbus.source.LINK_SILENCE_NS", 600_000_000)
+
+    async def body() -> None:
+        tags = [tag("a", 1, unit=unit, every_ms=50) for unit in (1, 2)]
+        async with scripted({}) as server, running(Rig(tags, server.port, timeout_ms=100)) as rig:
+            await until(lambda: all(len(rig.of(row)) > 2 for row in range(2)), "all answer")
+            server.answers[None] = silent
+            await until(lambda: server.connections >= 3, "it was made anew twice", 10)
+            assert rig.kinds() == ["link.up", "bus.silent"]
+            assert all(rig.qualities(row) == [GOOD, COMM] for row in range(2))
+            server.answers[None] = good
+            await until(lambda: all(rig.of(row)[-1]["quality"] == GOOD for row in range(2)), "all are read again", 12)
+            assert rig.kinds() == ["link.up", "bus.silent", "bus.answers"]
+            for writer in list(server.writers):
+                writer.transport.abort()
+            await until(lambda: rig.kinds()[3:] == ["link.down", "link.up"], "a lost connection is one event too")
 
     asyncio.run(body())

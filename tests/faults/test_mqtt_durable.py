@@ -115,7 +115,7 @@ def test_a_disk_behind_its_limit_holds_the_broker_up(tmp_path: Path) -> None:
                 await until(lambda: rig.is_connected, "connected")
                 broker.send(b"".join(message("force", reading(n), qos=1, packet_id=n + 1) for n in range(count)))
                 await until(lambda: rig.source._session.is_paused, "reading pauses")
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.6)
                 waiting = sum(len(frame.samples) for frame, _ in rig.intake.held or ())
                 assert waiting <= 400
                 while len(rig.good(0)) < count:

@@ -17,7 +17,7 @@ from gateway.core.symbols import no_texts
 from gateway.runtime.clock import resume_clock
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.statedir import SPOOL_FILE
-from gateway.runtime.uplink import Way, open_store
+from gateway.runtime.uplink import Way, open_first
 from gateway.spool.records import Encoded, Grace, Key, Lane
 from gateway.spool.salvage import damage, salvage
 from gateway.spool.store import Store
@@ -100,13 +100,13 @@ def test_a_start_over_a_damaged_file_goes_on_and_says_what_it_salvaged(tmp_path:
     overwrite(tmp_path / SPOOL_FILE, 0, random.Random(SEED))
     events: list[Event] = []
     clock = resume_clock(0)
-    store = open_store(tmp_path, None)
+    store = open_first(tmp_path, ())
     Way(store, gateway_id="plant", clock=clock, book=EventBook(events.append), text_of=no_texts)
     (event,) = events
     assert (event.kind, event.severity) == ("spool.salvaged", Severity.ERROR)
     assert f"{SPOOL_FILE}.damaged-1" in event.message
     store.close()
-    again = open_store(tmp_path, None)
+    again = open_first(tmp_path, ())
     assert again.salvaged == ""
     again.close()
 

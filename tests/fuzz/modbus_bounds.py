@@ -25,11 +25,12 @@ import numpy as np
 
 from gateway.core.symbols import Symbols
 from gateway.core.types import SAMPLE, Kind
+from gateway.protocol.deadband import MEMORY, Deadband
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.decode import decode_block
 from gateway.protocol.modbus.frames import DeviceRefusedError, ProtocolError, ReplyError, ResponseFramer, check_read
-from gateway.protocol.modbus.plan import TABLES, Block, Deadband, Point, ReadLimits, halved, plan
-from gateway.protocol.modbus.points import MEMORY, WORDS, Encoding, Padding, WireType
+from gateway.protocol.modbus.plan import TABLES, Block, Point, ReadLimits, halved, plan
+from gateway.protocol.modbus.points import WORDS, Encoding, Padding, WireType
 from gateway.protocol.modbus.report import keep_news
 from gateway.protocol.modbus.texts import decode_texts, scratch_bytes
 

@@ -43,11 +43,12 @@ HEALTHY = {
     'fieldgate_control_link_up{link="fast"}': "1+0x240",
     'fieldgate_uplink_connected{uplink="cloud"}': "1+0x240",
     'fieldgate_uplink_lag_seconds{uplink="cloud"}': "1+0x240",
-    "fieldgate_spool_available": "1+0x240",
-    "fieldgate_spool_records": "3+0x240",
-    "fieldgate_spool_bytes": "9000+0x240",
-    "fieldgate_spool_limit_bytes": "1000000+0x240",
+    'fieldgate_spool_available{uplink="cloud"}': "1+0x240",
+    'fieldgate_spool_records{uplink="cloud"}': "3+0x240",
+    'fieldgate_spool_bytes{uplink="cloud"}': "9000+0x240",
+    'fieldgate_spool_limit_bytes{uplink="cloud"}': "1000000+0x240",
     'fieldgate_modbus_connected{link="plc"}': "1+0x240",
+    'fieldgate_modbus_bus_silent{link="plc"}': "0+0x240",
     'fieldgate_mqtt_connected{link="floor"}': "1+0x240",
     'fieldgate_modbus_device_up{device="pump",link="plc"}': "1+0x240",
     'fieldgate_modbus_requests_total{link="plc"}': "0+150x240",
@@ -65,6 +66,7 @@ HEALTHY = {
 SICK, WELL = 80, 240 - 80
 """A fault lasts for so many points, 20 minutes, from the start."""
 BRIEFLY = "19m45s"
+DROPPED_SAMPLES = 'fieldgate_spool_dropped_records_total{stream="samples",reason="full",uplink="cloud"}'
 
 
 def counts(sick: str, well: int) -> str:
@@ -105,34 +107,44 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
         {
             'fieldgate_uplink_connected{uplink="cloud"}': gauge(0, 1),
             'fieldgate_uplink_lag_seconds{uplink="cloud"}': f"0+15x{SICK} 1+0x{WELL - 2}",
-            "fieldgate_spool_records": f"0+40x{SICK} 3+0x{WELL - 2}",
+            'fieldgate_spool_records{uplink="cloud"}': f"0+40x{SICK} 3+0x{WELL - 2}",
         },
         {"FieldgateUplinkDown", "FieldgateConsumerLag"},
     ),
     "upstream is slower than the plant": (
-        {"fieldgate_spool_records": f"0+40x{SICK} 3+0x{WELL - 2}"},
+        {'fieldgate_spool_records{uplink="cloud"}': f"0+40x{SICK} 3+0x{WELL - 2}"},
         {"FieldgateBacklogGrows"},
     ),
-    "the buffer fills": ({"fieldgate_spool_bytes": gauge(900_000, 9_000)}, {"FieldgateBufferNearlyFull"}),
-    "the disk is full": ({"fieldgate_spool_available": gauge(0, 1)}, {"FieldgateSpoolUnavailable"}),
+    "the buffer fills": (
+        {'fieldgate_spool_bytes{uplink="cloud"}': gauge(900_000, 9_000)},
+        {"FieldgateBufferNearlyFull"},
+    ),
+    "the disk is full": ({'fieldgate_spool_available{uplink="cloud"}': gauge(0, 1)}, {"FieldgateSpoolUnavailable"}),
     "records are dropped for the first time, at once": (
-        {'fieldgate_spool_dropped_records_total{stream="samples",reason="full"}': "_x60 500+0x178"},
+        {DROPPED_SAMPLES: "_x60 500+0x178"},
         {"FieldgateRecordsDropped"},
     ),
     "records are dropped again": (
-        {'fieldgate_spool_dropped_records_total{stream="samples",reason="full"}': f"5+0x60 5+3x20 68+0x{WELL - 3}"},
+        {DROPPED_SAMPLES: f"5+0x60 5+3x20 68+0x{WELL - 3}"},
         {"FieldgateRecordsDropped"},
     ),
     "upstream refuses a record": (
         {
-            'fieldgate_spool_rejected_records_total{stream="events"}': "_x60 1+0x178",
-            'fieldgate_spool_dropped_records_total{stream="events",reason="rejected"}': "_x60 1+0x178",
+            'fieldgate_spool_rejected_records_total{stream="events",uplink="cloud"}': "_x60 1+0x178",
+            'fieldgate_spool_dropped_records_total{stream="events",reason="rejected",uplink="cloud"}': "_x60 1+0x178",
         },
         {"FieldgateRecordsRejected"},
     ),
     "a link is down, and its devices with it": (
         {
             'fieldgate_modbus_connected{link="plc"}': gauge(0, 1),
+            'fieldgate_modbus_device_up{device="pump",link="plc"}': gauge(0, 1),
+        },
+        {"FieldgateLinkDown"},
+    ),
+    "a bus is dead, and its devices with it": (
+        {
+            'fieldgate_modbus_bus_silent{link="plc"}': gauge(1, 0),
             'fieldgate_modbus_device_up{device="pump",link="plc"}': gauge(0, 1),
         },
         {"FieldgateLinkDown"},

@@ -53,7 +53,7 @@ def test_problems_and_summary_can_be_read_by_programs(tmp_path: Path) -> None:
     }
     done = fieldgate("check", "--json", str(EXAMPLE))
     assert done.returncode == 0
-    assert json.loads(done.stdout)["runs"]["devices"] == 56
+    assert json.loads(done.stdout)["runs"]["devices"] == 57
 
 
 def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.protocol.modbus.codes import Function
+from gateway.protocol.modbus.frames import request_of
+from gateway.protocol.modbus.line import AsciiFramer, RtuFramer
 from gateway.protocol.modbus.load import Timing, bus_load
 from gateway.protocol.modbus.plan import Point, plan
 from gateway.protocol.modbus.points import WireType
 from gateway.protocol.modbus.polling import Poller
+from gateway.settings.planning import loads, points_of
 from tests.support.settings import examine_text
 
 HEAD = '[gateway]\nid = "g"\n[links.bus]\nmodbus_tcp = "10.0.0.5:502"\n'
@@ -44,6 +47,36 @@ def test_the_load_of_a_serial_bus_is_that_of_its_characters(tmp_path: Path) -> N
     assert link["requests_per_s"] == 10
     assert [read["takes_ms"] for read in link["reads"]] == pytest.approx([read_ms] * 10, abs=0.01)
     assert link["worst_age_ms"] == pytest.approx(1_000 + 11 * read_ms, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("framer", "line", "bits", "silences"),
+    [
+        (RtuFramer, 'modbus_rtu = "/dev/ttyS0"', 11, 2),
+        (RtuFramer, 'modbus_rtu = "/dev/ttyS0"\nparity = "none"\nstop_bits = 1', 10, 2),
+        (AsciiFramer, 'modbus_ascii = "/dev/ttyS0"', 10, 1),
+        (AsciiFramer, 'modbus_ascii = "/dev/ttyS0"\ndata_bits = 8', 11, 1),
+        (AsciiFramer, 'modbus_ascii = "10.0.0.5:4001"', 11, 1),
+    ],
+)
+def test_the_load_of_a_line_is_that_of_its_frames_and_its_characters(
+    tmp_path: Path, framer: type[RtuFramer | AsciiFramer], line: str, bits: int, silences: int
+) -> None:
+    text = bus(3, "1s").replace('modbus_tcp = "10.0.0.5:502"', f"{line}\nbaud = 9600")
+    settings = examine_text(tmp_path, text).settings
+    (load,) = loads(settings, 5 * NS_PER_MS).values()
+    (block, *_) = plan(points_of(settings.tags))
+    request = framer().frame(block.request, 1)
+    # A reply is as long as the request of a write of as many bytes less two addresses and one count.
+    reply = framer().frame(request_of(1, bytes([3, 4, 1, 2, 3, 4])), 1)
+    characters = len(request) + len(reply) + silences * 3.5
+    assert load.reads[0].read_ns == pytest.approx(characters * bits * NS_PER_S / 9_600 + 5 * NS_PER_MS, abs=1)
+
+
+def test_a_serial_port_is_shown_as_what_it_is(tmp_path: Path) -> None:
+    text = bus(3, "1s").replace('modbus_tcp = "10.0.0.5:502"', 'modbus_ascii = "/dev/ttyS0"')
+    done = plan_text(tmp_path, text)
+    assert "bus: /dev/ttyS0, Modbus ASCII at 19200 baud, 7E1, 3.0 reads a second" in done.stdout
 
 
 def test_the_text_tells_reads_load_and_age_without_loading_numba(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def plant() -> Iterator[Plant]:
 
 def scan(*words: str) -> Result:
     quick = ("--timeout", "0.05", "--pause", "0", "--addresses", "0-250")
-    return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["scan", *words, *quick])
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["scan", *quick, *words])
 
 
 def test_units_are_found_with_who_they_are_and_what_can_be_read_and_nothing_is_written(plant: Plant) -> None:
@@ -181,8 +181,8 @@ def test_a_serial_line_is_scanned_unit_by_unit(tmp_path: Path) -> None:
     with plugged(path) as line, Outside() as outside:
         bus = LineBus(line, dead=(1, 3, 4, 6))
         outside.run(begin(bus))
-        words = ("--units", "1-6", "--baud", "115200", "--tables", "holding", "--write", str(file))
-        done = scan(f"rtu:{path}", *words)
+        words = ("--units", "1-6", "--baud", "115200", "--tables", "holding", "--addresses", "0-69", "--timeout", "0.3")
+        done = scan(f"rtu:{path}", *words, "--write", str(file))
         outside.run(end(bus))
     assert done.exit_code == 0, done.output
     assert [line.split()[1:] for line in done.stdout.splitlines()[1:3]] == [

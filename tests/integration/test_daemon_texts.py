@@ -27,6 +27,10 @@ tags.broken = {{ register = "holding 30", type = "string", registers = 1 }}
 file = "records.jsonl"
 streams = ["samples"]
 samples_every = "200ms"
+[uplink.cloud]
+file = "elsewhere/records.jsonl"
+streams = ["samples", "events"]
+samples_every = "200ms"
 [scada]
 modbus_tcp = "127.0.0.1:<scada>"
 [http]
@@ -62,7 +66,12 @@ def test_a_text_and_a_named_value_arrive_everywhere_as_what_they_say(tmp_path: P
         client.close()
         assert client.convert_from_registers(read.registers, client.DATATYPE.STRING) == MODEL
 
+        # The other uplink cannot be reached (there is no such folder), which is nothing to this one.
         until(lambda: (tmp_path / "records.jsonl").exists(), "records are written")
+        ups = {up["name"]: up for up in gateway.status()["uplinks"]}
+        assert (ups["file"]["is_connected"], ups["cloud"]["is_connected"]) == (True, False)
+        until(lambda: gateway.metric("fieldgate_spool_records", uplink="cloud") > 3, "records wait for the other")
+        assert gateway.metric("fieldgate_spool_available", uplink="file") == 1
         assert gateway.terminate() == 0
         outside.run(server.__aexit__(None, None, None))
     records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -23,11 +24,14 @@ from gateway.protocol.modbus import pdu
 from gateway.protocol.modbus.codes import Function
 from gateway.settings.schema import RegisterType, Table
 from gateway.settings.schema_modbus import Framing, Parity, Rs485, SerialPort, TlsFiles
+from gateway.sources.modbus.serial import open_port
 from gateway.sources.modbus.tls import role_in, role_of
 from tests.support.lines import Line, converter, free_port, libmodbus, plugged, pymodbus_line, served
 from tests.support.modbus import Asked, Rig, pymodbus_server, running, scripted, tag, until
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
+# linux/serial.h
+SER_RS485_ENABLED, SER_RS485_RTS_ON_SEND, SER_RS485_RTS_AFTER_SEND = 1, 2, 4
 on_both_loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 
 
@@ -61,18 +65,41 @@ def test_an_adapter_that_was_plugged_out_is_found_again_by_its_path(tmp_path: Pa
         with plugged(tmp_path / "by-id") as line:
             async with served(line) as bus, running(Rig([tag("a", 5)], **at_port(line))) as rig:
                 await until(lambda: len(rig.of(0)) > 3, "it is read")
+                device = line.device
                 bus.stop()
                 line.unplug()
                 await until(lambda: "link.down" in rig.kinds(), "the loss is told")
                 assert "check the adapter and its plug" in rig.events[-1].message
                 await until(lambda: rig.reading("failed_connects_total") >= 2, "it is looked for")
-                line.plug()
+                with plugged(tmp_path / "somebody-else"):  # has taken its number, as happens at a hub
+                    line.plug()
+                assert line.device != device
                 bus.start()
                 await until(lambda: rig.of(0)[-1]["quality"] == Quality.GOOD, "it is read again")
                 assert rig.kinds() == ["link.up", "link.down", "link.up"]
                 assert rig.qualities(0) == [Quality.GOOD, Quality.BAD_NOT_CONNECTED, Quality.GOOD]
 
     asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    ("rs485", "flags", "before", "after"),
+    [
+        (Rs485(), SER_RS485_ENABLED | SER_RS485_RTS_ON_SEND, 0, 0),
+        (Rs485(before_ms=2, after_ms=5), SER_RS485_ENABLED | SER_RS485_RTS_ON_SEND, 2, 5),
+        (Rs485(after_ms=1, is_inverted=True), SER_RS485_ENABLED | SER_RS485_RTS_AFTER_SEND, 0, 1),
+    ],
+)
+def test_the_driver_of_a_port_is_told_how_to_switch_the_direction(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rs485: Rs485, flags: int, before: int, after: int
+) -> None:
+    """As linux/serial.h has struct serial_rs485: flags, two delays in ms, 20 bytes. A pseudo-terminal has no driver."""
+    asked: list[tuple[int, bytes]] = []
+    monkeypatch.setattr("gateway.sources.modbus.serial.fcntl.ioctl", lambda _, what, how: asked.append((what, how)))
+    with plugged(tmp_path / "port") as line:
+        os.close(open_port(SerialPort(path=str(line.path), rs485=rs485)))
+    assert asked == [(0x542F, struct.pack("=III20x", flags, before, after))]
+    assert len(asked[0][1]) == 32
 
 
 def test_what_is_wrong_with_a_port_is_said(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aiomqtt
+import numpy as np
 import pytest
 import uvloop
 
-from gateway.core.types import Kind, Quality
-from gateway.settings.schema import MqttVersion, Tag
+from gateway.core.types import NS_PER_S, Kind, Quality
+from gateway.settings.schema import MqttVersion, Report, Tag
 from tests.support.brokers import Broker, free_port, mosquitto, nats
 from tests.support.mqtt import WALL_OFFSET_NS, Rig, ScriptedBroker, link, publisher, running, tag, until
 
@@ -130,6 +131,46 @@ def test_a_topic_that_the_broker_refuses_is_named() -> None:
     uvloop.run(scenario())
 
 
+@pytest.mark.parametrize(("start", "version"), BROKERS)
+def test_only_news_is_passed_on_and_the_rest_is_counted(
+    tmp_path: Path, start: Callable[..., Broker], version: MqttVersion
+) -> None:
+    hour = 3_600 * NS_PER_S
+    tags = [
+        tag("d.count", "count", report=Report(change=9.5, heartbeat_ns=hour)),
+        tag("d.share", "both", ("share",), report=Report(percent=10, heartbeat_ns=hour), clamp=(0.0, 100.0)),
+        tag("d.rest", "both", ("rest",)),
+        tag("d.held", "held", ("v",), time_field=("t",), report=Report(hold_ns=NS_PER_S, heartbeat_ns=5 * NS_PER_S)),
+    ]
+
+    async def scenario(port: int) -> None:
+        async with running(Rig(link(port, version=version), tags)) as rig, publisher(port) as client:
+            await until(lambda: rig.is_connected, "connected")
+            for count in range(21):
+                await client.publish("count", b"%d" % count)
+            for share in (50, 54, 56, 99, 150, 98, -3):
+                await client.publish("both", b'{"share": %d, "rest": 1}' % share)
+            began_ms = (time.monotonic_ns() + WALL_OFFSET_NS) // 1_000_000 - 60_000
+            for second, value in ((0, 1), (0.5, 2), (1, 2), (2, 2), (5, 2), (6, 2), (3, 7)):
+                await client.publish("held", b'{"v": %d, "t": %d}' % (value, began_ms + 1000 * second))
+            await until(lambda: len(rig.of(2)) == 7 and len(rig.of(3)) == 4, "all messages")
+            assert list(rig.of(0)["value"]) == [0, 10, 20]
+            assert list(rig.of(1)["value"]) == [50, 56, 99, 0]
+            assert list(rig.of(2)["value"]) == [1] * 7
+            assert list(rig.of(3)["value"]) == [1, 2, 2, 7]
+            assert list(np.diff(rig.of(3)["source_ns"]) // NS_PER_S) == [1, 5, -3]
+            assert rig.reading("unchanged_samples_total") == 21 - 3 + 7 - 4 + 7 - 4
+            rig.drop()
+            await until(lambda: "link.down" in rig.kinds(), "the connection is lost")
+            await until(lambda: rig.is_connected, "connected again")
+            await client.publish("count", b"20")
+            await until(lambda: len(rig.of(0)) == 5, "a value is passed on again after a lost connection")
+            assert rig.qualities(0)[2:] == [Quality.GOOD, Quality.BAD_NOT_CONNECTED, Quality.GOOD]
+
+    with start(tmp_path) as broker:
+        uvloop.run(scenario(broker.port))
+
+
 def test_retained_values_without_a_time_are_not_shown_as_fresh(tmp_path: Path) -> None:
     async def scenario(port: int) -> None:
         async with publisher(port) as client:
@@ -195,10 +236,14 @@ def test_what_an_earlier_configuration_subscribed_to_is_given_back(tmp_path: Pat
             await until(lambda: rig.is_connected, "connected")
             await client.publish("old", b'{"v": 1}', qos=1)
             await until(lambda: rig.reading("unknown_topic_messages_total") == 1, "the leftover")
-            await client.publish("old", b'{"v": 2}', qos=1)
-            await client.publish("new", b'{"v": 3}', qos=1)
-            await until(lambda: rig.good(0) == [3.0], "the message of the new topic")
-            assert rig.reading("unknown_topic_messages_total") == 1
+            for n in range(100):  # a message may overtake the broker's taking it back
+                leftover = rig.reading("unknown_topic_messages_total")
+                await client.publish("old", b'{"v": 2}', qos=1)
+                await client.publish("new", b'{"v": %d}' % n, qos=1)
+                await until(lambda n=n: rig.good(0)[-1:] == [n], "the message of the new topic")
+                if rig.reading("unknown_topic_messages_total") == leftover:
+                    return
+            pytest.fail("the broker goes on sending what nobody wants")
 
     with mosquitto(tmp_path) as broker:
         uvloop.run(scenario(broker.port))

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import aiomqtt
+import msgspec
 import pytest
 import uvloop
 
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality
-from gateway.settings.schema import MqttPoint, MqttSession, MqttVersion, SparkplugHost, Tag
+from gateway.settings.schema import MqttPoint, MqttSession, MqttVersion, Report, SparkplugHost, Tag
 from tests.support.brokers import Broker, mosquitto, nats
 from tests.support.mqtt import WALL_OFFSET_NS, Rig, link, publisher, running, until
 from tests.support.sparkplug import EdgeNode, Payload
@@ -30,6 +31,37 @@ TAG = Tag(
     windows_ns=(),
     stale_after_ns=NS_PER_S,
 )
+
+
+def test_metrics_are_reported_by_exception_and_clamped_like_other_tags(tmp_path: Path) -> None:
+    point = MqttPoint(
+        sparkplug=("plant", "edge", "press"),
+        metric="Force",
+        clamp_high=1_800.0,
+        report=Report(change=99.0, heartbeat_ns=3_600 * NS_PER_S),
+    )
+    edge = EdgeNode()
+
+    async def scenario(port: int) -> None:
+        async with (
+            publisher(port) as client,
+            running(Rig(link(port), [msgspec.structs.replace(TAG, point=point)])) as rig,
+        ):
+            await until(lambda: rig.is_connected, "connected")
+            for topic, payload in (edge.nbirth(), edge.dbirth("press", FORCE)):
+                await client.publish(topic.decode(), payload)
+            for value in (1_501.0, 1_650.0, 1_660.0, 2_000.0, 3_000.0):
+                topic, payload = edge.data("press", {"alias": 10, "value": value, "timestamp": None})
+                await client.publish(topic.decode(), payload)
+            topic, payload = edge.ndeath()
+            await client.publish(topic.decode(), payload, qos=1)
+            await until(lambda: rig.qualities(0)[-1] == int(Quality.BAD_NOT_CONNECTED), "its death")
+            assert rig.good(0) == [1_500.0, 1_650.0, 1_800.0]
+            assert rig.reading("unchanged_samples_total") == 3
+            assert rig.reading("fast_messages_total") == 5
+
+    with mosquitto(tmp_path) as broker:
+        uvloop.run(scenario(broker.port))
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def test_the_wheel_carries_every_file_of_a_package(names: frozenset[str], folder
         "hil/demo/plant.toml",
         "hil/recordings/NAB_LICENSE.txt",
         "hil/recordings/nab.npz",
+        "hil/recordings/nab_corpus.npz.xz",
     ],
 )
 def test_the_wheel_carries_what_is_not_python(names: frozenset[str], name: str) -> None:

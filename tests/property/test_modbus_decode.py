@@ -24,7 +24,7 @@ REGISTER_TYPES = list(FORMATS)
 FLOATS = (WireType.FLOAT32, WireType.FLOAT64)
 NUMBERS = [wire for wire in WireType if wire is not WireType.STRING]
 KINDS = [Kind.F64, Kind.I64, Kind.U64]
-UNDIVIDED = (*FLOATS, WireType.SIGNMAG16, WireType.SIGNMAG32)
+UNDIVIDED = (*FLOATS, WireType.SIGNMAG16, WireType.SIGNMAG32, WireType.SIGNMAG64)
 ORDERS = list(itertools.product([False, True], repeat=2))
 
 
@@ -212,6 +212,7 @@ def test_known_registers_have_known_meanings() -> None:
     assert decoded(a_point(wire=WireType.BCD16), b"\x12\x34") == (Quality.GOOD, 1234)
     assert decoded(a_point(wire=WireType.BCD16), b"\x12\x3a")[0] == Quality.BAD_SENSOR_FAILURE
     assert decoded(a_point(wire=WireType.SIGNMAG16), b"\x80\x07") == (Quality.GOOD, -7)
+    assert decoded(a_point(wire=WireType.SIGNMAG64), b"\x80" + bytes(6) + b"\x07") == (Quality.GOOD, -7)
     assert decoded(a_point(first_bit=4, bits=4), b"\x12\x34") == (Quality.GOOD, 3)
     assert decoded(a_point(first_bit=4, bits=4, wire=WireType.INT16), b"\x00\xe0") == (Quality.GOOD, -2)
     assert decoded(a_point(first_bit=15, bits=1, wire=WireType.BOOL), b"\x80\x00") == (Quality.GOOD, 1)

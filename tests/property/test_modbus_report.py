@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.types import SAMPLE, Kind, Quality
+from gateway.protocol.deadband import MEMORY, Deadband
 from gateway.protocol.modbus.codes import Function
-from gateway.protocol.modbus.plan import Deadband, Point, plan
-from gateway.protocol.modbus.points import MEMORY, WireType
+from gateway.protocol.modbus.plan import Point, plan
+from gateway.protocol.modbus.points import WireType
 from gateway.protocol.modbus.report import keep_news
 from tests.reference.modbus import is_news
 

@@ -36,7 +36,7 @@ THEIRS = {
 }
 FLOATS = (WireType.FLOAT32, WireType.FLOAT64)
 BCD = (WireType.BCD16, WireType.BCD32, WireType.BCD64)
-SIGN_AND_MAGNITUDE = (WireType.SIGNMAG16, WireType.SIGNMAG32)
+SIGN_AND_MAGNITUDE = (WireType.SIGNMAG16, WireType.SIGNMAG32, WireType.SIGNMAG64)
 CODECS = {Encoding.UTF_8: "utf-8", Encoding.ASCII: "ascii", Encoding.LATIN_1: "latin-1", Encoding.UTF_16: "utf-16-be"}
 SYMBOLS = Symbols()
 

@@ -17,6 +17,7 @@ from gateway.protocol.modbus.plan import Block, Point, plan
 from gateway.protocol.modbus.points import WireType
 from gateway.protocol.modbus.polled import Poll, Transaction
 from gateway.protocol.modbus.polling import Poller
+from gateway.protocol.modbus.schedule_breakers import unit_missed
 from gateway.protocol.modbus.schedule_rows import Schedule
 
 BEGIN, NEXT, TAKE, READ, REFUSED, POSTPONED, UNREACHABLE, PATIENCE, BURY, WAKE = range(10)
@@ -46,7 +47,7 @@ def decide(s: Schedule, operation: int, slot: int, now_ns: int, is_held_back: in
         elif operation == POSTPONED:
             schedule.postponed(s, link, unit, block, sent_ns, now_ns)
         else:
-            schedule.unit_failed(s, unit, now_ns)
+            unit_missed(s, unit, sent_ns, now_ns)
     elif operation == PATIENCE:
         schedule.lose_patience(s, link, now_ns)
     elif operation == BURY:
@@ -146,13 +147,15 @@ class Both:
         assert [int(state[field]) for field in counted] == [
             poller.late, poller.skipped_held_back, poller.skipped_failing, poller.timeouts,
         ]  # fmt: skip
+        assert state[at.LINK_ANSWERED_NS] == poller.answered_ns
         for row, poll in enumerate(self.polls, self.first):
             assert self.s.due[row] == poll.due_ns
             assert self.s.blocks[row, at.BLOCK_FAILURES] == poll.breaker.failures
         for unit in poller.units.values():
             row = self.unit_rows[unit.id]
             assert self.s.units[row, at.UNIT_FAILURES] == unit.breaker.failures
-            assert self.s.units[row, at.PEAK_NS] == unit.peak_ns
+            assert self.s.units[row, at.PEAK_NS] == unit.trips.peak_ns
+            assert self.s.units[row, at.OWED_NS] == unit.owed_ns
 
 
 @settings(deadline=None, max_examples=60)

@@ -6,7 +6,8 @@ import math
 import struct
 
 from gateway.core.types import Kind, Quality
-from gateway.protocol.modbus.plan import Deadband, Point
+from gateway.protocol.deadband import Deadband
+from gateway.protocol.modbus.plan import Point
 from gateway.protocol.modbus.points import WORDS, WireType
 
 FORMATS = {
@@ -60,7 +61,7 @@ def _from_binary(binary: str, wire: WireType) -> float | None:
     """A number from its binary digits; None when they are not one."""
     if wire is WireType.BOOL:
         return float("1" in binary)
-    if wire in (WireType.SIGNMAG16, WireType.SIGNMAG32):
+    if wire in (WireType.SIGNMAG16, WireType.SIGNMAG32, WireType.SIGNMAG64):
         magnitude = int(binary[1:], 2)
         return -magnitude if binary[0] == "1" else magnitude
     if wire in (WireType.BCD16, WireType.BCD32, WireType.BCD64):

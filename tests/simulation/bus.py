@@ -23,8 +23,8 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.protocol.modbus.codes import Function, ModbusException
 from gateway.protocol.modbus.plan import Block, Point, plan
 from gateway.protocol.modbus.points import WireType
-from gateway.protocol.modbus.polled import Transaction
-from gateway.protocol.modbus.polling import FRAMING_BYTES, Line, Poller
+from gateway.protocol.modbus.polled import Line, Transaction
+from gateway.protocol.modbus.polling import FRAMING_BYTES, Poller
 from gateway.protocol.modbus.reactions import Reaction, rule_of
 
 RECONNECT = Backoff(base_ns=500 * NS_PER_MS, cap_ns=30 * NS_PER_S)
@@ -211,6 +211,10 @@ class Bus:
     def _outcome(self, transaction: Transaction, mood: Mood, now_ns: int) -> None:
         poll, poller = transaction.poll, self.poller
         block = poll.block
+        if poll.is_cut:
+            poller.heard(transaction, now_ns)
+            self.trace.note(now_ns, "too late", block.unit, block.place)
+            return
         code = self._code(mood, block)
         if code is None and mood is Mood.BABBLING and self._random.random() < 0.5:
             poller.refused(transaction, now_ns)

@@ -17,7 +17,8 @@ from gateway.core.types import NS_PER_S
 from gateway.protocol.modbus import schedule
 from gateway.protocol.modbus import schedule_rows as at
 from gateway.protocol.modbus.plan import Block, halved
-from gateway.protocol.modbus.polling import SPLITS_MAX, Line, Poller
+from gateway.protocol.modbus.polled import Line
+from gateway.protocol.modbus.polling import SPLITS_MAX, Poller
 from tests.simulation.bus import Bus, Trace, UnitScript, blocks_of
 from tests.simulation.test_bus_days import a_life
 
@@ -36,6 +37,7 @@ class _Poll:
     version: int
     block: Block
     unit: _Unit
+    is_cut: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +68,9 @@ class CompiledPoller:
         row = self.s.slots[slot]
         block = int(row[at.OF_BLOCK])
         planned = self._blocks[block]
-        poll = _Poll(block, int(row[at.OF_VERSION]), planned, self.units[planned.unit])
+        version = int(row[at.OF_VERSION])
+        is_cut = int(self.s.blocks[block, at.VERSION]) != version
+        poll = _Poll(block, version, planned, self.units[planned.unit], is_cut)
         return _Transaction(int(row[at.ID]), int(slot), poll, int(row[at.SENT_NS]))
 
     def begin(self, now_ns: int) -> None:
@@ -89,8 +93,10 @@ class CompiledPoller:
         schedule.take(self.s, 0, slot, now_ns)
         return self._transaction(slot)
 
-    def _is_current(self, transaction: _Transaction) -> bool:
-        return int(self.s.blocks[transaction.poll.row, at.VERSION]) == transaction.poll.version
+    def heard(self, transaction: _Transaction, now_ns: int) -> None:
+        unit = self.s.blocks[transaction.poll.row, at.UNIT]
+        schedule.answered(self.s, 0, unit, transaction.sent_ns, now_ns)
+        schedule.drop(self.s, 0, transaction.slot)
 
     def read(self, transaction: _Transaction, now_ns: int) -> None:
         schedule.read(self.s, 0, transaction.slot, now_ns)
@@ -98,11 +104,7 @@ class CompiledPoller:
 
     def refused(self, transaction: _Transaction, now_ns: int) -> None:
         poll = transaction.poll
-        unit = self.s.blocks[poll.row, at.UNIT]
-        if self._is_current(transaction):
-            schedule.refused(self.s, 0, unit, poll.row, transaction.sent_ns, now_ns)
-        else:
-            schedule.answered(self.s, 0, unit, transaction.sent_ns, now_ns)
+        schedule.refused(self.s, 0, self.s.blocks[poll.row, at.UNIT], poll.row, transaction.sent_ns, now_ns)
         schedule.drop(self.s, 0, transaction.slot)
 
     def postponed(self, transaction: _Transaction, now_ns: int) -> None:

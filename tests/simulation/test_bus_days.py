@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.types import NS_PER_MS, NS_PER_S
-from gateway.protocol.modbus.polled import PROBES
-from gateway.protocol.modbus.polling import Line
+from gateway.protocol.modbus.polled import PROBES, Line
 from tests.simulation.bus import Bus, Mood, Spell, Trace, UnitScript, blocks_of, reads_in
 
 ROOT = Path(__file__).parents[2]

@@ -310,8 +310,8 @@ class FakeSource:
             up("floor", "MQTT 3.1.1", "127.0.0.1:1883"),
         )
 
-    def uplink(self) -> UplinkState | None:
-        return UplinkState(
+    def uplinks(self) -> Sequence[UplinkState]:
+        cloud = UplinkState(
             name="cloud",
             is_connected=False,
             since_ns=self.now_ns() - 94 * NS_PER_S,
@@ -324,6 +324,7 @@ class FakeSource:
             delivered_records=(self.now_ns() - START_NS) // NS_PER_S * 12,
             dropped_records=0,
         )
+        return (cloud,)
 
     def events(self) -> Sequence[Event]:
         return self.the_events

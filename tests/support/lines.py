@@ -30,6 +30,7 @@ class Line:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.master = -1
+        self.device = ""
         self._slave = -1
 
     def plug(self) -> None:
@@ -37,7 +38,8 @@ class Line:
         tty.setraw(self.master)
         tty.setraw(self._slave)
         os.set_blocking(self.master, False)
-        self.path.symlink_to(os.ttyname(self._slave))
+        self.device = os.ttyname(self._slave)
+        self.path.symlink_to(self.device)
 
     def unplug(self) -> None:
         self.path.unlink()

@@ -53,7 +53,7 @@ def settings(folder: Path, journal: Journal | None = JOURNAL) -> Settings:
         tags=(),
         loops=(),
         journal=journal,
-        uplink=None,
+        uplinks=(),
         scada=None,
         http=None,
     )
@@ -76,7 +76,7 @@ class Life:
             self._settings,
             now_ns=clock,
             emit=book.emit,
-            worker=self.way.worker,
+            fan=self.way.fan,
             symbols=symbols,
             use=lambda model: asyncio.run(self.way.use(model)),
         )

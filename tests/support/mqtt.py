@@ -16,7 +16,7 @@ from gateway.core.inbox import Lane
 from gateway.core.intake import Frame
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 from gateway.protocol.mqtt.codec import frame
-from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttSession, MqttVersion, Priority, Tag
+from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttSession, MqttVersion, Priority, Report, Tag
 from gateway.sources.mqtt import MqttSource
 from gateway.spool.intake import IntakeFiles
 
@@ -35,6 +35,8 @@ def tag(
     sequence_field: tuple[str, ...] = (),
     priority: Priority = Priority.NORMAL,
     durable: bool = False,
+    report: Report | None = None,
+    clamp: tuple[float | None, float | None] = (None, None),
 ) -> Tag:
     """A tag `device.name`."""
     return Tag(
@@ -48,6 +50,9 @@ def tag(
             qos=qos,
             priority=priority,
             durable=durable,
+            report=report,
+            clamp_low=clamp[0],
+            clamp_high=clamp[1],
         ),
         kind=kind,
         windows_ns=(),
@@ -142,6 +147,22 @@ class Rig:
         self._taken = [np.concatenate(self._taken)]
         return self._taken[0]
 
+    def take(self, count: int) -> None:
+        """What an engine takes that can do no more."""
+        out = np.zeros(min(count, len(self.lane)), SAMPLE)
+        self._taken.append(out[: self.lane.take_into(out)])
+
+    def of(self, row: int) -> Samples:
+        samples = self.samples()
+        return samples[samples["row"] == row]
+
+    def drop(self) -> None:
+        """Lose the connection."""
+        session = self.source._session
+        assert session is not None
+        assert session._transport is not None
+        session._transport.abort()
+
     def good(self, row: int) -> list[float]:
         """Values of the row's good samples, in order."""
         samples = self.samples()
@@ -158,7 +179,9 @@ class Rig:
         return [event.message for event in self.events if event.kind == kind]
 
     def reading(self, name: str) -> float:
-        return next(r.value for r in self.source.readings() if r.name == f"fieldgate_mqtt_{name}")
+        found = [r.value for r in self.source.readings() if r.name == f"fieldgate_mqtt_{name}"]
+        assert found
+        return sum(found)
 
     @property
     def is_connected(self) -> bool:

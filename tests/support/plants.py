@@ -10,17 +10,24 @@ import numpy as np
 from gateway.core.alarms import AlarmDefinition, AlarmKind
 from gateway.core.cycle import Cycle, Noted
 from gateway.core.events import Event, Severity
+from gateway.core.formulaparser import parse_formula
 from gateway.core.record import Stamp, Stream
 from gateway.core.spec import EngineSpec
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Samples
 from tests.support.engine import T0, model, tag
 
 CYCLE_NS = 10 * NS_PER_MS
+FORMULAS = {
+    "v.sum": ("'d0.t0' + 'd0.t1' / ('d0.t3' - 50)", 0),
+    "v.mean": ("mean('d0.t6', 1min) - default('d0.t2', 40)", 0),
+    "v.all": ("max('*') - min('*')", 500 * NS_PER_MS),
+    "v.power": ("if('v.sum' > 60, 'v.sum' * 'v.mean', 'v.all')", 0),
+}
 MINUTE_NS = 60 * NS_PER_S
 
 
 def plant(tags: int = 40, *, streams: tuple[Stream, ...] = tuple(sorted(Stream)), limit: float = 52.5) -> EngineSpec:
-    """Several kinds, windows and alarms; each tenth tag has an alarm that the last one suppresses."""
+    """Several kinds, windows and alarms; each tenth tag has an alarm that the last one suppresses. Some are virtual."""
     definitions = []
     last = f"d{(tags - 1) // 10}.t{tags - 1}"
     for row in range(tags):
@@ -32,6 +39,12 @@ def plant(tags: int = 40, *, streams: tuple[Stream, ...] = tuple(sorted(Stream))
         kind = Kind.I64 if row % 7 == 3 else Kind.F64
         definitions.append(
             tag(name, row // 10, kind=kind, windows_ns=windows, alarms=alarms, stale_after_ns=NS_PER_S, valid_high=80.0)
+        )
+    names = [one.name for one in definitions]
+    for name, (text, every_ns) in FORMULAS.items():
+        formula = parse_formula(text, lambda word, is_pattern: names[:9] if is_pattern else (word,), every_ns)
+        definitions.append(
+            tag(name, 0, windows_ns=(2 * NS_PER_S,), formula=formula, alarms=(AlarmDefinition(AlarmKind.HIGH, limit),))
         )
     of = model(*definitions, panes=12)
     # Every second device's first tags are scored together; they lie across the border of two shares.

@@ -194,7 +194,7 @@ def settings_of(
         devices=tuple(Device(name=name, link="plc") for name in names),
         tags=tuple(tags),
         loops=tuple(loops),
-        uplink=None,
+        uplinks=(),
         scada=Scada(
             host="127.0.0.1",
             port=0,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import struct
 
+import pytest
 import uvloop
 
 from gateway.core.types import NS_PER_MS
+from gateway.protocol.modbus.polled import Line
 from gateway.runtime.benches.modbus_clients import PACE_NS, floor, ours, simulator, theirs
-from gateway.runtime.benches.modbus_plants import simulated_dead_units
+from gateway.runtime.benches.modbus_dead_units import BYTE_NS, over_a_line, simulated
 
 
 def test_the_simulator_answers_split_and_joined_requests_and_keeps_silent_for_dead_units() -> None:
@@ -39,5 +41,11 @@ def test_every_client_of_the_benchmark_reads() -> None:
             assert phase.cpu_us_per_read > 0
 
 
-def test_ten_simulated_minutes_with_three_units_dying_leave_the_others_their_reads() -> None:
-    assert simulated_dead_units() >= 0.95
+@pytest.mark.parametrize("line", [None, Line(BYTE_NS)], ids=["tcp", "serial"])
+def test_ten_simulated_minutes_with_three_units_dying_leave_the_others_their_reads(line: Line | None) -> None:
+    assert simulated(line) >= 0.95
+
+
+def test_the_units_of_the_line_are_read_and_three_of_them_die() -> None:
+    """How many of its reads the rest keeps is the benchmark's to say, over longer."""
+    assert uvloop.run(over_a_line(2.0, onset_s=1.0)) > 0.4

@@ -15,8 +15,8 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.plan import Block, Point, plan
 from gateway.protocol.modbus.points import WireType
-from gateway.protocol.modbus.polled import Transaction
-from gateway.protocol.modbus.polling import PROBE_SHARE, Line, Poller
+from gateway.protocol.modbus.polled import Line, Transaction
+from gateway.protocol.modbus.polling import PROBE_SHARE, Poller
 
 MS = NS_PER_MS
 
@@ -300,3 +300,35 @@ def test_nobody_at_a_line_gives_up_while_a_reply_is_still_coming_in() -> None:
     assert link_poller.expired(gives_up_ns) == []
     assert link_poller.next_request(gives_up_ns + 10 * MS) is None
     assert link_poller.take_reply(first.id, gives_up_ns + 20 * MS) is first
+
+
+def test_a_late_word_on_a_block_that_was_cut_since_brings_it_back_to_nobody() -> None:
+    """Two requests of one block were under way; the first answer had it cut. Once the second one had it asked again."""
+    points = [
+        Point(
+            row=row, name=f"t{row}", device="u", unit=1, function=Function.READ_HOLDING_REGISTERS, address=row,
+            wire=WireType.UINT16, kind=Kind.F64, period_ns=100 * MS,
+        )
+        for row in range(4)
+    ]  # fmt: skip
+    link = poller(plan(points), in_flight=2)
+    link.begin(0)
+    first = link.next_request(0)
+    assert first is not None
+    link.expired(600 * MS)
+    second = link.next_request(600 * MS)
+    assert second is not None
+    assert second.poll is first.poll
+    assert link.take_reply(first.id, 601 * MS) is first
+    link.refused(first, 601 * MS)
+    assert link.split(first.poll, 601 * MS)
+    assert first.poll.is_cut
+    assert link.take_reply(second.id, 602 * MS) is second
+    link.heard(second, 602 * MS)
+    asked: Counter[int] = Counter()
+    for now_ms in range(602, 1_602):
+        while (transaction := link.next_request(now_ms * MS)) is not None:
+            asked[transaction.poll.block.request.count] += 1
+            assert link.take_reply(transaction.id, now_ms * MS) is transaction
+            link.read(transaction, now_ms * MS)
+    assert asked == {2: 2 * 11}, "both halves, and never the whole"

@@ -57,6 +57,14 @@ def test_a_link_that_only_the_executive_uses_is_shown_by_its_events(example: Set
     assert plc.is_up
 
 
+def test_a_link_whose_bus_is_dead_counts_as_down(example: Settings) -> None:
+    states = LinkStates()
+    plant = plant_of(example, sources={"plc"}, fast=set())
+    for kind, is_up in (("link.up", True), ("bus.silent", False), ("bus.answers", True)):
+        told(states, kind, "plc")
+        assert [(plc.is_up, plc.detail) for plc in states.of(plant, 1)] == [(is_up, f"plc {kind}")]
+
+
 def changed(settings: Settings, **parts: Any) -> Settings:
     return msgspec.structs.replace(settings, **parts)
 
@@ -64,7 +72,7 @@ def changed(settings: Settings, **parts: Any) -> Settings:
 def test_a_reload_restarts_what_changed_and_nothing_else(example: Settings) -> None:
     assert compare(example, example).is_empty
     assert example.http is not None
-    assert example.uplink is not None
+    (uplink,) = example.uplinks
     only_http = compare(example, changed(example, http=msgspec.structs.replace(example.http, port=1)))
     assert (only_http.plant, only_http.links, only_http.uplink, only_http.http) == (False, frozenset(), False, True)
     floor = next(link for link in example.links if link.name == "floor")
@@ -76,11 +84,11 @@ def test_a_reload_restarts_what_changed_and_nothing_else(example: Settings) -> N
     plain = changed(example, tags=tuple(tag for tag in example.tags if not is_durable(tag)))
     one_link = compare(plain, changed(plain, links=tuple(other)))
     assert (one_link.plant, one_link.links) == (False, frozenset({"floor"}))
-    slower = msgspec.structs.replace(example.uplink, drain_records_per_s=1)
-    assert compare(example, changed(example, uplink=slower)).uplink
-    assert not compare(example, changed(example, uplink=slower)).plant
-    coarser = msgspec.structs.replace(example.uplink, aggregates_every_ns=10**12)
-    assert compare(example, changed(example, uplink=coarser)).plant, "the engine itself works by it"
+    slower = msgspec.structs.replace(uplink, drain_records_per_s=1)
+    assert compare(example, changed(example, uplinks=(slower,))).uplink
+    assert not compare(example, changed(example, uplinks=(slower,))).plant
+    coarser = msgspec.structs.replace(uplink, aggregates_every_ns=10**12)
+    assert compare(example, changed(example, uplinks=(coarser,))).plant, "the engine itself works by it"
     assert compare(example, changed(example, tags=example.tags[1:])).plant
 
 

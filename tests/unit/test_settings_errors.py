@@ -271,6 +271,11 @@ CASES = [
         "devices.x.tags.a.alarm: belongs to numbers, and this tag is a text; take it out",
     ),
     (
+        DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 122, write = true }',
+        "3:70",
+        "devices.x.tags.a.write: needs a text of at most 121 registers, as one request carries",
+    ),
+    (
         DEVICE + 'tags.a = { register = "holding 1", type = "string", registers = 16, report = { change = 1 } }',
         "3:69",
         "devices.x.tags.a.report: has a deadband, and texts have no distance; write report = {} for any change",
@@ -582,9 +587,44 @@ CASES = [
         'devices.x.tags.a.field: "a..b" is not a path into JSON; write "value"',
     ),
     (
-        SENSOR + 'tags.a = { topic = "t", report = { change = 1 } }',
+        SENSOR + 'tags.a = { topic = "t", report = { change = 0 } }',
+        "3:36",
+        "devices.x.tags.a.report.change: 0 is not above zero; write a number greater than 0",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", stale_after = "10s", report = { heartbeat = "1min" } }',
+        "3:57",
+        'devices.x.tags.a.report.heartbeat: would let an unchanged value become stale, after 10s; write "5s"',
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", stale_after = "10s", report = { hold = "6s" } }',
+        "3:57",
+        "devices.x.tags.a.report.hold: is longer than the heartbeat, 5s; write a shorter one",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", type = "string", report = { percent = 1 } }',
+        "3:42",
+        "devices.x.tags.a.report: has a deadband, and texts have no distance; write report = {} for any change",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", type = "string", clamp = { low = 1 } }',
+        "3:42",
+        "devices.x.tags.a.clamp: belongs to numbers, and this tag is a text; take it out",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", clamp = {} }',
         "3:25",
-        "devices.x.tags.a.report: belongs to tags of Modbus",
+        "devices.x.tags.a.clamp: has no end; write clamp = { low = 0 }, or high, or both",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", clamp = { low = 2, high = 1 } }',
+        "3:35",
+        "devices.x.tags.a.clamp.low: 2 is not below high = 1; write the smaller number as low",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", word_order = "big" }',
+        "3:25",
+        "devices.x.tags.a.word_order: belongs to tags of Modbus",
     ),
     (
         SENSOR + 'tags.a = { topic = "t", register = "coil 1" }',
@@ -594,17 +634,65 @@ CASES = [
     # Control
     ("[control.c]\n", "1:10", "control.c.pid: is missing; write pid = {"),
     (LOOP.replace("d.pv", "d.pw"), "2:9", 'control.c.pid.input: "d.pw" is not a tag; did you mean "d.pv"?'),
-    (LOOP.replace("d.pv", "m.t"), "2:9", "control.c.pid.input: m.t comes by MQTT; write a tag of a modbus_tcp link"),
-    (
-        LOOP.replace("d.pv", "d.bit"),
-        "2:9",
-        "control.c.pid.input: d.bit is a coil; write a tag in holding or input registers",
-    ),
+    (LOOP.replace("d.out", "m.t"), "2:25", "control.c.pid.output: m.t comes by MQTT; write a tag of a modbus_tcp link"),
     (
         LOOP.replace("d.pv", "e.pv")
-        + '[devices.e]\nlink = "plc"\ntags.pv = { register = "holding 3", bits = "0..3" }\n',
+        + '[devices.e]\nlink = "plc"\ntags.pv = { register = "holding 3", type = "string", registers = 4 }\n',
         "2:9",
-        "control.c.pid.input: e.pv is not a plain number in its registers, as loops need it; write a tag of int",
+        "control.c.pid.input: e.pv is a text; write a tag that is a number",
+    ),
+    (
+        LOOP.replace("d.pv", "d.pv/10s/mean"),
+        "2:9",
+        'control.c.pid.input: "d.pv/10s/mean" is neither score, persistent nor WINDOW/FIELD with one of count, mean',
+    ),
+    (LOOP.replace("d.pv", "blocks.b"), "2:9", 'control.c.pid.input: "blocks.b" is not a block; write the name of a'),
+    (LOOP.replace("d.pv", "control.x.output"), "2:9", 'control.c.pid.input: "control.x.output" is no signal of a loop'),
+    (
+        LOOP.replace("kp = 2", 'kp = 2, setpoint_from = "blocks.b"')
+        + '[blocks.b]\nscale = { of = "control.c.output" }\n',
+        "5:9",
+        "blocks.b: stands in a circle: blocks.b → control.c → blocks.b; take one of these references out",
+    ),
+    (
+        '[blocks.a]\nscale = { of = "blocks.b" }\n[blocks.b]\nsum = { of = ["d.pv", "blocks.a"] }\n',
+        "1:9",
+        "blocks.a: stands in a circle: blocks.a → blocks.b → blocks.a; take one of these references out",
+    ),
+    ("[blocks.b]\n", "1:9", "blocks.b: has 0 kinds of block; write one of scale, sum, product"),
+    ('[blocks.b]\nmedan = { of = ["d.pv"] }\n', "1:9", "blocks.b: has 0 kinds of block; did you mean"),
+    ('[blocks.b]\nlead_lag = { of = "d.pv" }\n', "2:1", 'blocks.b.lead_lag.lag: is missing; write lag = "10s"'),
+    (
+        '[blocks.b]\ncurve = { of = "d.pv", points = [[0, 1], [0, 2]] }\n',
+        "2:24",
+        "blocks.b.curve.points: has points that do not rise; write [[0, 0]",
+    ),
+    (
+        '[blocks.b]\non_off = { of = "d.pv", on_at = 5, off_at = 5 }\n',
+        "2:36",
+        "blocks.b.on_off.off_at: is on_at as well; write two numbers",
+    ),
+    ('[blocks.b]\ncompare = { of = "d.pv" }\n', "2:1", "blocks.b.compare: needs one of above and below; write above"),
+    (
+        LOOP + "interlocks = [{ when = 1 }]",
+        "5:1",
+        "control.c.interlocks: has one without when and output, or with more; write interlocks",
+    ),
+    (
+        LOOP.replace("kp = 2", 'gains = { by = "d.pv", points = [{ at = 0, kp = 1, ti = "1s" }, { at = 9, kp = 2 }] }'),
+        "2:81",
+        "control.c.pid.gains.points: has ti or td at some points only; write them at all, or at none",
+    ),
+    (LOOP + 'mode = "cascade"', "5:1", "control.c.mode: needs a setpoint from elsewhere; write setpoint_from in pid"),
+    (
+        LOOP.replace('"d.out"', '"control.c.setpoint"'),
+        "1:10",
+        "control.c: stands in a circle: control.c → control.c; take one of these references out",
+    ),
+    (
+        LOOP.replace("output = 0 ", 'output = "hold", rate = 5 '),
+        "4:31",
+        "control.c.failsafe.rate: has no use where the output is held",
     ),
     (LOOP.replace("d.out", "d.bit"), "2:25", "control.c.pid.output: d.bit is a coil; write a tag in holding registers"),
     (LOOP.replace("d.out", "d.pv"), "2:25", "control.c.pid.output: d.pv is read only; write write = true in that tag"),
@@ -700,9 +788,24 @@ CASES = [
     # Uplink
     ("[uplink.u]\n", "1:9", "uplink.u.mqtt: is missing; write mqtt ="),
     (
-        '[uplink.u]\nmqtt = "mqtt://b"\n[uplink.v]\nmqtt = "mqtt://b"',
-        "3:9",
-        'uplink.v: is a second uplink beside "u"; this',
+        "".join(f'[uplink.u{n}]\nmqtt = "mqtt://b"\n' for n in range(5)),
+        "9:9",
+        "uplink.u4: makes more than 4 uplinks; write fewer",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\n[uplink.v]\nmqtt = "mqtt://b"\naggregates_every = "1s"',
+        "5:1",
+        "uplink.v.aggregates_every: is 1s, and 10s in uplink.u, which takes aggregates too; records are cut once for",
+    ),
+    (
+        '[uplink.u]\nfile = "r.jsonl"\n[uplink.v]\nfile = "r.jsonl"',
+        "4:1",
+        "uplink.v.file: is that of uplink.u too; give each a file of its own",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nclient_id = "x"\n[uplink.v]\nmqtt = "mqtt://b"\nclient_id = "x"',
+        "6:1",
+        'uplink.v.client_id: is "x", as that of uplink.u; give each session its own',
     ),
     ('[uplink.u]\nmqtt = "mqtt://b"\nbuffer = 2000', "3:1", 'uplink.u.buffer: 2000 has no unit; write "2000MB"'),
     (

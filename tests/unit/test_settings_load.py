@@ -54,8 +54,8 @@ def test_the_example_is_sound_and_nothing_about_it_is_odd() -> None:
     examined = examine(EXAMPLE)
     assert examined.warnings == ()
     settings = examined.settings
-    assert len(settings.devices) == 7 + 40 + 8 + 1
-    assert len(settings.loops) == 1
+    assert len(settings.devices) == 8 + 40 + 8 + 1
+    assert len(settings.loops) == 3
     assert settings.scada is not None
     assert settings.scada.lock_file == EXAMPLE.parent / "fieldgate.registers.lock"
     assert modbus(tag_of(settings, "pump-7.vibration")).every_ns == 200_000_000, "an inline tag wins over the list's"
@@ -73,9 +73,9 @@ def kind_of(path: KeyPath) -> str | None:
             return ".".join(["tag", *map(str, rest)])
         case ("devices", _, "link"):
             return "links"
-        case ("tag_lists", *_):
+        case ("tag_lists" | "topics", *_):
             return None
-        case ("links" | "devices" | "control" | "uplink" as group, _, *rest):
+        case ("links" | "devices" | "control" | "blocks" | "uplink" as group, _, *rest):
             return ".".join([group, *map(str, rest)])
     return ".".join(map(str, path))
 
@@ -106,6 +106,9 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("links", "modbus_ascii"),
         ("links", "each"),
         ("control", "each"),
+        ("control.pid", "ki"),
+        ("control.pid", "kd"),
+        ("blocks", "each"),
         ("uplink", "nats"),
         ("uplink", "file"),
     }
@@ -120,7 +123,7 @@ def test_a_configuration_of_one_line_has_every_default(tmp_path: Path) -> None:
     assert settings.state_dir == tmp_path / "state"
     assert settings.log_level == "info"
     assert (settings.links, settings.devices, settings.tags, settings.loops) == ((), (), (), ())
-    assert (settings.uplink, settings.scada, settings.http) == (None, None, None)
+    assert (settings.uplinks, settings.scada, settings.http) == ((), None, None)
 
 
 def test_state_goes_where_systemd_says_unless_the_file_says_otherwise(tmp_path: Path) -> None:
@@ -247,8 +250,7 @@ failsafe = { output = 0 }
 
 
 def test_the_uplink_knows_whose_it_is(tmp_path: Path) -> None:
-    uplink = settings_of(tmp_path, HEAD + '[uplink.u]\nmqtt = "mqtts://b"\nversion = "5"').uplink
-    assert uplink is not None
+    (uplink,) = settings_of(tmp_path, HEAD + '[uplink.u]\nmqtt = "mqtts://b"\nversion = "5"').uplinks
     assert (uplink.address.port, uplink.address.tls, uplink.address.version) == (8883, True, MqttVersion.V5)
     assert uplink.address.client_id == "g-uplink-u"
     assert uplink.topic == "fieldgate/g/{stream}"
@@ -257,12 +259,10 @@ def test_the_uplink_knows_whose_it_is(tmp_path: Path) -> None:
 
 
 def test_an_uplink_may_be_a_jetstream_or_a_file(tmp_path: Path) -> None:
-    to_nats = settings_of(tmp_path, HEAD + '[uplink.u]\nnats = "tls://b"').uplink
-    assert to_nats is not None
+    (to_nats,) = settings_of(tmp_path, HEAD + '[uplink.u]\nnats = "tls://b"').uplinks
     assert to_nats.address == NatsAddress(host="b", port=4222, tls=True, client_name="g-uplink-u")
     assert to_nats.topic == "fieldgate.g.{stream}"
-    to_file = settings_of(tmp_path, HEAD + '[uplink.u]\nfile = "out/r.jsonl"\nrotate = "20MB"').uplink
-    assert to_file is not None
+    (to_file,) = settings_of(tmp_path, HEAD + '[uplink.u]\nfile = "out/r.jsonl"\nrotate = "20MB"').uplinks
     assert to_file.address == FileAddress(path=tmp_path / "out/r.jsonl", rotate_bytes=20_000_000)
     assert (to_file.grace_ns, to_file.grace_bytes_max) == (600 * 10**9, 64 * 10**6)
 

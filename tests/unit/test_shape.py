@@ -9,28 +9,12 @@ from gateway.core.kernels.shape import shape_series
 from gateway.core.shapes import LAGS, PROTOTYPES, SHAPE
 from gateway.core.types import NS_PER_S, Float64s
 from gateway.core.view import REASON_SHAPE
+from gateway.runtime.benches.waves import KINDS, WRONG, wave
 from gateway.runtime.scoring import score
 from tests.reference.shape import ShapeOracle
 from tests.support.engine import T0, batch, engine, tag
 
 ROW = np.zeros(1, np.int32)
-WRONG = slice(4_000, 4_120)
-
-
-def wave(seed: int, wrong: str, samples: int = 5_000) -> Float64s:
-    rng = np.random.default_rng(seed)
-    t = np.arange(samples)
-    out = 50 + 10 * np.sin(2 * np.pi * t / 40)
-    inside = t[WRONG]
-    if wrong == "flat top":
-        out[WRONG] = np.clip(out[WRONG], 44, 56)
-    elif wrong == "double":
-        out[WRONG] = 50 + 10 * np.sin(4 * np.pi * inside / 40)
-    elif wrong == "saw":
-        out[WRONG] = 50 + 20 * (inside / 40 % 1 - 0.5)
-    elif wrong == "slow":
-        out[WRONG] = 50 + 10 * np.sin(2 * np.pi * inside / 80)
-    return out + rng.normal(0, 0.4, samples)
 
 
 def shapes_of(values: Float64s) -> Float64s:
@@ -41,7 +25,7 @@ def shapes_of(values: Float64s) -> Float64s:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("wrong", ["flat top", "double", "saw", "slow"])
+@pytest.mark.parametrize("wrong", KINDS)
 def test_a_wrong_waveform_is_told_and_a_right_one_is_not(wrong: str, seed: int) -> None:
     on = np.nan_to_num(shapes_of(wave(seed, wrong))) >= 0.5
     print(f"seed {seed}: {wrong} after {int(np.argmax(on[WRONG]))} samples")

@@ -18,7 +18,7 @@ from gateway.core.view import LIVE
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.errands import NoAnswerError, NotConnectedError
 from gateway.protocol.modbus.frames import DeviceRefusedError
-from gateway.runtime.plant import build_model
+from gateway.runtime.model import build_model
 from gateway.settings.schema import Settings
 from gateway.writing import audit, service
 from gateway.writing.audit import Line, Trail, TrailError
@@ -41,9 +41,18 @@ tags.total = { register = "holding 8", type = "uint64", write = true, not_availa
 tags.gear = { register = "holding 12", bits = "4..6", write = true, labels = { 1 = "slow", 2 = "fast" }, verify = true }
 tags.swap = { register = "holding 12", bits = 3, type = "bool", write = true, byte_order = "little" }
 tags.pump = { register = "coil 9", write = true }
+tags.recipe = { register = "holding 30", type = "string", registers = 3, write = true, verify = true }
+tags.letter = { register = "holding 36", type = "string", registers = 1, encoding = "utf-16", write = true }
 tags.fixed = { register = "holding 20" }
 tags.pv = { register = "holding 21", type = "float32", valid = { low = 0, high = 100 } }
 tags.out = { register = "holding 23", write = true }
+[devices.d.tags.swapped]
+register = "holding 34"
+type = "string"
+registers = 2
+byte_order = "little"
+padding = "space"
+write = true
 [devices.many]
 link = "plc"
 unit = 8
@@ -80,6 +89,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         ("d.swap", "on", "16 000c f7ff 0800"),
         ("d.pump", True, "05 0009 ff00"),
         ("d.pump", "off", "05 0009 0000"),
+        ("d.recipe", "Bäck", "10 001e 0003 06 42c3a4636b00"),
+        ("d.recipe", "1.50", "10 001e 0003 06 312e35300000"),
+        ("d.swapped", "abc", "10 0022 0002 04 62612063"),
+        ("d.letter", "Ω", "06 0024 03a9"),
         ("many.word", 1, "10 0004 0001 02 0001"),
         ("many.pump", 1, "0f 0009 0001 01 01"),
         ("both.word", 1, "17 0004 0001 0004 0001 02 0001"),
@@ -106,6 +119,9 @@ def test_a_value_is_sent_as_the_tag_and_its_device_want_it(
         ("d.gear", "fastest", '"fastest" is no number and none of "slow", "fast"'),
         ("d.gear", 8, "8 does not fit the 3 bits of d.gear"),
         ("d.pump", 2, "2 is neither 0 nor 1"),
+        ("d.recipe", "too long", "'too long' takes 8 bytes, and its 3 registers hold 6"),
+        ("d.recipe", 7, "7 is not a text, and d.recipe is one"),
+        ("d.letter", "ab", "'ab' takes 4 bytes"),
         ("d.flow", 1e39, "does not fit float32"),
     ],
 )
@@ -172,6 +188,7 @@ class Rig:
             view=View(),  # type: ignore[arg-type]
             requesters=lambda name: self.link,
             trail=self.trail,
+            text_of={3: "former"}.get,
             now_ns=lambda: 1,
             emit=self.events.append,
         )
@@ -215,6 +232,39 @@ def test_a_write_is_audited_before_and_after_and_told(settings: Settings, tmp_pa
     assert [line["result"] for line in rig.lines()] == ["sent", "written", "sent", "verified", "sent", "verified"]
     assert rig.events[0].kind == "write.written"
     assert rig.events[0].message == "eve by local: d.word 3 -> 42: written"
+
+
+def test_a_text_is_written_and_read_back_and_its_former_one_is_on_record(settings: Settings, tmp_path: Path) -> None:
+    rig = Rig(settings, tmp_path)
+
+    async def body() -> None:
+        outcome = await rig.writer.write("d.recipe", "Bäck", way="local", who="eve")
+        assert outcome == Outcome(tag="d.recipe", result=Result.VERIFIED, old="former", new="Bäck")
+        assert [rig.device.registers[address] for address in (30, 31, 32)] == [0x42C3, 0xA463, 0x6B00]
+
+    run(rig, body)
+    assert rig.lines()[-1]["old"] == "former"
+
+
+def test_a_write_that_the_stop_overtakes_before_it_is_sent_has_failed(settings: Settings, tmp_path: Path) -> None:
+    """The disk is slow to take the line that goes before it."""
+    rig = Rig(settings, tmp_path)
+
+    async def both() -> None:
+        write = asyncio.create_task(rig.writer.write("d.word", 1, way="local", who="eve"))
+        await asyncio.sleep(0.01)
+        stop = asyncio.create_task(rig.writer.finish(0.01))
+        await asyncio.sleep(0.05)
+        trail = asyncio.create_task(rig.trail.run())
+        await stop
+        assert (await write).result is Result.FAILED
+        trail.cancel()
+        await asyncio.gather(trail, return_exceptions=True)
+
+    asyncio.run(both())
+    assert rig.device.asked == []
+    assert [line["result"] for line in rig.lines()] == ["sent", "failed"]
+    assert rig.lines()[-1]["reason"] == "the gateway was stopped before it was sent"
 
 
 def test_each_refusal_has_its_reason_and_sends_nothing(settings: Settings, tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ _INTEGER_BOUNDS: Final[dict[WireType, tuple[int, int]]] = {
     WireType.BCD64: (0, 10**16 - 1),
     WireType.SIGNMAG16: (-(1 << 15) + 1, (1 << 15) - 1),
     WireType.SIGNMAG32: (-(1 << 31) + 1, (1 << 31) - 1),
+    WireType.SIGNMAG64: (-(1 << 63) + 1, (1 << 63) - 1),
 }
 """What a type can hold."""
 

@@ -1,14 +1,15 @@
 """How busy a link will be: what its reads cost, and how old a value can get. An estimate before the start.
 
 A read over TCP occupies the link for a round trip; `requests_in_flight` of them run side by side. Behind a converter
-to a serial bus they do not: there a read costs its characters (11 bits each), the silences around request and reply
-(3.5 characters, never less than 1.75 ms above 19,200 baud), and the device's turnaround.
+to a serial bus they do not: there a read costs its characters (11 bits each, at a port of ours as it is set), the
+silences around request and reply (3.5 characters, never less than 1.75 ms above 19,200 baud), and the device's
+turnaround. ASCII has two characters a byte and three around a frame, and needs no silence: the gateway keeps one.
 
 A value is oldest just before it is read again: after its period and jitter, behind one read of every block of the
 link, and its own. A link that is asked for more than it can do leaves out whole periods, so the period counts as
 often as the link is overbooked. A silent unit adds nothing here: it is probed within a share of the link's time.
 
-Source: MODBUS over Serial Line V1.02, 2.5.1.1.
+Source: MODBUS over Serial Line V1.02, 2.5.1.1 and 2.5.2.1.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ BITS_PER_CHARACTER: Final = 11
 REQUEST_CHARACTERS: Final = 8
 REPLY_CHARACTERS: Final = 5
 """Unit, function, byte count, CRC: what a reply to a read has beside its data."""
+ASCII_FRAME_CHARACTERS: Final = 3
+"""Colon, carriage return and line feed. Between them each byte is two characters, and the LRC is one byte, not two."""
 SILENCE_CHARACTERS: Final = 3.5
 SILENCE_FLOOR_NS: Final = 1_750_000
 FAST_BAUD: Final = 19_200
@@ -41,6 +44,8 @@ class Timing:
     requests_in_flight: int = 1
     baud: int | None = None
     """Of the serial bus behind the link, if there is one."""
+    character_bits: int = BITS_PER_CHARACTER
+    is_ascii: bool = False
 
     @property
     def side_by_side(self) -> int:
@@ -50,12 +55,16 @@ class Timing:
         """How long one read occupies its place."""
         if self.baud is None:
             return self.round_trip_ns + self.request_gap_ns
-        character_ns = BITS_PER_CHARACTER * NS_PER_S / self.baud
+        character_ns = self.character_bits * NS_PER_S / self.baud
         characters = REQUEST_CHARACTERS + REPLY_CHARACTERS + data_bytes
+        silences = 2
+        if self.is_ascii:
+            characters = 2 * (characters - 2) + 2 * ASCII_FRAME_CHARACTERS
+            silences = 1
         silence_ns = SILENCE_CHARACTERS * character_ns
         if self.baud > FAST_BAUD:
             silence_ns = SILENCE_FLOOR_NS
-        return self.round_trip_ns + self.request_gap_ns + math.ceil(characters * character_ns + 2 * silence_ns)
+        return self.round_trip_ns + self.request_gap_ns + math.ceil(characters * character_ns + silences * silence_ns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,10 @@ import numpy as np
 
 from gateway.core.backoff import mix
 from gateway.core.types import Kind, Samples
+from gateway.protocol.deadband import Deadband, rules_of
 from gateway.protocol.modbus.codes import READ_BITS_MAX, READ_REGISTERS_MAX, Function
 from gateway.protocol.modbus.frames import Request, read_request
-from gateway.protocol.modbus.points import PLAIN, POINT, RULE, WORDS, Encoding, Padding, WireType
+from gateway.protocol.modbus.points import PLAIN, POINT, WORDS, Encoding, Padding, WireType
 
 GAP_REGISTERS_MAX: Final = 8
 BITS_PER_REGISTER: Final = 16
@@ -44,16 +45,6 @@ TABLES: Final[dict[Function, str]] = {
     Function.READ_HOLDING_REGISTERS: "holding",
     Function.READ_INPUT_REGISTERS: "input",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadband:
-    """When a reading of a tag is news (`gateway.protocol.modbus.report`)."""
-
-    change: float = math.inf
-    fraction: float = math.inf
-    hold_ns: int = 0
-    heartbeat_ns: int
 
 
 class Hole(NamedTuple):
@@ -141,7 +132,7 @@ class Block:
     table: Samples
     """The decode table (`gateway.protocol.modbus.decode.POINT`), one record a tag."""
     rules: Samples | None = None
-    """What is news (`gateway.protocol.modbus.report.RULE`), one record a tag; None: every reading."""
+    """What is news (`gateway.protocol.deadband.RULE`), one record a tag; None: every reading."""
     has_texts: bool = False
     """Whether `gateway.protocol.modbus.texts.decode_texts` has to come after `decode_block`."""
     jitter_ns: int = 0
@@ -268,16 +259,7 @@ def _block(run: Sequence[Point], phase_ns: int) -> Block:
 def _rules(run: Sequence[Point]) -> Samples | None:
     if all(point.deadband is None for point in run):
         return None
-    rules = np.zeros(len(run), RULE)
-    for record, point in zip(rules, run, strict=True):
-        record["kind"] = point.kind
-        if point.deadband is not None:
-            record["is_ruled"] = True
-            record["change"] = point.deadband.change
-            record["fraction"] = point.deadband.fraction
-            record["hold_ns"] = point.deadband.hold_ns
-            record["heartbeat_ns"] = point.deadband.heartbeat_ns
-    return rules
+    return rules_of([(point.kind, point.deadband) for point in run])
 
 
 def halved(block: Block) -> tuple[Block, Block]:

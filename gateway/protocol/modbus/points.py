@@ -28,8 +28,9 @@ class WireType(IntEnum):
     BCD64 = 11
     SIGNMAG16 = 12
     SIGNMAG32 = 13
+    SIGNMAG64 = 14
     """Sign and magnitude: the top bit is the sign, the others the magnitude."""
-    STRING = 14
+    STRING = 15
     """Text, of as many registers as its point says (`gateway.protocol.modbus.texts`)."""
 
 
@@ -74,6 +75,7 @@ WORDS: Final[dict[WireType, int]] = {
     WireType.BCD64: 4,
     WireType.SIGNMAG16: 1,
     WireType.SIGNMAG32: 2,
+    WireType.SIGNMAG64: 4,
 }
 
 ABSENT_MAX: Final = 4
@@ -113,25 +115,3 @@ decoder take a short way: one or two registers that are the number, into a float
 
 PLAIN: Final = frozenset({WireType.INT16, WireType.UINT16, WireType.INT32, WireType.UINT32, WireType.FLOAT32})
 """Types that may be plain."""
-
-RULE = np.dtype(
-    [
-        ("change", "<f8"),
-        ("fraction", "<f8"),
-        ("hold_ns", "<i8"),
-        ("heartbeat_ns", "<i8"),
-        ("kind", "i1"),
-        ("is_ruled", "i1"),
-    ],
-    align=True,
-)
-"""`change` and `fraction` (of the last value) are infinite where they do not count."""
-
-MEMORY = np.dtype(
-    {
-        "names": ["value", "bits", "sent_ns", "quality", "is_known"],
-        "formats": ["<f8", "<i8", "<i8", "<u4", "i1"],
-        "offsets": [0, 0, 8, 16, 20],
-        "itemsize": 24,
-    }
-)

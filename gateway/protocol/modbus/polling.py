@@ -15,6 +15,9 @@ never answered is measured by its neighbours.
 together take no more than one part in `PROBE_SHARE` of its time. Any answer brings all its blocks back at once. A
 single block that fails while its unit answers is held back the same way by a breaker of its own.
 
+**A dead bus.** When all units of a link owe so much, it is most likely not they who died. The first that answers again
+brings them all back at once, each on trial: one more miss, and it is held back alone (`verdict` tells them apart).
+
 **Lines.** On a serial line (`Line`) nothing on the wire tells one transaction from another, so a reply is known by its
 unit: a unit has one transaction at a time, and one that did not answer is not asked again before its reply cannot come
 any more. Characters take their time, which is added to every patience, and nobody gives up while they still come.
@@ -24,12 +27,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from gateway.core.types import NS_PER_MS, NS_PER_S
-from gateway.protocol.modbus.plan import Block, halved
-from gateway.protocol.modbus.polled import Poll, Transaction, Unit
+from gateway.protocol.modbus.plan import Block
+from gateway.protocol.modbus.polled import Line, Poll, RoundTrips, Transaction, Unit
 
 PROBE_SHARE: Final = 20
 PROBE_COST_TIMEOUTS_MAX: Final = 2
@@ -38,8 +40,6 @@ PATIENCE_FLOOR_NS: Final = 50 * NS_PER_MS
 PATIENCE_UNKNOWN_NS: Final = 500 * NS_PER_MS
 """While nobody on the link has answered yet."""
 PATIENCE_FACTOR: Final = 4
-PEAK_DECAY_BITS: Final = 6
-"""The held peak of round trips loses 1/64 with each reply below it."""
 TRANSACTIONS: Final = 1 << 16
 SPLITS_MAX: Final = 32
 """Cuts of one unit's blocks in search of a refused address. Then a refused block stays as it is, all its tags bad."""
@@ -47,13 +47,6 @@ BUSY_RETRY_NS: Final = 500 * NS_PER_MS
 """A unit that says that it is busy is asked for the same block again after so long."""
 FRAMING_BYTES: Final = 13
 """Unit, function, address, count, byte count and two checksums: what a read has on a line beside its data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A serial line. `byte_ns` is how long one byte takes on it, 0 when nobody knows."""
-
-    byte_ns: int = 0
 
 
 class Poller:
@@ -93,8 +86,9 @@ class Poller:
         self._free_ns = 0  # the request gap ends
         self._probe_free_ns = 0  # the next probe of any unit may go
         self._probed_ns: int | None = None  # when the last probe was sent, until its cost is known
-        self._peak_ns = 0
-        self._trip_ns = 0
+        self._trips = RoundTrips()
+        self.answered_ns = -1
+        """When any unit last said something."""
         self.late = 0
         self.skipped_held_back = 0
         self.skipped_failing = 0
@@ -253,7 +247,7 @@ class Poller:
         return transaction
 
     def _patience_ns(self, unit: Unit) -> int:
-        peak_ns = unit.peak_ns or self._peak_ns
+        peak_ns = unit.trips.peak_ns or self._trips.peak_ns
         patience_ns = max(PATIENCE_FLOOR_NS, PATIENCE_FACTOR * peak_ns) if peak_ns else PATIENCE_UNKNOWN_NS
         return min(self._response_timeout_ns, patience_ns)
 
@@ -294,22 +288,37 @@ class Poller:
 
     def _answered(self, transaction: Transaction, now_ns: int) -> None:
         unit = transaction.poll.unit
-        round_trip_ns = now_ns - transaction.sent_ns
-        unit.answered_ns = now_ns
-        lower_ns = min(round_trip_ns, unit.trip_ns or round_trip_ns)
-        unit.trip_ns = round_trip_ns
-        unit.peak_ns = max(lower_ns, unit.peak_ns - (unit.peak_ns >> PEAK_DECAY_BITS))
-        lower_ns = min(round_trip_ns, self._trip_ns or round_trip_ns)
-        self._trip_ns = round_trip_ns
-        self._peak_ns = max(lower_ns, self._peak_ns - (self._peak_ns >> PEAK_DECAY_BITS))
+        unit.answered_ns = self.answered_ns = now_ns
+        unit.trips.add(now_ns - transaction.sent_ns)
+        self._trips.add(now_ns - transaction.sent_ns)
         if unit.breaker.failures == 0:
             return
         if unit.breaker.is_open:
-            for poll in unit.polls:
-                poll.breaker.answered()
-                self.skipped_failing -= max(0, poll.due_ns - now_ns) // poll.block.period_ns
-                self._schedule(poll, now_ns)
+            self._bring_back(unit, now_ns)
+            if self.is_bus_dead:
+                self._probe_free_ns = now_ns
+                for other in self.units.values():
+                    if other is not unit:
+                        other.breaker.suspect()
+                        other.owed_ns = now_ns
+                        self._bring_back(other, now_ns)
         unit.breaker.answered()
+
+    @property
+    def is_bus_dead(self) -> bool:
+        """Whether all of the link's units, two or more, owe so many answers that they are only probed."""
+        return len(self.units) > 1 and all(unit.breaker.is_open for unit in self.units.values())
+
+    def _bring_back(self, unit: Unit, now_ns: int) -> None:
+        """All blocks of a unit are due at once."""
+        for poll in unit.polls:
+            poll.breaker.answered()
+            self.skipped_failing -= max(0, poll.due_ns - now_ns) // poll.block.period_ns
+            self._schedule(poll, now_ns)
+
+    def heard(self, transaction: Transaction, now_ns: int) -> None:
+        """The unit answers to what nobody wants to know any more: its block was cut since."""
+        self._answered(transaction, now_ns)
 
     def read(self, transaction: Transaction, now_ns: int) -> bool:
         """It was answered well. False when a newer reading of its block is already known: drop this one."""
@@ -333,7 +342,7 @@ class Poller:
 
     def unreachable(self, transaction: Transaction, now_ns: int) -> None:
         """A gateway on the way says that the unit does not answer: silence, told by somebody else."""
-        transaction.poll.unit.breaker.failed(now_ns)
+        transaction.poll.unit.missed(transaction.sent_ns, now_ns)
 
     def expired(self, now_ns: int) -> list[Transaction]:
         """Transactions whose response timeout has passed. Those past their patience hand their slot on."""
@@ -341,8 +350,8 @@ class Poller:
             self._release(transaction, now_ns)
             poll = transaction.poll
             if poll.unit.answered_ns < transaction.sent_ns:
-                poll.unit.breaker.failed(now_ns)
-                poll.unit.peak_ns >>= 1
+                poll.unit.missed(transaction.sent_ns, now_ns)
+                poll.unit.trips.peak_ns >>= 1
             else:
                 poll.breaker.failed(now_ns)
         dead = [transaction for transaction in self._outstanding.values() if transaction.dead_ns <= now_ns]
@@ -361,15 +370,8 @@ class Poller:
         unit = poll.unit
         if len(poll.block.points) == 1 or poll.good_ns >= 0 or unit.splits == SPLITS_MAX:
             return False
-        unit.splits += 1
         poll.due_ns = poll.sequence = -1
-        halves = [Poll(half, unit) for half in halved(poll.block)]
-        # The second one last, as the compiled schedule has its rows.
-        unit.polls[unit.polls.index(poll)] = halves[0]
-        unit.polls.append(halves[1])
-        for half in halves:
-            half.quality = poll.quality
-            half.grid_ns = poll.grid_ns
+        for half in unit.cut(poll):
             self._schedule(half, now_ns)
         return True
 

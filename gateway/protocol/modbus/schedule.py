@@ -15,43 +15,12 @@ import numpy as np
 from gateway.core.types import NS_PER_S
 from gateway.protocol.modbus import polled, polling
 from gateway.protocol.modbus import schedule_rows as at
-from gateway.protocol.modbus.kernel import delay, kernel, mix
+from gateway.protocol.modbus.kernel import kernel, mix
+from gateway.protocol.modbus.schedule_breakers import OWED_MAX, block_failed, is_bus_dead, is_open, unit_missed
 from gateway.protocol.modbus.schedule_rows import Schedule
 
-OWED_MAX = np.int64(polled.OWED_MAX)
-PROBES_BASE_NS, PROBES_CAP_NS = np.int64(polled.PROBES.base_ns), np.int64(polled.PROBES.cap_ns)
-REFUSALS_BASE_NS, REFUSALS_CAP_NS = np.int64(polled.REFUSALS.base_ns), np.int64(polled.REFUSALS.cap_ns)
 TRANSACTIONS = np.int64(polling.TRANSACTIONS)
 NOBODY = np.int64(-1)
-
-
-@kernel
-def unit_failed(s: Schedule, unit: int, now_ns: int) -> None:
-    """`Breaker.failed` of a unit."""
-    state = s.units[unit]
-    if state[at.UNIT_FAILURES] >= OWED_MAX and now_ns < state[at.UNIT_RETRY_NS]:
-        return
-    state[at.UNIT_FAILURES] += 1
-    if state[at.UNIT_FAILURES] >= OWED_MAX:
-        attempts = state[at.UNIT_FAILURES] - OWED_MAX + 1
-        state[at.UNIT_RETRY_NS] = now_ns + delay(PROBES_BASE_NS, PROBES_CAP_NS, attempts, state[at.UNIT_ID])
-
-
-@kernel
-def block_failed(s: Schedule, block: int, now_ns: int) -> None:
-    """`Breaker.failed` of a block."""
-    state = s.blocks[block]
-    if state[at.BLOCK_FAILURES] >= OWED_MAX and now_ns < state[at.BLOCK_RETRY_NS]:
-        return
-    state[at.BLOCK_FAILURES] += 1
-    if state[at.BLOCK_FAILURES] >= OWED_MAX:
-        attempts = state[at.BLOCK_FAILURES] - OWED_MAX + 1
-        state[at.BLOCK_RETRY_NS] = now_ns + delay(REFUSALS_BASE_NS, REFUSALS_CAP_NS, attempts, state[at.SEED])
-
-
-@kernel
-def is_open(s: Schedule, unit: int) -> Any:
-    return s.units[unit, at.UNIT_FAILURES] >= OWED_MAX
 
 
 @kernel
@@ -264,25 +233,37 @@ def answered(s: Schedule, link: int, unit: int, sent_ns: int, now_ns: int) -> No
     state = s.links[link]
     row = s.units[unit]
     trip_ns = now_ns - sent_ns
-    row[at.ANSWERED_NS] = now_ns
+    row[at.ANSWERED_NS] = state[at.LINK_ANSWERED_NS] = now_ns
     steady_ns = min(trip_ns, row[at.TRIP_NS]) if row[at.TRIP_NS] else trip_ns
     row[at.TRIP_NS] = trip_ns
-    row[at.PEAK_NS] = max(steady_ns, row[at.PEAK_NS] - (row[at.PEAK_NS] >> polling.PEAK_DECAY_BITS))
+    row[at.PEAK_NS] = max(steady_ns, row[at.PEAK_NS] - (row[at.PEAK_NS] >> polled.PEAK_DECAY_BITS))
     steady_ns = min(trip_ns, state[at.LINK_TRIP_NS]) if state[at.LINK_TRIP_NS] else trip_ns
     state[at.LINK_TRIP_NS] = trip_ns
-    state[at.LINK_PEAK_NS] = max(
-        steady_ns, state[at.LINK_PEAK_NS] - (state[at.LINK_PEAK_NS] >> polling.PEAK_DECAY_BITS)
-    )
+    state[at.LINK_PEAK_NS] = max(steady_ns, state[at.LINK_PEAK_NS] - (state[at.LINK_PEAK_NS] >> polled.PEAK_DECAY_BITS))
     if row[at.UNIT_FAILURES] == 0:
         return
     if row[at.UNIT_FAILURES] >= OWED_MAX:
-        for block in range(state[at.FIRST_BLOCK], state[at.FIRST_BLOCK] + state[at.BLOCKS]):
-            if s.blocks[block, at.UNIT] == unit:
-                s.blocks[block, at.BLOCK_FAILURES] = 0
-                ahead_ns = max(np.int64(0), s.due[block] - now_ns)
-                state[at.SKIPPED_FAILING] -= ahead_ns // s.blocks[block, at.PERIOD_NS]
-                schedule(s, link, block, now_ns)
+        bring_back(s, link, unit, now_ns)
+        if is_bus_dead(s, link):
+            state[at.PROBE_FREE_NS] = now_ns
+            for other in range(state[at.FIRST_UNIT], state[at.FIRST_UNIT] + state[at.UNITS]):
+                if other != unit:
+                    s.units[other, at.UNIT_FAILURES] = OWED_MAX - 1
+                    s.units[other, at.OWED_NS] = now_ns
+                    bring_back(s, link, np.int64(other), now_ns)
     row[at.UNIT_FAILURES] = 0
+
+
+@kernel
+def bring_back(s: Schedule, link: int, unit: int, now_ns: int) -> None:
+    """All blocks of a unit are due at once."""
+    state = s.links[link]
+    for block in range(state[at.FIRST_BLOCK], state[at.FIRST_BLOCK] + state[at.BLOCKS]):
+        if s.blocks[block, at.UNIT] == unit:
+            s.blocks[block, at.BLOCK_FAILURES] = 0
+            ahead_ns = max(np.int64(0), s.due[block] - now_ns)
+            state[at.SKIPPED_FAILING] -= ahead_ns // s.blocks[block, at.PERIOD_NS]
+            schedule(s, link, block, now_ns)
 
 
 @kernel
@@ -323,7 +304,7 @@ def lose_patience(s: Schedule, link: int, now_ns: int) -> None:
         release(s, link, np.int64(slot), now_ns)
         unit = row[at.OF_UNIT]
         if s.units[unit, at.ANSWERED_NS] < row[at.SENT_NS]:
-            unit_failed(s, unit, now_ns)
+            unit_missed(s, unit, row[at.SENT_NS], now_ns)
             s.units[unit, at.PEAK_NS] >>= 1
         elif row[at.OF_BLOCK] >= 0 and s.blocks[row[at.OF_BLOCK], at.VERSION] == row[at.OF_VERSION]:
             block_failed(s, row[at.OF_BLOCK], now_ns)

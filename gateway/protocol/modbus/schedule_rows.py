@@ -19,13 +19,14 @@ from gateway.protocol.modbus.plan import Block
 FIRST_UNIT, UNITS, FIRST_BLOCK, BLOCKS, FIRST_SLOT, SLOTS, IN_FLIGHT_MAX, TIMEOUT_NS, GAP_NS = range(9)
 # links, state
 OUTSTANDING, HOLDING, LAST_ID, FREE_NS, PROBE_FREE_NS, PROBED_NS, LINK_PEAK_NS, LINK_TRIP_NS, PUSHES = range(9, 18)
+LINK_ANSWERED_NS = 18
 # links, counters
-LATE, SKIPPED_HELD_BACK, SKIPPED_FAILING, TIMEOUTS, STRAYS, LINK_FIELDS = range(18, 24)
+LATE, SKIPPED_HELD_BACK, SKIPPED_FAILING, TIMEOUTS, STRAYS, LINK_FIELDS = range(19, 25)
 
 # units
-UNIT_ID, PEAK_NS, TRIP_NS, ANSWERED_NS, PROBE_GIVES_UP_NS, UNIT_FAILURES, UNIT_RETRY_NS = range(7)
+UNIT_ID, PEAK_NS, TRIP_NS, ANSWERED_NS, OWED_NS, PROBE_GIVES_UP_NS, UNIT_FAILURES, UNIT_RETRY_NS = range(8)
 # units, of whoever takes the replies
-IS_SILENT, IS_BABBLING, UNIT_FIELDS = range(7, 10)
+IS_SILENT, IS_BABBLING, UNIT_FIELDS = range(8, 11)
 
 # blocks, config
 UNIT, PERIOD_NS, PHASE_NS, JITTER_NS, SEED, RANK = range(6)
@@ -95,13 +96,14 @@ def fill(
     """Write a link's configuration; returns the rows of its units by unit id. Blocks get rows in their order."""
     row = s.links[link]
     row[IN_FLIGHT_MAX], row[TIMEOUT_NS], row[GAP_NS], row[BLOCKS] = in_flight, timeout_ns, gap_ns, len(blocks)
+    row[LINK_ANSWERED_NS] = -1
     first = int(row[FIRST_UNIT])
     units = {unit: first + i for i, unit in enumerate(dict.fromkeys(block.unit for block in blocks))}
     row[UNITS] = len(units)
     for at, unit in enumerate((*units, 0), first):
         s.units[at] = 0
         s.units[at, UNIT_ID] = unit
-        s.units[at, ANSWERED_NS] = s.units[at, PROBE_GIVES_UP_NS] = -1
+        s.units[at, ANSWERED_NS] = s.units[at, OWED_NS] = s.units[at, PROBE_GIVES_UP_NS] = -1
     for at, block in enumerate(blocks, int(row[FIRST_BLOCK])):
         fill_block(s, at, block, units[block.unit])
     rank(s, link, range(int(row[FIRST_BLOCK]), int(row[FIRST_BLOCK]) + len(blocks)))

@@ -22,13 +22,15 @@ from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
 from gateway.protocol.mqtt import state as s
 from gateway.protocol.mqtt.aliases import no_aliases
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR, FRAME_BYTES_MAX
+from gateway.protocol.mqtt.counts import Counts
 from gateway.protocol.mqtt.form import Layout
 from gateway.protocol.mqtt.payloads import Cell, Unusable, read_payload
 from gateway.protocol.mqtt.readings import read_readings
 from gateway.protocol.mqtt.recent import no_recent, remember
+from gateway.protocol.mqtt.report import Report
 from gateway.protocol.mqtt.scan import scan
 from gateway.protocol.mqtt.step import Step
-from gateway.protocol.mqtt.table import TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
+from gateway.protocol.mqtt.table import PRIORITIES, TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
 from gateway.protocol.mqtt.usability import Usability
 from gateway.protocol.sparkplug.host import Host
 from gateway.protocol.times import believed_ns
@@ -50,12 +52,13 @@ HANDS_ON: Final = frozenset({s.PAYLOAD, s.OVERSIZED, s.NAMESPACE})
 """What may bring samples, so that those before it must go first."""
 
 
-class Ingest:
+class Ingest(Counts):
     """All state of one subscriber. `feeds` say which topic carries which tag. Called from one thread.
 
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
     CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
-    `host` takes the messages of Sparkplug; `intern` gives texts their numbers.
+    `host` takes the messages of Sparkplug; `intern` gives texts their numbers; `report` says what is passed on.
+    `templates` and `spare` make room in the table for topics that appear (`appearing.py`).
     """
 
     def __init__(
@@ -68,22 +71,27 @@ class Ingest:
         host: Host | None = None,
         intern: Intern = no_symbols,
         is_durable: bool = False,
+        report: Report | None = None,
+        templates: Sequence[Topic] = (),
+        spare: int = 0,
     ) -> None:
         self.topics = group(feeds)
         self.host = host
         self._intern = intern
+        self._report = report
         self.samples = 0
         self.received_bytes = 0
         self.unusable_messages = 0
         self.slow_messages = 0
-        if host is None:
-            self._table = build(self.topics)
-        else:
-            self._table = build(self.topics, host.data_topics(), host.table)
+        data_topics = [] if host is None else host.data_topics()
+        self._table = build(self.topics, data_topics, None if host is None else host.table, templates, spare)
+        if host is not None:
             host.bind(self._table.topics, len(self.topics))
-        self._data_topics = [] if host is None else [name.encode() for name, _ in host.data_topics()]
+        self._data_topics = [name.encode() for name, _ in data_topics]
+        self._written = len(self.topics) + len(data_topics)
+        self._arrived: deque[tuple[bytes, bytes, int]] = deque()
         self._backlog: deque[Samples] = deque()
-        self._state = np.zeros(s.STATE_FIELDS, np.int64)
+        super().__init__(np.zeros(s.STATE_FIELDS, np.int64))
         self._state[s.VERSION] = version
         self._state[s.FRAME_BYTES] = self._frame_bytes_max = frame_bytes_max
         self._aliases = no_aliases(topic_alias_maximum)
@@ -100,48 +108,9 @@ class Ingest:
         self._handed = np.zeros(STEP_HANDED_MAX, s.HANDED)
         self._acks = np.zeros(STEP_ACKS_MAX, np.uint8)
         self._slow_samples = np.zeros(TAGS_PER_TOPIC_MAX, SAMPLE)
-        self._usability = Usability(feeds)
+        self._usability = Usability(len(self._table.entries))
+        self._state[s.PATTERNS] = spare > 0
         self._scan(room=0, arrival_wall_ns=0)  # compiles, or loads what is compiled, before the first message
-
-    @property
-    def messages(self) -> int:
-        return int(self._state[s.MESSAGES])
-
-    @property
-    def fast_messages(self) -> int:
-        return int(self._state[s.FAST])
-
-    @property
-    def unknown_topic_messages(self) -> int:
-        return int(self._state[s.UNKNOWN_TOPIC])
-
-    @property
-    def duplicate_messages(self) -> int:
-        return int(self._state[s.DUPLICATES])
-
-    @property
-    def times_refused(self) -> int:
-        return int(self._state[s.TIMES_REFUSED])
-
-    @property
-    def repeated_messages(self) -> int:
-        return int(self._state[s.REPEATED])
-
-    @property
-    def unidentified_messages(self) -> int:
-        return int(self._state[s.UNIDENTIFIED])
-
-    @property
-    def unknown_readings(self) -> int:
-        return int(self._state[s.UNKNOWN_READINGS])
-
-    @property
-    def sums_ignored(self) -> int:
-        return int(self._state[s.SUMS])
-
-    @property
-    def shed_messages(self) -> int:
-        return int(self._state[s.SHED])
 
     @property
     def samples_per_message_max(self) -> int:
@@ -153,6 +122,8 @@ class Ingest:
         self._state[[s.GREETED, s.SKIP, s.STRANGERS]] = 0
         self._aliases.sizes[:] = -1
         self._usability.begin_connection()
+        if self._report is not None:
+            self._report.forget()
 
     def begin_session(self) -> None:
         """The broker knows nothing of an earlier session: its packet identifiers start afresh."""
@@ -184,9 +155,11 @@ class Ingest:
     def step(self, lane: Lane, wall_offset_ns: int, shed_level: int = 0) -> Step:
         """Take in what has arrived, as far as the lane has room. Wall time is engine time plus `wall_offset_ns`.
 
-        Messages of QoS 0 whose topic's priority is below `shed_level` are left out and counted.
+        Messages of QoS 0 whose topic's priority is below `shed_level` are left out and counted; those of the highest
+        one only from where the room ends.
         """
-        self._state[s.SHED_LEVEL] = shed_level
+        self._state[s.SHED_LEVEL] = min(shed_level, PRIORITIES - 1)
+        self._state[s.SHED_ALL] = shed_level >= PRIORITIES
         step = Step(b"", is_full=True, error=None)
         for _ in range(STEP_ROUNDS_MAX):
             if not self._flush(lane):
@@ -195,6 +168,15 @@ class Ingest:
             if not self._state[s.AWAITED]:
                 break
         return step
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether something must be done by the caller's `advance` before more is taken in."""
+        return False
+
+    def advance(self, lane: Lane, wall_offset_ns: int) -> Step:
+        """Go on with what waits besides the lane's room."""
+        return Step(b"", is_full=False, error=None)
 
     def _round(self, step: Step, lane: Lane, wall_offset_ns: int) -> None:
         """One call of the scanner, and what it handed back."""
@@ -215,7 +197,10 @@ class Ingest:
                 step.control.append((flags, content))
             elif what == s.STRANGER:
                 step.strangers.append(content)
-            elif what == s.NAMESPACE or t >= len(self.topics):
+            elif what == s.NEWCOMER:
+                behind, name_size = divmod(t, s.NAME_SIZES)
+                self._arrived.append((content[:name_size], content[behind:], flags))
+            elif what == s.NAMESPACE or len(self.topics) <= t < self._written:
                 self._take_sparkplug(step, lane, what, t, content, flags, wall_offset_ns)
             else:
                 self._take_slowly(step, lane, t, content, what, flags, wall_offset_ns)
@@ -289,6 +274,8 @@ class Ingest:
 
     def _append(self, lane: Lane, samples: Samples) -> None:
         """Into the lane; what has no room (a birth may bring more than was reckoned with) waits, in order."""
+        if self._report is not None:
+            samples = self._report.pass_on(samples)
         fits = 0 if self._backlog else min(lane.room, len(samples))
         if fits:
             self.samples += lane.append(samples[:fits])
@@ -319,7 +306,7 @@ class Ingest:
         self, step: Step, lane: Lane, t: int, payload: bytes, what: int, flags: int, wall_offset_ns: int
     ) -> None:
         """One handed-back message of topic t: its samples into the lane, its changes of state into the step."""
-        topic = self.topics[t]
+        topic = self._topic(t)
         self.slow_messages += 1
         if what == s.OVERSIZED:
             found: list[tuple[int, Cell | Unusable]] | Unusable = Unusable(
@@ -351,8 +338,15 @@ class Ingest:
                 kept, size = payload[:LETTER_BYTES_MAX], len(payload) + (what == s.OVERSIZED)
                 step.letters.append(Letter(lane.name, topic.name, kept, size, unusable.reason, self._arrival_ns))
         self._state[s.TIMES_REFUSED] += refused
+        self._deliver(lane, t, topic, self._slow_samples[:n])
+
+    def _topic(self, t: int) -> Topic:
+        return self.topics[t]
+
+    def _deliver(self, lane: Lane, t: int, topic: Topic, samples: Samples) -> None:
+        """What the slow path made of a message."""
         self._table.topics[t]["held"] = self._usability.is_any_unusable(topic)
-        self._append(lane, self._slow_samples[:n])
+        self._append(lane, samples)
 
     def _read(self, payload: bytes, topic: Topic, arrival_wall_ns: int) -> list[tuple[int, Cell | Unusable]] | Unusable:
         """(index of a feed, what there is for it) in the payload's order, or why all of it is unusable."""

@@ -18,12 +18,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Final
 
 import msgspec
 
 from gateway.core.types import NS_PER_S, Kind, Quality
+from gateway.protocol.mqtt.decimals import read_decimal
 from gateway.protocol.mqtt.form import TimeForm, quality_of
 from gateway.protocol.mqtt.table import Feed, Path
 from gateway.protocol.times import WALL_NS_MAX
@@ -120,23 +120,16 @@ def read_value(raw: bytes, feed: Feed) -> float | int | str | Unusable:
 
 
 def _wall_from_number(raw: bytes, form: TimeForm) -> int:
-    number = Decimal(raw.decode("ascii"))
-    sign, digits, exponent = number.as_tuple()
-    assert isinstance(exponent, int)
-    if sign or number.is_zero():
-        return 0
-    before_point = number.adjusted() + 1
-    if before_point > _NS_DIGITS:
+    number = read_decimal(raw)
+    if number.is_negative or not number.digits or number.before_point > _NS_DIGITS:
         return 0
     if form is TimeForm.AUTO:
-        if before_point < 1:
+        if number.before_point < 1:
             return 0
-        finer = max(0, -(-(before_point - _SECOND_DIGITS) // 3))
+        finer = max(0, -(-(number.before_point - _SECOND_DIGITS) // 3))
     else:
         finer = form - TimeForm.S
-    shift = exponent + 9 - 3 * finer
-    kept = digits[: max(0, len(digits) + shift)] if shift < 0 else digits
-    wall_ns = int("".join(map(str, kept)) or "0") * 10 ** max(0, shift)
+    wall_ns = number.shifted(9 - 3 * finer)
     return wall_ns if wall_ns <= WALL_NS_MAX else 0
 
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Final
 
 import msgspec
 
 from gateway.core.types import Kind, Quality
+from gateway.protocol.mqtt.decimals import read_decimal
 from gateway.protocol.mqtt.form import BIG_END, WIRE_BYTES, Form, Layout, WireForm, quality_of
 from gateway.protocol.mqtt.payloads import Cell, Unusable, as_cell, is_number, read_text, read_time, read_value
 from gateway.protocol.mqtt.table import Feed, Topic
@@ -199,19 +199,15 @@ def _ns(record: dict[str, msgspec.Raw], label: str) -> int:
     raw = bytes(record[label])
     if not is_number(raw):
         raise _Wrong(f"{label!r} is no number")
-    seconds = Decimal(raw.decode("ascii"))
-    if seconds.is_zero() or seconds.adjusted() < -SECONDS_DIGITS_MAX:
+    seconds = read_decimal(raw)
+    if not seconds.digits:
         return 0
-    if seconds.adjusted() >= SECONDS_DIGITS_MAX:
+    if seconds.before_point > SECONDS_DIGITS_MAX:
         raise _Wrong(f"{label!r} is beyond any time")
-    sign, digits, exponent = seconds.as_tuple()
-    assert isinstance(exponent, int)
-    shift = exponent + 9
-    kept = digits[: max(0, len(digits) + shift)] if shift < 0 else digits
-    ns = int("".join(map(str, kept)) or "0") * 10 ** max(0, shift)
+    ns = seconds.shifted(9)
     if ns > WALL_NS_MAX:
         raise _Wrong(f"{label!r} is beyond any time")
-    return -ns if sign else ns
+    return -ns if seconds.is_negative else ns
 
 
 def _read_struct(payload: bytes, topic: Topic) -> Found | Unusable:

@@ -12,6 +12,7 @@ oversized message still to be skipped, counters.
     PUBLISH, topic known, simple    samples
     PUBLISH, topic known, else      handed back (PAYLOAD; OVERSIZED: cut off), the topic is held
     PUBLISH, topic unknown          counted; handed back while `STRANGERS_MAX` is not reached
+    the same where patterns are     handed back (NEWCOMER), unless it was refused lately
     PUBLISH below spBv1.0/          when there are edge nodes: handed back (NAMESPACE), and the call ends there
     PUBLISH QoS 1                   PUBACK
     PUBLISH QoS 2                   PUBREC; a second one before its PUBREL changes nothing else
@@ -61,6 +62,7 @@ from gateway.protocol.mqtt.state import (
     OVERSIZED,
     PAYLOAD,
     SAMPLES,
+    SHED_ALL,
     SHED_LEVEL,
     SKIP,
     VERSION,
@@ -224,7 +226,7 @@ def scan(
             continue
         before = state[HANDED_COUNT]
         lacks_room = state[SAMPLES] + owed + run_max > room
-        if lacks_room and state[SHED_LEVEL] >= PRIORITIES - 1 and octet(buffer, at) & 0xF6 == QOS_0:
+        if lacks_room and state[SHED_ALL] and octet(buffer, at) & 0xF6 == QOS_0:
             state[SHED_LEVEL] = PRIORITIES
             lacks_room = False
         if lacks_room or before == len(handed) or state[ACK_BYTES] + 4 > len(acks):

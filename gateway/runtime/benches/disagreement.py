@@ -6,6 +6,8 @@ read less, or the pump begins to lose efficiency, by a tenth within ten minutes.
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -85,3 +87,33 @@ def play(values: Float64s, engine: Engine) -> Played:
         score[second], first[second] = record["score"], record["row_first"]
         single[second] = np.fmax(live["score"], live["persistent"])
     return Played(score, first, single)
+
+
+def disagreement_figures(seeds: Sequence[int]) -> list[dict[str, object]]:
+    """Alarms while nothing is wrong; how soon a fault that no tag shows is told, and of whom."""
+    rows: list[dict[str, object]] = []
+    for fault in (None, *FAULTS):
+        played = [play(history(seed, fault), pump_engine()) for seed in seeds]
+        on = [np.nan_to_num(one.score) >= ALARM_AT for one in played]
+        before = [part[:FAULT_AT_S] if fault else part for part in on]
+        scored_s = sum(int((~np.isnan(one.score[: len(part)])).sum()) for one, part in zip(played, before, strict=True))
+        row: dict[str, object] = {
+            "fault": fault or "none",
+            "seeds": len(seeds),
+            "hours_without_fault": round(scored_s / 3_600, 1),
+            "false_alarms": sum(int((part[1:] & ~part[:-1]).sum()) for part in before),
+        }
+        if fault is not None:
+            right = TAGS.index(FAULTS[fault][1])
+            after = [part[FAULT_AT_S:] for part in on]
+            named = [one.first[FAULT_AT_S:][part] for one, part in zip(played, after, strict=True)]
+            delays = [int(np.argmax(part)) for part in after if part.any()]
+            row |= {
+                "recall": round(sum(bool(part.any()) for part in after) / len(seeds), 3),
+                "delay_s_median": statistics.median(delays) if delays else None,
+                "delay_s_max": max(delays, default=None),
+                "right_tag_first_at_the_alarm": sum(int(len(one) > 0 and one[0] == right) for one in named),
+                "right_tag_first_share_of_time": round(float(np.mean(np.concatenate(named) == right)), 3),
+            }
+        rows.append(row)
+    return rows

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
+
 import numpy as np
 
 from gateway.core.types import NS_PER_S, Float64s
+from gateway.runtime.benches.detectors import DETECTORS
 from gateway.runtime.benches.nab import Labelled
 from hil.recordings import load
 
@@ -12,6 +16,8 @@ FAULT_SAMPLES = 300
 SIZE_SDS = 3.0
 KINDS = ("none", "step", "drift", "stuck", "variance")
 NOISE_TIMES = 4.0
+SAMPLES_MIN = 3_000
+COMPARED = ("event", "persistent", "either", "windowed_gaussian")
 
 
 def made(seed: int, samples: int = 6_000) -> Labelled:
@@ -60,3 +66,33 @@ def with_fault(one: Labelled, kind: str, seed: int) -> tuple[Float64s, int]:
     elif kind == "variance":
         values[inside] += rng.normal(0.0, NOISE_TIMES * float(np.std(np.diff(values[:first]))), FAULT_SAMPLES)
     return values, first
+
+
+def quiet_parts(series: Sequence[Labelled]) -> list[Labelled]:
+    """Of those where it is long enough to learn from and moves at all."""
+    parts = [quiet_part(one) for one in series]
+    return [part for part in parts if len(part.values) >= SAMPLES_MIN and np.ptp(part.values) > 0.0]
+
+
+def fault_figures(series: Sequence[Labelled], seeds: Sequence[int]) -> list[dict[str, object]]:
+    """For each kind of fault and detector: the share that raised a flag within it, and after how many samples."""
+    rows: list[dict[str, object]] = []
+    for kind in KINDS:
+        delays: dict[str, list[int]] = {name: [] for name in COMPARED}
+        tried = 0
+        for number, one in enumerate(series):
+            for seed in seeds:
+                values, first = with_fault(one, kind, 1000 * number + seed)
+                faulty = Labelled(one.name, values[: first + FAULT_SAMPLES], one.times_ns[: first + FAULT_SAMPLES], ())
+                tried += 1
+                for name in COMPARED:
+                    detector, flag_at = DETECTORS[name]
+                    on = np.nan_to_num(detector(faulty)[first - 1 :]) >= flag_at
+                    raised = np.flatnonzero(on[1:] & ~on[:-1])
+                    if len(raised):
+                        delays[name].append(int(raised[0]) + 1)
+        for name, found in delays.items():
+            median = statistics.median(found) if found else None
+            row = {"fault": kind, "detector": name, "tried": tried, "recall": round(len(found) / tried, 3)}
+            rows.append(row | {"delay_samples_median": median})
+    return rows

@@ -9,8 +9,8 @@ schedule, checking, decoding, and on our side also the way through the lane. Two
 
 Beside them, what no client on the loop can go below (`floor`): the same bytes sent and received flat out by a bare
 protocol that looks at nothing. Then, at the plan's own pace: a thousand endpoints every 100 ms, one endpoint with
-10,000 tags in 200 blocks every second, and ten units behind one connection of which three die, beside pymodbus and
-over ten minutes of simulated time.
+10,000 tags in 200 blocks every second, and ten units of which three die, behind one connection beside pymodbus and at
+a serial line, then over ten minutes of simulated time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Callable
 import uvloop
 
 from gateway.core.types import NS_PER_MS
+from gateway.protocol.modbus.polled import Line
 from gateway.runtime.benches.environment import environment
 from gateway.runtime.benches.modbus_clients import (
     CONNECTIONS,
@@ -34,16 +35,9 @@ from gateway.runtime.benches.modbus_clients import (
     simulator,
     theirs,
 )
-from gateway.runtime.benches.modbus_plants import (
-    BLOCKS,
-    CROWD_SECONDS,
-    ENDPOINTS,
-    UNITS_SECONDS,
-    large_endpoint,
-    simulated_dead_units,
-    thousand_endpoints,
-    with_dead_units,
-)
+from gateway.runtime.benches.modbus_dead_units import BYTE_NS, in_real_time, simulated
+from gateway.runtime.benches.modbus_dead_units import SECONDS as UNITS_SECONDS
+from gateway.runtime.benches.modbus_plants import BLOCKS, CROWD_SECONDS, ENDPOINTS, large_endpoint, thousand_endpoints
 
 ROUNDS = 5
 
@@ -70,8 +64,7 @@ def run(*, seconds: float, progress: Progress) -> dict[str, object]:
         crowd_late = uvloop.run(thousand_endpoints(port))
         large_late = uvloop.run(large_endpoint(port))
         progress(f"ten units, three of which die, for {UNITS_SECONDS} s; then ten minutes of it in simulated time")
-        kept, their_kept = uvloop.run(with_dead_units(port))
-        simulated = simulated_dead_units()
+        kept, their_kept, line_kept = uvloop.run(in_real_time(port))
     cpu = {name: statistics.median(phase.cpu_us_per_read for phase in phases) for name, phases in found.items()}
     rate = {name: statistics.median(phase.reads_per_s for phase in phases) for name, phases in found.items()}
 
@@ -92,7 +85,9 @@ def run(*, seconds: float, progress: Progress) -> dict[str, object]:
         | {
             "late_share_of_1000_endpoints_at_100_ms": round(crowd_late, 5),
             "late_share_of_200_blocks": round(large_late, 5),
-            "live_units_answered_share_of_10_simulated_minutes": round(simulated, 4),
+            "live_units_at_a_line_answered_share": round(line_kept, 3),
+            "live_units_answered_share_of_10_simulated_minutes": round(simulated(), 4),
+            "live_units_at_a_line_answered_share_of_10_simulated_minutes": round(simulated(Line(BYTE_NS)), 4),
         },
         "peers": {f"pymodbus_{name}": value for name, value in figures("their ").items()}
         | {"floor_cpu_us_per_read": round(cpu["floor"], 2)},

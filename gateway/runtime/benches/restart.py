@@ -69,7 +69,7 @@ class Run:
             _settings(folder),
             now_ns=clock,
             emit=book.emit,
-            worker=self.way.worker,
+            fan=self.way.fan,
             symbols=symbols,
             use=lambda model: asyncio.run(self.way.use(model)),
         )
@@ -141,7 +141,7 @@ def _settings(folder: Path) -> schema.Settings:
         tags=(),
         loops=(),
         journal=schema.Journal(bytes_max=1 << 34, age_ns=10**18, commit_every_ns=50 * NS_PER_MS),
-        uplink=None,
+        uplinks=(),
         scada=None,
         http=None,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from gateway.core.alarms import AlarmKind
 from gateway.core.events import Event
 from gateway.core.histogram import quantile_ns, total
-from gateway.core.model import TagDefinition
+from gateway.core.model import Model, TagDefinition
 from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.types import (
     NS_PER_MS,
@@ -28,7 +28,7 @@ from gateway.core.view import (
     Mode,
 )
 from gateway.serving.http.devices import device_page
-from gateway.serving.http.recorder import Recorder, Totals
+from gateway.serving.http.recorder import Rate, Recorder, Totals
 from gateway.serving.http.search import Finder
 from gateway.serving.http.status import (
     CalculationStatus,
@@ -128,6 +128,11 @@ def links_status(links: Sequence[LinkState], health: Health, now_ns: int) -> Lin
     )
 
 
+def unit_of(model: Model, name: str) -> str:
+    """Of a tag; nothing of what a loop takes or gives elsewhere."""
+    return model.tags[model.row_of[name]].unit if name in model.row_of else ""
+
+
 def loop_statuses(plant: Plant, now_ns: int) -> tuple[LoopStatus, ...]:
     if not plant.loops:
         return ()
@@ -141,8 +146,8 @@ def loop_statuses(plant: Plant, now_ns: int) -> tuple[LoopStatus, ...]:
             setpoint=number(state["setpoint"]),
             process_value=number(state["process_value"]),
             output=number(state["output"]),
-            unit=model.tags[model.row_of[loop.input]].unit,
-            output_unit=model.tags[model.row_of[loop.output]].unit,
+            unit=unit_of(model, loop.input),
+            output_unit=unit_of(model, loop.output),
             setpoint_min=loop.setpoint_min,
             setpoint_max=loop.setpoint_max,
             output_min=loop.output_min,
@@ -196,7 +201,7 @@ def uplink_status(uplink: UplinkState, recorder: Recorder, now_ns: int) -> Uplin
         segments=uplink.segments,
         delivered_records=uplink.delivered_records,
         dropped_records=uplink.dropped_records,
-        delivered_per_s=recorder.delivered.per_s(),
+        delivered_per_s=recorder.delivered.get(uplink.name, Rate()).per_s(),
     )
 
 
@@ -320,7 +325,7 @@ def build_status(source: StatusSource, recorder: Recorder, finder: Finder, now_n
     """All that the page shows at one moment, but tags and trends."""
     health = source.health()
     plant = source.plant()
-    uplink = source.uplink()
+    uplinks = tuple(uplink_status(uplink, recorder, now_ns) for uplink in source.uplinks())
     healthy, ready = health_answer(health, now_ns), ready_answer(health, now_ns)
     totals = Totals(source.measured(), [stage.metric for stage in plant.stages] if plant else ())
     return Status(
@@ -344,6 +349,7 @@ def build_status(source: StatusSource, recorder: Recorder, finder: Finder, now_n
         devices=device_page(plant, finder, search="", offset=0, limit=ROWS_SHOWN),
         tags_total=len(plant.directory) if plant else 0,
         loops=loop_statuses(plant, now_ns) if plant else (),
-        uplink=None if uplink is None else uplink_status(uplink, recorder, now_ns),
+        uplink=uplinks[0] if uplinks else None,
+        uplinks=uplinks,
         events=event_page(source.events(), health, offset=0, limit=EVENTS_SHOWN).events,
     )

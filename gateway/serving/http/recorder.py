@@ -78,7 +78,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.samples = Rate()
-        self.delivered = Rate()
+        self.delivered: dict[str, Rate] = {}
+        """By uplink."""
         self.loop_times_ns: deque[int] = deque(maxlen=TREND_POINTS)
         self.loop_points: deque[np.ndarray[tuple[int], np.dtype[np.void]]] = deque(maxlen=TREND_POINTS)
         self._counts: deque[dict[str, Int64s]] = deque(maxlen=COUNTS_KEPT)
@@ -97,9 +98,8 @@ class Recorder:
             self._notes = 0
         totals = Totals(source.measured(), [stage.metric for stage in plant.stages])
         self.samples.note(now_ns, totals.samples)
-        uplink = source.uplink()
-        if uplink is not None:
-            self.delivered.note(now_ns, uplink.delivered_records)
+        for uplink in source.uplinks():
+            self.delivered.setdefault(uplink.name, Rate()).note(now_ns, uplink.delivered_records)
         if plant.loops:
             self.loop_times_ns.append(now_ns)
             self.loop_points.append(plant.control_view.loops())

@@ -104,7 +104,7 @@ class LinkState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UplinkState:
-    """The uplink and the spool behind it. `oldest_ns` is None when nothing waits."""
+    """An uplink and the spool behind it. `oldest_ns` is None when nothing waits."""
 
     name: str
     is_connected: bool
@@ -133,8 +133,8 @@ class StatusSource(Protocol):
 
     def links(self) -> Sequence[LinkState]: ...
 
-    def uplink(self) -> UplinkState | None:
-        """None when the configuration has none."""
+    def uplinks(self) -> Sequence[UplinkState]:
+        """In the configuration's order."""
         ...
 
     def events(self) -> Sequence[Event]:
@@ -371,6 +371,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     tags_total: int
     loops: tuple[LoopStatus, ...]
     uplink: UplinkStatus | None
+    """The first one."""
+    uplinks: tuple[UplinkStatus, ...]
     events: tuple[EventStatus, ...]
 
 

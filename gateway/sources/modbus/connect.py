@@ -13,7 +13,7 @@ from gateway.core.types import NS_PER_S
 from gateway.protocol.modbus.frames import Framer, ResponseFramer
 from gateway.protocol.modbus.line import AsciiFramer, RtuFramer
 from gateway.protocol.modbus.load import BITS_PER_CHARACTER, FAST_BAUD, SILENCE_CHARACTERS, SILENCE_FLOOR_NS
-from gateway.protocol.modbus.polling import Line
+from gateway.protocol.modbus.polled import Line
 from gateway.settings.schema import ModbusLink
 from gateway.settings.schema_modbus import Framing
 from gateway.sources.modbus.serial import PortError, SerialTransport, open_port

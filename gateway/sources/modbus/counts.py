@@ -25,6 +25,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_modbus_connects_total", "counter", "Connections made."),
     ("fieldgate_modbus_failed_connects_total", "counter", "Connections not made, or lost."),
     ("fieldgate_modbus_connected", "gauge", "1 while connected."),
+    ("fieldgate_modbus_bus_silent", "gauge", "1 while none of the units (two or more) behind the link answers."),
     ("fieldgate_modbus_blocks", "gauge", "Read requests that the link's tags were merged into."),
     ("fieldgate_modbus_device_up", "gauge", "1 while the link is connected and the device's unit answers."),
     ("fieldgate_modbus_discarded_bytes_total", "counter", "Bytes on a serial line that belonged to no frame."),

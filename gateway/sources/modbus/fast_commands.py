@@ -13,6 +13,7 @@ from gateway.protocol.modbus import schedule
 from gateway.protocol.modbus import schedule_rows as rows
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.kernel import kernel
+from gateway.protocol.modbus.schedule_breakers import is_open, unit_missed
 from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus.fast_memory import Memory
 from gateway.sources.modbus.fast_reply import answers, mark, mark_unit, tell, word
@@ -72,14 +73,12 @@ def judge(m: Memory, link: int, block: int, command: Any, now_ns: int) -> None:
     came_ns = command[at.TIME_NS]
     s.blocks[block, rows.WAITS] = 0
     if kind == at.UNREACHABLE:
-        schedule.unit_failed(s, unit, came_ns)
+        unit_missed(s, unit, sent_ns, came_ns)
         mark(m, link, block, COMM_FAILURE, now_ns)
-        if schedule.is_open(s, unit) and s.units[unit, rows.ANSWERED_NS] < sent_ns:
+        if is_open(s, unit) and s.units[unit, rows.ANSWERED_NS] < sent_ns:
             mark_unit(m, link, unit, COMM_FAILURE, sent_ns, now_ns)
-            if s.units[unit, rows.IS_SILENT] == 0:
-                s.units[unit, rows.IS_SILENT] = (
-                    tell(m, SILENT, link, unit, block, NOTHING, now_ns, command[at.VALUE]) >= 0
-                )
+            s.units[unit, rows.IS_SILENT] = 1
+            tell(m, SILENT, link, unit, block, command[at.VALUE], now_ns, sent_ns)
         return
     answers(m, link, unit, now_ns, sent_ns)
     m.reads[block, at.IS_EXCEPTED] = kind != at.SPLIT

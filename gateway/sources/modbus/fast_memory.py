@@ -20,9 +20,10 @@ from gateway.core import histogram
 from gateway.core.kernels.lanes import CAPACITY, FIRST, LANE_WORDS
 from gateway.core.types import SAMPLE, Int64s, Samples
 from gateway.native.libc import EPOLL_EVENT
+from gateway.protocol.deadband import MEMORY, RULE
 from gateway.protocol.modbus import schedule_rows
 from gateway.protocol.modbus.codes import ADU_BYTES_MAX
-from gateway.protocol.modbus.points import MEMORY, POINT, RULE
+from gateway.protocol.modbus.points import POINT
 from gateway.protocol.modbus.schedule_rows import Schedule
 from gateway.protocol.modbus.texts import scratch_bytes
 

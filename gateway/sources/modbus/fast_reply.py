@@ -24,6 +24,7 @@ from gateway.protocol.modbus.codes import EXCEPTION_BIT, ModbusException
 from gateway.protocol.modbus.decode import decode_block
 from gateway.protocol.modbus.kernel import kernel
 from gateway.protocol.modbus.report import keep_news
+from gateway.protocol.modbus.schedule_breakers import unit_missed
 from gateway.protocol.modbus.texts import decode_texts
 from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus.fast_memory import Bytes, Memory
@@ -104,7 +105,10 @@ def take_frame(m: Memory, link: int, start: int, size: int, now_ns: int) -> None
         connection[at.IS_TOLD_HEARD] = tell(m, HEARD, link, unit, block, NOTHING, now_ns, sent_ns) >= 0
     if block < 0:
         ask_replied(m, link, slot, start, size, now_ns)
-    elif is_present(m, slot) and s.blocks[block, rows.WAITS] != at.IN_REVIEW:
+    elif not is_present(m, slot):
+        answers(m, link, unit, now_ns, sent_ns)
+        schedule.answered(s, link, unit, sent_ns, now_ns)
+    elif s.blocks[block, rows.WAITS] != at.IN_REVIEW:
         read_replied(m, link, slot, start, size, now_ns)
     schedule.drop(s, link, slot)
 
@@ -123,7 +127,7 @@ def ask_replied(m: Memory, link: int, slot: int, start: int, size: int, now_ns: 
     sent_ns = s.slots[slot, rows.SENT_NS]
     code = np.int64(m.received[link, start + 8]) if size == 9 and m.received[link, start + 7] >= EXCEPTION_BIT else 0
     if code in (PATH_UNAVAILABLE, NO_RESPONSE):
-        schedule.unit_failed(s, unit, now_ns)
+        unit_missed(s, unit, sent_ns, now_ns)
     else:
         schedule.answered(s, link, unit, sent_ns, now_ns)
         answers(m, link, unit, now_ns, sent_ns)
@@ -179,8 +183,8 @@ def check_read(m: Memory, block: int, data: Bytes, start: int, size: int) -> Any
 @kernel
 def answers(m: Memory, link: int, unit: int, now_ns: int, sent_ns: int) -> None:
     if m.s.units[unit, rows.IS_SILENT]:
-        m.s.units[unit, rows.IS_SILENT] = 0
-        tell(m, ANSWERS, link, unit, schedule.NOBODY, NOTHING, now_ns, sent_ns)
+        told = tell(m, ANSWERS, link, unit, schedule.NOBODY, NOTHING, now_ns, sent_ns) >= 0
+        m.s.units[unit, rows.IS_SILENT] = not told  # without room for it, at the next reply
 
 
 @kernel

@@ -41,7 +41,7 @@ from gateway.sources.modbus.counts import Counts, polled
 from gateway.sources.modbus.fast_connect import Handover, why_closed, why_garbled
 from gateway.sources.modbus.fast_thread import PollThread
 from gateway.sources.modbus.session import Session
-from gateway.sources.modbus.tell import Teller
+from gateway.sources.modbus.tell import FastTeller
 
 CLOSE_WITHIN_S: Final = 1.0
 
@@ -49,17 +49,6 @@ CLOSE_WITHIN_S: Final = 1.0
 def is_for_thread(link: ModbusLink) -> bool:
     """Plain Modbus TCP over a connection that is kept: everything else is polled on the loop (`ModbusSource`)."""
     return link.is_plain_tcp and link.keep_open
-
-
-class FastTeller(Teller):
-    """Events alone: bad qualities are put into the lane by the thread, which has its other end."""
-
-    def __init__(self, *, name: str, emit: Emit) -> None:
-        self._name = name
-        self._emit = emit
-
-    def mark(self, poll: Poll, quality: Quality, now_ns: int) -> None:
-        poll.quality = int(quality)
 
 
 class FastModbusSource:
@@ -78,16 +67,16 @@ class FastModbusSource:
         self._link = link
         self._index = index
         self._thread = thread
-        self._tell = FastTeller(name=link.name, emit=emit)
+        self._tell = FastTeller(link=link, units=self.poller.units, emit=emit)
         self._seed = zlib.crc32(link.name.encode())
         self._failures = 0  # attempts at a working connection, in a row
         self._is_up = False
         self._was_told_down = False
         self._is_in_doubt = False
+        self._is_renewed = False  # the connection is closed for a try with a new one, behind which the bus is dead
         self._closed: asyncio.Future[str] | None = None
         self._generation = 0
         self._is_gone = asyncio.Event()
-        self._splits: dict[int, tuple[Block, Block]] = {}
         self._answers: dict[int, tuple[bytes, int, asyncio.Future[bytes]]] = {}
         self._units: dict[int, Unit] = {}
         self._polls: dict[int, Poll] = {}
@@ -171,11 +160,15 @@ class FastModbusSource:
 
     def _disconnected(self, reason: str) -> None:
         now_ns = self._thread.now_ns()
+        self._fail_errands(f"{self._link.place} {reason}")
+        if self._is_renewed:
+            self._is_renewed = False
+            self._failures = 0
+            return  # what is to be told of it was told: the bus is dead
         if self._is_up or not self._was_told_down:
-            self._tell.link_down(self._link.place, reason, now_ns)
+            self._tell.link_down(reason, now_ns)
         self._is_up = False
         self._was_told_down = True
-        self._fail_errands(f"{self._link.place} {reason}")
         for row in self._polls:
             self._thread.put(at.MARK, self._index, row, int(Quality.BAD_NOT_CONNECTED))
 
@@ -185,7 +178,7 @@ class FastModbusSource:
         self._is_in_doubt = False
         if not self._is_up:
             self._is_up = True
-            self._tell.link_up(self._link.place, now_ns)
+            self._tell.link_up(now_ns)
 
     # What the thread tells
 
@@ -204,7 +197,7 @@ class FastModbusSource:
         if kind == at.HEARD:
             self._works(now_ns)
         elif kind == at.DEAD:
-            self._dead(unit, bool(report["value"]), now_ns)
+            self._dead(unit if report["value"] else None, int(report["unit"]), now_ns)
         elif kind == at.ANSWERS and unit is not None:
             self._tell.heard(unit, now_ns)
         elif kind in (at.ASK_REPLY, at.ASK_DEAD, at.ASK_LOST):
@@ -220,7 +213,8 @@ class FastModbusSource:
         elif kind == at.GARBLED:
             self._tell.garbled(poll, why_garbled(poll.block, report), now_ns)
         elif kind == at.SILENT:
-            self._tell.silent(poll.unit, f"the gateway says: {exception_name(int(report['value']))}", now_ns)
+            why = f"the gateway says: {exception_name(int(report['value']))}"
+            self._silent(poll.unit, int(report["unit"]), why, now_ns)
         elif kind == at.SPLIT_DONE:
             self._was_split(poll, int(report["block"]), int(report["value"]))
 
@@ -245,16 +239,22 @@ class FastModbusSource:
         silence_s = (self._thread.now_ns() - int(state[at.HEARD_NS])) / NS_PER_S
         self._closed.set_result(why_closed(reason, detail, silence_s))
 
-    def _dead(self, unit: Unit | None, is_silent: bool, now_ns: int) -> None:
-        """A request's response timeout has passed."""
+    def _dead(self, unit: Unit | None, row: int, now_ns: int) -> None:
+        """A request's response timeout has passed; `unit`, in `row`, was found silent by it."""
         if not self._is_up and not self._is_in_doubt:
             self._works(now_ns)
-        if is_silent and unit is not None:
-            self._tell.silent(unit, self._within, now_ns)
+        if unit is not None:
+            self._silent(unit, row, self._within, now_ns)
         heard_ns = int(self._thread.memory.connections[self._index, at.HEARD_NS])
         if now_ns - heard_ns >= source.LINK_SILENCE_NS:
             self._is_in_doubt = True
+            self._is_renewed = self._tell.is_bus_dead
             self._thread.put(at.CLOSE, self._index, 0, self._generation)
+
+    def _silent(self, unit: Unit, row: int, why: str, now_ns: int) -> None:
+        s = self._thread.memory.s
+        unit.owed_ns = int(s.units[row, rows.OWED_NS])
+        self._tell.silent(unit, why, int(s.links[self._index, rows.LINK_ANSWERED_NS]), now_ns)
 
     @property
     def _within(self) -> str:
@@ -274,7 +274,7 @@ class FastModbusSource:
             self._tell.busy(poll, code, rule, BUSY_RETRY_NS / NS_PER_S, now_ns)
             return
         if rule.reaction is Reaction.SPLIT and self._may_split(row, poll):
-            first, second = self._splits[row] = halved(poll.block)
+            first, second = halved(poll.block)
             cut = second.request.address, first.request.count, second.request.count
             self._thread.put(at.SPLIT, self._index, row, len(first.points), *times, *cut)
             return
@@ -287,12 +287,7 @@ class FastModbusSource:
 
     def _was_split(self, poll: Poll, row: int, half_row: int) -> None:
         """The thread has cut the block; now events speak of its halves."""
-        unit = poll.unit
-        unit.splits += 1
-        halves = [Poll(half, unit) for half in self._splits.pop(row)]
-        unit.polls[unit.polls.index(poll)] = halves[0]
-        unit.polls.append(halves[1])
-        self._polls[row], self._polls[half_row] = halves
+        self._polls[row], self._polls[half_row] = poll.unit.cut(poll)
         row_of = {id(each): number for number, each in self._polls.items()}
         rows.rank(self._thread.memory.s, self._index, [row_of[id(each)] for each in self.poller.polls])
 
@@ -387,6 +382,7 @@ class FastModbusSource:
         yield Reading("fieldgate_modbus_errands_refused_total", self._errands_refused, (link,))
         is_connected = self._thread.memory.connections[self._index, at.FD] >= 0
         yield Reading("fieldgate_modbus_connected", int(is_connected), (link,))
+        yield Reading("fieldgate_modbus_bus_silent", self._tell.is_bus_dead, (link,))
         for unit in self.poller.units.values():
             for device in unit.devices:
                 is_up = self._is_up and not unit.is_silent

@@ -31,6 +31,7 @@ from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
+from gateway.protocol.deadband import MEMORY, RULE
 from gateway.protocol.modbus.decode import Bytes, decode_block
 from gateway.protocol.modbus.errands import NoAnswerError, NotConnectedError
 from gateway.protocol.modbus.frames import (
@@ -42,7 +43,7 @@ from gateway.protocol.modbus.frames import (
 )
 from gateway.protocol.modbus.pdu import check_function
 from gateway.protocol.modbus.plan import plan
-from gateway.protocol.modbus.points import MEMORY, POINT, RULE
+from gateway.protocol.modbus.points import POINT
 from gateway.protocol.modbus.polled import Poll, Transaction
 from gateway.protocol.modbus.polling import BUSY_RETRY_NS, Poller
 from gateway.protocol.modbus.reactions import Reaction, rule_of
@@ -54,8 +55,7 @@ from gateway.sources.modbus.connect import CannotConnectError, framer_of, gap_of
 from gateway.sources.modbus.counts import Counts, polled
 from gateway.sources.modbus.errands import Errand, Errands
 from gateway.sources.modbus.session import ROUND_OVER, LinkSilentError, Session
-from gateway.sources.modbus.tell import Teller
-from gateway.sources.modbus.tls import TlsError, role_of
+from gateway.sources.modbus.tell import LaneTeller
 
 LINK_SILENCE_NS: Final = 60 * NS_PER_S
 """Without a single reply for so long, a connection is given up: a router on the way may have forgotten it."""
@@ -95,7 +95,6 @@ class ModbusSource:
         self._lane = lane
         self._symbols = symbols
         self._scratch = scratch_bytes()
-        self._tell = Teller(name=link.name, lane=lane, emit=emit)
         self._errands = Errands()
         self._seed = zlib.crc32(link.name.encode())
         blocks = plan(point_of(row, tag) for row, tag in tags)
@@ -106,6 +105,7 @@ class ModbusSource:
             request_gap_ns=gap_of(link),
             line=line_of(link),
         )
+        self._tell = LaneTeller(link=link, units=self.poller.units, lane=lane, emit=emit)
         self._reconnect = RECONNECT if link.serial is None else REOPEN
         self._framer = framer_of(link)
         self._is_resumed = False
@@ -114,6 +114,7 @@ class ModbusSource:
         self._is_up = False
         self._was_told_down = False
         self._is_in_doubt = False
+        self._is_renewed = False  # the connection is closed for a try with a new one, behind which the bus is dead
         self._heard_ns = 0
         self._session: Session | None = None
         self.counts = Counts()
@@ -129,7 +130,7 @@ class ModbusSource:
     async def run(self) -> None:
         """Connect, poll, and again with back-off, until cancelled."""
         try:
-            self._present()
+            self._tell.presence(self.now_ns())
             while True:
                 reason = await self._attempt()
                 if reason == ROUND_OVER:
@@ -183,27 +184,17 @@ class ModbusSource:
         due_ns = self.poller.next_due_ns
         return due_ns is not None and due_ns - now_ns > REST_NS_MIN
 
-    def _present(self) -> None:
-        """Of a link with TLS: say once in what role the gateway comes."""
-        tls = self._link.tls
-        if tls is None:
-            return
-        if tls.cert_file is None:
-            self._tell.no_certificate(self._link.place, self.now_ns())
-            return
-        try:
-            role = role_of(tls.cert_file)
-        except TlsError:
-            return  # the attempt to connect says it
-        self._tell.role(self._link.place, role, self.now_ns())
-
     def _disconnected(self, reason: str) -> None:
         now_ns = self.now_ns()
+        self._fail_errands(f"{self._link.place} {reason}")
+        if self._is_renewed:
+            self._is_renewed = False
+            self._failures = 0
+            return  # what is to be told of it was told: the bus is dead
         if self._is_up or not self._was_told_down:
-            self._tell.link_down(self._link.place, reason, now_ns)
+            self._tell.link_down(reason, now_ns)
         self._is_up = False
         self._was_told_down = True
-        self._fail_errands(f"{self._link.place} {reason}")
         for poll in self.poller.polls:
             self._tell.mark(poll, Quality.BAD_NOT_CONNECTED, now_ns)
 
@@ -213,7 +204,7 @@ class ModbusSource:
         self._is_in_doubt = False
         if not self._is_up:
             self._is_up = True
-            self._tell.link_up(self._link.place, now_ns)
+            self._tell.link_up(now_ns)
 
     # Errands
 
@@ -293,10 +284,14 @@ class ModbusSource:
             return
         self.counts.responses += 1
         self._heard_ns = now_ns
-        if not self._is_up:
+        if not self._is_up or self._is_in_doubt:
             self._works(now_ns)
         observe(self.counts.round_trips, now_ns - transaction.sent_ns)
         poll = transaction.poll
+        if poll.is_cut:
+            self._tell.heard(poll.unit, now_ns)
+            self.poller.heard(transaction, now_ns)
+            return
         if isinstance(poll, Errand):
             self._errand_answered(poll, transaction, reply, buffer, now_ns)
             return
@@ -311,7 +306,7 @@ class ModbusSource:
             self.poller.refused(transaction, now_ns)
             self._tell.garbled(poll, error, now_ns)
             return
-        if poll.unit.is_silent:
+        if poll.unit.is_silent or self._tell.is_bus_dead:
             self._tell.heard(poll.unit, now_ns)
         if not self.poller.read(transaction, now_ns):
             return
@@ -348,12 +343,13 @@ class ModbusSource:
             poll = transaction.poll
             if isinstance(poll, Errand):
                 poll.fail(NoAnswerError(f"unit {poll.unit.id} on {self.name}: {within}"))
-            elif poll.good_ns < transaction.sent_ns:
+            elif poll.good_ns < transaction.sent_ns and not poll.is_cut:
                 self._tell.mark(poll, Quality.BAD_COMM_FAILURE, now_ns)
             if poll.unit.polls and self.poller.is_found_silent(transaction):
-                self._tell.silent(poll.unit, within, now_ns)
+                self._tell.silent(poll.unit, within, self.poller.answered_ns, now_ns)
         if dead and now_ns - self._heard_ns >= LINK_SILENCE_NS:
             self._is_in_doubt = True
+            self._is_renewed = self._tell.is_bus_dead
             raise LinkSilentError(f"has not answered for {(now_ns - self._heard_ns) / NS_PER_S:.0f} s")
 
     def _refused(self, transaction: Transaction, code: int, now_ns: int) -> None:
@@ -365,7 +361,8 @@ class ModbusSource:
             self.poller.unreachable(transaction, now_ns)
             self._tell.mark(poll, rule.quality, now_ns)
             if poll.unit.breaker.is_open:
-                self._tell.silent(poll.unit, f"the gateway says: {exception_name(code)}", now_ns)
+                why = f"the gateway says: {exception_name(code)}"
+                self._tell.silent(poll.unit, why, self.poller.answered_ns, now_ns)
             return
         self._tell.heard(poll.unit, now_ns)
         if rule.reaction is Reaction.LATER:
@@ -388,6 +385,7 @@ class ModbusSource:
         yield Reading("fieldgate_modbus_discarded_bytes_total", discarded, (link,))
         yield Reading("fieldgate_modbus_errands_refused_total", self._errands.refused, (link,))
         yield Reading("fieldgate_modbus_connected", self._session is not None, (link,))
+        yield Reading("fieldgate_modbus_bus_silent", self._tell.is_bus_dead, (link,))
         for unit in poller.units.values():
             for device in unit.devices:
                 is_up = self._is_up and not unit.is_silent

@@ -27,6 +27,7 @@ from gateway.sources.mqtt.subscriptions import names_of
 REPLY_TIMEOUT_S: Final = 10.0
 PAUSE_POLL_S: Final = 0.005
 FAREWELL_S: Final = 1.0
+TELL_S: Final = 0.5
 BAD_METHOD: Final = 0x8C
 
 Reply = TypeVar("Reply", codec.Connack, codec.Suback)
@@ -52,7 +53,8 @@ class Session(asyncio.BufferedProtocol):
         self._ingest = ingest
         self._settings = settings
         self._sink = sink
-        self._pressure = Pressure()
+        self._pressure = Pressure(ingest.shed_messages)
+        self._telling: asyncio.TimerHandle | None = None
         self._version = version
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns
@@ -160,13 +162,12 @@ class Session(asyncio.BufferedProtocol):
         """Take in what has arrived; when there is more than fits, stop reading and come back."""
         if self.closed.done():
             return
-        level = self._pressure.level(self._sink.must_wait, self._now_ns())
+        level = self._level()
         step = self._ingest.step(self._sink.lane, self._wall_offset_ns(), level)
         self._sink.hand_on(step.acks, self.send)
         self._act_on(step)
-        told = self._pressure.told(self._ingest.shed_messages, level)
-        if told:
-            self._emit(Event(self._now_ns(), Severity.WARNING, "messages.shed", self._subject, told))
+        if self._telling is None:
+            self._tell_shedding()
         # While messages are shed, reading goes on; the broker would cut off whoever does not read.
         if self._must_wait(level) or step.is_full:
             self._hold(self._must_wait(level) or (step.is_full and level > 0))
@@ -176,8 +177,20 @@ class Session(asyncio.BufferedProtocol):
             self.heard_s = self._loop.time()
             self._reading(True)
 
+    def _level(self) -> int:
+        """Of what is left out. Where an acknowledgement waits for the disk there is no QoS 0, and all of it waits."""
+        return self._pressure.level(self._sink.must_wait, self._now_ns()) if self._sink.may_shed else 0
+
+    def _tell_shedding(self) -> None:
+        """Also when nothing comes any more."""
+        told = self._pressure.told(self._ingest.shed_messages, self._now_ns())
+        if told:
+            self._emit(Event(self._now_ns(), Severity.WARNING, "messages.shed", self._subject, told))
+        is_due = self._pressure.is_told and not self.closed.done()
+        self._telling = self._loop.call_later(TELL_S, self._tell_shedding) if is_due else None
+
     def _must_wait(self, level: int) -> bool:
-        return (self._sink.must_wait and level == 0) or not self._is_writable
+        return (self._sink.must_wait and level == 0) or self._ingest.must_wait or not self._is_writable
 
     def _hold(self, for_room: bool) -> None:
         if self.closed.done():
@@ -188,7 +201,9 @@ class Session(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(PAUSE_POLL_S if for_room else 0.0, self._come_back)
 
     def _come_back(self) -> None:
-        if self._must_wait(self._pressure.level(self._sink.must_wait, self._now_ns())):
+        if self._ingest.must_wait:
+            self._act_on(self._ingest.advance(self._sink.lane, self._wall_offset_ns()))
+        if self._must_wait(self._level()):
             self._hold(True)
         else:
             self._pump()

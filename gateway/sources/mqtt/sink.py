@@ -32,6 +32,9 @@ class Sink(Protocol):
     lane: Lane
     """Takes what is decoded now."""
 
+    may_shed: bool
+    """Whether messages of QoS 0 may be left out when too much comes; else nothing is decoded while it must wait."""
+
     @property
     def must_wait(self) -> bool:
         """Whether nothing more may be decoded for the time being."""
@@ -51,6 +54,8 @@ class Sink(Protocol):
 
 
 class DirectSink:
+    may_shed = True
+
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
 
@@ -76,6 +81,8 @@ class _Waiting(NamedTuple):
 
 class DurableSink:
     """`lane` stages one turn; `target` is the lane that the engine empties. Used on the loop's thread only."""
+
+    may_shed = False
 
     def __init__(self, target: Lane, intake: Intake, ingest: Ingest) -> None:
         self.lane = Lane(target.name, min(STEP_SAMPLES_MAX, target.capacity // 4))

@@ -5,7 +5,7 @@ import { draw } from "./trend.js";
 
 const EVERY_MS = 1000, PATIENCE_MS = 4000, TAGS_A_PAGE = 50, DEVICES_AT_FIRST = 10, SPAN_MS = 120_000;
 const SIGNS = { good: "✓", uncertain: "△", bad: "✕" };
-const MODES = { auto: ["good", "auto"], manual: ["uncertain", "manual"], failsafe: ["bad", "fail-safe"], initialising: ["uncertain", "initialising"] };
+const MODES = { auto: ["good", "auto"], manual: ["uncertain", "manual"], failsafe: ["bad", "fail-safe"], initialising: ["uncertain", "initialising"], cascade: ["good", "cascade"], tracking: ["good", "tracking"], interlocked: ["bad", "interlocked"] };
 const SEVERITIES = { error: ["bad", "error"], warning: ["uncertain", "warning"], notice: ["", "notice"], info: ["", "info"] };
 
 const $ = (id) => document.getElementById(id);
@@ -111,9 +111,10 @@ function showTiles(s) {
     const auto = s.loops.filter((l) => l.mode === "auto").length;
     tiles.push(tile("Loops in auto", `${auto}`, `of ${s.loops.length}`, `${whole(s.loops.reduce((n, l) => n + l.misses, 0))} deadlines missed`, ""));
   }
-  if (s.uplink) {
-    const up = s.uplink.is_connected;
-    tiles.push(tile("Waiting upstream", whole(s.uplink.waiting_records), "records", up ? "connected" : `down for ${age(s.uplink.since_s)}`, up ? "good" : "bad"));
+  if (s.uplinks.length) {
+    const lost = s.uplinks.filter((u) => !u.is_connected), waiting = s.uplinks.reduce((n, u) => n + u.waiting_records, 0);
+    const state = lost.length ? `${s.uplinks.length > 1 ? `${lost[0].name} ` : ""}down for ${age(lost[0].since_s)}` : "connected";
+    tiles.push(tile("Waiting upstream", whole(waiting), "records", state, lost.length ? "bad" : "good"));
   }
   $("tiles").replaceChildren(...tiles);
 }
@@ -135,12 +136,13 @@ function showLinks(s) {
     labelled("for", "n", age(l.since_s)), cell("detail", `${l.kind} ${l.detail}`))), "No links are configured.");
 }
 
-function showUplink(u) {
-  $("uplink-name").textContent = u ? u.name : "";
-  if (!u) {
-    $("uplink").replaceChildren(el("p", "empty", "No uplink is configured."));
-    return;
-  }
+function showUplinks(uplinks) {
+  $("uplink-name").textContent = uplinks.map((u) => u.name).join(", ");
+  if (uplinks.length) $("uplink").replaceChildren(...uplinks.flatMap((u) => uplinkParts(u, uplinks.length > 1)));
+  else $("uplink").replaceChildren(el("p", "empty", "No uplink is configured."));
+}
+
+function uplinkParts(u, isNamed) {
   const facts = el("dl", "facts");
   fact(facts, "Waiting", `${whole(u.waiting_records)} records`);
   fact(facts, "Oldest", u.oldest_age_s === null ? "nothing waits" : `${age(u.oldest_age_s)} old`);
@@ -148,9 +150,9 @@ function showUplink(u) {
   fact(facts, "Delivered", `${whole(u.delivered_records)} records${u.delivered_per_s === null ? "" : `, ${num(u.delivered_per_s)} per s`}`);
   fact(facts, "Dropped", u.dropped_records ? el("span", "over", `✕ ${whole(u.dropped_records)} records`) : "none");
   fact(facts, "Buffer", `${bytes(u.waiting_bytes)} of ${bytes(u.bytes_max)}`);
-  $("uplink").replaceChildren(
-    el("p", "", sign(u.is_connected ? "good" : "bad", u.is_connected ? "connected" : "down"), ` for ${age(u.since_s)} `, el("span", "detail", u.detail)),
-    facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.8 * u.bytes_max));
+  return [
+    el("p", "", el("b", "", isNamed ? `${u.name} ` : ""), sign(u.is_connected ? "good" : "bad", u.is_connected ? "connected" : "down"), ` for ${age(u.since_s)} `, el("span", "detail", u.detail)),
+    facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.8 * u.bytes_max)];
 }
 
 // In how much time a tag reaches such a score once, by its own past; what happens every day is not worth saying.
@@ -310,7 +312,7 @@ function show(status, tags, raised) {
   showLoops(status);
   showLatency(status);
   showLinks(status);
-  showUplink(status.uplink);
+  showUplinks(status.uplinks);
   showAlarms(raised);
   showDevices(status);
   showTags(tags);
