@@ -308,16 +308,18 @@ class State:
         self.devices["score_row"] = -1
         np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
         first = alarm_first = calculation_first = 0
+        limits = []
         for row, tag in enumerate(model.tags):
-            self.tables.limits[row] = limit_of(tag, tag.device, first, alarm_first, calculation_first)
-            self.tables.limits[row]["shape"] = model.shape_rows.index(row) if tag.has_shape else -1
+            limits.append(limit_of(tag, tag.device, first, alarm_first, calculation_first))
             calculation_first += len(tag.calculations)
-            self.stale_after_ns[row] = tag.stale_after_ns
             for place, definition in enumerate(tag.alarms):
                 rule = rule_in(model, row, tag, definition, first)
                 self.tables.alarm_rules[alarm_first + place] = rule
             alarm_first += len(tag.alarms)
             first += len(tag.windows_ns)
+        self.tables.limits[: len(limits)] = np.array(limits, LIMIT)
+        self.tables.limits["shape"][list(model.shape_rows)] = np.arange(len(model.shape_rows))
+        self.stale_after_ns[: len(limits)] = [tag.stale_after_ns for tag in model.tags]
         for pool, of_pool in zip(model.pools, model.pool_rows, strict=True):
             free, windows = limit_of(pool.shapes[0], NOT_LENT, 0, 0, 0), len(pool.shapes[0].windows_ns)
             self.tables.limits[of_pool.start : of_pool.stop] = free
@@ -329,15 +331,12 @@ class State:
 
     def _divide_time(self, model: Model) -> None:
         """The clock of each window's panes."""
-        window = 0
-        for row, windows_ns in enumerate(model.windows_of_rows()):
-            for window_ns in windows_ns:
-                pane_ns = max(1, -(-window_ns // self.panes))
-                record = self.tables.windows[window]
-                record["window_ns"] = window_ns
-                record["pane_ns"] = pane_ns
-                record["phase_ns"] = phase_ns(row, pane_ns)
-                window += 1
+        of_rows = list(model.windows_of_rows())
+        windows = self.tables.windows
+        windows["window_ns"] = [window_ns for windows_ns in of_rows for window_ns in windows_ns]
+        windows["pane_ns"] = np.maximum(1, -(-windows["window_ns"] // self.panes))
+        rows = np.repeat(np.arange(len(of_rows)), [len(windows_ns) for windows_ns in of_rows])
+        windows["phase_ns"] = phases_ns(rows, windows["pane_ns"])
 
     def arrays(self) -> Iterator[npt.NDArray[np.generic]]:
         """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
@@ -352,9 +351,16 @@ class State:
         return sum(array.nbytes for array in self.arrays())
 
 
-def phase_ns(row: int, pane_ns: int) -> int:
-    """Spreads the rows evenly over a pane (Fibonacci hashing)."""
-    return ((row * 0x9E3779B1 & 0xFFFFFFFF) * pane_ns) >> 32
+def phases_ns(rows: Int64s, panes_ns: Int64s) -> Int64s:
+    """Spreads the rows evenly over a pane (Fibonacci hashing): the pane times a 32-bit fraction of the row.
+
+    The product has up to 96 bits, so the pane's high and low half are multiplied apart.
+    """
+    low_half, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    fractions = rows.astype(np.uint64) * np.uint64(0x9E3779B1) & low_half
+    panes = panes_ns.astype(np.uint64)
+    spread: Int64s = ((panes >> half) * fractions + ((panes & low_half) * fractions >> half)).astype(np.int64)
+    return spread
 
 
 def limit_of(
