@@ -12,30 +12,29 @@ import logging
 import os
 import platform
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import msgspec
-import uvloop
 
 from gateway import __version__
 from gateway.core.events import Event, Severity
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
 from gateway.runtime import metric_tables
-from gateway.runtime.clock import EngineClock, resume_clock
+from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
-from gateway.runtime.logs import log_event, set_up_logs
+from gateway.runtime.historian import Historian
 from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
+from gateway.runtime.referencing import ReferenceWatch
 from gateway.runtime.reload import compare
-from gateway.runtime.statedir import StateInUse, hold_state_dir
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
-from gateway.runtime.uplink import LEASE_KEY, Way, open_first
+from gateway.runtime.uplink import Way
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.status import Phase
 from gateway.serving.scada.lock import LockError
@@ -51,6 +50,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 STATUS_EVERY_S = 5.0
 HTTP_STOP_S = 1.0
+HISTORY_STOP_S = 0.5
 
 _log = logging.getLogger("fieldgate")
 
@@ -99,14 +99,19 @@ class Daemon:
         self._http: HttpServer | None = None
         self._operator, self._schooling = operators(settings.state_dir, lambda: self._progress.plant, clock, book.emit)
         self._stop = asyncio.Event()
-        self._reload = asyncio.Event()
+        self._reference = ReferenceWatch(settings, now_ns=clock, emit=book.emit)
+        self._historian: Historian | None = None
+        if settings.history_bytes_max:
+            self._historian = Historian(
+                settings.state_dir, settings.history_bytes_max, lambda: self._progress.plant, clock, book.emit
+            )
         self._failed = False
 
     async def run(self) -> int:
         """Until SIGTERM or SIGINT; the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reference.whole)
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -124,13 +129,17 @@ class Daemon:
         self._supervisor.start("watchdog", lambda: self._keep_watch())
         self._supervisor.start("reload", lambda: self._keep_reloading())
         self._supervisor.start("schooling", self._schooling.run)
+        self._supervisor.start("reference", self._reference.run)
+        if self._historian is not None:
+            self._historian.start()
         await stopping
-        await self._supervisor.stop("watchdog", "reload", "schooling")
+        await self._supervisor.stop("watchdog", "reload", "schooling", "reference")
         await self._end(self._progress.plant)
         return EXIT_FAILED if self._failed else EXIT_OK
 
     async def _start(self) -> None:
         settings = self._settings
+        self._reference.note(settings)
         self._way.start(self._supervisor)
         await self._way.open(settings.uplinks)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
@@ -164,6 +173,8 @@ class Daemon:
                 except TimeoutError as error:
                     self._failed = True
                     self._say(Severity.ERROR, "gateway.hung", f"{error}; it is left behind")
+        if self._historian is not None and not await asyncio.to_thread(self._historian.stop, HISTORY_STOP_S):
+            self._say(Severity.ERROR, "gateway.hung", "the history does not end; it is left behind")
         if self._http is not None:
             await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
         await self._supervisor.stop_all()
@@ -171,8 +182,7 @@ class Daemon:
 
     async def _keep_reloading(self) -> None:
         while True:
-            await self._reload.wait()
-            self._reload.clear()
+            await self._reference.wait()
             self._notifier.reloading(monotonic_ns=time.monotonic_ns())
             self._progress.phase = Phase.RELOADING
             await self._read_again()
@@ -182,7 +192,8 @@ class Daemon:
     async def _read_again(self) -> None:
         """Restart what changed, or refuse the file whole and go on as before."""
         try:
-            await self._apply(await asyncio.to_thread(load, self._settings.path, self._environment))
+            again = partial(load, self._settings.path, self._environment)
+            await self._apply(await asyncio.to_thread(self._reference.read_again, self._settings, again))
         except ConfigurationError as error:
             for problem in error.problems:
                 self._say(Severity.ERROR, "configuration.refused", str(problem))
@@ -214,6 +225,7 @@ class Daemon:
         if changes.uplink:
             await self._way.connect(new.uplinks, self._supervisor)
         self._settings = new
+        self._reference.note(new)
         self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
 
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
@@ -299,6 +311,9 @@ class Daemon:
         yield self._watchdog
         yield self._trail
         yield self._operator
+        yield self._reference
+        if self._historian is not None:
+            yield self._historian
         yield from self._way.measured()
         yield from self._continuity.measured()
         if self._progress.plant is not None:
@@ -357,44 +372,3 @@ class Daemon:
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
         self._book.emit(Event(self._clock(), severity, kind, "gateway", message))
-
-
-async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
-    link_states = LinkStates()
-
-    def log(event: Event) -> None:
-        link_states.note(event)
-        log_event(event)
-
-    book = EventBook(log)
-    try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
-        held = hold_state_dir(settings.state_dir)
-        store = open_first(settings.state_dir, settings.uplinks)
-        clock = resume_clock(int(store.read_meta(LEASE_KEY, "0")))
-    except (*START_FAILURES, StateInUse) as error:
-        _log.error("cannot start: %s", error)
-        return EXIT_FAILED
-    symbols = Symbols()
-    way = Way(store, gateway_id=settings.gateway_id, clock=clock, book=book, text_of=symbols.text_of)
-    daemon = Daemon(
-        settings,
-        environment,
-        loop=asyncio.get_running_loop(),
-        clock=clock,
-        book=book,
-        link_states=link_states,
-        symbols=symbols,
-        way=way,
-    )
-    try:
-        return await daemon.run()
-    finally:
-        held.close()
-
-
-def run_daemon(settings: Settings, environment: Mapping[str, str]) -> int:
-    """Run until stopped; the exit code."""
-    set_up_logs(level=settings.log_level, environment=environment, stream=sys.stderr)
-    code: int = uvloop.run(_run(settings, environment))
-    return code

@@ -99,6 +99,7 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
     whole, count = re.subn(r"(?m)^# (\w+ = )", r"\1", text)
     assert count > 25
     shutil.copytree(EXAMPLE.parent / "registers", tmp_path / "registers")
+    shutil.copytree(EXAMPLE.parent / "reference", tmp_path / "reference")
     examined = examine_text(tmp_path, whole)
     files = {"password_file", "ca_file", "cert_file", "key_file", "key_password_file"}
     assert {warning.key.rsplit(".", 1)[-1] for warning in examined.warnings} <= files
@@ -111,8 +112,9 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("blocks", "each"),
         ("uplink", "nats"),
         ("uplink", "file"),
+        ("reference.assets", "table"),
     }
-    known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags")}
+    known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags", "loops")}
     assert known - written == elsewhere, "each is shown with devices; the others in words"
     assert known > {("tag", "register"), ("tag.alarm", "score"), ("control.failsafe", "output"), ("", "scada")}
 
@@ -255,7 +257,7 @@ def test_the_uplink_knows_whose_it_is(tmp_path: Path) -> None:
     assert uplink.address.client_id == "g-uplink-u"
     assert uplink.topic == "fieldgate/g/{stream}"
     assert uplink.streams == ("events", "aggregates", "calculations", "multivariate")
-    assert (uplink.buffer_bytes_max, uplink.drain_records_per_s) == (2 * 10**9, 50)
+    assert (uplink.buffer_bytes_max, uplink.drain_records_per_s) == (2 * 10**9, 200)
 
 
 def test_an_uplink_may_be_a_jetstream_or_a_file(tmp_path: Path) -> None:

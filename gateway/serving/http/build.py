@@ -295,6 +295,8 @@ def _tag_status(
         in_maintenance=bool(int(live["flags"]) & FLAG_MAINTENANCE),
         windows=tuple(_window_status(window) for window in windows),
         calculations=calculation_statuses(plant, row, health, now_ns) if tag.calculations else (),
+        formula=None if tag.formula is None else tag.formula.text,
+        context=dict(tag.context),
     )
 
 

@@ -340,6 +340,8 @@ class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     in_maintenance: bool
     windows: tuple[WindowStatus, ...]
     calculations: tuple[CalculationStatus, ...] = ()
+    formula: str | None = None
+    context: dict[str, str] = {}
 
 
 class TagPage(msgspec.Struct, frozen=True, kw_only=True):
