@@ -39,6 +39,7 @@ from gateway.core.blank import integers, records, unknowns
 from gateway.core.calculationtables import CalculationTables, calculation_tables
 from gateway.core.model import Model, TagDefinition
 from gateway.core.multivariate import multivariate_tables
+from gateway.core.phases import phases_ns
 from gateway.core.shapes import shape_tables
 from gateway.core.types import NS_PER_S, Float32s, Float64s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
@@ -299,13 +300,7 @@ class State:
         self.wall: Int64s = integers(2)
         """Whether the wall clock's offset is known, and it: what intervals are aligned by."""
 
-        self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
-        self.tables.cells["value"] = np.nan
-        self.tables.cells["score"] = np.nan
-        self.tables.cells["persistent"] = np.nan
-        self.tables.novelty["persistent"] = np.nan
-        self.devices["quality"] = Quality.BAD_NOT_INITIALISED
-        self.devices["score_row"] = -1
+        self._know_nothing()
         np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
         first = alarm_first = calculation_first = 0
         limits = []
@@ -329,6 +324,15 @@ class State:
         self._divide_time(model)
         self.virtual = virtual_tables(model, self.tables.limits["window_first"].tolist(), PANE)
 
+    def _know_nothing(self) -> None:
+        self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
+        self.tables.cells["value"] = np.nan
+        self.tables.cells["score"] = np.nan
+        self.tables.cells["persistent"] = np.nan
+        self.tables.novelty["persistent"] = np.nan
+        self.devices["quality"] = Quality.BAD_NOT_INITIALISED
+        self.devices["score_row"] = -1
+
     def _divide_time(self, model: Model) -> None:
         """The clock of each window's panes."""
         of_rows = list(model.windows_of_rows())
@@ -349,18 +353,6 @@ class State:
 
     def memory_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays())
-
-
-def phases_ns(rows: Int64s, panes_ns: Int64s) -> Int64s:
-    """Spreads the rows evenly over a pane (Fibonacci hashing): the pane times a 32-bit fraction of the row.
-
-    The product has up to 96 bits, so the pane's high and low half are multiplied apart.
-    """
-    low_half, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    fractions = rows.astype(np.uint64) * np.uint64(0x9E3779B1) & low_half
-    panes = panes_ns.astype(np.uint64)
-    spread: Int64s = ((panes >> half) * fractions + ((panes & low_half) * fractions >> half)).astype(np.int64)
-    return spread
 
 
 def limit_of(
