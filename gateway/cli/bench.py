@@ -67,6 +67,21 @@ def spool(seconds: float, json_only: bool) -> None:
 
 
 @command.command()
+@click.option("--rate", type=click.IntRange(10_000), default=200_000, show_default=True, help="Samples/s all the time.")
+@click.option("--outage", type=click.FloatRange(1, 600), default=12.0, show_default=True, help="Its length in seconds.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def outage(rate: int, outage: float, json_only: bool) -> None:
+    """An outage of the upstream under load, and the drain beside live records."""
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.runtime.benches.outage import run
+
+    result = run(samples_per_s=rate, outage_s=outage, progress=lambda line: click.echo(line, err=True))
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+
+
+@command.command()
 @click.option("--seconds", type=click.FloatRange(5, 600), default=36.0, show_default=True, help="About how long.")
 @click.option("--loops", type=click.IntRange(1, LOOPS_MAX), default=None, help="One case only: so many loops.")
 @click.option("--period-ms", type=click.FloatRange(1, 1000), default=20.0, show_default=True, help="Their period.")
