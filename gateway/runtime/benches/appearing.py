@@ -222,9 +222,7 @@ def run(
         ):
             began_s = time.monotonic()
             start_bytes = of.resident_bytes()
-            samples: list[Sample] = []
-            wrong: list[str] = []
-            asked = 0
+            samples, wrong, asked = list[Sample](), list[str](), 0
             for number in range(ROUNDS):
                 stop = topics * (number + 1) // ROUNDS
                 publisher.send(range(topics * number // ROUNDS, stop))
@@ -240,7 +238,6 @@ def run(
                 samples.append(_sample(of, stop, time.monotonic() - began_s))
                 progress(_told(samples[-1], wrong))
             metrics = of.metrics()
-    seconds = samples[-1].at_s
     full = next((sample for sample in samples if sample.topics >= min(2 * limit * per_device, topics)), samples[-1])
     return {
         "bench": "appearing",
@@ -251,9 +248,9 @@ def run(
             "tags_per_device": per_device,
             "evict_idle_after_s": idle_s,
             "seed": seed,
-            "seconds": round(seconds, 1),
+            "seconds": round(samples[-1].at_s, 1),
             "messages": publisher.sent,
-            "messages_per_s": round(publisher.sent / seconds),
+            "messages_per_s": round(publisher.sent / samples[-1].at_s),
             "evicted": samples[-1].evicted,
             "evicted_idle": samples[-1].evicted_idle,
             "restored": samples[-1].restored,
