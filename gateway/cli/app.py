@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "events": "List the latest events of a running gateway.",
     "alarms": "List the alarms of a running gateway, acknowledge or shelve them.",
     "write": "Write a value to a tag of a running gateway.",
+    "user": "Say who may log in to the page and the API.",
     "check": "Check a configuration and report every error in it.",
     "plan": "Show what each Modbus link is asked for, and how busy that makes it.",
     "scan": "Look for Modbus units at given addresses, and write a first configuration.",

@@ -131,7 +131,7 @@ class Writer:
         self._loop_of = {tag: loop.name for loop in settings.loops for tag in (loop.output, loop.input)}
         self._has_local = settings.writes.local
         self._tasks: set[asyncio.Task[Outcome]] = set()
-        self._allowed: dict[str, frozenset[str]] = {}
+        self._allowed: dict[str, frozenset[str]] = {"page": frozenset(settings.writes.page)}
         if settings.writes.mqtt is not None:
             self._allowed["mqtt"] = frozenset(settings.writes.mqtt.tags)
         self._model = model
@@ -224,7 +224,8 @@ class Writer:
         if not tag.point.writable:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is read only; write = true in that tag allows it")
         if way in self._allowed and name not in self._allowed[way]:
-            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is not among the tags under [writes.{way}]")
+            where = "page under [writes]" if way == "page" else f"the tags under [writes.{way}]"
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is not among {where}")
         if name in self._loop_of:
             loop = self._loop_of[name]
             raise _Refused(
