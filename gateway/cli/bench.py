@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
 
-from gateway.core.limits import LOOPS_MAX, TAGS_MAX
+from gateway.cli.app import EXIT_FAILED
+from gateway.core.limits import DEVICES_MAX, LOOPS_MAX, TAGS_MAX
 from gateway.core.types import NS_PER_MS
 
 
@@ -156,6 +158,40 @@ def mqtt(
         brokers=brokers, payloads=payloads, seconds=seconds, rate=rate, hold_s=hold or 0.0, progress=progress
     )  # fmt: skip
     click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+
+
+@command.command()
+@click.option("--topics", type=click.IntRange(1_000, 5_000_000), default=1_000_000, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(100, DEVICES_MAX), default=10_000, show_default=True, help="Devices at a time."
+)
+@click.option("--tags-per-device", "per_device", type=click.IntRange(1, 100), default=1, show_default=True)
+@click.option("--evict-idle-after", type=click.IntRange(1, 86_400), default=86_400, show_default=True, help="Seconds.")
+@click.option("--broker", type=click.Choice(["nats", "mosquitto"]), default="nats", show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of which devices return.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def appearing(
+    topics: int, limit: int, per_device: int, evict_idle_after: int, broker: str, seed: int, json_only: bool
+) -> None:  # fmt: skip
+    """Many more topics than there is room for, a tag each: memory, evictions, and states on return.
+
+    Exit code 1 when a device that returned did not find exactly what it had known.
+    """
+    from gateway.runtime.benches.appearing import Stuck, run
+
+    def progress(line: str) -> None:
+        click.echo(line, err=True)
+
+    try:
+        result = run(
+            topics=topics, limit=limit, per_device=per_device, idle_s=evict_idle_after, broker_name=broker, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    except Stuck as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_FAILED)
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+    sys.exit(EXIT_FAILED if result["wrong"] else 0)
 
 
 @command.command()

@@ -121,7 +121,7 @@ def _configuration(config: Path | None) -> tuple[str, EngineSpec | None]:
     if config is None:
         return "", None
     from gateway.cli.common import load_or_exit
-    from gateway.runtime.plant import build_model, spec_of
+    from gateway.runtime.model import build_model, spec_of
 
     settings = load_or_exit(config)
     return settings.gateway_id, spec_of(settings, build_model(settings))

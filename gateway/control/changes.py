@@ -16,6 +16,8 @@ from gateway.core.types import Int64s, Samples
 from gateway.core.view import Mode
 from gateway.settings.schema import PidLoop
 
+TOLD_MODES = (Mode.AUTO, Mode.MANUAL, Mode.CASCADE, Mode.TRACKING)
+
 
 class Changes:
     """What was told last, and what is to be told now."""
@@ -27,6 +29,7 @@ class Changes:
         self._failsafes = [0] * len(loops)
         self._in_failsafe = [False] * len(loops)
         self._write_failing = [False] * len(loops)
+        self._interlocks = [0] * len(loops)
 
     def moved(self, loops: Sequence[PidLoop], connectors: Sequence[Connector], now: tuple[Samples, Int64s]) -> Changes:
         """For another configuration: what was told of a loop or link that is in both is not told again."""
@@ -41,6 +44,7 @@ class Changes:
                 new._failsafes[index] = self._failsafes[place]
                 new._in_failsafe[index] = self._in_failsafe[place]
                 new._write_failing[index] = self._write_failing[place]
+                new._interlocks[index] = self._interlocks[place]
         return new
 
     def since_last(self, now_ns: int, records: Samples, counters: Int64s) -> Iterator[Event]:
@@ -72,10 +76,14 @@ class Changes:
             yield Event(now_ns, Severity.WARNING, "control.loop_failsafe", loop.name, message)
             self._failsafes[index] = entries
             self._in_failsafe[index] = True
-        if self._in_failsafe[index] and mode in (Mode.AUTO, Mode.MANUAL):
+        if _counter(row, at.INTERLOCKS) > self._interlocks[index]:
+            self._interlocks[index] = _counter(row, at.INTERLOCKS)
+            message = f"an interlock demands the output of loop {loop.name}: {loop.output} goes where it says"
+            yield Event(now_ns, Severity.WARNING, "control.loop_interlocked", loop.name, message)
+        if self._in_failsafe[index] and mode in TOLD_MODES:
             yield recovered
             self._in_failsafe[index] = False
-        elif mode != self._modes[index] and mode in (Mode.AUTO, Mode.MANUAL):
+        elif mode != self._modes[index] and mode in TOLD_MODES:
             message = f"loop {loop.name} is in {Mode(mode).name.lower()}"
             yield Event(now_ns, Severity.INFO, "control.loop_mode", loop.name, message)
         self._modes[index] = mode

@@ -17,19 +17,17 @@ from typing import Any, Final
 
 from numba import njit
 
-from gateway.control import clock, swap, tell, transport
+from gateway.control import clock, modes, program, swap, tell, transport, verdicts
 from gateway.control import layout as at
 from gateway.control import loops as react
 from gateway.control.layout import Blocks, Memory
-from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import load_acquire, store_release
 from gateway.core.types import NS_PER_MS
 from gateway.native import libc
-from gateway.native.jit import inner, whole
+from gateway.native.jit import inner
 
 SLEEP_MAX_NS: Final = 50 * NS_PER_MS
 FAREWELL_NS: Final = 500 * NS_PER_MS
-R_STOPPED = whole(Reason.STOPPED)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -69,9 +67,11 @@ def turn(b: Blocks, now_ns: int) -> None:
     for link in range(b.words[at.LINKS]):
         transport.adopt(b, link)
     serve_links(b, now_ns)
+    program.take_feeds(b, now_ns)
     for loop in range(b.words[at.LOOPS]):
         if now_ns >= b.loops[loop, at.DUE_NS]:
             react.begin_cycle(b, loop, now_ns)
+    react.serve_pokes(b, now_ns)
     for link in range(b.words[at.LINKS]):
         transport.pump(b, link, now_ns)
     for loop in range(b.words[at.LOOPS]):
@@ -82,7 +82,7 @@ def turn(b: Blocks, now_ns: int) -> None:
 @inner
 def serve_links(b: Blocks, now_ns: int) -> None:
     """Receive from the links that have something, and give up what is overdue."""
-    if libc.poll_for(b.descriptors, b.words[at.LINKS], b.timespec, react.NONE_NS) > 0:
+    if libc.poll_for(b.descriptors, b.words[at.LINKS] + 1, b.timespec, react.NONE_NS) > 0:
         for link in range(b.words[at.LINKS]):
             if b.descriptors[link, 1] >> 16 and b.links[link, at.FD] >= 0:
                 transport.receive(b, link)
@@ -97,7 +97,7 @@ def wait(b: Blocks) -> None:
     """Sleep until the next deadline; while an input or a place to send is awaited, wake on the reply as well."""
     now_ns = clock.now_ns(b)
     until_ns = now_ns + SLEEP_MAX_NS
-    awaited = False
+    awaited = b.words[at.WAKE_FD] > 0
     for loop in range(b.words[at.LOOPS]):
         until_ns = min(until_ns, b.loops[loop, at.DUE_NS])
         awaited |= b.loops[loop, at.CYCLE] != at.DONE or b.loops[loop, at.WRITE_WANTED] != at.NOTHING
@@ -109,7 +109,7 @@ def wait(b: Blocks) -> None:
         if b.links[link, at.NOT_BEFORE_NS] > now_ns:
             until_ns = min(until_ns, b.links[link, at.NOT_BEFORE_NS])
     if awaited:
-        libc.poll_for(b.descriptors, b.words[at.LINKS], b.timespec, until_ns - clock.now_ns(b))
+        libc.poll_for(b.descriptors, b.words[at.LINKS] + 1, b.timespec, until_ns - clock.now_ns(b))
     else:
         libc.sleep_until(b.timespec, until_ns)
 
@@ -126,17 +126,18 @@ def farewell(b: Blocks) -> None:
         b.loops[loop, at.WRITE_WANTED] = at.NOTHING
         b.loops[loop, at.INIT_WANTED] = 0
         if b.loops[loop, at.OUTPUT_KNOWN] and b.loops[loop, at.HAS_FAILSAFE] and not is_handover:
-            react.hold_failsafe(b, loop)
+            b.reals[loop, at.FAILSAFE_RATE] = 0.0  # there is no time for a ramp
+            modes.hold_failsafe(b, loop, now_ns)
         b.loops[loop, at.OUTPUT_KNOWN] = 0  # an input that is still under way must not be followed any more
     while has_writes(b) and now_ns < end_ns:
         for link in range(b.words[at.LINKS]):
             transport.pump(b, link, now_ns)
-        libc.poll_for(b.descriptors, b.words[at.LINKS], b.timespec, end_ns - now_ns)
+        libc.poll_for(b.descriptors, b.words[at.LINKS] + 1, b.timespec, end_ns - now_ns)
         now_ns = clock.now_ns(b)
         serve_links(b, now_ns)
     for link in range(b.words[at.LINKS]):
         transport.adopt(b, link)
-        transport.break_link(b, link, now_ns, R_STOPPED)
+        transport.break_link(b, link, now_ns, verdicts.R_STOPPED)
     for loop in range(b.words[at.LOOPS]):
         tell.publish(b, loop)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ import numpy as np
 from gateway.control import executive, metrics, queue, shared
 from gateway.control import layout as at
 from gateway.control.changes import Changes
+from gateway.control.feeds import publish
 from gateway.control.realtime import PRIORITY, become_real_time
 from gateway.control.wired import Wired, carry, moved, wire
 from gateway.core.events import Emit, Event, Severity
@@ -28,10 +30,10 @@ from gateway.core.kernels.atomics import read_word, write_word
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_MS, SAMPLE, Int64s, Samples
-from gateway.core.view import LOOP, Mode
+from gateway.core.view import LOOP, Mode, PlantView
 from gateway.native import libc
 from gateway.native.clock import set_engine_offset
-from gateway.settings.schema import ModbusLink, PidLoop, Tag
+from gateway.settings.schema import Block, ModbusLink, PidLoop, Tag
 
 REFRESH_PERIODS: Final = 50
 DRAIN_SAMPLES: Final = 8_192
@@ -57,13 +59,15 @@ class ControlExecutive:
         links: Mapping[str, ModbusLink],
         now_ns: Clock,
         emit: Emit,
+        blocks: Sequence[Block] = (),
         refresh_periods: int = REFRESH_PERIODS,
         real_time: bool = True,
     ) -> None:
         self._memory = at.allocate()
         self._place = 0
         self._refresh_periods = refresh_periods
-        self._wired = wire(self._memory[self._place], loops, tags, links, refresh_periods)
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wired = wire(self._memory[self._place], loops, tags, links, blocks, refresh_periods, self._wake_fd)
         self._now_ns = now_ns
         self._emit = emit
         self._real_time = real_time
@@ -92,6 +96,7 @@ class ControlExecutive:
         shared.write_command(one.commands, at.SETPOINT_VERSION, at.SETPOINT_VALUE, 0.0)
         shared.copy_loop(one.sequence, 0, one.published, one.counters, one.published.copy(), one.counters.copy())
         queue.take(one.ring, one.samples, self._drained[:1])
+        publish(one.feeds, one.words, np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
 
     def start(self) -> None:
         """Compile if need be, start the executive, then let the links connect. Once only, like a thread."""
@@ -111,7 +116,12 @@ class ControlExecutive:
             connector.start()
 
     def take_over(
-        self, *, loops: Sequence[PidLoop], tags: Mapping[str, tuple[int, Tag]], links: Mapping[str, ModbusLink]
+        self,
+        *,
+        loops: Sequence[PidLoop],
+        tags: Mapping[str, tuple[int, Tag]],
+        links: Mapping[str, ModbusLink],
+        blocks: Sequence[Block] = (),
     ) -> None:
         """Go on with another configuration, without losing a cycle of the loops that are in both (`control.swap`).
 
@@ -121,7 +131,8 @@ class ControlExecutive:
         """
         old = self._wired
         place = 1 - self._place
-        fresh = wire(at.clear(self._memory, place), loops, tags, links, self._refresh_periods)
+        empty = at.clear(self._memory, place)
+        fresh = wire(empty, loops, tags, links, blocks, self._refresh_periods, self._wake_fd)
         with self._commanding, ExitStack() as held:
             for connector in old.connectors:
                 held.enter_context(connector.held())
@@ -201,8 +212,11 @@ class ControlExecutive:
         self._command(loop, at.SETPOINT_VERSION, at.SETPOINT_VALUE, value)
 
     def write_mode(self, loop: int, mode: Mode) -> None:
-        if mode not in (Mode.AUTO, Mode.MANUAL):
-            raise ValueError(f"{self._wired.loops[loop].name}: a loop can be set to AUTO or MANUAL, not to {mode.name}")
+        of = self._wired.loops[loop]
+        if mode not in (Mode.AUTO, Mode.MANUAL, Mode.CASCADE):
+            raise ValueError(f"{of.name}: a loop can be set to AUTO or MANUAL, not to {mode.name}")
+        if mode is Mode.CASCADE and of.setpoint_from is None:
+            raise ValueError(f"{of.name}: the loop has no setpoint from elsewhere, so it can be AUTO or MANUAL")
         with self._commanding:
             write_word(self._wired.blocks.commands, loop * at.COMMANDS + at.MODE_WANTED, int(mode))
 
@@ -251,6 +265,10 @@ class ControlExecutive:
             lane.append(self._drained[:count])
             taken += count
         return taken
+
+    def feed(self, view: PlantView, now_ns: int) -> None:
+        """Hand the engine's values over to loops and blocks. After each of its cycles, on its thread."""
+        self._wired.feeder.feed(view, now_ns)
 
     def poll_state_changes(self) -> None:
         """Emit one event for each change of state since the last call. To be called some ten times a second."""

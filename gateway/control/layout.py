@@ -15,18 +15,35 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gateway.control import pid
+from gateway.control import blocks, pid
 from gateway.core import histogram
-from gateway.core.limits import FAST_LINKS_MAX, LOOPS_MAX
+from gateway.core.limits import BLOCKS_MAX, FAST_LINKS_MAX, FEEDS_MAX, LOOPS_MAX
 from gateway.core.types import SAMPLE
 from gateway.core.view import LOOP, Mode
 
 Bytes = npt.NDArray[np.uint8]
 
 # words: the executive as a whole. STOP and OFFSET are Python's, the counts are config, the others the executive's.
-STOP, ENGINE_OFFSET, HEARTBEAT, STOPPED, WAKES, LOOPS, LINKS, BLOCKS, SCRIPT_NS, SWAP_BY_NS, WORDS = range(11)
+(
+    STOP,
+    ENGINE_OFFSET,
+    HEARTBEAT,
+    STOPPED,
+    WAKES,
+    LOOPS,
+    LINKS,
+    BLOCKS,
+    SCRIPT_NS,
+    SWAP_BY_NS,
+    FEEDS,
+    FED_NS,
+    WAKE_FD,
+    WORDS,
+) = range(14)
 """ENGINE_OFFSET: engine time less monotonic time, ns. HEARTBEAT: monotonic ns of the last wake. SCRIPT_NS: see `clock`.
-SWAP_BY_NS: Python asks for the other record to be taken, at this time at the latest; 0 once that is done."""
+SWAP_BY_NS: Python asks for the other record to be taken, at this time at the latest; 0 once that is done.
+FED_NS: engine time at which the engine last handed its feeds over. WAKE_FD: an eventfd that says that some are new, or
+0."""
 # values of STOP
 GO, STOP_FOR_GOOD, STOP_FOR_HANDOVER = range(3)
 
@@ -52,6 +69,7 @@ FREE, READ_BLOCK, READ_OUTPUT, WRITE_OUTPUT = range(4)
 SLOTS = 16
 """Outstanding transactions of a link: at most 8 by settings, and urgent writes on top while a slot is free."""
 IN_FLIGHT_CAP = 8
+NUMBERS_MAX = 256
 
 # blocks: one read request each
 BLOCK_LINK, BLOCK_REGISTERS, BLOCK_WANTED, BLOCK_OUTSTANDING, BLOCK_FIELDS = range(5)
@@ -76,7 +94,24 @@ BLOCK_LINK, BLOCK_REGISTERS, BLOCK_WANTED, BLOCK_OUTSTANDING, BLOCK_FIELDS = ran
     REFRESH_PERIODS,
     HAS_FAILSAFE,
     SHADOW,
-) = range(18)
+    HAS_OUTPUT,
+    FOLLOWS,
+    CAN_CASCADE,
+    TRACKS,
+    ON_ARRIVAL,
+    SOURCE,
+    SETPOINT_FROM,
+    FEED_FORWARD,
+    KP_FROM,
+    TI_FROM,
+    TD_FROM,
+    INTERLOCK,
+    STEPS_FROM,
+    STEPS_TO,
+    READ_BACK,
+) = range(33)
+"""SOURCE, …_FROM, FEED_FORWARD and INTERLOCK are signals, TRACKS is a loop; NOT_THERE for none."""
+NOT_THERE = -1
 # loops, state
 (
     DUE_NS,
@@ -99,10 +134,13 @@ BLOCK_LINK, BLOCK_REGISTERS, BLOCK_WANTED, BLOCK_OUTSTANDING, BLOCK_FIELDS = ran
     WRITE_AGE,
     SETPOINT_SEEN,
     OUTPUT_SEEN,
+    POKED,
+    BACK_ASKED,
+    BACK_RAW,
     DIRTY,
-) = range(18, 39)
+) = range(33, 57)
 # loops, counters: published together with the LOOP record
-COUNTERS_FROM = 39
+COUNTERS_FROM = 57
 (
     CYCLES,
     MISSES,
@@ -117,8 +155,9 @@ COUNTERS_FROM = 39
     WRITES,
     WRITE_ERRORS,
     WRITE_REASON,
+    INTERLOCKS,
     LOOP_FIELDS,
-) = range(COUNTERS_FROM, COUNTERS_FROM + 14)
+) = range(COUNTERS_FROM, COUNTERS_FROM + 15)
 COUNTERS = LOOP_FIELDS - COUNTERS_FROM
 
 # CYCLE: how far the present cycle has come
@@ -135,16 +174,39 @@ NOTHING, ORDINARY, URGENT = range(3)
     OUT_SCALE,
     OUT_OFFSET,
     FAILSAFE_OUTPUT,
+    FAILSAFE_RATE,
+    SETPOINT_LOW,
+    SETPOINT_HIGH,
     PROCESS_VALUE,
     MANUAL_OUTPUT,
     REAL_FIELDS,
-) = range(10)
+) = range(13)
 
 # histograms
-WAKE_LATENESS, INPUT_TO_OUTPUT, FULL_CYCLE, HISTOGRAMS = range(4)
+WAKE_LATENESS, INPUT_TO_OUTPUT, FULL_CYCLE, INPUT_AGE, HISTOGRAMS = range(5)
 
 # modes, as plain integers for jitted code
 MANUAL, AUTO, FAILSAFE, INITIALISING = (int(m) for m in (Mode.MANUAL, Mode.AUTO, Mode.FAILSAFE, Mode.INITIALISING))
+CASCADE, TRACKING, INTERLOCKED = (int(m) for m in (Mode.CASCADE, Mode.TRACKING, Mode.INTERLOCKED))
+
+# signals: numbers that blocks and loops take from each other; NaN is bad. First three of each loop, then the feeds,
+# then the blocks' outputs, then numbers that stand in the file.
+OF_LOOP_INPUT, OF_LOOP_SETPOINT, OF_LOOP_OUTPUT, OF_LOOP = range(4)
+FIRST_FEED = OF_LOOP * LOOPS_MAX
+FIRST_BLOCK = FIRST_FEED + FEEDS_MAX
+FIRST_NUMBER = FIRST_BLOCK + BLOCKS_MAX
+SIGNALS = FIRST_NUMBER + NUMBERS_MAX
+ALWAYS_NS = 2**62
+"""The time of a number in the file."""
+
+# feeds: Python writes the cell, quality and time, then releases the version.
+FEED_VERSION, FEED_VALUE, FEED_QUALITY, FEED_NS, FEED_WORDS = range(5)
+
+# program: a row a block. Then its inputs' signals; STEPPED_NS is state
+STEP_KIND, STEP_OUT, STEP_INPUTS, STEPPED_NS, FIRST_INPUT = range(5)
+PROGRAM_FIELDS = FIRST_INPUT + blocks.INPUTS_MAX
+STEPS = 1_024
+"""Places in all loops' lists of blocks."""
 
 # carried: what of the record before goes on in this one, for `swap`. Places in it plus one; 0: nothing
 CARRIED_LOOP, CARRIED_HOW, CARRIED_FIELDS = range(3)
@@ -169,8 +231,9 @@ MEMORY: Final = np.dtype(
             ("links", np.int64, (FAST_LINKS_MAX, LINK_FIELDS)),
             ("slots", np.int64, (FAST_LINKS_MAX, SLOTS, SLOT_FIELDS)),
             ("received", np.uint8, (FAST_LINKS_MAX, RECEIVE_BYTES)),
-            # `struct pollfd` a link: the descriptor, then events in the low, revents in the high half (little-endian)
-            ("descriptors", np.int32, (FAST_LINKS_MAX, 2)),
+            # `struct pollfd` a link, then of WAKE_FD: the descriptor, then events in the low, revents in the high half
+            # (little-endian)
+            ("descriptors", np.int32, (FAST_LINKS_MAX + 1, 2)),
             ("blocks", np.int64, (LOOPS_MAX, BLOCK_FIELDS)),
             ("read_frames", np.uint8, (LOOPS_MAX, FRAME_BYTES)),
             ("init_frames", np.uint8, (LOOPS_MAX, FRAME_BYTES)),
@@ -184,6 +247,17 @@ MEMORY: Final = np.dtype(
             ("sequence", np.int64, (LOOPS_MAX,)),
             ("published", LOOP, (LOOPS_MAX,)),
             ("counters", np.int64, (LOOPS_MAX, COUNTERS)),
+            ("signals", np.float64, (SIGNALS,)),
+            ("signals_ns", np.int64, (SIGNALS,)),
+            ("feeds", np.int64, (FEEDS_MAX * FEED_WORDS,)),
+            ("feeds_seen", np.int64, (FEEDS_MAX,)),
+            ("pokes", np.uint8, (SIGNALS, LOOPS_MAX)),
+            ("program", np.int64, (BLOCKS_MAX, PROGRAM_FIELDS)),
+            ("parameters", np.float64, (BLOCKS_MAX, blocks.PARAMETERS_MAX)),
+            ("states", np.float64, (BLOCKS_MAX, blocks.STATE_WORDS)),
+            ("steps", np.int64, (STEPS,)),
+            ("inputs", np.float64, (blocks.INPUTS_MAX,)),
+            ("carried_blocks", np.int64, (BLOCKS_MAX,)),
             ("carried_loops", np.int64, (LOOPS_MAX, CARRIED_FIELDS)),
             ("carried_links", np.int64, (FAST_LINKS_MAX,)),
             ("timespec", np.int64, (2,)),
@@ -216,5 +290,6 @@ def clear(memory: Memory, place: int) -> Blocks:
     b.links[:, FD] = -1
     b.descriptors[:, 0] = -1
     b.loops[:, MODE] = INITIALISING
+    b.signals[:] = np.nan
     b.published["mode"] = INITIALISING
     return b

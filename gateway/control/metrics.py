@@ -17,6 +17,11 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
         "Time from a complete reply with the input to the output handed to the socket, for cycles that wrote.",
     ),
     ("fieldgate_control_cycle_seconds", "histogram", "Time from a loop's deadline to the end of its cycle."),
+    (
+        "fieldgate_control_input_age_seconds",
+        "histogram",
+        "Age of the input when a loop acted on it, for inputs that are tags of other links, scores, windows or blocks.",
+    ),
     ("fieldgate_control_cycles_total", "counter", "Cycles begun."),
     (
         "fieldgate_control_misses_total",
@@ -32,9 +37,14 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
         "Inputs that failed, were unusable or could not be asked for.",
     ),
     ("fieldgate_control_failsafes_total", "counter", "Times the loop entered its fail-safe state."),
+    ("fieldgate_control_interlocks_total", "counter", "Times an interlock took the loop's output over."),
     ("fieldgate_control_writes_total", "counter", "Outputs handed to the socket."),
     ("fieldgate_control_write_errors_total", "counter", "Outputs refused or not acknowledged by the device."),
-    ("fieldgate_control_mode", "gauge", "Mode of the loop: 0 manual, 1 auto, 2 fail-safe, 3 initialising."),
+    (
+        "fieldgate_control_mode",
+        "gauge",
+        "0 manual, 1 auto, 2 fail-safe, 3 initialising, 4 cascade, 5 tracking, 6 interlocked.",
+    ),
     ("fieldgate_control_shadow", "gauge", "Whether the loop only computes its output and writes nothing."),
     ("fieldgate_control_setpoint", "gauge", "Setpoint in the input's unit."),
     ("fieldgate_control_process_value", "gauge", "Last input in its unit."),
@@ -56,6 +66,7 @@ HISTOGRAMS: Final = (
     ("fieldgate_control_wake_lateness_seconds", at.WAKE_LATENESS),
     ("fieldgate_control_input_to_output_seconds", at.INPUT_TO_OUTPUT),
     ("fieldgate_control_cycle_seconds", at.FULL_CYCLE),
+    ("fieldgate_control_input_age_seconds", at.INPUT_AGE),
 )
 LOOP_RECORD: Final = (
     ("fieldgate_control_cycles_total", "cycles"),
@@ -71,6 +82,7 @@ LOOP_COUNTERS: Final = (
     ("fieldgate_control_inputs_total", at.INPUTS),
     ("fieldgate_control_input_errors_total", at.INPUT_ERRORS),
     ("fieldgate_control_failsafes_total", at.FAILSAFES),
+    ("fieldgate_control_interlocks_total", at.INTERLOCKS),
     ("fieldgate_control_writes_total", at.WRITES),
     ("fieldgate_control_write_errors_total", at.WRITE_ERRORS),
 )

@@ -7,6 +7,9 @@
 - Limits: the output moves at most `rate_max · dt` in a step and stays within [output_min, output_max].
 - Anti-windup by conditional integration: when either limit holds the output back and the integral would push it
   further the same way, that step's contribution to the integral is dropped.
+- With `tracking_s`, anti-windup by back-calculation instead: what was held back corrects the integral with that time
+  constant.
+- `feed_forward` is added before the limits; `retune` takes other gains without a jump.
 - Bumpless: `track` chooses the integral such that the next step starts from the output that is there now. It is
   called on the way into AUTO from anywhere: manual, fail-safe, first start.
 - A loop without ti has no integral to work off that start: there it is a bias, which fades with a time constant of
@@ -36,6 +39,8 @@ FIELDS: Final = (
     "rate_max",
     "setpoint_weight",
     "derivative_filter",
+    "tracking_s",
+    "feed_forward",
     "integral",
     "derivative",
     "measured",
@@ -43,6 +48,7 @@ FIELDS: Final = (
 )
 """`ti_s` is infinite without integral action, `td_s` is 0 without derivative, `rate_max` infinite without rate limit.
 
+`tracking_s` is 0 for conditional integration.
 State: `integral` and `derivative` in units of the output, `measured` the last measurement, `output` the last output.
 """
 
@@ -57,6 +63,8 @@ State: `integral` and `derivative` in units of the output, `measured` the last m
     RATE_MAX,
     SETPOINT_WEIGHT,
     DERIVATIVE_FILTER,
+    TRACKING_S,
+    FEED_FORWARD,
     INTEGRAL,
     DERIVATIVE,
     MEASURED,
@@ -70,7 +78,7 @@ BIAS_FADE_S: Final = 10.0
 def track(state: Float64s, loop: int, measured: float, output: float) -> None:
     """Make the controller's next step start from `output` at this measurement."""
     weighted = state[loop, ACTION] * (state[loop, SETPOINT_WEIGHT] * state[loop, SETPOINT] - measured)
-    state[loop, INTEGRAL] = output - state[loop, KP] * weighted
+    state[loop, INTEGRAL] = output - state[loop, KP] * weighted - state[loop, FEED_FORWARD]
     state[loop, DERIVATIVE] = 0.0
     state[loop, MEASURED] = measured
     state[loop, OUTPUT] = output
@@ -99,10 +107,12 @@ def step(state: Float64s, loop: int, measured: float, dt_s: float) -> Any:
     else:
         growth = kp * error * dt_s / state[loop, TI_S]
 
-    wanted = kp * weighted + integral + growth + derivative
+    wanted = kp * weighted + integral + growth + derivative + state[loop, FEED_FORWARD]
     output = limited(state, loop, wanted, dt_s)
     held_back = wanted - output
-    if held_back * growth > 0.0:
+    if state[loop, TRACKING_S] > 0.0:
+        growth -= held_back * dt_s / (state[loop, TRACKING_S] + dt_s)
+    elif held_back * growth > 0.0:
         growth = 0.0
 
     state[loop, INTEGRAL] = integral + growth
@@ -110,6 +120,20 @@ def step(state: Float64s, loop: int, measured: float, dt_s: float) -> Any:
     state[loop, MEASURED] = measured
     state[loop, OUTPUT] = output
     return output
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def retune(state: Float64s, loop: int, kp: float, ti_s: float, td_s: float) -> None:
+    """Other gains from the next step on, which starts from where the last one ended."""
+    if kp == state[loop, KP] and ti_s == state[loop, TI_S] and td_s == state[loop, TD_S]:
+        return
+    weighted = state[loop, ACTION] * (state[loop, SETPOINT_WEIGHT] * state[loop, SETPOINT] - state[loop, MEASURED])
+    state[loop, INTEGRAL] += (state[loop, KP] - kp) * weighted
+    if td_s == 0.0:
+        state[loop, DERIVATIVE] = 0.0
+    state[loop, KP] = kp
+    state[loop, TI_S] = ti_s
+    state[loop, TD_S] = td_s
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -17,6 +17,10 @@ from gateway.core.types import NS_PER_MS, Quality
 from gateway.protocol.modbus.codes import READ_REGISTERS_MAX, Function
 from gateway.settings.schema import ModbusLink, ModbusPoint, PidLoop, Table, Tag
 
+SIGNAL_FIELDS = (
+    *(at.TRACKS, at.SOURCE, at.SETPOINT_FROM, at.FEED_FORWARD),
+    *(at.KP_FROM, at.TI_FROM, at.TD_FROM, at.INTERLOCK),
+)
 PERIOD_MIN_NS = NS_PER_MS
 FUNCTIONS = {Table.INPUT: Function.READ_INPUT_REGISTERS, Table.HOLDING: Function.READ_HOLDING_REGISTERS}
 
@@ -54,6 +58,13 @@ class Span:
         return self.joins(other) and other.address >= self.address and other.end <= self.end
 
 
+def wanted_mode(loop: PidLoop) -> int:
+    """The mode in which the settings have a loop start."""
+    if not loop.starts_in_auto:
+        return at.MANUAL
+    return at.CASCADE if loop.setpoint_from is not None and loop.starts_in_cascade else at.AUTO
+
+
 def merge(wanted: Sequence[Span]) -> list[Span]:
     """The fewest requests that read every wanted span."""
     merged: list[Span] = []
@@ -78,22 +89,33 @@ def fill(
     """
     if len(loops) > LOOPS_MAX:
         raise ValueError(f"control: {len(loops)} loops, but at most {LOOPS_MAX} are possible; remove some")
-    points = [(_input_point(loop, tags), _output_point(loop, tags)) for loop in loops]
+    sources = [_input_point(loop, tags) if loop.source is None else None for loop in loops]
+    sinks = [None if loop.is_internal else _output_point(loop, tags) for loop in loops]
     used: dict[str, ModbusLink] = {}
-    for loop, pair in zip(loops, points, strict=True):
-        for _, tag, _ in pair:
-            if tag.device not in links:
-                raise ValueError(f"control.{loop.name}: device {tag.device!r} is not behind a Modbus TCP link")
-            used.setdefault(links[tag.device].name, links[tag.device])
+    for loop, *points in zip(loops, sources, sinks, strict=True):
+        for point in points:
+            if point is None:
+                continue
+            if point[1].device not in links:
+                raise ValueError(f"control.{loop.name}: device {point[1].device!r} is not behind a Modbus TCP link")
+            used.setdefault(links[point[1].device].name, links[point[1].device])
     if len(used) > FAST_LINKS_MAX:
         raise ValueError(f"control: {len(used)} links, but at most {FAST_LINKS_MAX} are possible; use fewer links")
     number = {name: index for index, name in enumerate(used)}
 
-    wanted = [
-        Span(number[links[tag.device].name], p.unit, p.table, loop.every_ns, p.address, _registers(p))
-        for loop, ((_, tag, p), _) in zip(loops, points, strict=True)
-    ]
-    spans = merge(wanted)
+    wanted = {
+        index: Span(
+            number[links[source[1].device].name],
+            source[2].unit,
+            source[2].table,
+            loop.every_ns,
+            source[2].address,
+            _registers(source[2]),
+        )
+        for index, (loop, source) in enumerate(zip(loops, sources, strict=True))
+        if source is not None
+    }
+    spans = merge(list(wanted.values()))
     b.words[at.LOOPS], b.words[at.LINKS], b.words[at.BLOCKS] = len(loops), len(used), len(spans)
     for index, link in enumerate(used.values()):
         b.links[index, at.IN_FLIGHT_MAX] = min(max(link.requests_in_flight, 1), at.IN_FLIGHT_CAP)
@@ -103,11 +125,13 @@ def fill(
         _fill(b.read_frames[index], frames.read_request(span.unit, FUNCTIONS[span.table], span.address, span.registers))
         b.blocks[index, at.BLOCK_LINK] = span.link
         b.blocks[index, at.BLOCK_REGISTERS] = span.registers
-    for index, (loop, (source, sink)) in enumerate(zip(loops, points, strict=True)):
-        block = next(i for i, span in enumerate(spans) if span.holds(wanted[index]))
-        _fill_input(b, index, block, spans[block], source)
-        _fill_output(b, index, number[links[sink[1].device].name], sink)
+    for index, (loop, source, sink) in enumerate(zip(loops, sources, sinks, strict=True)):
         _fill_loop(b, index, loop, refresh_periods)
+        if source is not None:
+            block = next(i for i, span in enumerate(spans) if span.holds(wanted[index]))
+            _fill_input(b, index, block, spans[block], source)
+        if sink is not None:
+            _fill_output(b, index, number[links[sink[1].device].name], sink)
     return tuple(used.values())
 
 
@@ -172,6 +196,7 @@ def _fill_input(b: at.Blocks, index: int, block: int, span: Span, source: Point)
 def _fill_output(b: at.Blocks, index: int, link: int, sink: Point) -> None:
     row, tag, point = sink
     state = b.loops[index]
+    state[at.HAS_OUTPUT] = 1
     state[at.OUT_LINK] = link
     state[at.OUT_REGISTERS] = _registers(point)
     state[at.OUT_TYPE] = frames.NUMERIC.index(point.type)
@@ -195,12 +220,22 @@ def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) ->
     state[at.REFRESH_PERIODS] = refresh_periods
     state[at.HAS_FAILSAFE] = loop.failsafe_output is not None
     state[at.SHADOW] = loop.is_shadow
+    state[at.READ_BACK] = loop.reads_back
+    state[at.FOLLOWS] = loop.does_follow
+    state[at.OUT_LINK] = at.NOT_THERE
+    state[at.BLOCK] = at.NOT_THERE
+    state[at.IN_ROW] = at.NOT_THERE
+    for field in SIGNAL_FIELDS:
+        state[field] = at.NOT_THERE
     state[at.QUALITY] = Quality.BAD_NOT_INITIALISED
-    mode = at.AUTO if loop.starts_in_auto else at.MANUAL
+    mode = wanted_mode(loop)
     state[at.MODE_ASKED] = mode
     b.commands[index * at.COMMANDS + at.MODE_WANTED] = mode
     if loop.failsafe_output is not None:
         b.reals[index, at.FAILSAFE_OUTPUT] = loop.failsafe_output
+    b.reals[index, at.FAILSAFE_RATE] = loop.failsafe_rate or 0.0
+    b.reals[index, at.SETPOINT_LOW] = loop.setpoint_min
+    b.reals[index, at.SETPOINT_HIGH] = loop.setpoint_max
     pid_state = b.pid[index]
     pid_state[pid.ACTION] = 1.0 if loop.reverse_acting else -1.0
     pid_state[pid.SETPOINT] = loop.setpoint
@@ -212,5 +247,8 @@ def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) ->
     pid_state[pid.RATE_MAX] = math.inf if loop.output_rate_max is None else loop.output_rate_max
     pid_state[pid.SETPOINT_WEIGHT] = loop.setpoint_weight
     pid_state[pid.DERIVATIVE_FILTER] = loop.derivative_filter
+    pid_state[pid.TRACKING_S] = loop.back_calculation_s or 0.0
+    if loop.is_internal:
+        pid_state[pid.OUTPUT] = min(max(0.0, loop.output_min), loop.output_max)
     b.published[index]["setpoint"] = loop.setpoint
     b.published[index]["quality"] = Quality.BAD_NOT_INITIALISED

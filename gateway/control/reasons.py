@@ -19,6 +19,8 @@ class Reason(IntEnum):
     PEER_CLOSED = 10
     SEND_REFUSED = 11
     STOPPED = 12
+    BAD_SIGNAL = 13
+    OVERRULED = 14
 
 
 TEXTS: dict[int, str] = {
@@ -35,4 +37,6 @@ TEXTS: dict[int, str] = {
     Reason.PEER_CLOSED: "the device closed the connection",
     Reason.SEND_REFUSED: "the connection took no more data",
     Reason.STOPPED: "the gateway stopped",
+    Reason.BAD_SIGNAL: "the tag, block or loop that it lives on is bad",
+    Reason.OVERRULED: "the device holds another output than was written",
 }

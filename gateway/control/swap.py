@@ -13,13 +13,11 @@ closed; loops that are not carried leave their outputs as they are.
 from __future__ import annotations
 
 from gateway.control import layout as at
-from gateway.control import pid, tell, transport
+from gateway.control import pid, tell, transport, verdicts
 from gateway.control.layout import Blocks
-from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import store_release
-from gateway.native.jit import inner, whole
-
-R_STOPPED = whole(Reason.STOPPED)
+from gateway.core.limits import BLOCKS_MAX
+from gateway.native.jit import inner
 
 
 @inner
@@ -51,6 +49,9 @@ def take_over(old: Blocks, new: Blocks, now_ns: int) -> None:
     for link in range(new.words[at.LINKS]):
         if new.carried_links[link] > 0:
             carry_link(old, new, new.carried_links[link] - 1, link)
+    for block in range(BLOCKS_MAX):
+        if new.carried_blocks[block] > 0:
+            carry_block(old, new, new.carried_blocks[block] - 1, block)
     for loop in range(new.words[at.LOOPS]):
         if new.carried_loops[loop, at.CARRIED_LOOP] > 0:
             carry_loop(old, new, new.carried_loops[loop, at.CARRIED_LOOP] - 1, loop, now_ns)
@@ -59,7 +60,7 @@ def take_over(old: Blocks, new: Blocks, now_ns: int) -> None:
         tell.publish(new, loop)
     for link in range(old.words[at.LINKS]):
         transport.adopt(old, link)
-        transport.break_link(old, link, now_ns, R_STOPPED)
+        transport.break_link(old, link, now_ns, verdicts.R_STOPPED)
     store_release(old.words, at.SWAP_BY_NS, 0)
 
 
@@ -82,6 +83,15 @@ def carry_link(old: Blocks, new: Blocks, a: int, link: int) -> None:
 
 
 @inner
+def carry_block(old: Blocks, new: Blocks, a: int, block: int) -> None:
+    for i in range(new.states.shape[1]):
+        new.states[block, i] = old.states[a, i]
+    new.program[block, at.STEPPED_NS] = old.program[a, at.STEPPED_NS]
+    new.signals[new.program[block, at.STEP_OUT]] = old.signals[old.program[a, at.STEP_OUT]]
+    new.signals_ns[new.program[block, at.STEP_OUT]] = old.signals_ns[old.program[a, at.STEP_OUT]]
+
+
+@inner
 def carry_loop(old: Blocks, new: Blocks, a: int, loop: int, now_ns: int) -> None:
     how = new.carried_loops[loop, at.CARRIED_HOW]
     period_ns = old.loops[a, at.PERIOD_NS]
@@ -97,12 +107,15 @@ def carry_loop(old: Blocks, new: Blocks, a: int, loop: int, now_ns: int) -> None
     new.reals[loop, at.PROCESS_VALUE] = old.reals[a, at.PROCESS_VALUE]
     new.reals[loop, at.MANUAL_OUTPUT] = old.reals[a, at.MANUAL_OUTPUT]
     new.pid[loop, pid.SETPOINT] = old.pid[a, pid.SETPOINT]
-    for field in range(pid.INTEGRAL, pid.OUTPUT + 1):
+    for field in range(pid.FEED_FORWARD, pid.OUTPUT + 1):
         new.pid[loop, field] = old.pid[a, field]
     for which in range(at.HISTOGRAMS):
         for i in range(new.histograms.shape[2]):
             new.histograms[which, loop, i] = old.histograms[which, a, i]
-    if how == at.RETUNED and state[at.MODE] == at.AUTO:
+    for field in range(at.OF_LOOP):
+        new.signals[at.OF_LOOP * loop + field] = old.signals[at.OF_LOOP * a + field]
+        new.signals_ns[at.OF_LOOP * loop + field] = old.signals_ns[at.OF_LOOP * a + field]
+    if how == at.RETUNED and (state[at.MODE] == at.AUTO or state[at.MODE] == at.CASCADE):
         pid.track(new.pid, loop, old.pid[a, pid.MEASURED], old.pid[a, pid.OUTPUT])
     elif how == at.INITIALISED and state[at.MODE_ASKED] != at.MANUAL:
         state[at.MODE] = at.INITIALISING

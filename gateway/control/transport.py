@@ -19,22 +19,17 @@ from typing import Final
 
 import numpy as np
 
-from gateway.control import clock, frames
+from gateway.control import clock, frames, modes, verdicts
 from gateway.control import layout as at
 from gateway.control import loops as react
 from gateway.control.layout import Blocks
-from gateway.control.reasons import Reason
 from gateway.core.kernels.atomics import load_acquire, store_release
 from gateway.native import libc
-from gateway.native.jit import inner, whole
+from gateway.native.jit import inner
 
 FAULTS_IN_ROW_MAX: Final = 3
 POLL_EVENTS: Final = libc.POLLIN | libc.POLLRDHUP
 SEND_FLAGS: Final = libc.MSG_DONTWAIT | libc.MSG_NOSIGNAL
-
-R_BAD_FRAME = whole(Reason.BAD_FRAME)
-R_PEER_CLOSED = whole(Reason.PEER_CLOSED)
-R_SEND_REFUSED = whole(Reason.SEND_REFUSED)
 
 
 @inner
@@ -76,7 +71,7 @@ def break_link(b: Blocks, link: int, now_ns: int, reason: int) -> None:
         if b.blocks[block, at.BLOCK_LINK] == link:
             b.blocks[block, at.BLOCK_WANTED] = 0
             b.blocks[block, at.BLOCK_OUTSTANDING] = 0
-            block_failed(b, block, now_ns, react.NOT_CONNECTED, react.R_NOT_CONNECTED)
+            block_failed(b, block, now_ns, verdicts.NOT_CONNECTED, verdicts.R_NOT_CONNECTED)
     for loop in range(b.words[at.LOOPS]):
         if b.loops[loop, at.OUT_LINK] == link:
             react.output_lost(b, loop, now_ns)
@@ -88,10 +83,10 @@ def break_link(b: Blocks, link: int, now_ns: int, reason: int) -> None:
 @inner
 def block_failed(b: Blocks, block: int, now_ns: int, quality: int, reason: int) -> None:
     for loop in range(b.words[at.LOOPS]):
-        if b.loops[loop, at.BLOCK] == block:
-            react.input_failed(b, loop, now_ns, quality, reason)
-            if reason == react.R_EXCEPTION:
-                react.fail_safe(b, loop, reason)
+        if b.loops[loop, at.BLOCK] == block and b.loops[loop, at.SOURCE] < 0:
+            modes.input_failed(b, loop, now_ns, quality, reason)
+            if reason == verdicts.R_EXCEPTION:
+                modes.fail_safe(b, loop, reason, now_ns)
 
 
 @inner
@@ -156,7 +151,7 @@ def send(b: Blocks, link: int, frame: at.Bytes, kind: int, index: int, now_ns: i
     size = 6 + frames.word(frame, frames.LENGTH_AT)
     sent = libc.libc_send(state[at.FD], frame.ctypes, size, SEND_FLAGS)
     if sent != size:
-        break_link(b, link, now_ns, R_SEND_REFUSED)
+        break_link(b, link, now_ns, verdicts.R_SEND_REFUSED)
         return False
     slot_state = b.slots[link, chosen]
     slot_state[at.SLOT_KIND] = kind
@@ -179,7 +174,7 @@ def receive(b: Blocks, link: int) -> None:
     got = libc.libc_recv(state[at.FD], buffer[have:].ctypes, at.RECEIVE_BYTES - have, libc.MSG_DONTWAIT)
     now_ns = clock.now_ns(b)
     if got <= 0:
-        break_link(b, link, now_ns, R_PEER_CLOSED)
+        break_link(b, link, now_ns, verdicts.R_PEER_CLOSED)
         return
     end = have + got
     start = np.int64(0)
@@ -192,7 +187,7 @@ def receive(b: Blocks, link: int) -> None:
         size = frames.frame_bytes(buffer, start, end)
     if size == frames.NOT_MODBUS:
         state[at.BAD_FRAMES] += 1
-        break_link(b, link, now_ns, R_BAD_FRAME)
+        break_link(b, link, now_ns, verdicts.R_BAD_FRAME)
         return
     for i in range(end - start):
         buffer[i] = buffer[start + i]
@@ -222,7 +217,7 @@ def take_frame(b: Blocks, link: int, start: int, now_ns: int) -> None:
             verdict = frames.check_write(buffer, start, b.write_frames[index], b.loops[index, at.OUT_ORDER], sent_bits)
         if verdict == frames.MISMATCH:
             state[at.BAD_FRAMES] += 1
-            transaction_failed(b, link, kind, index, now_ns, react.COMM_FAILURE, R_BAD_FRAME)
+            transaction_failed(b, link, kind, index, now_ns, verdicts.COMM_FAILURE, verdicts.R_BAD_FRAME)
             return
         state[at.FAULTS_IN_ROW] = 0
         state[at.ANSWERED] += 1
@@ -230,7 +225,7 @@ def take_frame(b: Blocks, link: int, start: int, now_ns: int) -> None:
         if verdict == frames.REFUSED:
             state[at.EXCEPTIONS] += 1
             release(b, kind, index)
-            give_up(b, kind, index, now_ns, react.DEVICE_FAILURE, react.R_EXCEPTION)
+            give_up(b, kind, index, now_ns, verdicts.DEVICE_FAILURE, verdicts.R_EXCEPTION)
         else:
             answered(b, kind, index, buffer, start + 9, now_ns, sent_bits)
         return
@@ -242,7 +237,7 @@ def answered(b: Blocks, kind: int, index: int, buffer: at.Bytes, data: int, now_
     release(b, kind, index)
     if kind == at.READ_BLOCK:
         for loop in range(b.words[at.LOOPS]):
-            if b.loops[loop, at.BLOCK] == index:
+            if b.loops[loop, at.BLOCK] == index and b.loops[loop, at.SOURCE] < 0:
                 react.input_arrived(b, loop, buffer, data, now_ns)
     elif kind == at.READ_OUTPUT:
         react.output_known(b, index, buffer, data, now_ns)
@@ -289,4 +284,4 @@ def expire(b: Blocks, link: int, now_ns: int) -> None:
             held[at.SLOT_KIND] = at.FREE
             b.links[link, at.IN_FLIGHT] -= 1
             b.links[link, at.TIMEOUTS] += 1
-            transaction_failed(b, link, kind, held[at.SLOT_INDEX], now_ns, react.COMM_FAILURE, react.R_NO_REPLY)
+            transaction_failed(b, link, kind, held[at.SLOT_INDEX], now_ns, verdicts.COMM_FAILURE, verdicts.R_NO_REPLY)

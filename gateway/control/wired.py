@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gateway.control import layout as at
-from gateway.control import plan
+from gateway.control import plan, wiring
 from gateway.control.connect import Connector
+from gateway.control.feeds import Feeder
 from gateway.core.types import SAMPLE, Samples
-from gateway.settings.schema import ModbusLink, PidLoop, Tag
+from gateway.native.libc import POLLIN
+from gateway.settings.schema import Block, ModbusLink, PidLoop, Tag, registers_of
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class Wired:
     blocks: at.Blocks
     used: tuple[ModbusLink, ...]
     connectors: tuple[Connector, ...]
+    function_blocks: tuple[Block, ...]
+    feeder: Feeder
 
     @property
     def rows(self) -> frozenset[int]:
         """Rows whose samples come from here."""
-        return frozenset(self.tags[name][0] for loop in self.loops for name in (loop.input, loop.output))
+        return frozenset(self.tags[name][0] for loop in self.loops for name in registers_of(loop))
 
 
 def wire(
@@ -39,12 +43,19 @@ def wire(
     loops: Sequence[PidLoop],
     tags: Mapping[str, tuple[int, Tag]],
     links: Mapping[str, ModbusLink],
+    blocks: Sequence[Block],
     refresh_periods: int,
+    wake_fd: int,
 ) -> Wired:
     """Into an empty record, with no connection yet. Raises ValueError, naming the loop."""
     used = plan.fill(b, loops, tags, links, refresh_periods)
+    feeds = wiring.fill(b, loops, blocks)
+    if any(loop.acts_on_arrival for loop in loops):
+        b.words[at.WAKE_FD] = wake_fd
+        b.descriptors[len(used)] = wake_fd, POLLIN
     connectors = tuple(Connector(link, b.link_words, index) for index, link in enumerate(used))
-    return Wired(tuple(loops), tags, links, b, used, connectors)
+    feeder = Feeder(b, feeds, tags)
+    return Wired(tuple(loops), tags, links, b, used, connectors, tuple(blocks), feeder)
 
 
 def is_same_connection(a: ModbusLink, b: ModbusLink) -> bool:
@@ -65,6 +76,11 @@ def carry(old: Wired, new: Wired) -> Wired:
                 carried[before] = link
                 b.carried_links[link] = before + 1
                 connectors[link] = old.connectors[before]
+    before_of = {block.name: (place, block) for place, block in enumerate(old.function_blocks)}
+    for index, block in enumerate(new.function_blocks):
+        known = before_of.get(block.name)
+        if known is not None and known[1].kind == block.kind:
+            b.carried_blocks[index] = known[0] + 1
     places = {loop.name: place for place, loop in enumerate(old.loops)}
     for index, loop in enumerate(new.loops):
         place = places.get(loop.name)
@@ -77,8 +93,8 @@ def carry(old: Wired, new: Wired) -> Wired:
         if loop.setpoint != old.loops[place].setpoint:
             b.commands[base + at.SETPOINT_VALUE] = np.float64(loop.setpoint).view(np.int64)
             b.commands[base + at.SETPOINT_VERSION] += 1
-        if loop.starts_in_auto != old.loops[place].starts_in_auto:
-            b.commands[base + at.MODE_WANTED] = at.AUTO if loop.starts_in_auto else at.MANUAL
+        if plan.wanted_mode(loop) != plan.wanted_mode(old.loops[place]):
+            b.commands[base + at.MODE_WANTED] = plan.wanted_mode(loop)
     return replace(new, connectors=tuple(connectors))
 
 
@@ -97,6 +113,8 @@ def moved(samples: Samples, old: Wired, new: Wired) -> Samples:
 
 
 def _has_same_output(old: Wired, place: int, new: Wired, index: int, carried: Mapping[int, int]) -> bool:
+    if old.loops[place].is_internal or new.loops[index].is_internal:
+        return old.loops[place].is_internal and new.loops[index].is_internal
     was, now = old.tags[old.loops[place].output][1], new.tags[new.loops[index].output][1]
     is_same_link = carried.get(int(old.blocks.loops[place, at.OUT_LINK])) == int(new.blocks.loops[index, at.OUT_LINK])
     return is_same_link and was.point == now.point and was.name == now.name
@@ -104,6 +122,9 @@ def _has_same_output(old: Wired, place: int, new: Wired, index: int, carried: Ma
 
 def _how(old: Wired, place: int, new: Wired, index: int, carried: Mapping[int, int]) -> int:
     was, now = old.loops[place], new.loops[index]
+    if was.source is not None or now.source is not None:
+        same = was.source == now.source and was.is_shadow == now.is_shadow
+        return (at.KEPT if was == now else at.RETUNED) if same else at.INITIALISED
     link_before = int(old.blocks.blocks[old.blocks.loops[place, at.BLOCK], at.BLOCK_LINK])
     link_now = int(new.blocks.blocks[new.blocks.loops[index, at.BLOCK], at.BLOCK_LINK])
     same_input = old.tags[was.input][1].point == new.tags[now.input][1].point

@@ -103,6 +103,12 @@ EVENTS_KEPT: Final = 1_000
 LOOPS_MAX: Final = 64
 """Control loops of the executive."""
 
+BLOCKS_MAX: Final = 128
+"""Function blocks of the executive, those that loops make for themselves (gains, interlocks) among them."""
+
+FEEDS_MAX: Final = 64
+"""Values that the engine hands to the executive in each of its cycles: tags, scores and windows."""
+
 FAST_LINKS_MAX: Final = 16
 """Modbus TCP connections of the executive."""
 
@@ -172,6 +178,9 @@ INTAKE_KEYS_MAX: Final = 8_192
 
 INTAKE_FRAMES_MAX: Final = 256
 """Turns of one durable session that wait for the disk. At it reading pauses."""
+
+PARKING_QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""States of tags that left and are not on the disk yet. Overflow: the newest dropped and counted."""
 
 LETTERS_PER_TOPIC: Final = 16
 """Payloads of one topic that are kept because they could not be used. Overflow: the oldest deleted, counted."""

@@ -81,6 +81,16 @@ class Tenancy:
         self._counters = state.tables.counters
         self._farewell = Farewell()
 
+    @property
+    def layouts(self) -> tuple[int, ...]:
+        """What the bytes of each pool's states must mean."""
+        return tuple(memory.layout for memory in self._memories)
+
+    @property
+    def evictions(self) -> tuple[int, ...]:
+        """EVICTs seen so far, by pool."""
+        return tuple(self._commands)
+
     def expect(self, lendings: Sequence[Lending]) -> None:
         """What goes with LENDs that are to come."""
         for lending in lendings:

@@ -94,6 +94,12 @@ class Mode(IntEnum):
     """Entered by itself on stale or bad input, left by itself."""
     INITIALISING = 3
     """The device's present output is not known yet; nothing is written."""
+    CASCADE = 4
+    """As AUTO, with a setpoint that comes from a block or from another loop."""
+    TRACKING = 5
+    """The output is the setpoint of the loop below, which does not take it now; entered and left by itself."""
+    INTERLOCKED = 6
+    """An interlock demands its output, whatever mode was asked for; left by itself."""
 
 
 LOOP = np.dtype(
@@ -141,7 +147,7 @@ class ControlView(Protocol):
         ...
 
     def write_mode(self, loop: int, mode: Mode) -> None:
-        """AUTO or MANUAL; raises ValueError for the others."""
+        """AUTO, MANUAL or, where the loop has a setpoint from elsewhere, CASCADE; raises ValueError for the others."""
         ...
 
     def write_output(self, loop: int, value: float) -> None:

@@ -3,6 +3,8 @@
 A reading is news when nothing was passed on before it, when its quality changed, when `heartbeat_ns` have passed since
 the last one, or when it differs by more than one of its deadbands allows, `hold_ns` after the last one or later. The
 difference is taken from the last reading that was passed on, never from the last one read: a slow drift is not lost.
+
+No Numba here: commands that only plan must not pay for loading a compiler. The kernel is in `difference`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from gateway.core.types import Kind, Samples
 
@@ -39,9 +40,6 @@ MEMORY = np.dtype(
 )
 """The last reading that was passed on; `value` and `bits` are one cell."""
 
-_F64 = int(Kind.F64)
-_U64 = int(Kind.U64)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadband:
@@ -65,26 +63,3 @@ def rules_of(tags: Sequence[tuple[Kind, Deadband | None]]) -> Samples:
             record["hold_ns"] = deadband.hold_ns
             record["heartbeat_ns"] = deadband.heartbeat_ns
     return rules
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def differs(sample: Samples, last: Samples, rule: Samples) -> bool:
-    """Whether the value has left a deadband around the last one."""
-    if rule["kind"] == _F64:
-        size = math.fabs(last["value"])
-        difference = math.fabs(sample["value"] - last["value"])
-        return bool(difference > rule["change"] or difference > rule["fraction"] * size)
-    now_bits = np.int64(sample["bits"])
-    last_bits = np.int64(last["bits"])
-    if now_bits == last_bits:
-        return False
-    if rule["kind"] == _U64:
-        now, then = now_bits.view(np.uint64), last_bits.view(np.uint64)
-        difference = np.float64(now - then if now > then else then - now)
-        size = np.float64(then)
-    else:
-        # In two steps: the distance of two int64 needs 64 bits of its own.
-        apart = now_bits.view(np.uint64) - last_bits.view(np.uint64)
-        difference = np.float64(apart if now_bits > last_bits else np.uint64(0) - apart)
-        size = math.fabs(last_bits)
-    return bool(difference > rule["change"] or difference > rule["fraction"] * size)

@@ -56,10 +56,11 @@ class EngineThread:
         stamp: Callable[[int], Stamp] = lambda now_ns: NO_STAMP,
         symbols: Symbols | None = None,
         before: Sequence[Callable[[], None]] = (),
+        after: Sequence[Callable[[], None]] = (),
         died: Callable[[], None],
     ) -> None:
         """`hand_on` takes each cycle with what came of it; `stamp` is the wall clock's at an engine time; `before` runs
-        ahead of each drain (the executive's samples and state changes)."""
+        ahead of each drain (the executive's samples and state changes), `after` behind each cycle (its feeds)."""
         self.cycles = 0
         self.overruns = 0
         self._engine = engine
@@ -72,7 +73,7 @@ class EngineThread:
         """Of the last cycle."""
         self._symbols = symbols if symbols is not None else Symbols(1, 1)
         self._texts = 0
-        self._before = tuple(before)
+        self._before, self._after = tuple(before), tuple(after)
         self._died = died
         self._heartbeat_ns = 0
         self._asked: deque[Influence] = deque()
@@ -113,6 +114,8 @@ class EngineThread:
         batch = self._batch[: self._inbox.drain(self._batch)]
         asked = self._new_texts() + tuple(self._asked.popleft() for _ in range(len(self._asked)))
         self._turn(started_ns, batch, asked + tuple(Noted(event) for event in self._book.take_outgoing()))
+        for follow in self._after:
+            follow()
         ended_ns = self._now_ns()
         observe_arrivals(self._to_aggregate, batch, ended_ns)
         observe(self._cycle, ended_ns - started_ns)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from gateway.control import metrics
 from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols, virtualdesk
+from gateway.protocol.mqtt import newcomers
 from gateway.runtime import continuity, cycle, delivery, eventbook, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
-from gateway.spool import intake, letters, worker
+from gateway.spool import intake, letters, parking, worker
 from gateway.spool.journal import metrics as journal_metrics
 from gateway.writing import audit, service
 from gateway.writing import mqtt as orders
@@ -23,6 +24,8 @@ TABLES = (
     modbus.METRICS,
     modbus.THREAD_METRICS,
     mqtt.METRICS,
+    newcomers.METRICS,
+    parking.METRICS,
     intake.METRICS,
     letters.METRICS,
     metrics.METRICS,

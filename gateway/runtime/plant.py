@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypedDict
 
 from gateway.control.handle import ControlExecutive
-from gateway.core.engine import warm_up
+from gateway.core.cycle import Cycle
+from gateway.core.engine import StepResult, warm_up
 from gateway.core.inbox import Drained, Inbox, Lane
 from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
-from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
-from gateway.core.record import Stream
-from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols
 from gateway.protocol.modbus.codes import ModbusException
 from gateway.protocol.modbus.errands import Requester
@@ -28,13 +26,15 @@ from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
+from gateway.runtime.model import build_model, spec_of
+from gateway.runtime.pools import Pools
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.planning import point_of
-from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag
-from gateway.settings.uplink import record_periods_ns
+from gateway.settings.schema import Block as LoopBlock
+from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag, registers_of
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 from gateway.writing.audit import Trail
@@ -60,44 +60,6 @@ SCADA_ANSWERS = {
 """What a SCADA client is told of a write to a tag that was not, or not surely, carried out."""
 
 
-def build_model(settings: Settings) -> Model:
-    """Rows are given in the order of the file, those of virtual tags behind the others."""
-    rows = {tag.name: row for row, tag in enumerate(settings.tags)}
-    device_numbers = {device.name: number for number, device in enumerate(settings.devices)}
-    return Model(
-        devices=tuple(
-            DeviceDefinition(device.name, device.link, tuple(rows[name] for name in device.multivariate))
-            for device in settings.devices
-        ),
-        tags=tuple(
-            TagDefinition(
-                name=tag.name,
-                device=device_numbers[tag.device],
-                kind=tag.kind,
-                unit=tag.unit,
-                stale_after_ns=tag.stale_after_ns,
-                windows_ns=tag.windows_ns,
-                alarms=tag.alarms,
-                calculations=tag.calculations,
-                valid_low=tag.valid_low,
-                valid_high=tag.valid_high,
-                has_shape=tag.has_shape,
-                labels=tag.labels,
-                formula=tag.point.formula if isinstance(tag.point, FormulaPoint) else None,
-            )
-            for tag in settings.tags
-        ),
-        panes_per_window=settings.panes_per_window,
-        zone=settings.zone,
-    )
-
-
-def spec_of(settings: Settings, model: Model) -> EngineSpec:
-    aggregates_every_ns, samples_every_ns = record_periods_ns(settings.uplinks)
-    streams = tuple(sorted({Stream(name) for uplink in settings.uplinks for name in uplink.streams}))
-    return EngineSpec(model, aggregates_every_ns, samples_every_ns, streams)
-
-
 def lane_capacity(tags: int) -> int:
     """In samples: a plant of a thousand small links must not pay for a thousand large lanes."""
     return min(LANE_SAMPLES_MAX, max(LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG * tags))
@@ -111,6 +73,7 @@ class OfExecutive(TypedDict):
     """What of a configuration the executive runs."""
 
     loops: Sequence[PidLoop]
+    blocks: Sequence[LoopBlock]
     tags: Mapping[str, tuple[int, Tag]]
     links: Mapping[str, ModbusLink]
 
@@ -136,6 +99,7 @@ class Plant:
         `executive` is that of the plant before: it goes on with the loops of this one, without losing a cycle.
         """
         self.settings = settings
+        self._give = hand_on
         self._clock = clock
         self._book = book
         self._keep = keep
@@ -146,7 +110,7 @@ class Plant:
         self.engine = self.spec.build()
         self._inherits = executive is not None and bool(settings.loops)
         self.executive = executive if self._inherits else self._build_executive() if settings.loops else None
-        self._of_loops = {name for loop in settings.loops for name in (loop.input, loop.output)}
+        self._of_loops = {name for loop in settings.loops for name in registers_of(loop)}
         loop_devices = {tag.device for tag in settings.tags if tag.name in self._of_loops}
         self.fast_links = frozenset(device.link for device in settings.devices if device.name in loop_devices)
         """Links to which the executive has a connection of its own."""
@@ -155,6 +119,9 @@ class Plant:
         shares = [Share(name, blocks, lane_capacity(points_in(blocks))) for name, blocks in polled.items()]
         self.polling = PollThread(shares, symbols, clock) if shares else None
         """Polls the plain Modbus TCP links, each at its place."""
+        self.pools = Pools(
+            settings, self.model, self.engine, now_ns=clock, emit=book.emit, ask_engine=lambda one: self.thread.ask(one)
+        )
         self.sources: dict[str, Source] = {}
         self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit)
         self._lanes: dict[str, Lane] = {}
@@ -168,10 +135,11 @@ class Plant:
             inbox=self.inbox,
             now_ns=clock,
             book=book,
-            hand_on=hand_on,
+            hand_on=self._hand_on,
             stamp=WallStamp(clock),
             symbols=symbols,
             before=[self._take_from_executive] if self.executive is not None else [],
+            after=[self._feed_executive] if self.executive is not None else [],
             died=died,
         )
         self.scada: ScadaServer | None = None
@@ -195,8 +163,9 @@ class Plant:
             tags = self._tags_of(link)
             plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
             durable = [(row, tag) for row, tag in tags if is_durable(tag)]
-            if plain:
-                lanes.append(self._lane_of(link, len(plain)))
+            lent = self.pools.rows_of(link.name)
+            if plain or lent:
+                lanes.append(self._lane_of(link, len(plain) + lent))
                 self.sources[link.name] = self._build_source(link, plain)
             if durable:
                 lane = Lane(durable_name(link.name), lane_capacity(len(durable)))
@@ -224,6 +193,7 @@ class Plant:
         self.scada = self._build_scada() if self.settings.scada is not None else None
         if self.scada is not None:
             await self.scada.start()
+        self.pools.start()
         if self.executive is not None and self._inherits:
             await asyncio.to_thread(self.executive.take_over, **self._of_executive())
         self.thread.start(number)
@@ -231,17 +201,22 @@ class Plant:
             self.executive.start()
         for name, source in self.sources.items():
             supervisor.start(f"link {name}", source.run)
+            if isinstance(source, MqttSource) and name in self.pools.newcomers:
+                supervisor.start(f"tags of link {name}", source.keep_house)
         if self.orders is not None:
             supervisor.start("writes", self.orders.run)
 
     async def stop(self, supervisor: Supervisor, *, is_reload: bool, heir: Plant | None = None) -> None:
         """Stop in the order of the flow. On a reload loops hold their outputs, else they do what they declare.
 
-        An heir takes the executive over while it runs.
+        An heir takes the executive over while it runs, and calls back the tags that appeared here.
         """
+        if heir is not None:
+            heir.pools.call_back(self.pools.topics())
         self._is_stopped = True
         orders = ["writes"] if self.orders is not None else []
-        await supervisor.stop(*orders, *(f"link {name}" for name in self.sources))
+        houses = (f"tags of link {name}" for name in self.pools.newcomers)
+        await supervisor.stop(*orders, *(f"link {name}" for name in self.sources), *houses)
         await self.writer.finish(WRITES_STOP_S)
         await self.intakes.stop()
         if self.executive is not None and not (heir is not None and heir.executive is self.executive):
@@ -250,6 +225,7 @@ class Plant:
             await self.scada.stop()
         if not await asyncio.to_thread(self.thread.stop, ENGINE_STOP_S):
             raise TimeoutError(f"the engine did not end within {ENGINE_STOP_S:g} s")
+        await asyncio.to_thread(self.pools.stop)
 
     async def replace_source(self, link: Link, settings: Settings, supervisor: Supervisor) -> None:
         """Restart one link's session as `settings`, which differ in links only, have it; its lane and rows stay."""
@@ -281,6 +257,7 @@ class Plant:
         yield self.thread
         yield self.engine
         yield self.inbox
+        yield from self.pools.measured()
         yield self.writer
         if self.orders is not None:
             yield self.orders
@@ -292,6 +269,11 @@ class Plant:
             yield self.executive
         if self.scada is not None:
             yield self.scada
+
+    def _hand_on(self, cycle: Cycle, result: StepResult) -> None:
+        """On the engine's thread, each cycle with what came of it."""
+        self.pools.take(result)
+        self._give(cycle, result)
 
     def _tags_of(self, link: Link) -> Sequence[tuple[int, Tag]]:
         """The tags that this link's session acquires: the executive reads and writes those of loops by itself."""
@@ -331,6 +313,8 @@ class Plant:
             link=link,
             tags=tags,
             lane=lane,
+            newcomers=self.pools.newcomers.get(link.name),
+            ask=self.pools.ask,
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=emit,
@@ -357,6 +341,7 @@ class Plant:
     def _of_executive(self) -> OfExecutive:
         return {
             "loops": self.settings.loops,
+            "blocks": self.settings.blocks,
             "tags": {tag.name: (row, tag) for row, tag in enumerate(self.settings.tags)},
             "links": {
                 device.name: link
@@ -390,6 +375,11 @@ class Plant:
     async def _write_from_scada(self, tag: str, value: float, client: str) -> ModbusException | None:
         outcome = await self.writer.write(tag, value, way="scada", who=client)
         return None if outcome.is_ok else SCADA_ANSWERS[outcome.why]
+
+    def _feed_executive(self) -> None:
+        """After each cycle, on the engine's thread."""
+        assert self.executive is not None
+        self.executive.feed(self.engine.view, self._clock())
 
     def _take_from_executive(self) -> None:
         """Before each drain, on the engine's thread."""

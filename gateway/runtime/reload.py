@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings
+from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings, registers_of
 from gateway.sources.modbus import is_for_thread
 
 
@@ -32,25 +32,30 @@ class Changes:
         return ", ".join(parts) or "nothing"
 
 
+PLANT_PARTS = (
+    *("devices", "tags", "topics", "parking_bytes_max", "loops", "blocks", "scada", "writes", "inhibit_writes"),
+    *("panes_per_window", "zone"),
+)
+"""Settings that the plant is built from."""
+
+
 def compare(old: Settings, new: Settings) -> Changes:
     """A link's own settings restart that session alone; tags, loops and registers restart the plant as a whole."""
     fixed = ("gateway_id", "state_dir", "log_level", "checkpoint_every_ns")
     refused = [key for key in fixed if getattr(old, key) != getattr(new, key)]
     refused += ["journal"] if _journal_settings(old) != _journal_settings(new) else []
     names = [link.name for link in old.links] == [link.name for link in new.links]
-    used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in (loop.input, loop.output)}
+    used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in registers_of(loop)}
     loop_links = {device.link for device in new.devices if device.name in used_by_loops}
     durable = {tag.device for tag in new.tags if isinstance(tag.point, MqttPoint) and tag.point.durable}
     whole_links = loop_links | {device.link for device in new.devices if device.name in durable}
+    whole_links |= {group.link for group in new.topics}
     links = {a.name for a, b in zip(old.links, new.links, strict=False) if a != b} if names else set()
     plant = (
         not names
         or any(_is_for_thread(a) != _is_for_thread(b) for a, b in zip(old.links, new.links, strict=False))
         or bool(links & whole_links)
-        or any(
-            getattr(old, part) != getattr(new, part)
-            for part in ("devices", "tags", "loops", "scada", "writes", "inhibit_writes", "panes_per_window")
-        )
+        or any(getattr(old, part) != getattr(new, part) for part in PLANT_PARTS)
         or _record_settings(old) != _record_settings(new)
         or _left_out(old) != _left_out(new)
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import IO, Final
 
 SPOOL_FILE: Final = "spool.db"
+PARKING_FILE: Final = "parked.db"
+"""Disposable."""
 JOURNAL_FOLDER: Final = "journal"
 
 

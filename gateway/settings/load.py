@@ -17,6 +17,7 @@ from gateway.settings.brokers import Files
 from gateway.settings.calculations import check_kept_samples
 from gateway.settings.control import check_setpoints, read_loops
 from gateway.settings.devices import Devices
+from gateway.settings.discovery import read_topics
 from gateway.settings.document import read_document
 from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_journal
 from gateway.settings.links import Links
@@ -27,7 +28,7 @@ from gateway.settings.section import Section
 from gateway.settings.serving import read_http, read_scada
 from gateway.settings.taglist import TagLists
 from gateway.settings.tags import read_defaults
-from gateway.settings.units import choice, flag, integer, name, text
+from gateway.settings.units import choice, flag, integer, name, size, text
 from gateway.settings.uplink import read_uplinks
 from gateway.settings.writes import read_writes
 from gateway.settings.zones import TimeZone, time_zone
@@ -35,6 +36,8 @@ from gateway.settings.zones import TimeZone, time_zone
 NO_ENVIRONMENT: Mapping[str, str] = {}
 PANES = integer(2, 240)
 PANES_DEFAULT = 30
+PARKING = size(10**6, 10**12)
+PARKING_DEFAULT = 256 * 10**6
 
 
 class LogLevel(StrEnum):
@@ -82,6 +85,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     links = Links(root, gateway_id, files)
     lists = TagLists(root, directory)
     devices = Devices(root, links, lists, defaults)
+    topics = read_topics(root, links, defaults, len(devices.tags))
     loops = read_loops(root, links, devices, are_inhibited=gateway.get("inhibit_writes", flag, False))
     for tag in devices.tags.values():
         check_names(tag.alarms, devices.sections[tag.name], devices.tags.keys())
@@ -99,7 +103,10 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         links=links.all(),
         devices=tuple(devices.devices),
         tags=tuple(devices.tags.values()),
+        topics=topics,
+        parking_bytes_max=gateway.get("parking", PARKING, PARKING_DEFAULT),
         loops=tuple(loop for loop, _ in loops.read),
+        blocks=loops.blocks,
         journal=read_journal(root, devices),
         uplinks=read_uplinks(root, gateway_id, files),
         scada=scada,

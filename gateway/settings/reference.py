@@ -12,7 +12,6 @@ from typing import Any
 
 from gateway.settings import (
     addresses,
-    control,
     devices,
     journal,
     load,
@@ -28,10 +27,12 @@ from gateway.settings.forms import Form
 from gateway.settings.reference_alarms import alarm_keys, multivariate_keys
 from gateway.settings.reference_brokers import broker_keys
 from gateway.settings.reference_calculations import calculation_keys
+from gateway.settings.reference_control import CONTROL
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
-from gateway.settings.units import flag, label, name, number, positive, text
+from gateway.settings.reference_topics import appearing_keys, topic_keys
+from gateway.settings.units import flag, label, name, number, text
 
 UNITS = Form(
     'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
@@ -55,6 +56,7 @@ GATEWAY = (
     Key(
         "gateway.panes_per_window", load.PANES, "30", "In how many steps a window moves. More is smoother, and memory."
     ),
+    Key("gateway.parking", load.PARKING, "256MB", "Room on disk for what tags remember that have left (see topics)."),
     Key("gateway.time_zone", zones.time_zone, "UTC", "Whose days, months and shifts calculations mean."),
     Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
     Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
@@ -187,45 +189,6 @@ def tag_keys(at: str) -> tuple[Key, ...]:
     )
 
 
-CONTROL = (
-    Key("control.NAME.each", EACH, NOTHING, "Makes one loop for each value; {n} is replaced in every text inside."),
-    Key("control.NAME.mode", control.START_MODE, "auto", "How it starts; manual until somebody switches it over."),
-    Key("control.NAME.pid.input", text, REQUIRED, "The tag that is held, as device.tag."),
-    Key("control.NAME.pid.output", text, REQUIRED, "The tag that is driven, as device.tag. It needs write = true."),
-    Key("control.NAME.pid.setpoint", number, REQUIRED, "The value to hold, in the input's unit."),
-    Key("control.NAME.pid.kp", positive, REQUIRED, "Gain, in output units for each input unit."),
-    Key("control.NAME.pid.ti", control.TIME_CONSTANT, "(no integral part)", "Integral time."),
-    Key("control.NAME.pid.td", control.TIME_CONSTANT, "(no derivative part)", "Derivative time."),
-    Key("control.NAME.pid.setpoint_weight", number, "1", "Share of a setpoint's step that acts at once, from 0 to 1."),
-    Key("control.NAME.pid.derivative_filter", number, "8", "The derivative is smoothed with td divided by this."),
-    Key("control.NAME.shadow", flag, "false", "Computes and shows the output, and writes nothing."),
-    Key("control.NAME.pid.every", control.EVERY, "100ms", "Period of the loop."),
-    Key(
-        "control.NAME.pid.action",
-        control.ACTION,
-        "reverse",
-        "reverse: the output rises when the input falls (heating); direct: with it (cooling).",
-    ),
-    Key("control.NAME.limits.min", number, "(low of the output's `valid`)", "Lowest output."),
-    Key("control.NAME.limits.max", number, "(high of the output's `valid`)", "Highest output."),
-    Key("control.NAME.limits.rate", positive, "(no limit)", "Fastest change of the output, in units a second."),
-    Key(
-        "control.NAME.setpoint_limits.min", number, "(low of the input's `valid`)", "Lowest setpoint anybody may write."
-    ),
-    Key(
-        "control.NAME.setpoint_limits.max",
-        number,
-        "(high of the input's `valid`)",
-        "Highest setpoint anybody may write.",
-    ),
-    Key("control.NAME.failsafe.output", control._failsafe_output, REQUIRED, "The output when the input is bad or old."),
-    Key(
-        "control.NAME.failsafe.when_older_than",
-        control.WHEN_OLDER_THAN,
-        "(ten periods, at least 500ms)",
-        "Age of the input at which the loop goes there. At least two periods.",
-    ),
-)
 UPLINK = (
     *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME", "`nats` or `file`"),
     Key("uplink.NAME.topic", addresses.topic, "(fieldgate/{gateway}/{stream})", "MQTT topic of the records."),
@@ -325,6 +288,9 @@ KEYS: tuple[Key, ...] = (
     *DEVICES,
     *tag_keys("devices.NAME.tags.TAG"),
     *tag_keys("tag_lists.NAME.TAG"),
+    *topic_keys(LINK_OF_DEVICE),
+    *appearing_keys("topics.NAME", tag_keys("topics.NAME")),
+    *appearing_keys("topics.NAME.tags.TAG", tag_keys("topics.NAME.tags.TAG")),
     *CONTROL,
     *UPLINK,
     *JOURNAL,

@@ -25,6 +25,10 @@ from gateway.settings.schema_brokers import MqttSession as MqttSession
 from gateway.settings.schema_brokers import MqttVersion as MqttVersion
 from gateway.settings.schema_brokers import Retained as Retained
 from gateway.settings.schema_brokers import SparkplugHost as SparkplugHost
+from gateway.settings.schema_control import Block as Block
+from gateway.settings.schema_control import PidLoop as PidLoop
+from gateway.settings.schema_control import Signal as Signal
+from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 
 
@@ -235,35 +239,6 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Full names of the tags that are seen together; the alarm stands with the first of them."""
 
 
-class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
-    """A PID loop in ISA form: u = kp · (e + ∫e/ti + td · de/dt). Input and output are full tag names."""
-
-    name: str
-    input: str
-    output: str
-    setpoint: float
-    setpoint_min: float
-    setpoint_max: float
-    kp: float
-    ti_s: float | None = None
-    td_s: float | None = None
-    setpoint_weight: float = 1.0
-    """How much of a setpoint step the proportional part passes on, 0 to 1."""
-    derivative_filter: float = 8.0
-    """The derivative's filter has the time constant td / derivative_filter."""
-    reverse_acting: bool = True
-    every_ns: int
-    output_min: float
-    output_max: float
-    output_rate_max: float | None = None
-    starts_in_auto: bool = True
-    failsafe_output: float | None = None
-    """None: hold the last output."""
-    stale_after_ns: int
-    is_shadow: bool = False
-    """Computes its output and writes nothing."""
-
-
 class NatsAddress(msgspec.Struct, frozen=True, kw_only=True):
     """Where a NATS server with JetStream is and how to log in. Secrets are read when the session starts."""
 
@@ -363,6 +338,22 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
     """Networks whose scrapers need not log in."""
 
 
+class TopicGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Topic patterns and the tags that fit them. `limit` is of devices, `tags_limit` of tags at a time; `tag` is what
+    every tag is called where the patterns have no {tag}. `offers` are tried in order: a glob for the tag's name and a
+    tag to go by; the last takes any."""
+
+    name: str
+    link: str
+    patterns: tuple[str, ...]
+    tag: str | None
+    limit: int
+    tags_per_device: int
+    tags_limit: int
+    evict_idle_after_ns: int
+    offers: tuple[tuple[str, Tag], ...]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration, whole."""
 
@@ -377,7 +368,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[Link, ...]
     devices: tuple[Device, ...]
     tags: tuple[Tag, ...]
+    topics: tuple[TopicGroup, ...] = ()
+    parking_bytes_max: int = 256 * 10**6
     loops: tuple[PidLoop, ...]
+    blocks: tuple[Block, ...] = ()
+    """Function blocks, each after those whose outputs it takes."""
     journal: Journal | None
     uplinks: tuple[Uplink, ...]
     scada: Scada | None

@@ -13,7 +13,7 @@ from gateway.settings.brokers import Files, file_at
 from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import Http, ModbusPoint, Scada, Tag
+from gateway.settings.schema import Http, ModbusPoint, Scada, Tag, registers_of
 from gateway.settings.section import Section
 from gateway.settings.units import Parser, array_of, integer, show, text
 
@@ -60,7 +60,7 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
 
 def writable_tags(devices: Devices, loops: Loops) -> list[str]:
     """Tags that somebody may write: those of loops belong to their loops."""
-    of_loops = {name for loop, _ in loops.read for name in (loop.input, loop.output)}
+    of_loops = {name for loop, _ in loops.read for name in registers_of(loop)}
     return [name for name, tag in devices.tags.items() if _is_writable(tag) and name not in of_loops]
 
 

@@ -39,7 +39,8 @@ STALE_AFTER_FLOOR_NS = 2 * NS_PER_S
 STALE_AFTER_MQTT_NS = 30 * NS_PER_S
 STALE_AFTER_PERIODS = 3
 
-WINDOWS = array_of(duration(NS_PER_S, 24 * HOUR_NS), '["10s", "5min"]', limits.WINDOWS_PER_TAG_MAX)
+WINDOW = duration(NS_PER_S, 24 * HOUR_NS)
+WINDOWS = array_of(WINDOW, '["10s", "5min"]', limits.WINDOWS_PER_TAG_MAX)
 STALE_AFTER = duration(10 * NS_PER_MS, 7 * 24 * HOUR_NS)
 QOS = integer(0, 2)
 PRIORITY = choice(Priority)

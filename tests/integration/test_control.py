@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from gateway.control.loops import GOOD
+from gateway.control.verdicts import GOOD
 from gateway.core.types import NS_PER_MS
 from gateway.core.view import Mode
 from hil.plants.tank import Tank

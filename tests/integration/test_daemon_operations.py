@@ -469,6 +469,7 @@ ONLY_WHEN_IT_HAPPENS = {
 ONLY_WHERE_IT_IS_USED = (
     "fieldgate_intake_",  # durable subscriptions
     "fieldgate_mqtt_order",  # orders by MQTT
+    "fieldgate_parking_",  # what tags remember that have left
     "fieldgate_pool_",  # rows that are lent
     "fieldgate_sparkplug_",  # a Sparkplug host
 )

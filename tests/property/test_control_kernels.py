@@ -36,6 +36,8 @@ def controllers(draw: st.DrawFn) -> plain.Pid:
         rate_max=draw(st.one_of(st.just(math.inf), st.floats(0.01, 1e3))),
         setpoint_weight=draw(st.one_of(st.just(1.0), st.floats(0.0, 1.0))),
         derivative_filter=draw(st.one_of(st.just(8.0), st.floats(1.0, 100.0))),
+        tracking_s=draw(st.one_of(st.just(0.0), st.floats(0.01, 100.0))),
+        feed_forward=draw(st.one_of(st.just(0.0), st.floats(-50.0, 50.0))),
     )
 
 
@@ -87,7 +89,11 @@ def test_after_tracking_the_first_step_starts_from_the_output_that_was_there(
     pid.track(state, 0, value, output)
     moved = abs(pid.step(state, 0, value, dt_s) - output)
     kick = abs(controller.kp * (controller.setpoint - value))
-    bias = abs(output) + abs(controller.kp * (controller.setpoint_weight * controller.setpoint - value))
+    bias = (
+        abs(output)
+        + abs(controller.feed_forward)
+        + abs(controller.kp * (controller.setpoint_weight * controller.setpoint - value))
+    )
     own = kick * dt_s / controller.ti_s if math.isfinite(controller.ti_s) else bias * dt_s / 10.0
     assert moved <= own + 1e-6
 

@@ -10,10 +10,10 @@ import pytest
 from gateway.control import pid
 from tests.property import test_control_kernels as kernels
 
-HELD_BACK = """    if held_back * growth > 0.0:
+HELD_BACK = """    elif held_back * growth > 0.0:
         growth = 0.0
 """
-TRACKED = "    state[loop, INTEGRAL] = output - state[loop, KP] * weighted\n"
+TRACKED = "    state[loop, INTEGRAL] = output - state[loop, KP] * weighted - state[loop, FEED_FORWARD]\n"
 
 
 def without(text: str) -> types.ModuleType:

@@ -24,13 +24,16 @@ class Pid:
     rate_max: float
     setpoint_weight: float = 1.0
     derivative_filter: float = 8.0
+    tracking_s: float = 0.0
+    feed_forward: float = 0.0
     integral: float = 0.0
     derivative: float = 0.0
     measured: float = 0.0
     output: float = 0.0
 
     def track(self, measured: float, output: float) -> None:
-        self.integral = output - self.kp * (self.action * (self.setpoint_weight * self.setpoint - measured))
+        weighted = self.action * (self.setpoint_weight * self.setpoint - measured)
+        self.integral = output - self.kp * weighted - self.feed_forward
         self.derivative = 0.0
         self.measured = measured
         self.output = output
@@ -49,11 +52,13 @@ class Pid:
         else:
             growth = self.kp * error * dt_s / self.ti_s
         weighted = self.action * (self.setpoint_weight * self.setpoint - measured)
-        wanted = self.kp * weighted + self.integral + growth + derivative
+        wanted = self.kp * weighted + self.integral + growth + derivative + self.feed_forward
         travel = self.rate_max * dt_s
         near = min(max(wanted, self.output - travel), self.output + travel)
         output = min(max(near, self.output_min), self.output_max)
-        if (wanted > output and growth > 0.0) or (wanted < output and growth < 0.0):
+        if self.tracking_s > 0.0:
+            growth -= (wanted - output) * dt_s / (self.tracking_s + dt_s)
+        elif (wanted > output and growth > 0.0) or (wanted < output and growth < 0.0):
             growth = 0.0
         self.integral += growth
         self.derivative = derivative

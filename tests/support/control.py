@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from gateway.control.handle import ControlExecutive
 from gateway.core.events import Event
 from gateway.core.types import NS_PER_MS, SAMPLE, Kind, Samples
 from gateway.core.view import Mode
-from gateway.settings.schema import ModbusLink, ModbusPoint, PidLoop, RegisterType, Table, Tag
+from gateway.settings.schema import Block, ModbusLink, ModbusPoint, PidLoop, RegisterType, Table, Tag
 from tests.support.plc import VALVE
 
 IN_ROW, OUT_ROW = 3, 5
@@ -108,11 +108,20 @@ class Bench:
 
 
 @contextmanager
-def bench(port: int, *, tags: Any = TAGS, link_options: Any = None, **options: Any) -> Iterator[Bench]:
-    """A started executive with one loop."""
+def bench(
+    port: int,
+    *,
+    tags: Any = TAGS,
+    link_options: Any = None,
+    loops: Sequence[PidLoop] = (),
+    blocks: Sequence[Block] = (),
+    **options: Any,
+) -> Iterator[Bench]:
+    """A started executive with one loop, or these."""
     events: list[Event] = []
     control = ControlExecutive(
-        loops=[loop(**options)],
+        loops=loops or [loop(**options)],
+        blocks=blocks,
         tags=tags,
         links={"tank": link(port, **(link_options or {}))},
         now_ns=lambda: time.monotonic_ns() + 10**15,

@@ -634,17 +634,65 @@ CASES = [
     # Control
     ("[control.c]\n", "1:10", "control.c.pid: is missing; write pid = {"),
     (LOOP.replace("d.pv", "d.pw"), "2:9", 'control.c.pid.input: "d.pw" is not a tag; did you mean "d.pv"?'),
-    (LOOP.replace("d.pv", "m.t"), "2:9", "control.c.pid.input: m.t comes by MQTT; write a tag of a modbus_tcp link"),
-    (
-        LOOP.replace("d.pv", "d.bit"),
-        "2:9",
-        "control.c.pid.input: d.bit is a coil; write a tag in holding or input registers",
-    ),
+    (LOOP.replace("d.out", "m.t"), "2:25", "control.c.pid.output: m.t comes by MQTT; write a tag of a modbus_tcp link"),
     (
         LOOP.replace("d.pv", "e.pv")
-        + '[devices.e]\nlink = "plc"\ntags.pv = { register = "holding 3", bits = "0..3" }\n',
+        + '[devices.e]\nlink = "plc"\ntags.pv = { register = "holding 3", type = "string", registers = 4 }\n',
         "2:9",
-        "control.c.pid.input: e.pv is not a plain number in its registers, as loops need it; write a tag of int",
+        "control.c.pid.input: e.pv is a text; write a tag that is a number",
+    ),
+    (
+        LOOP.replace("d.pv", "d.pv/10s/mean"),
+        "2:9",
+        'control.c.pid.input: "d.pv/10s/mean" is neither score, persistent nor WINDOW/FIELD with one of count, mean',
+    ),
+    (LOOP.replace("d.pv", "blocks.b"), "2:9", 'control.c.pid.input: "blocks.b" is not a block; write the name of a'),
+    (LOOP.replace("d.pv", "control.x.output"), "2:9", 'control.c.pid.input: "control.x.output" is no signal of a loop'),
+    (
+        LOOP.replace("kp = 2", 'kp = 2, setpoint_from = "blocks.b"')
+        + '[blocks.b]\nscale = { of = "control.c.output" }\n',
+        "5:9",
+        "blocks.b: stands in a circle: blocks.b → control.c → blocks.b; take one of these references out",
+    ),
+    (
+        '[blocks.a]\nscale = { of = "blocks.b" }\n[blocks.b]\nsum = { of = ["d.pv", "blocks.a"] }\n',
+        "1:9",
+        "blocks.a: stands in a circle: blocks.a → blocks.b → blocks.a; take one of these references out",
+    ),
+    ("[blocks.b]\n", "1:9", "blocks.b: has 0 kinds of block; write one of scale, sum, product"),
+    ('[blocks.b]\nmedan = { of = ["d.pv"] }\n', "1:9", "blocks.b: has 0 kinds of block; did you mean"),
+    ('[blocks.b]\nlead_lag = { of = "d.pv" }\n', "2:1", 'blocks.b.lead_lag.lag: is missing; write lag = "10s"'),
+    (
+        '[blocks.b]\ncurve = { of = "d.pv", points = [[0, 1], [0, 2]] }\n',
+        "2:24",
+        "blocks.b.curve.points: has points that do not rise; write [[0, 0]",
+    ),
+    (
+        '[blocks.b]\non_off = { of = "d.pv", on_at = 5, off_at = 5 }\n',
+        "2:36",
+        "blocks.b.on_off.off_at: is on_at as well; write two numbers",
+    ),
+    ('[blocks.b]\ncompare = { of = "d.pv" }\n', "2:1", "blocks.b.compare: needs one of above and below; write above"),
+    (
+        LOOP + "interlocks = [{ when = 1 }]",
+        "5:1",
+        "control.c.interlocks: has one without when and output, or with more; write interlocks",
+    ),
+    (
+        LOOP.replace("kp = 2", 'gains = { by = "d.pv", points = [{ at = 0, kp = 1, ti = "1s" }, { at = 9, kp = 2 }] }'),
+        "2:81",
+        "control.c.pid.gains.points: has ti or td at some points only; write them at all, or at none",
+    ),
+    (LOOP + 'mode = "cascade"', "5:1", "control.c.mode: needs a setpoint from elsewhere; write setpoint_from in pid"),
+    (
+        LOOP.replace('"d.out"', '"control.c.setpoint"'),
+        "1:10",
+        "control.c: stands in a circle: control.c → control.c; take one of these references out",
+    ),
+    (
+        LOOP.replace("output = 0 ", 'output = "hold", rate = 5 '),
+        "4:31",
+        "control.c.failsafe.rate: has no use where the output is held",
     ),
     (LOOP.replace("d.out", "d.bit"), "2:25", "control.c.pid.output: d.bit is a coil; write a tag in holding registers"),
     (LOOP.replace("d.out", "d.pv"), "2:25", "control.c.pid.output: d.pv is read only; write write = true in that tag"),

@@ -117,7 +117,7 @@ def test_a_text_and_a_chain_too_long_are_refused(tmp_path: Path) -> None:
 
 def test_a_virtual_tag_is_written_and_driven_by_nobody(tmp_path: Path) -> None:
     loop = """[control.c]
-pid = { input = "v.t", output = "d.out", setpoint = 50, kp = 2 }
+pid = { input = "d.pv", output = "v.t", setpoint = 50, kp = 2 }
 limits = { min = 0, max = 100 }
 failsafe = { output = 0 }
 """

@@ -55,7 +55,7 @@ def test_the_example_is_sound_and_nothing_about_it_is_odd() -> None:
     assert examined.warnings == ()
     settings = examined.settings
     assert len(settings.devices) == 8 + 40 + 8 + 1
-    assert len(settings.loops) == 1
+    assert len(settings.loops) == 3
     assert settings.scada is not None
     assert settings.scada.lock_file == EXAMPLE.parent / "fieldgate.registers.lock"
     assert modbus(tag_of(settings, "pump-7.vibration")).every_ns == 200_000_000, "an inline tag wins over the list's"
@@ -73,9 +73,9 @@ def kind_of(path: KeyPath) -> str | None:
             return ".".join(["tag", *map(str, rest)])
         case ("devices", _, "link"):
             return "links"
-        case ("tag_lists", *_):
+        case ("tag_lists" | "topics", *_):
             return None
-        case ("links" | "devices" | "control" | "uplink" as group, _, *rest):
+        case ("links" | "devices" | "control" | "blocks" | "uplink" as group, _, *rest):
             return ".".join([group, *map(str, rest)])
     return ".".join(map(str, path))
 
@@ -106,6 +106,9 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("links", "modbus_ascii"),
         ("links", "each"),
         ("control", "each"),
+        ("control.pid", "ki"),
+        ("control.pid", "kd"),
+        ("blocks", "each"),
         ("uplink", "nats"),
         ("uplink", "file"),
     }

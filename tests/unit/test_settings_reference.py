@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.app import app
+from gateway.settings.discovery import NOT_HERE
 from gateway.settings.document import TomlPlace
 from gateway.settings.forms import Form
 from gateway.settings.load import examine
@@ -74,7 +75,51 @@ FAR_ENDS = {
     "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
 }
 BY_PATH = {key.path: key for key in KEYS}
-GROUPS = {"links", "polls", "devices", "control", "uplink", "tag_lists"}
+LOOPS = """
+[blocks]
+x.scale = { of = "d.pv" }
+x2.sum = { of = ["d.pv", 3] }
+x3.product = { of = ["d.pv"] }
+x4.minimum = { of = ["d.pv"] }
+x5.maximum = { of = ["d.pv"] }
+x6.median = { of = ["d.pv"] }
+x7.mean = { of = ["d.pv"] }
+x8.first = { of = ["d.pv"] }
+x9.lead_lag = { of = "d.pv", lag = "1s" }
+y.deadband = { of = "d.pv", band = 1 }
+y1.rate_limit = { of = "d.pv", up = 1 }
+y2.profile = { run = "d.bit", hold = 0, points = [["0s", 1], ["1s", 2]] }
+y3.curve = { of = "d.pv", points = [[0, 1], [1, 2]] }
+y4.on_off = { of = "d.pv", on_at = 1, off_at = 2 }
+y5.compare = { of = "d.pv", above = 1 }
+y6.compare = { of = "d.pv", below = 1 }
+y7.all = { of = ["d.bit"] }
+y8.any = { of = ["d.bit"] }
+y9.none = { of = ["d.bit", "d.pv < 4"] }
+z.latch = { set = "d.bit", reset = "d.pv > 3" }
+z1.timer = { of = "d.bit" }
+z2.sequence = { run = "d.bit", steps = [{ until = "d.bit", within = "1s" }] }
+z3.choose = { by = "d.bit", values = [1, "d.pv"] }
+z4.counter = {}
+[control.s]
+follow = { input = "blocks.x6", output = "signal" }
+limits = { min = 0, max = 1 }
+failsafe = { output = 0 }
+interlocks = [{ when = "d.bit", output = 0 }]
+[control.p]
+pid = { input = "d.pv", output = "signal", setpoint = 1, form = "parallel", kp = 1, ki = 1, kd = 1 }
+limits = { min = 0, max = 1 }
+failsafe = { output = 0 }
+[control.g]
+limits = { min = 0, max = 1 }
+failsafe = { output = 0 }
+[control.g.pid]
+input = "d.pv"
+output = "signal"
+setpoint = 1
+gains = { by = "d.pv", points = [{ at = 0, kp = 1 }, { at = 1, kp = 2 }] }
+"""
+GROUPS = {"links", "polls", "devices", "control", "blocks", "uplink", "tag_lists", "topics"}
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
@@ -83,10 +128,14 @@ def pattern(place: str) -> str:
     parts = [quoted or bare for quoted, bare in WORD.findall(place)]
     if parts[0] in GROUPS:
         parts[1] = "NAME"
-    if parts[0] == "devices" and parts[2] == "tags":
+    if parts[0] in ("devices", "topics") and parts[2] == "tags":
         parts[3] = "TAG"
     if parts[0] == "devices" and parts[2] == "link" and len(parts) > 3:
         parts = ["links", "NAME", *parts[3:]]
+    if parts[0] == "topics" and len(parts) > 2:
+        at = 4 if parts[2] == "tags" and len(parts) > 4 else 2
+        if parts[at] in NOT_HERE or (at == 4 and parts[at] == "windows"):
+            parts = ["devices", "NAME", "tags", "TAG", *parts[at:]]
     if parts[0] == "tag_lists":
         parts[2] = "TAG"
     if len(parts) > 2 and parts[-3] == "calculate":
@@ -107,7 +156,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
             found[pattern(section.place.child(key).key)] = (parse, default)
         return get(section, key, parse, default)
 
-    texts = [HEAD + LOOP + SHARED_LISTS + SERVING, *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS)]
+    texts = [HEAD + LOOP + SHARED_LISTS + LOOPS + SERVING, *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Section, "get", noting)
         examine(EXAMPLE)

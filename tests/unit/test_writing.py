@@ -18,7 +18,7 @@ from gateway.core.view import LIVE
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.errands import NoAnswerError, NotConnectedError
 from gateway.protocol.modbus.frames import DeviceRefusedError
-from gateway.runtime.plant import build_model
+from gateway.runtime.model import build_model
 from gateway.settings.schema import Settings
 from gateway.writing import audit, service
 from gateway.writing.audit import Line, Trail, TrailError

@@ -8,7 +8,7 @@ from __future__ import annotations
 from numba import njit
 
 from gateway.core.types import Samples
-from gateway.protocol.deadband import differs
+from gateway.protocol.difference import differs
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -58,6 +58,7 @@ class Ingest(Counts):
     A message of more than `frame_bytes_max` bytes is skipped and counted as unusable; `topic_alias_maximum` is what
     CONNECT permits (MQTT 5). `is_durable`: repetitions of QoS 1 are told from new messages where that can be done.
     `host` takes the messages of Sparkplug; `intern` gives texts their numbers; `report` says what is passed on.
+    `templates` and `spare` make room in the table for topics that appear (`appearing.py`).
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class Ingest(Counts):
         intern: Intern = no_symbols,
         is_durable: bool = False,
         report: Report | None = None,
+        templates: Sequence[Topic] = (),
+        spare: int = 0,
     ) -> None:
         self.topics = group(feeds)
         self.host = host
@@ -80,12 +83,13 @@ class Ingest(Counts):
         self.received_bytes = 0
         self.unusable_messages = 0
         self.slow_messages = 0
-        if host is None:
-            self._table = build(self.topics)
-        else:
-            self._table = build(self.topics, host.data_topics(), host.table)
+        data_topics = [] if host is None else host.data_topics()
+        self._table = build(self.topics, data_topics, None if host is None else host.table, templates, spare)
+        if host is not None:
             host.bind(self._table.topics, len(self.topics))
-        self._data_topics = [] if host is None else [name.encode() for name, _ in host.data_topics()]
+        self._data_topics = [name.encode() for name, _ in data_topics]
+        self._written = len(self.topics) + len(data_topics)
+        self._arrived: deque[tuple[bytes, bytes, int]] = deque()
         self._backlog: deque[Samples] = deque()
         super().__init__(np.zeros(s.STATE_FIELDS, np.int64))
         self._state[s.VERSION] = version
@@ -104,7 +108,8 @@ class Ingest(Counts):
         self._handed = np.zeros(STEP_HANDED_MAX, s.HANDED)
         self._acks = np.zeros(STEP_ACKS_MAX, np.uint8)
         self._slow_samples = np.zeros(TAGS_PER_TOPIC_MAX, SAMPLE)
-        self._usability = Usability(feeds)
+        self._usability = Usability(len(self._table.entries))
+        self._state[s.PATTERNS] = spare > 0
         self._scan(room=0, arrival_wall_ns=0)  # compiles, or loads what is compiled, before the first message
 
     @property
@@ -164,6 +169,15 @@ class Ingest(Counts):
                 break
         return step
 
+    @property
+    def must_wait(self) -> bool:
+        """Whether something must be done by the caller's `advance` before more is taken in."""
+        return False
+
+    def advance(self, lane: Lane, wall_offset_ns: int) -> Step:
+        """Go on with what waits besides the lane's room."""
+        return Step(b"", is_full=False, error=None)
+
     def _round(self, step: Step, lane: Lane, wall_offset_ns: int) -> None:
         """One call of the scanner, and what it handed back."""
         after = self._scan(min(lane.room, STEP_SAMPLES_MAX), self._arrival_ns + wall_offset_ns)
@@ -183,7 +197,10 @@ class Ingest(Counts):
                 step.control.append((flags, content))
             elif what == s.STRANGER:
                 step.strangers.append(content)
-            elif what == s.NAMESPACE or t >= len(self.topics):
+            elif what == s.NEWCOMER:
+                behind, name_size = divmod(t, s.NAME_SIZES)
+                self._arrived.append((content[:name_size], content[behind:], flags))
+            elif what == s.NAMESPACE or len(self.topics) <= t < self._written:
                 self._take_sparkplug(step, lane, what, t, content, flags, wall_offset_ns)
             else:
                 self._take_slowly(step, lane, t, content, what, flags, wall_offset_ns)
@@ -289,7 +306,7 @@ class Ingest(Counts):
         self, step: Step, lane: Lane, t: int, payload: bytes, what: int, flags: int, wall_offset_ns: int
     ) -> None:
         """One handed-back message of topic t: its samples into the lane, its changes of state into the step."""
-        topic = self.topics[t]
+        topic = self._topic(t)
         self.slow_messages += 1
         if what == s.OVERSIZED:
             found: list[tuple[int, Cell | Unusable]] | Unusable = Unusable(
@@ -321,8 +338,15 @@ class Ingest(Counts):
                 kept, size = payload[:LETTER_BYTES_MAX], len(payload) + (what == s.OVERSIZED)
                 step.letters.append(Letter(lane.name, topic.name, kept, size, unusable.reason, self._arrival_ns))
         self._state[s.TIMES_REFUSED] += refused
+        self._deliver(lane, t, topic, self._slow_samples[:n])
+
+    def _topic(self, t: int) -> Topic:
+        return self.topics[t]
+
+    def _deliver(self, lane: Lane, t: int, topic: Topic, samples: Samples) -> None:
+        """What the slow path made of a message."""
         self._table.topics[t]["held"] = self._usability.is_any_unusable(topic)
-        self._append(lane, self._slow_samples[:n])
+        self._append(lane, samples)
 
     def _read(self, payload: bytes, topic: Topic, arrival_wall_ns: int) -> list[tuple[int, Cell | Unusable]] | Unusable:
         """(index of a feed, what there is for it) in the payload's order, or why all of it is unusable."""

@@ -13,6 +13,7 @@ from gateway.protocol.mqtt.fastjson import decode, put_samples
 from gateway.protocol.mqtt.fastreadings import REFUSED_TIMES, UNKNOWN_NAMES, decode_readings
 from gateway.protocol.mqtt.faststruct import decode_struct
 from gateway.protocol.mqtt.form import Layout
+from gateway.protocol.mqtt.places import is_refused
 from gateway.protocol.mqtt.recent import Recent, holds, is_recent, key_of, remember
 from gateway.protocol.mqtt.state import (
     AWAITED,
@@ -22,7 +23,9 @@ from gateway.protocol.mqtt.state import (
     HANDED_COUNT,
     NAME_SIZES,
     NAMESPACE,
+    NEWCOMER,
     OVERSIZED,
+    PATTERNS,
     PAYLOAD,
     REPEATED,
     SAMPLES,
@@ -38,7 +41,7 @@ from gateway.protocol.mqtt.state import (
     UNKNOWN_READINGS,
     UNKNOWN_TOPIC,
 )
-from gateway.protocol.mqtt.table import Table
+from gateway.protocol.mqtt.table import SPARE_NAME_BYTES, Table
 from gateway.protocol.octets import Bytes, same_bytes
 from gateway.protocol.sparkplug.fast import decode_data
 from gateway.protocol.sparkplug.table import LIVE
@@ -149,6 +152,14 @@ def is_namespace(buffer: Bytes, topic_at: int, size: int) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def is_newcomer(state: Int64s, table: Table, buffer: Bytes, topic_at: int, size: int) -> bool:
+    """Whether a topic that is not in the table may get a place there."""
+    if not state[PATTERNS] or size == 0 or size > SPARE_NAME_BYTES:
+        return False
+    return not is_refused(table, buffer, topic_at, size)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def is_repetition(state: Int64s, table: Table, recent: Recent, t: int, buffer: Bytes, at: int, stop: int) -> bool:
     """Whether the window has this message of topic t already; it has it from now on, unless nothing identifies it."""
     topic = table.topics[t]
@@ -176,9 +187,13 @@ def take_message(
             state, handed, NAMESPACE, topic_at, min(stop, end) - topic_at, (at - topic_at) * NAME_SIZES + size, flags
         )  # fmt: skip
         state[AWAITED] = 1
+    elif t < 0 and is_newcomer(state, table, buffer, topic_at, size) and not is_cut:
+        hand_back(
+            state, handed, NEWCOMER, topic_at, stop - topic_at, (at - topic_at) * NAME_SIZES + size, first
+        )  # fmt: skip
     elif t < 0:
         state[UNKNOWN_TOPIC] += 1
-        if state[STRANGERS] < STRANGERS_MAX and size > 0:
+        if state[STRANGERS] < STRANGERS_MAX and size > 0 and not state[PATTERNS]:
             state[STRANGERS] += 1
             hand_back(state, handed, STRANGER, topic_at, size, t, first)
     elif (first & 6) == 0 and table.topics[t]["priority"] < state[SHED_LEVEL]:

@@ -14,7 +14,8 @@ import numpy as np
 from numba import njit
 
 from gateway.core.types import Float64s, Kind, Quality, Samples
-from gateway.protocol.deadband import MEMORY, Deadband, differs, rules_of
+from gateway.protocol.deadband import MEMORY, Deadband, rules_of
+from gateway.protocol.difference import differs
 
 Places = np.ndarray[tuple[int], np.dtype[np.int32]]
 

@@ -12,6 +12,7 @@ oversized message still to be skipped, counters.
     PUBLISH, topic known, simple    samples
     PUBLISH, topic known, else      handed back (PAYLOAD; OVERSIZED: cut off), the topic is held
     PUBLISH, topic unknown          counted; handed back while `STRANGERS_MAX` is not reached
+    the same where patterns are     handed back (NEWCOMER), unless it was refused lately
     PUBLISH below spBv1.0/          when there are edge nodes: handed back (NAMESPACE), and the call ends there
     PUBLISH QoS 1                   PUBACK
     PUBLISH QoS 2                   PUBREC; a second one before its PUBREL changes nothing else

@@ -23,12 +23,12 @@ from gateway.protocol.mqtt.codes import DISCONNECT_ALIAS_INVALID, DISCONNECT_MAL
 HANDED = np.dtype(
     [("what", "<i8"), ("at", "<i8"), ("size", "<i8"), ("topic", "<i8"), ("flags", "<i8"), ("place", "<i8")], align=True
 )
-"""`at`, `size`: the payload (PAYLOAD, OVERSIZED), the body (CONTROL) or the topic's name (STRANGER) in the buffer;
-of a message of Sparkplug (NAMESPACE) all from the topic's name on, `topic` then being how far the payload lies behind
-it times NAME_SIZES, plus the name's length. `flags`: the packet's first byte, and CUT_OFF when the rest is skipped;
-`place`: how many of the call's samples come before it."""
+"""`at`, `size`: the payload (PAYLOAD, OVERSIZED), the body (CONTROL) or the topic's name (STRANGER) in the buffer; of a
+message of Sparkplug (NAMESPACE), or of a topic that may be given a tag (NEWCOMER), all from the topic's name on,
+`topic` then being how far the payload lies behind it times NAME_SIZES, plus the name's length. `flags`: the packet's
+first byte, and CUT_OFF when the rest is skipped; `place`: how many of the call's samples come before it."""
 
-CONTROL, PAYLOAD, OVERSIZED, STRANGER, NAMESPACE = 0, 1, 2, 3, 4
+CONTROL, PAYLOAD, OVERSIZED, STRANGER, NAMESPACE, NEWCOMER = 0, 1, 2, 3, 4, 5
 NAME_SIZES: Final = 65_536
 CUT_OFF: Final = 0x100
 
@@ -53,6 +53,8 @@ SHED_LEVEL, SHED = 18, 19
 AWAITED: Final = 20
 # Counters: readings whose name no tag has, and sums of SenML, which nothing is made of.
 UNKNOWN_READINGS, SUMS = 21, 22
+# Set once: 1 where topics that nobody named may be given a tag.
+PATTERNS: Final = 23
 # Set for each call: whether all messages of QoS 0 are left out once there is no room.
 SHED_ALL: Final = 24
 # Counters: what SHED counts, by priority.

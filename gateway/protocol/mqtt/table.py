@@ -75,6 +75,12 @@ ENTRY = np.dtype(
 )
 
 
+SPARE_NAME_BYTES: Final = 256
+"""Length of the name of a topic that appears at run time; longer ones are refused."""
+REFUSED_TOPICS: Final = 4_096
+"""Refused topics that are remembered. Overflow: the later one takes the place of the earlier one."""
+
+
 class Table(NamedTuple):
     """What the scanner reads; `found`, `values` and `bits` are scratch for one message, an element for each entry of
     the run."""
@@ -95,6 +101,9 @@ class Table(NamedTuple):
     """Slots that lead to entries by the names of their readings."""
     reading: Int64s
     """Scratch for one reading."""
+    refused: Int64s
+    """Length of each refused topic's name in `refused_text`, 0 for a free place."""
+    refused_text: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +217,27 @@ def _identity(topic: Topic) -> str:
     return f'"{names[-1]}"' if names else ""
 
 
-def build(topics: Sequence[Topic], data_topics: Sequence[tuple[str, int]] = (), born: Births | None = None) -> Table:
+def build(
+    topics: Sequence[Topic],
+    data_topics: Sequence[tuple[str, int]] = (),
+    born: Births | None = None,
+    templates: Sequence[Topic] = (),
+    spare: int = 0,
+) -> Table:
     """The arrays for these topics, every page of them touched. The data topics of Sparkplug (name and node of each)
-    come behind them, without metrics until a birth has named some; `born` is then their tables."""
+    come behind them, without metrics until a birth has named some; `born` is then their tables. Then come templates,
+    and the spare places that are filled from them (`places.py`)."""
     text = _Text()
-    topic_rows = np.zeros(len(topics) + len(data_topics), TOPIC)
-    entries = np.zeros(sum(len(topic.feeds) for topic in topics), ENTRY)
+    found = len(topics) + len(data_topics)
+    topic_rows = np.zeros(found + len(templates) + spare, TOPIC)
+    written = sum(len(topic.feeds) for topic in topics)
+    entries = np.zeros(written + len(templates) + spare, ENTRY)
+    listed = [(t, topic, topic.first) for t, topic in enumerate(topics)]
+    listed += [(found + place, topic, written + place) for place, topic in enumerate(templates)]
     members = np.zeros((len(topic_rows), 8), np.int64)
     words: dict[tuple[tuple[bytes, int], ...], int] = {}
     qualities: list[tuple[int, int, int]] = []
-    for t, topic in enumerate(topics):
+    for t, topic, first in listed:
         form = topic.form
         if form.qualities not in words:
             words[form.qualities] = len(qualities)
@@ -232,11 +252,11 @@ def build(topics: Sequence[Topic], data_topics: Sequence[tuple[str, int]] = (), 
         identity = text.put(_identity(topic))
         priority = max(feed.priority for feed in topic.feeds)
         topic_rows[t] = (
-            0, at, size, topic.first, count, time_at, time_bytes, slow, 0, *identity, priority, form.layout, 0,
+            0, at, size, first, count, time_at, time_bytes, slow, 0, *identity, priority, form.layout, 0,
             form.time, words[form.qualities], len(form.qualities),
         )  # fmt: skip
         for i, feed in enumerate(topic.feeds):
-            entries[topic.first + i] = (feed.row, feed.kind, *_place(text, feed), feed.scale, feed.offset)
+            entries[first + i] = (feed.row, feed.kind, *_place(text, feed), feed.scale, feed.offset)
     for t, (name, node) in enumerate(data_topics, len(topics)):
         at, size = text.put(name)
         # Left out, a message would be a gap in its node's sequence: these never are.
@@ -245,9 +265,11 @@ def build(topics: Sequence[Topic], data_topics: Sequence[tuple[str, int]] = (), 
     run_max = max((len(topic.feeds) for topic in topics), default=1)
     if data_topics or any(topic.form.layout in (Layout.READINGS, Layout.SENML) for topic in topics):
         run_max = max(run_max, READINGS_MAX)
+    text.raw += bytes(spare * SPARE_NAME_BYTES)
+    refused = REFUSED_TOPICS if templates else 0
     raw = np.frombuffer(bytes(text.raw) or b"\0", np.uint8).copy()
     return Table(
-        _index(topic_rows, raw),
+        _index(topic_rows[:found], raw, len(topic_rows)),
         topic_rows,
         entries,
         raw,
@@ -259,6 +281,8 @@ def build(topics: Sequence[Topic], data_topics: Sequence[tuple[str, int]] = (), 
         np.array(qualities or [(0, 0, 0)], np.int64),
         _index_names(topics, entries, raw),
         np.zeros(READING_FIELDS, np.int64),
+        np.full(refused, 0, np.int64),
+        np.full(refused * SPARE_NAME_BYTES, 0, np.uint8),
     )
 
 
@@ -286,9 +310,9 @@ def _index_names(topics: Sequence[Topic], entries: Samples, raw: npt.NDArray[np.
     return slots
 
 
-def _index(topic_rows: Samples, names: npt.NDArray[np.uint8]) -> Int64s:
-    """Slots that lead to the topics, whose hashes are put down as well."""
-    slots = np.full(1 << max(3, (2 * len(topic_rows)).bit_length()), UNKNOWN, np.int64)
+def _index(topic_rows: Samples, names: npt.NDArray[np.uint8], count_max: int) -> Int64s:
+    """Slots that lead to the topics, whose hashes are put down as well; room for `count_max` topics."""
+    slots = np.full(1 << max(3, (2 * count_max).bit_length()), UNKNOWN, np.int64)
     mask = len(slots) - 1
     for t, row in enumerate(topic_rows):
         row["hash"] = hash_bytes(names, int(row["name_at"]), int(row["name_at"] + row["name_bytes"]))

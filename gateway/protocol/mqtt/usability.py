@@ -6,7 +6,7 @@ device, one event; the first usable one takes it back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 
 from gateway.core.events import Event, Severity
 from gateway.protocol.mqtt.payloads import Unusable, excerpt
@@ -14,10 +14,12 @@ from gateway.protocol.mqtt.table import Feed, Topic
 
 
 class Usability:
-    def __init__(self, feeds: Sequence[Feed]) -> None:
-        self._is_unusable = bytearray(len(feeds))
-        self._is_told = bytearray(len(feeds))
-        self._unusable_of_device: dict[str, int] = {feed.device: 0 for feed in feeds}
+    """By entry of the table."""
+
+    def __init__(self, entries: int) -> None:
+        self._is_unusable = bytearray(entries)
+        self._is_told = bytearray(entries)
+        self._unusable_of_device: Counter[str] = Counter()
 
     def begin_connection(self) -> None:
         """Samples of unusable entries will be told again."""
@@ -27,7 +29,18 @@ class Usability:
         """As at the start."""
         self.begin_connection()
         self._is_unusable[:] = bytes(len(self._is_unusable))
-        self._unusable_of_device = dict.fromkeys(self._unusable_of_device, 0)
+        self._unusable_of_device.clear()
+
+    def leave(self, topic: Topic) -> None:
+        """The entries of this topic will be others'."""
+        for entry, feed in enumerate(topic.feeds, topic.first):
+            self._is_told[entry] = 0
+            if self._is_unusable[entry]:
+                self._is_unusable[entry] = 0
+                self._count_off(feed.device)
+
+    def is_usable(self, entry: int) -> bool:
+        return not self._is_unusable[entry]
 
     def is_told(self, entry: int) -> bool:
         """Whether a bad sample has been made of it."""
@@ -42,8 +55,7 @@ class Usability:
         if not self._is_unusable[entry]:
             return []
         self._is_unusable[entry] = 0
-        self._unusable_of_device[feed.device] -= 1
-        if self._unusable_of_device[feed.device]:
+        if self._count_off(feed.device):
             return []
         message = f"topic {feed.topic!r} and all others of this device carry usable values again"
         return [Event(now_ns, Severity.NOTICE, "payload.usable", feed.device, message)]
@@ -59,3 +71,11 @@ class Usability:
             return []
         message = f"topic {feed.topic!r}: {why.reason}; the payload begins {excerpt(payload)}"
         return [Event(now_ns, Severity.WARNING, "payload.unusable", feed.device, message)]
+
+    def _count_off(self, device: str) -> int:
+        """How many entries of the device are still unusable."""
+        self._unusable_of_device[device] -= 1
+        left = self._unusable_of_device[device]
+        if left == 0:
+            del self._unusable_of_device[device]
+        return left

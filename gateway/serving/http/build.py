@@ -14,7 +14,7 @@ import numpy as np
 from gateway.core.alarms import AlarmKind
 from gateway.core.events import Event
 from gateway.core.histogram import quantile_ns, total
-from gateway.core.model import TagDefinition
+from gateway.core.model import Model, TagDefinition
 from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.types import (
     NS_PER_MS,
@@ -128,6 +128,11 @@ def links_status(links: Sequence[LinkState], health: Health, now_ns: int) -> Lin
     )
 
 
+def unit_of(model: Model, name: str) -> str:
+    """Of a tag; nothing of what a loop takes or gives elsewhere."""
+    return model.tags[model.row_of[name]].unit if name in model.row_of else ""
+
+
 def loop_statuses(plant: Plant, now_ns: int) -> tuple[LoopStatus, ...]:
     if not plant.loops:
         return ()
@@ -141,8 +146,8 @@ def loop_statuses(plant: Plant, now_ns: int) -> tuple[LoopStatus, ...]:
             setpoint=number(state["setpoint"]),
             process_value=number(state["process_value"]),
             output=number(state["output"]),
-            unit=model.tags[model.row_of[loop.input]].unit,
-            output_unit=model.tags[model.row_of[loop.output]].unit,
+            unit=unit_of(model, loop.input),
+            output_unit=unit_of(model, loop.output),
             setpoint_min=loop.setpoint_min,
             setpoint_max=loop.setpoint_max,
             output_min=loop.output_min,

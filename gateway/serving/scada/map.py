@@ -200,7 +200,7 @@ def _wanted(settings: Settings, scada: Scada) -> Iterator[Block]:
     tags = {tag.name: tag for tag in settings.tags}
     together = {device.name for device in settings.devices if device.multivariate}
     for loop in settings.loops:
-        unit_text = tags[loop.input].unit
+        unit_text = tags[loop.input].unit if loop.input in tags else ""
         yield Block(scada.loops_unit, 0, Area.LOOP, f"control.{loop.name}", loop.name, Type.FLOAT32, 0, unit_text)
     shown = [tags[name] for name in scada.tags]
     for tag in shown:

@@ -190,7 +190,7 @@ class Session(asyncio.BufferedProtocol):
         self._telling = self._loop.call_later(TELL_S, self._tell_shedding) if is_due else None
 
     def _must_wait(self, level: int) -> bool:
-        return (self._sink.must_wait and level == 0) or not self._is_writable
+        return (self._sink.must_wait and level == 0) or self._ingest.must_wait or not self._is_writable
 
     def _hold(self, for_room: bool) -> None:
         if self.closed.done():
@@ -201,6 +201,8 @@ class Session(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(PAUSE_POLL_S if for_room else 0.0, self._come_back)
 
     def _come_back(self) -> None:
+        if self._ingest.must_wait:
+            self._act_on(self._ingest.advance(self._sink.lane, self._wall_offset_ns()))
         if self._must_wait(self._level()):
             self._hold(True)
         else:

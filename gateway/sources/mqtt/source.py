@@ -28,17 +28,19 @@ from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
+from gateway.protocol.mqtt.newcomers import Newcomers
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
 from gateway.settings.schema import MqttLink, MqttVersion, Priority, Tag
-from gateway.sources.mqtt import sparkplug
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
 from gateway.sources.mqtt.feeds import feed_of, keeps_session
+from gateway.sources.mqtt.metrics import OWN_METRICS, SHED
 from gateway.sources.mqtt.redirect import Redirects
 from gateway.sources.mqtt.reporting import report_of
 from gateway.sources.mqtt.session import PAUSE_POLL_S, Session, reply
 from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink
 from gateway.sources.mqtt.sparkplug import Rows, host_filters, host_of, host_readings, is_sparkplug
 from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, refused_beforehand
+from gateway.sources.mqtt.tenants import Ask, Tenants
 
 STEADY_S: Final = 10.0
 """A connection that held this long was a good one: the next back-off starts small again."""
@@ -49,35 +51,6 @@ BACKOFF_BASE_NS: Final = 200 * NS_PER_MS
 BACKOFF_CAP_NS: Final = 30 * NS_PER_S
 
 TICK_S: Final = 0.1
-OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
-    ("fieldgate_mqtt_messages_total", "counter", "Messages received from the broker."),
-    ("fieldgate_mqtt_fast_messages_total", "counter", "Messages decoded on the fast path."),
-    ("fieldgate_mqtt_slow_messages_total", "counter", "Messages that needed the slow path."),
-    ("fieldgate_mqtt_samples_total", "counter", "Samples put into the lane."),
-    ("fieldgate_mqtt_received_bytes_total", "counter", "Bytes received from the broker."),
-    ("fieldgate_mqtt_unusable_messages_total", "counter", "Messages with at least one wanted value that is unusable."),
-    ("fieldgate_mqtt_unknown_topic_messages_total", "counter", "Messages of topics that no tag names."),
-    ("fieldgate_mqtt_duplicate_messages_total", "counter", "QoS 2 messages received again before their release."),
-    ("fieldgate_mqtt_repeated_messages_total", "counter", "Durable messages of QoS 1 that came again, left out."),
-    (
-        "fieldgate_mqtt_unidentified_messages_total",
-        "counter",
-        "Durable messages of QoS 1 without a time or sequence: taken at least once, as they came.",
-    ),
-    ("fieldgate_mqtt_times_refused_total", "counter", "Messages whose own time was too far from their arrival."),
-    ("fieldgate_mqtt_unknown_readings_total", "counter", "Readings in arrays and SenML whose name no tag has."),
-    ("fieldgate_mqtt_unchanged_samples_total", "counter", "Samples not passed on: report by exception."),
-    ("fieldgate_mqtt_sums_ignored_total", "counter", "Sums of SenML records, which nothing is made of."),
-    ("fieldgate_mqtt_reconnects_total", "counter", "Connections made after the first one."),
-    ("fieldgate_mqtt_connected", "gauge", "1 while the session with the broker is up."),
-    ("fieldgate_mqtt_paused_seconds_total", "counter", "Time for which reading was held back for want of room."),
-)
-SHED: Final = "fieldgate_mqtt_shed_messages_total"
-METRICS: Final = (
-    *OWN_METRICS,
-    (SHED, "counter", "Messages of QoS 0 left out because they came too fast, by priority."),
-    *sparkplug.METRICS,
-)
 
 
 class MqttSource:
@@ -90,6 +63,8 @@ class MqttSource:
         tags: Sequence[tuple[int, Tag]],
         lane: Lane,
         intake: Intake | None = None,
+        newcomers: Newcomers | None = None,
+        ask: Ask = lambda wanted, answered: None,
         now_ns: Clock,
         wall_offset_ns: Callable[[], int],
         emit: Emit,
@@ -113,20 +88,33 @@ class MqttSource:
         self._report = report_of(tags)
         self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
-        is_kept = keeps_session(feeds) if expiry_s is None else expiry_s > 0
+        offered = [] if newcomers is None else [template.feeds[0] for template in newcomers.templates]
+        is_kept = keeps_session([*feeds, *offered]) if expiry_s is None else expiry_s > 0
         self._keeps_session = self._host is None and (is_kept or intake is not None)
         default_s = SESSION_EXPIRY_S if intake is None else DURABLE_SESSION_EXPIRY_S
         self._session_expiry_s = expiry_s or default_s
-        self._alias_maximum = link.session.topic_alias_maximum if self._host is None else 0
-        self._ingest = Ingest(
-            feeds,
-            self._version,
-            frame_bytes_max=link.session.message_bytes_max,
-            topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
-            is_durable=intake is not None,
-            host=self._host,
-            intern=intern,
-            report=self._report,
+        # A message under an alias does not say its topic, and one that is not in the table could not be given a place.
+        has_aliases = self._host is None and newcomers is None
+        self._alias_maximum = link.session.topic_alias_maximum if has_aliases else 0
+        self._tenants = None
+        if newcomers is not None:
+            self._tenants = Tenants(
+                newcomers, ask, feeds, self._version, link.session.message_bytes_max, self._host, lane, intern,
+                self._report, now_ns=now_ns, wall_offset_ns=wall_offset_ns, emit=emit, keep=keep,
+            )  # fmt: skip
+        self._ingest = (
+            self._tenants.ingest
+            if self._tenants is not None
+            else Ingest(
+                feeds,
+                self._version,
+                frame_bytes_max=link.session.message_bytes_max,
+                topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
+                is_durable=intake is not None,
+                host=self._host,
+                intern=intern,
+                report=self._report,
+            )
         )
         self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
@@ -156,6 +144,11 @@ class MqttSource:
                 continue
             delay_ns = self._backoff.delay_ns(failures, crc32(self.name.encode()))
             await asyncio.sleep(delay_ns / NS_PER_S)
+
+    async def keep_house(self) -> None:
+        """Until cancelled, beside `run`, where tags may appear by themselves."""
+        if self._tenants is not None:
+            await self._tenants.keep_house()
 
     def take_again(self, letter: Letter) -> None:
         """A payload from the dead letters, as if it came now. Where it cannot be used again it is one once more."""
@@ -281,7 +274,10 @@ class MqttSource:
         wanted = {
             filter_of(topic, self._settings): (topic.name, np.array([feed.row for feed in topic.feeds], np.int32))
             for topic in self._ingest.topics
+            if self._tenants is None or not self._tenants.is_covered(topic)
         }
+        if self._tenants is not None:
+            wanted |= self._tenants.wildcards(self._settings)
         if self._host is not None:
             wanted |= host_filters(self._host)
         asked = []
@@ -357,7 +353,8 @@ class MqttSource:
         self._is_up = False
         self._down_reason = reason
         if is_change:
-            await self._mark(self._rows, Quality.BAD_NOT_CONNECTED)
+            lent = [] if self._tenants is None else [self._tenants.rows()]
+            await self._mark(np.concatenate([self._rows, *lent]), Quality.BAD_NOT_CONNECTED)
 
     async def _mark(self, rows: Rows, quality: Quality) -> None:
         """One sample of this quality for each row, as the lane has room."""

@@ -5,7 +5,7 @@ import { draw } from "./trend.js";
 
 const EVERY_MS = 1000, PATIENCE_MS = 4000, TAGS_A_PAGE = 50, DEVICES_AT_FIRST = 10, SPAN_MS = 120_000;
 const SIGNS = { good: "✓", uncertain: "△", bad: "✕" };
-const MODES = { auto: ["good", "auto"], manual: ["uncertain", "manual"], failsafe: ["bad", "fail-safe"], initialising: ["uncertain", "initialising"] };
+const MODES = { auto: ["good", "auto"], manual: ["uncertain", "manual"], failsafe: ["bad", "fail-safe"], initialising: ["uncertain", "initialising"], cascade: ["good", "cascade"], tracking: ["good", "tracking"], interlocked: ["bad", "interlocked"] };
 const SEVERITIES = { error: ["bad", "error"], warning: ["uncertain", "warning"], notice: ["", "notice"], info: ["", "info"] };
 
 const $ = (id) => document.getElementById(id);

@@ -1,0 +1,90 @@
+"""Loops, function blocks and the signals between them, as frozen types."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a number comes from.
+
+    A tag's `value`, `score`, `persistent`, or what of a window ("10s/mean"); a block's output; a loop's `output`,
+    `setpoint` or `input`; or a number that stands in the file.
+    """
+
+    of: Literal["number", "tag", "block", "loop"]
+    name: str = ""
+    what: str = "value"
+    number: float = 0.0
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """A function block: kind, inputs and parameters are those of `gateway.control.blocks`."""
+
+    name: str
+    kind: str
+    inputs: tuple[Signal, ...]
+    parameters: tuple[float, ...] = ()
+
+
+class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
+    """A loop. PID in ISA form: u = kp · (e + ∫e/ti + td · de/dt); or its output follows its input."""
+
+    name: str
+    input: str
+    """The full name of the tag that is read, or what `source` is called."""
+    output: str
+    """The full name of the tag that is written, or what an output without a register is called."""
+    setpoint: float
+    setpoint_min: float
+    setpoint_max: float
+    kp: float
+    ti_s: float | None = None
+    td_s: float | None = None
+    setpoint_weight: float = 1.0
+    """How much of a setpoint step the proportional part passes on, 0 to 1."""
+    derivative_filter: float = 8.0
+    """The derivative's filter has the time constant td / derivative_filter."""
+    back_calculation_s: float | None = None
+    """Time constant with which an output that was held back corrects the integral; None: conditional integration."""
+    reverse_acting: bool = True
+    every_ns: int
+    output_min: float
+    output_max: float
+    output_rate_max: float | None = None
+    starts_in_auto: bool = True
+    starts_in_cascade: bool = True
+    """Where it has a setpoint from elsewhere."""
+    failsafe_output: float | None = None
+    """None: hold the last output."""
+    failsafe_rate: float | None = None
+    """How fast the output goes to the fail-safe one, in units a second; None: at once."""
+    stale_after_ns: int
+    is_shadow: bool = False
+    """Computes its output and writes nothing."""
+    does_follow: bool = False
+    """The output is the input, within limits and rate: there is no controller."""
+    source: Signal | None = None
+    """The input, where the executive does not read it from its register itself."""
+    is_internal: bool = False
+    """The output is a signal for blocks and other loops; no register is written."""
+    setpoint_from: Signal | None = None
+    """The setpoint in cascade."""
+    tracks: str = ""
+    """The loop whose setpoint this one's output is; outside of its cascade mode the output is that setpoint."""
+    feed_forward: Signal | None = None
+    gains: tuple[Signal, Signal, Signal] | None = None
+    """kp, ti and td in seconds, by signals; infinite and 0 for none."""
+    interlock: Signal | None = None
+    """The output that is demanded whatever else is wanted; NaN: none."""
+    reads_back: bool = False
+    """What was written is read again a few periods later; what is not there is written again, and told."""
+    acts_on_arrival: bool = False
+    """It acts when its input comes, and not only on its period."""
+
+
+def registers_of(loop: PidLoop) -> tuple[str, ...]:
+    """Full names of the tags that the executive reads and writes by itself."""
+    return (() if loop.source is not None else (loop.input,)) + (() if loop.is_internal else (loop.output,))
