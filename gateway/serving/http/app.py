@@ -64,6 +64,7 @@ METRICS: MetricTable = (
 PAGE_FILES: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/access.js": ("access.js", "text/javascript; charset=utf-8"),
     "/trend.js": ("trend.js", "text/javascript; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
