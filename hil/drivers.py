@@ -12,12 +12,15 @@ from typing import Final, Protocol
 
 from gateway.control.handle import ControlExecutive
 from gateway.core.types import NS_PER_MS, Kind
+from gateway.core.view import Mode
 from gateway.settings.schema import ModbusLink, ModbusPoint, PidLoop, RegisterType, Table, Tag
-from hil.devices.plc import VALVE
+from hil.devices.plc import HEARTBEAT, VALVE
+from hil.hardware import Hardware, Register
 from hil.scenario import LoopTable
 
 ANY: Final = 1e6
 DOWN_WITHIN_S: Final = 20.0
+RELOADED_GAIN: Final = 1.5
 
 CONFIGURATION: Final = """\
 [gateway]
@@ -32,6 +35,15 @@ response_timeout = "100ms"
 link = "plc"
 tags.value = {{ register = "holding 0", type = "float32" }}
 tags.actuator = {{ register = "holding {valve}", scale = 0.1, write = true, valid = {{ low = 0, high = 100 }} }}
+tags.heartbeat = {{ register = "holding {heartbeat}", write = true }}
+
+[blocks]
+beat.counter = {{ every = "100ms" }}
+
+[control.heartbeat]
+follow = {{ input = "blocks.beat", output = "plant.heartbeat", every = "50ms" }}
+limits = {{ min = 0, max = 65535 }}
+failsafe = {{ output = "hold" }}
 
 [control.loop]
 pid.input = "plant.value"
@@ -54,25 +66,37 @@ class Driver(Protocol):
     def stop(self) -> None: ...
 
 
+def point(there: Hardware, register: Register, *, writable: bool = False) -> ModbusPoint:
+    return ModbusPoint(
+        unit=there.unit,
+        table=Table(register.table),
+        address=register.address,
+        type=register.type,
+        every_ns=1,
+        scale=register.scale,
+        offset=register.offset,
+        writable=writable,
+    )
+
+
 class Executive:
     """The executive alone."""
 
-    def __init__(self, port: int, loop: LoopTable) -> None:
+    def __init__(self, port: int, loop: LoopTable, hardware: Hardware | None = None) -> None:
+        """Against the simulated device at `port` of this machine, or against `hardware`."""
+
         def tag(name: str, row: int, point: ModbusPoint) -> tuple[int, Tag]:
             return row, Tag(
                 name=name, device="plant", point=point, kind=Kind.F64, windows_ns=(), stale_after_ns=NS_PER_MS
             )
 
-        value = ModbusPoint(unit=1, table=Table.HOLDING, address=0, type=RegisterType.FLOAT32, every_ns=1)
-        actuator = ModbusPoint(
-            unit=1,
-            table=Table.HOLDING,
-            address=VALVE,
-            type=RegisterType.UINT16,
-            every_ns=1,
-            scale=0.1,
-            writable=True,
+        there = hardware or Hardware(
+            modbus_tcp=f"127.0.0.1:{port}",
+            measurement=Register(address=0, type=RegisterType.FLOAT32),
+            actuator=Register(address=VALVE, scale=0.1),
+            response_timeout_ms=100,
         )
+        value, actuator = point(there, there.measurement), point(there, there.actuator, writable=True)
         self._control = ControlExecutive(
             loops=[
                 PidLoop(
@@ -87,8 +111,8 @@ class Executive:
                     td_s=loop.td_s,
                     setpoint_weight=loop.setpoint_weight,
                     every_ns=loop.every_ms * NS_PER_MS,
-                    output_min=0.0,
-                    output_max=100.0,
+                    output_min=there.actuator.low,
+                    output_max=there.actuator.high,
                     failsafe_output=loop.failsafe,
                     stale_after_ns=loop.stale_after_ms * NS_PER_MS,
                 )
@@ -97,10 +121,10 @@ class Executive:
             links={
                 "plant": ModbusLink(
                     name="plc",
-                    host="127.0.0.1",
-                    port=port,
+                    host=there.host,
+                    port=there.port,
                     connect_timeout_ns=500 * NS_PER_MS,
-                    response_timeout_ns=100 * NS_PER_MS,
+                    response_timeout_ns=there.response_timeout_ms * NS_PER_MS,
                 )
             },
             now_ns=time.monotonic_ns,
@@ -113,6 +137,14 @@ class Executive:
 
     def set_setpoint(self, value: float) -> None:
         self._control.write_setpoint(0, value)
+
+    def look(self) -> tuple[float, float]:
+        """Measurement and actuator as the executive knows them."""
+        record = self._control.loops()[0]
+        return float(record["process_value"]), float(record["output"])
+
+    def is_controlling(self) -> bool:
+        return int(self._control.loops()[0]["mode"]) == Mode.AUTO
 
     def fault(self, fault: str) -> None:
         raise NotImplementedError(fault)
@@ -127,12 +159,19 @@ class Daemon:
     def __init__(self, port: int, loop: LoopTable) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fieldgate-hil-")
         self._file = Path(self._folder.name, "gateway.toml")
+        self._port, self._loop = port, loop
+        self._write(loop.kp)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _write(self, kp: float) -> None:
+        loop = self._loop
         self._file.write_text(
             CONFIGURATION.format(
-                port=port,
+                port=self._port,
                 valve=VALVE,
+                heartbeat=HEARTBEAT,
                 setpoint=loop.setpoint,
-                kp=loop.kp,
+                kp=kp,
                 ti_ms=round(1000 * loop.ti_s),
                 every_ms=loop.every_ms,
                 failsafe='"hold"' if loop.failsafe is None else loop.failsafe,
@@ -140,7 +179,6 @@ class Daemon:
             ),
             encoding="utf-8",
         )
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._process = subprocess.Popen([sys.executable, "-m", "gateway", "run", "--config", str(self._file)])
@@ -151,6 +189,9 @@ class Daemon:
     def fault(self, fault: str) -> None:
         if fault == "start":
             self.start()
+        elif fault == "reload" and self._process is not None:
+            self._write(RELOADED_GAIN * self._loop.kp)
+            self._process.send_signal(signal.SIGHUP)
         elif self._process is not None:
             wanted = {"pause": signal.SIGSTOP, "resume": signal.SIGCONT, "kill": signal.SIGKILL}
             self._process.send_signal(wanted[fault])

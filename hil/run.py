@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +19,9 @@ import click
 from hil.devices.plc import Plant, Plc, plc
 from hil.drivers import Daemon, Driver, Executive
 from hil.figures import Point, StepResponse, step_response
+from hil.hardware import Hardware, check_for_hardware, load_hardware
+from hil.paint import paint
 from hil.scenario import Entry, Expectation, Scenario, ScenarioError, load, make_plant
-from hil.trend import svg
 
 LOOK_EVERY_S: Final = 0.02
 CONTROL_WITHIN_S: Final = 90.0
@@ -56,6 +57,7 @@ def run(name: str, scenario: Scenario) -> Result:
     """Raises ScenarioError when control never begins."""
     with plc(make_plant(scenario.plant), scenario.plant.speed, round(10 * scenario.plant.actuator)) as device:
         device.look()
+        device.watchdog_s = scenario.plant.watchdog_ms / 1000.0
         made = Daemon if scenario.runs == "daemon" else Executive
         driver: Driver = made(device.port, scenario.loop)
         driver.start()
@@ -65,13 +67,32 @@ def run(name: str, scenario: Scenario) -> Result:
                 if time.monotonic() > deadline_s:
                     raise ScenarioError(f"{name}: nothing was written within {CONTROL_WITHIN_S:g} s")
                 time.sleep(LOOK_EVERY_S)
-            points = follow(scenario, device, driver)
+            points = follow(scenario, device.look, driver, lambda entry: happen(entry, device, driver))
         finally:
             driver.stop()
     return Result(name, scenario, points, steps_of(scenario, points), [judge(e, points) for e in scenario.expect])
 
 
-def follow(scenario: Scenario, device: Plc, driver: Driver) -> list[Point]:
+def run_on(hardware: Hardware, name: str, scenario: Scenario) -> Result:
+    """Against real hardware, the trend as the executive sees it. Raises ScenarioError."""
+    check_for_hardware(name, scenario)
+    driver = Executive(0, scenario.loop, hardware)
+    driver.start()
+    try:
+        deadline_s = time.monotonic() + CONTROL_WITHIN_S
+        while not driver.is_controlling():
+            if time.monotonic() > deadline_s:
+                raise ScenarioError(f"{name}: {hardware.modbus_tcp} was not controlled in {CONTROL_WITHIN_S:g} s")
+            time.sleep(LOOK_EVERY_S)
+        points = follow(scenario, driver.look, driver, lambda entry: None)
+    finally:
+        driver.stop()
+    return Result(name, scenario, points, steps_of(scenario, points), [judge(e, points) for e in scenario.expect])
+
+
+def follow(
+    scenario: Scenario, look: Callable[[], tuple[float, float]], driver: Driver, happen: Callable[[Entry], None]
+) -> list[Point]:
     """Let the timeline happen, and look."""
     waiting = sorted(scenario.timeline, key=lambda entry: entry.at_s)
     setpoint = scenario.loop.setpoint
@@ -80,17 +101,18 @@ def follow(scenario: Scenario, device: Plc, driver: Driver) -> list[Point]:
     while (at_s := time.monotonic() - start_s) < scenario.seconds:
         while waiting and waiting[0].at_s <= at_s:
             entry = waiting.pop(0)
-            happen(entry, device, driver)
+            if entry.setpoint is not None:
+                driver.set_setpoint(entry.setpoint)
+            happen(entry)
             setpoint = setpoint if entry.setpoint is None else entry.setpoint
-        value, output = device.look()
+        value, output = look()
         points.append(Point(at_s, setpoint, value, output))
         time.sleep(LOOK_EVERY_S)
     return points
 
 
 def happen(entry: Entry, device: Plc, driver: Driver) -> None:
-    if entry.setpoint is not None:
-        driver.set_setpoint(entry.setpoint)
+    """What is not a setpoint."""
     if entry.disturb:
         changes = entry.disturb
 
@@ -146,7 +168,7 @@ def report(results: Sequence[Result]) -> str:
     lines = ["# HIL report", ""]
     for result in results:
         lines += [f"## {result.name}: {'passed' if result.has_passed else 'FAILED'}", "", result.scenario.about, ""]
-        lines += [f"![trend of {result.name}]({result.name}.svg)", ""]
+        lines += [f"![trend of {result.name}]({result.name}.png)", ""]
         for verdict in result.verdicts:
             lines.append(f"- {verdict_line(verdict)}")
         if result.steps:
@@ -186,13 +208,21 @@ def as_json(result: Result) -> dict[str, object]:
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write report and trends.")
+@click.option(
+    "--hardware",
+    "hardware_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Run against real hardware, as this TOML file says where it is (see hil/hardware.py). It moves its actuator.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object a scenario, one a line.")
-def main(files: Sequence[Path], folder: Path | None, is_json: bool) -> None:
+def main(files: Sequence[Path], folder: Path | None, hardware_file: Path | None, is_json: bool) -> None:
     """Run scenario files, or all that come with the gateway. Exits with 1 when one fails."""
     results = []
     for path in files or sorted(SCENARIOS.glob("*.toml")):
         try:
-            result = run(path.stem, load(path))
+            scenario = load(path)
+            hardware = None if hardware_file is None else load_hardware(hardware_file)
+            result = run(path.stem, scenario) if hardware is None else run_on(hardware, path.stem, scenario)
         except ScenarioError as error:
             raise click.ClickException(str(error)) from error
         results.append(result)
@@ -207,7 +237,7 @@ def main(files: Sequence[Path], folder: Path | None, is_json: bool) -> None:
         (folder / "README.md").write_text(report(results), encoding="utf-8")
         for result in results:
             marks = [(entry.at_s, entry.label()) for entry in result.scenario.timeline]
-            (folder / f"{result.name}.svg").write_text(svg(result.name, result.points, marks), encoding="utf-8")
+            paint(folder / f"{result.name}.png", result.name, result.points, marks)
     if not all(result.has_passed for result in results):
         sys.exit(1)
 

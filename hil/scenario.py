@@ -15,13 +15,15 @@ import msgspec
 from hil.devices.plc import Plant
 from hil.plants.motor import Motor
 from hil.plants.oven import Oven
+from hil.plants.pumping import Pumping
 from hil.plants.tank import Tank
 
-PLANTS: dict[str, Plant] = {"tank": Tank(), "oven": Oven(), "motor": Motor()}
+PLANTS: dict[str, Plant] = {"tank": Tank(), "oven": Oven(), "motor": Motor(), "pump": Pumping()}
 
 DeviceFault: TypeAlias = Literal["freeze", "nan", "silence", "unplug", "lose power", "repair"]
 """`repair` ends all of the others."""
-DaemonFault: TypeAlias = Literal["pause", "resume", "kill", "start"]
+DaemonFault: TypeAlias = Literal["pause", "resume", "kill", "start", "reload"]
+"""`reload`: another gain in the file, and SIGHUP."""
 
 
 class ScenarioError(Exception):
@@ -33,10 +35,12 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class PlantTable(Table, frozen=True, kw_only=True):
-    kind: Literal["tank", "oven", "motor"]
+    kind: Literal["tank", "oven", "motor", "pump"]
     speed: float = 1.0
     actuator: float = 0.0
     """In percent, before control begins."""
+    watchdog_ms: int = 0
+    """The device's own watchdog: without a heartbeat for so long it takes its actuator to zero; 0: it has none."""
     start: dict[str, float] = {}
     """Fields of the plant that are not its defaults."""
 
@@ -102,7 +106,7 @@ def load(path: Path) -> Scenario:
     if scenario.runs == "daemon" and any(entry.setpoint is not None for entry in scenario.timeline):
         raise ScenarioError(f'{path}: a setpoint cannot be changed from outside; write runs = "executive"')
     if scenario.runs == "executive" and any(
-        entry.fault in ("pause", "resume", "kill", "start") for entry in scenario.timeline
+        entry.fault in ("pause", "resume", "kill", "start", "reload") for entry in scenario.timeline
     ):
         raise ScenarioError(f'{path}: there is no process to pause or kill; write runs = "daemon"')
     return scenario

@@ -137,7 +137,7 @@ def test_kernels_are_compiled_one_way_and_reduce_nothing(name: str) -> None:
                 continue
             assert isinstance(decorator, ast.Call), f"{name}:{node.lineno}: bare @njit"
             given = {k.arg: k.value.value for k in decorator.keywords if isinstance(k.value, ast.Constant)}
-            plain = {k: v for k, v in given.items() if k not in ("inline", "_nrt")}
+            plain = {k: v for k, v in given.items() if k not in ("inline", "forceinline", "_nrt")}
             assert plain == JIT_KEYWORDS, (
                 f"{name}:{node.lineno}: {node.name} must be @njit(cache=True, nogil=True, error_model='numpy')"
             )

@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "maintenance": "Say that a device is worked on: its scores learn and raise no alarm.",
     "feedback": "Say that what a score flags was normal.",
     "baseline": "Hold tags against a reference period.",
+    "tune": "Find gains for a loop by a relay test, within limits.",
     "replay": "Play a journal or a recorded table through the engine again.",
     "score": "Try the anomaly scores on a recorded history.",
     "bench": "Measure what this machine can do.",

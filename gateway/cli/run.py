@@ -24,6 +24,6 @@ def command(path: Path) -> None:
 
     settings = load_or_exit(path)
     prepare_kernels()
-    from gateway.runtime.daemon import run_daemon
+    from gateway.runtime.process import run_daemon
 
     sys.exit(run_daemon(settings, os.environ))

@@ -23,6 +23,9 @@ def command(config: Path | None, verify: bool | None, as_json: bool, tag: str, v
     VALUE is a number in the tag's own unit, one of its labels, or on and off. The tag needs write = true, and no loop
     may drive it. Exit code 1: it was refused, or is not surely written.
 
+    A loop takes a setpoint, a mode and in manual an output: fieldgate write control.boiler.setpoint 78, fieldgate write
+    control.boiler.mode manual (auto, manual, cascade), fieldgate write control.boiler.output 40.
+
     A negative VALUE needs -- before it: fieldgate write boiler.offset -- -3
     """
     tell(ask(config, "tag.write", tag=tag, value=value, verify=verify), as_json=as_json)

@@ -10,7 +10,7 @@ import numpy as np
 from gateway.core.alarms import KINDS, UNSHELVED, AlarmDefinition, AlarmKind, AlarmState, Priority
 from gateway.core.directory import Directory
 from gateway.core.events import Event, Severity
-from gateway.core.model import Model
+from gateway.core.model import Model, TagDefinition
 from gateway.core.state import State
 from gateway.core.types import NS_PER_S, QUALITY_REASONS, Samples
 
@@ -89,9 +89,17 @@ def alarm_event(model: Model, change: Samples, time_ns: int, why: str = "") -> E
         message = f"{name}, {condition(alarm, tag.unit)}"
         if math.isfinite(float(change["value"])):
             message += f": {float(change['value']):g}"
-        message += why
+        message += why + whereabouts(tag)
         return Event(time_ns, SEVERITIES[alarm.priority], f"alarm.{alarm.word}.raised", tag.name, message)
     return Event(time_ns, Severity.NOTICE, f"alarm.{alarm.word}.{word}", tag.name, f"{name} {says}")
+
+
+def whereabouts(tag: TagDefinition) -> str:
+    """What is behind a tag and how much it matters, as far as reference tables say."""
+    known = dict(tag.context)
+    parts = [known[key] for key in ("asset", "path") if key in known]
+    parts += [f"criticality {known['criticality']}"] if "criticality" in known else []
+    return f" [{', '.join(parts)}]" if parts else ""
 
 
 def condition(alarm: AlarmDefinition, unit: str) -> str:

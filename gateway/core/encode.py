@@ -22,6 +22,9 @@ Times are engine time; engine time plus `wall_offset_ns` is Unix time, as well a
 A value of a text tag is a string. `labels`, where a record has tags with named values, gives by tag the names by value:
 `"labels":{"boiler.stage":{"0":"off","1":"run"}}`.
 
+`context`, where a record has tags that reference tables know, gives by tag what they say (asset, path, criticality and
+others), and `context_version` the version of all of it: `"context":{"boiler.stage":{"asset":"B-1"}}`.
+
 Floats are written so that they read back bit for bit, a float without a number as null; values of integer tags are
 integers of up to 64 bits. The same draft gives the same bytes. The envelope is spliced in front of the body's members
 when the record has its identity, so a resend is byte-identical to the first attempt. `stream` stands there only.
@@ -29,8 +32,10 @@ when the record has its identity, so a resend is byte-identical to the first att
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -53,6 +58,16 @@ RESULT_COLUMNS = tuple(name for name in RESULT.names or () if name not in ("row"
 NO_LABELS: Mapping[int, Mapping[str, str]] = {}
 
 
+class Context(NamedTuple):
+    """What reference tables say, by row, and its version."""
+
+    of_row: Mapping[int, Mapping[str, str]]
+    version: str
+
+
+NO_CONTEXT = Context({}, "")
+
+
 class TimeQuality(StrEnum):
     SYNCED = "synced"
     UNSYNCED = "unsynced"
@@ -66,6 +81,7 @@ def encode(
     text_of: TextOf,
     labels: Mapping[int, Mapping[str, str]] = NO_LABELS,
     outputs: Sequence[str] = (),
+    context: Context = NO_CONTEXT,
     wall_offset_ns: int,
     time_quality: TimeQuality,
 ) -> bytes:
@@ -87,6 +103,8 @@ def encode(
         body["tag"] = places.tolist()
         if named := {tag_names[row]: labels[row] for row in used if row in labels}:
             body["labels"] = named
+        if known := {tag_names[row]: context.of_row[row] for row in used if row in context.of_row}:
+            body |= {"context": known, "context_version": context.version}
         if draft.stream is Stream.SAMPLES:
             body |= sample_columns(rows, places, [kinds[row] for row in used], text_of)
         elif draft.stream is Stream.CALCULATIONS:
@@ -105,6 +123,7 @@ class Encoder:
         self._names = tuple(tag.name for tag in model.tags)
         self._kinds = tuple(tag.kind for tag in model.tags)
         self._labels = labels_of(model.tags)
+        self._context = context_of(model.tags)
         self._outputs = model.output_names
         self._text_of = text_of
 
@@ -116,6 +135,7 @@ class Encoder:
             text_of=self._text_of,
             labels=self._labels,
             outputs=self._outputs,
+            context=self._context,
             wall_offset_ns=draft.stamp.wall_offset_ns,
             time_quality=TimeQuality.SYNCED if draft.stamp.is_synced else TimeQuality.UNSYNCED,
         )
@@ -150,6 +170,13 @@ def numbered(rows: Samples) -> tuple[list[int], Int64s]:
 def labels_of(tags: Sequence[TagDefinition]) -> dict[int, dict[str, str]]:
     """By row: what the values of a tag are called."""
     return {row: {str(value): name for value, name in tag.labels} for row, tag in enumerate(tags) if tag.labels}
+
+
+def context_of(tags: Sequence[TagDefinition]) -> Context:
+    of_row = {row: dict(tag.context) for row, tag in enumerate(tags) if tag.context}
+    told = [(tags[row].name, tags[row].context) for row in of_row]
+    version = hashlib.blake2b(msgspec.json.encode(told), digest_size=4).hexdigest()
+    return Context(of_row, version)
 
 
 def sample_columns(rows: Samples, places: Int64s, kinds_used: Sequence[Kind], text_of: TextOf) -> dict[str, object]:

@@ -28,6 +28,7 @@ from gateway.core.alarmdesk import AlarmDesk
 from gateway.core.alarms import AlarmCommand
 from gateway.core.announce import contributors, device_event
 from gateway.core.calculationdesk import CalculationDesk
+from gateway.core.curves import Curves
 from gateway.core.directory import Directory
 from gateway.core.enginemetrics import COUNTED
 from gateway.core.enginemetrics import METRICS as METRICS
@@ -111,6 +112,7 @@ class Engine:
         self.alarms = AlarmDesk(model, self.state)
         self.calculations = CalculationDesk(model, self.state, is_recorded=Stream.CALCULATIONS in streams)
         self.virtual = VirtualDesk(model, self.state)
+        self.curves = Curves(model)
         self._records = dict.fromkeys(Stream, 0)
         self._events = 0
         self._events_dropped = 0
@@ -165,7 +167,7 @@ class Engine:
             events = self._work_grid(grid * GRID_NS)
             self._flush(self._grid, grid, events, drafts)
             self._grid = grid
-        self._fold(np.ascontiguousarray(batch), now_ns, drafts)
+        self._fold(self.curves.calibrated(np.ascontiguousarray(batch)), now_ns, drafts)
         self.virtual.is_waiting |= len(batch) > 0 and bool(self.virtual.levels)
         self.view.now_ns = now_ns
         return StepResult(self._numbered(drafts), tuple(events), self.tenancy.take_parked())

@@ -69,6 +69,20 @@ FORMULA_STEPS_MAX: Final = 512
 FORMULA_DEPTH_MAX: Final = 32
 """Of one formula: its inputs, its steps, and how deep its brackets go. More is refused when it is read."""
 
+REFERENCE_TABLES_MAX: Final = 16
+REFERENCE_ROWS_MAX: Final = 200_000
+REFERENCE_COLUMNS_MAX: Final = 24
+"""Reference tables, and rows and columns of one. More tables are refused; of a larger one nothing new is taken."""
+
+REFERENCE_FINDINGS_MAX: Final = 100
+"""Rows left out that are told one by one when tables are read. The rest is left out unsaid."""
+
+REFERENCE_INFO_MAX: Final = 1_000
+"""Tags in the metric fieldgate_tag_info. The rest is left out; fieldgate_reference_tags counts all."""
+
+CURVE_POINTS_MAX: Final = 64
+"""Points of one calibration curve. A row with more is left out."""
+
 INFLUENCES_WAITING_MAX: Final = 1_000
 """What operators asked of the engine and the next cycle takes. One more is refused to whoever asks."""
 

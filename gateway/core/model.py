@@ -42,6 +42,10 @@ class TagDefinition:
     """Its event score is also of the course of its values (`gateway.core.kernels.shape`)."""
     labels: tuple[tuple[int, str], ...] = ()
     """What the values of an integer tag are called."""
+    context: tuple[tuple[str, str], ...] = ()
+    """What reference tables say of it, by key: asset, path, criticality and others."""
+    curve: tuple[tuple[float, float], ...] = ()
+    """Its calibration: what is shown, rising, and what is there."""
     formula: Formula | None = None
     """What it is computed by, if no source brings it. Such tags stand behind all others of the model."""
 

@@ -45,6 +45,7 @@ class Quality(IntEnum):
     BAD_NOT_INITIALISED = 32
     UNCERTAIN = 64
     UNCERTAIN_STALE = 68
+    UNCERTAIN_NOT_ACCURATE = 80
     UNCERTAIN_OUT_OF_RANGE = 84
     UNCERTAIN_SUBNORMAL = 88
     GOOD = 192
@@ -63,6 +64,7 @@ QUALITY_REASONS: dict[int, str] = {
     Quality.BAD_NOT_INITIALISED: "not initialised",
     Quality.UNCERTAIN: "uncertain",
     Quality.UNCERTAIN_STALE: "stale",
+    Quality.UNCERTAIN_NOT_ACCURATE: "outside its calibration",
     Quality.UNCERTAIN_OUT_OF_RANGE: "out of range",
     Quality.UNCERTAIN_SUBNORMAL: "fewer sources than there should be",
     Quality.GOOD: "good",

@@ -11,28 +11,26 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import msgspec
-import uvloop
 
 from gateway.core.events import Event, Severity
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
-from gateway.runtime.clock import EngineClock, resume_clock
+from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
-from gateway.runtime.logs import log_event, set_up_logs
 from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
+from gateway.runtime.referencing import ReferenceWatch
 from gateway.runtime.reload import compare
-from gateway.runtime.statedir import StateInUse, hold_state_dir
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
-from gateway.runtime.uplink import LEASE_KEY, Way, open_first
+from gateway.runtime.uplink import Way
 from gateway.runtime.web import Web
 from gateway.serving.http.server import HttpServerFailed
 from gateway.serving.http.status import Phase
@@ -98,14 +96,14 @@ class Daemon:
             settings.state_dir, lambda: self._progress.plant, clock, book.emit, self._web.actions()
         )
         self._stop = asyncio.Event()
-        self._reload = asyncio.Event()
+        self._reference = ReferenceWatch(settings, now_ns=clock, emit=book.emit)
         self._failed = False
 
     async def run(self) -> int:
         """Until SIGTERM or SIGINT; the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reference.whole)
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -123,13 +121,15 @@ class Daemon:
         self._supervisor.start("watchdog", lambda: self._keep_watch())
         self._supervisor.start("reload", lambda: self._keep_reloading())
         self._supervisor.start("schooling", self._schooling.run)
+        self._supervisor.start("reference", self._reference.run)
         await stopping
-        await self._supervisor.stop("watchdog", "reload", "schooling")
+        await self._supervisor.stop("watchdog", "reload", "schooling", "reference")
         await self._end(self._progress.plant)
         return EXIT_FAILED if self._failed else EXIT_OK
 
     async def _start(self) -> None:
         settings = self._settings
+        self._reference.note(settings)
         self._way.start(self._supervisor)
         await self._way.open(settings.uplinks)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
@@ -169,8 +169,7 @@ class Daemon:
 
     async def _keep_reloading(self) -> None:
         while True:
-            await self._reload.wait()
-            self._reload.clear()
+            await self._reference.wait()
             self._notifier.reloading(monotonic_ns=time.monotonic_ns())
             self._progress.phase = Phase.RELOADING
             await self._read_again()
@@ -180,7 +179,8 @@ class Daemon:
     async def _read_again(self) -> None:
         """Restart what changed, or refuse the file whole and go on as before."""
         try:
-            await self._apply(await asyncio.to_thread(load, self._settings.path, self._environment))
+            again = partial(load, self._settings.path, self._environment)
+            await self._apply(await asyncio.to_thread(self._reference.read_again, self._settings, again))
         except ConfigurationError as error:
             for problem in error.problems:
                 self._say(Severity.ERROR, "configuration.refused", str(problem))
@@ -212,6 +212,7 @@ class Daemon:
         if changes.uplink:
             await self._way.connect(new.uplinks, self._supervisor)
         self._settings = new
+        self._reference.note(new)
         self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
 
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
@@ -274,6 +275,7 @@ class Daemon:
         yield self._watchdog
         yield self._trail
         yield self._operator
+        yield self._reference
         yield from self._way.measured()
         yield from self._continuity.measured()
         if self._progress.plant is not None:
@@ -321,44 +323,3 @@ class Daemon:
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
         self._book.emit(Event(self._clock(), severity, kind, "gateway", message))
-
-
-async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
-    link_states = LinkStates()
-
-    def log(event: Event) -> None:
-        link_states.note(event)
-        log_event(event)
-
-    book = EventBook(log)
-    try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
-        held = hold_state_dir(settings.state_dir)
-        store = open_first(settings.state_dir, settings.uplinks)
-        clock = resume_clock(int(store.read_meta(LEASE_KEY, "0")))
-    except (*START_FAILURES, StateInUse) as error:
-        _log.error("cannot start: %s", error)
-        return EXIT_FAILED
-    symbols = Symbols()
-    way = Way(store, gateway_id=settings.gateway_id, clock=clock, book=book, text_of=symbols.text_of)
-    daemon = Daemon(
-        settings,
-        environment,
-        loop=asyncio.get_running_loop(),
-        clock=clock,
-        book=book,
-        link_states=link_states,
-        symbols=symbols,
-        way=way,
-    )
-    try:
-        return await daemon.run()
-    finally:
-        held.close()
-
-
-def run_daemon(settings: Settings, environment: Mapping[str, str]) -> int:
-    """Run until stopped; the exit code."""
-    set_up_logs(level=settings.log_level, environment=environment, stream=sys.stderr)
-    code: int = uvloop.run(_run(settings, environment))
-    return code

@@ -45,6 +45,8 @@ def definition_of(tag: Tag, device: int) -> TagDefinition:
         valid_high=tag.valid_high,
         has_shape=tag.has_shape,
         labels=tag.labels,
+        context=tag.context,
+        curve=tag.curve,
         formula=tag.point.formula if isinstance(tag.point, FormulaPoint) else None,
     )
 

@@ -152,6 +152,7 @@ class Plant:
             text_of=symbols.text_of,
             now_ns=clock,
             emit=book.emit,
+            control=self.executive,
         )
         mqtt = settings.writes.mqtt
         self.orders = MqttOrders(mqtt, self.writer, now_ns=clock, emit=book.emit) if mqtt is not None else None
@@ -181,6 +182,7 @@ class Plant:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
         warm_up()
         self.engine.virtual.warm()
+        self.engine.curves.warm()
         if self.executive is not None and not self._inherits:
             self.executive.warm()
 

@@ -23,6 +23,7 @@ from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT,
 from gateway.settings.links import Links
 from gateway.settings.planning import loads
 from gateway.settings.problems import ConfigurationError, Problem, Report
+from gateway.settings.referencetables import joined, read_reference
 from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, Settings
 from gateway.settings.section import Section
 from gateway.settings.serving import read_http, read_scada
@@ -69,11 +70,12 @@ def examine(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT) -> Exam
     """As `load`, with warnings."""
     report = Report()
     document = read_document(path)
-    settings = _read(Section(report, document.root(), document.content), path, environment)
+    settings = joined(_read(Section(report, document.root(), document.content), path, environment))
     problems, warnings = report.problems(path), report.warnings(path)
     if problems:
         raise ConfigurationError(problems, warnings)
-    return Examined(settings, warnings)
+    told = tuple(Problem(path, 1, 1, "reference", message) for message in settings.reference_findings)
+    return Examined(settings, warnings + told)
 
 
 def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings:
@@ -92,10 +94,11 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     check_kept_samples(devices.tags.values(), devices.sections)
     scada = read_scada(root, devices, loops, path)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
+    state_dir = _state_dir(gateway, directory, environment)
     settings = Settings(
         path=path,
         gateway_id=gateway_id,
-        state_dir=_state_dir(gateway, directory, environment),
+        state_dir=state_dir,
         log_level=gateway.get("log_level", LOG_LEVEL, LogLevel.INFO).value,
         panes_per_window=gateway.get("panes_per_window", PANES, PANES_DEFAULT),
         zone=gateway.get("time_zone", time_zone, TimeZone("UTC")).data(),
@@ -113,6 +116,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         writes=read_writes(root, gateway_id, devices, loops, files),
         inhibit_writes=gateway.get("inhibit_writes", flag, False),
         http=read_http(root, files),
+        reference=read_reference(root, directory, state_dir),
     )
     gateway.finish()
     root.finish()

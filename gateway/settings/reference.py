@@ -249,6 +249,7 @@ WRITES = (
         "Topic of orders; {tag} stands for the tag's full name, as a level of its own.",
     ),
     Key("writes.mqtt.reply", addresses.topic, "(fieldgate/{gateway}/written/{tag})", "Topic of their results."),
+    Key("writes.mqtt.loops", serving.WRITE_GLOBS, "[]", "Setpoints, modes and outputs of loops that may be written."),
     Key("writes.mqtt.tags", serving.TAG_GLOBS, '["*"]', "Which of the tags that may be written, this way."),
 )
 SERVING = (
@@ -269,6 +270,13 @@ SERVING = (
     Key(
         "scada.lock_file", text, "(FILE.registers.lock)", "Keeps addresses when tags are added: keep it with the file."
     ),
+    Key(
+        "reference.NAME.file",
+        text,
+        REQUIRED,
+        "A CSV or SQLite file (.db, .sqlite) of assets, limits, curves.",
+    ),
+    Key("reference.NAME.table", text, NOTHING, "The table in a SQLite file."),
     Key("http.listen", addresses.listen_endpoint, '"127.0.0.1:9464"', "Where metrics, health, page and API are."),
     Key(
         "http.users_file",

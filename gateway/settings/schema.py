@@ -30,6 +30,10 @@ from gateway.settings.schema_control import PidLoop as PidLoop
 from gateway.settings.schema_control import Signal as Signal
 from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
+from gateway.settings.schema_uplink import FileAddress as FileAddress
+from gateway.settings.schema_uplink import NatsAddress as NatsAddress
+from gateway.settings.schema_uplink import Uplink as Uplink
+from gateway.settings.schema_uplink import UpstreamAddress as UpstreamAddress
 
 
 class Table(StrEnum):
@@ -229,6 +233,17 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[tuple[int, str], ...] = ()
     """What the values of a whole number are called."""
     scada: bool = True
+    curve: tuple[tuple[float, float], ...] = ()
+    context: tuple[tuple[str, str], ...] = ()
+    """Both from reference tables, as in `gateway.core.model`."""
+
+
+class ReferenceTable(msgspec.Struct, frozen=True, kw_only=True):
+    """`table` is empty for a CSV file."""
+
+    name: str
+    file: Path
+    table: str
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,46 +252,6 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where all tags are computed."""
     multivariate: tuple[str, ...] = ()
     """Full names of the tags that are seen together; the alarm stands with the first of them."""
-
-
-class NatsAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a NATS server with JetStream is and how to log in. Secrets are read when the session starts."""
-
-    host: str
-    port: int
-    tls: bool = False
-    ca_file: Path | None = None
-    client_name: str
-    username: str | None = None
-    password_file: Path | None = None
-
-
-class FileAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of JSON lines; at `rotate_bytes` it is renamed and a new one begun."""
-
-    path: Path
-    rotate_bytes: int
-
-
-UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | FileAddress
-
-
-class Uplink(msgspec.Struct, frozen=True, kw_only=True):
-    """Where records go, which, and how much may wait."""
-
-    name: str
-    address: UpstreamAddress
-    topic: str
-    """MQTT topic or NATS subject, empty for a file. `{stream}` stands for the stream's name; the rest is filled in."""
-    streams: tuple[str, ...]
-    aggregates_every_ns: int
-    samples_every_ns: int
-    buffer_bytes_max: int
-    grace_ns: int
-    """How long acknowledged records are kept, should the other end lose them all the same."""
-    grace_bytes_max: int
-    drain_records_per_s: int
-    acknowledge_timeout_ns: int
 
 
 class Scada(msgspec.Struct, frozen=True, kw_only=True):
@@ -315,6 +290,8 @@ class MqttWrites(msgspec.Struct, frozen=True, kw_only=True):
     reply: str
     tags: tuple[str, ...]
     """Full names of the tags that may be written this way."""
+    loops: tuple[str, ...] = ()
+    """Points of loops that may be, like `control.boiler.setpoint`."""
 
 
 class Writes(msgspec.Struct, frozen=True, kw_only=True):
@@ -379,3 +356,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     writes: Writes = Writes()
     inhibit_writes: bool = False
     http: Http | None
+    reference: tuple[ReferenceTable, ...] = ()
+    unjoined: tuple[Tag, ...] = ()
+    """Where there are reference tables: the tags as they are written."""
+    reference_findings: tuple[str, ...] = ()
+    """What of the tables could not be used."""
+    reference_rows: dict[str, tuple[tuple[int, dict[str, str]], ...]] = {}
+    """By table that could be read: its rows, each with its place."""

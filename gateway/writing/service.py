@@ -27,7 +27,7 @@ from gateway.core.ports import Clock
 from gateway.core.readings import Reading
 from gateway.core.symbols import TextOf
 from gateway.core.types import Kind, Quality
-from gateway.core.view import PlantView
+from gateway.core.view import ControlView, PlantView
 from gateway.protocol.modbus.errands import CrowdedError, ErrandError, NoAnswerError, Requester
 from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError, exception_name
 from gateway.protocol.modbus.pdu import read_data
@@ -35,6 +35,7 @@ from gateway.protocol.modbus.reactions import Reaction, rule_of
 from gateway.settings.problems import did_you_mean
 from gateway.settings.schema import FormulaPoint, ModbusPoint, Settings, Tag, registers_of
 from gateway.writing.audit import Line, Trail, TrailError
+from gateway.writing.loops import LoopPoints
 from gateway.writing.order import Order, Value, ValueRefusedError, confirmed, differs, order_of
 
 BUSY_RETRIES: Final = 4
@@ -123,17 +124,19 @@ class Writer:
         text_of: TextOf,
         now_ns: Clock,
         emit: Emit,
+        control: ControlView | None = None,
     ) -> None:
         self._text_of = text_of
         self._is_inhibited = settings.inhibit_writes
         self._tags: Mapping[str, Tag] = {tag.name: tag for tag in settings.tags}
         self._link_of = {device.name: device.link for device in settings.devices}
         self._loop_of = {tag: loop.name for loop in settings.loops for tag in registers_of(loop)}
+        self._loops = LoopPoints(settings.loops, control)
         self._has_local = settings.writes.local
         self._tasks: set[asyncio.Task[Outcome]] = set()
         self._allowed: dict[str, frozenset[str]] = {"page": frozenset(settings.writes.page)}
         if settings.writes.mqtt is not None:
-            self._allowed["mqtt"] = frozenset(settings.writes.mqtt.tags)
+            self._allowed["mqtt"] = frozenset((*settings.writes.mqtt.tags, *settings.writes.mqtt.loops))
         self._model = model
         self._view = view
         self._requesters = requesters
@@ -193,10 +196,17 @@ class Writer:
         try:
             if self._under_way > WRITES_UNDER_WAY_MAX:
                 raise _Refused(Result.FAILED, Why.BUSY, f"{WRITES_UNDER_WAY_MAX} writes are under way; try again later")
-            tag, order = self._admitted(name, value, way)
-            old = self._shown(tag)
-            line = Line(id=f"{next(self._numbers):x}", way=way, who=who, what=name, old=old, new=new, result="sent")
-            outcome = await self._carried_out(tag, order, line, verify)
+            self._check_way(name, way)
+            line = Line(id=f"{next(self._numbers):x}", way=way, who=who, what=name, new=new, result="sent")
+            if name in self._loops:
+                old = self._loops.shown(name)
+                line = msgspec.structs.replace(line, old=old)
+                outcome = await self._ordered(name, value, line)
+            else:
+                tag, order = self._admitted(name, value)
+                old = self._shown(tag)
+                line = msgspec.structs.replace(line, old=old)
+                outcome = await self._carried_out(tag, order, line, verify)
         except _Refused as refusal:
             outcome = Outcome(tag=name, result=refusal.result, old=old, new=new, reason=str(refusal), why=refusal.why)
             line = Line(
@@ -208,12 +218,41 @@ class Writer:
         await self._remember(line, outcome)
         return outcome
 
-    def _admitted(self, name: str, value: Value, way: str) -> tuple[Tag, Order]:
+    def _check_way(self, name: str, way: str) -> None:
         """Raises _Refused."""
         if self._is_inhibited:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, "writing is inhibited: inhibit_writes is on under [gateway]")
         if way == "local" and not self._has_local:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, "local = false under [writes] forbids it")
+        is_known = name in self._loops or (name in self._tags and self._is_writable(self._tags[name]))
+        if is_known and way in self._allowed and name not in self._allowed[way]:
+            where = "page under [writes]" if way == "page" else f"those under [writes.{way}]"
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is not among {where}")
+
+    @staticmethod
+    def _is_writable(tag: Tag) -> bool:
+        return isinstance(tag.point, ModbusPoint) and tag.point.writable
+
+    async def _ordered(self, name: str, value: Value, line: Line) -> Outcome:
+        """To a loop. Raises _Refused."""
+        await self._note_before(line)
+        try:
+            self._loops.order(name, value)
+        except ValueError as error:
+            raise _Refused(Result.REFUSED, Why.VALUE, str(error)) from None
+        return Outcome(tag=name, result=Result.WRITTEN, old=line.old, new=line.new)
+
+    async def _note_before(self, line: Line) -> None:
+        """On the disk before anything is sent. Raises _Refused."""
+        try:
+            await self._trail.note(line)
+        except TrailError as error:
+            raise _Refused(Result.FAILED, Why.FAULT, str(error)) from error
+        except asyncio.CancelledError:
+            raise _Refused(Result.FAILED, Why.AWAY, "the gateway was stopped before it was sent") from None
+
+    def _admitted(self, name: str, value: Value) -> tuple[Tag, Order]:
+        """Raises _Refused."""
         tag = self._tags.get(name)
         if tag is None:
             remedy = did_you_mean(name, self._tags, "write a tag as device.tag")
@@ -223,9 +262,6 @@ class Writer:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} {comes}, and only Modbus tags are written")
         if not tag.point.writable:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is read only; write = true in that tag allows it")
-        if way in self._allowed and name not in self._allowed[way]:
-            where = "page under [writes]" if way == "page" else f"the tags under [writes.{way}]"
-            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is not among {where}")
         if name in self._loop_of:
             loop = self._loop_of[name]
             raise _Refused(
@@ -244,12 +280,7 @@ class Writer:
         requester = self._requesters(link)
         if requester is None:
             raise _Refused(Result.FAILED, Why.AWAY, f"link {link} is not polled, so nothing can be sent by it")
-        try:
-            await self._trail.note(line)
-        except TrailError as error:
-            raise _Refused(Result.FAILED, Why.FAULT, str(error)) from error
-        except asyncio.CancelledError:
-            raise _Refused(Result.FAILED, Why.AWAY, "the gateway was stopped before it was sent") from None
+        await self._note_before(line)
         is_verified = point.verify if verify is None else verify
         result, why, reason = Result.UNCERTAIN, Why.AWAY, f"no result within {WRITE_S_MAX:g} s"
         try:

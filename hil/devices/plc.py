@@ -1,6 +1,7 @@
 """A PLC with a plant behind real sockets, whose every part can fail.
 
-Holding registers: 0-1 the measurement as float32, 10 the actuator as uint16 in 0.1 %. `plant=None` leaves the
+Holding registers: 0-1 the measurement as float32, 10 the actuator as uint16 in 0.1 %, 11 a heartbeat: with a watchdog
+(`watchdog_s`) the actuator goes to zero when that was not written for so long. `plant=None` leaves the
 measurement where it was put. All knobs may be turned while it runs; every write is kept.
 """
 
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from typing import Protocol, Self
 
 VALVE = 10
+HEARTBEAT = 11
 REGISTERS = 256
 
 
@@ -44,11 +46,13 @@ class Plc:
         self.is_unplugged = False
         self.is_frozen = False
         self.reads_nan = False
+        self.watchdog_s = 0.0
         self.refuses_reads_with = 0
         self.refuses_writes_with = 0
         self.mangle: Callable[[bytes], list[bytes]] = lambda reply: [reply]
         """What is sent in place of each reply to a read."""
         self._stepped_s = time.monotonic()
+        self._beat_s = math.inf
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -169,11 +173,15 @@ class Plc:
         else:
             values = struct.unpack(f">{count}H", request[13:])
         self.registers[address : address + len(values)] = values
+        if address <= HEARTBEAT < address + len(values):
+            self._beat_s = time.monotonic()
         self.writes.append((time.monotonic(), address, values))
         return _frame(request, request[7:12])
 
     def _run_plant(self) -> None:
         now_s = time.monotonic()
+        if self.watchdog_s and now_s - self._beat_s > self.watchdog_s:
+            self.registers[VALVE] = 0
         if self.plant is not None:
             self.plant = self.plant.step((now_s - self._stepped_s) * self.speed, self.valve / 1000.0)
             if self.reads_nan:

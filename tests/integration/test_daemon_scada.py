@@ -150,6 +150,34 @@ def test_writes_that_the_configuration_does_not_allow_are_refused(gateway: Gatew
     assert gateway.metric("fieldgate_scada_writes_total", result="refused") == refused + 3
 
 
+def order(gateway: Gateway, point: str, value: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gateway", "write", "--config", str(gateway.config), point, value]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_setpoint_mode_and_output_are_written_by_command_and_audited(gateway: Gateway) -> None:
+    scada = Scada(gateway)
+    setpoint = scada.read(9, "control.tank/setpoint")
+    for point, value, code, says in (
+        ("setpoint", "33", 0, f"control.tank.setpoint {setpoint:g} -> 33 written"),
+        ("setpoint", "95", 1, "setpoint 95.0 is outside 20.0 to 90.0"),
+        ("output", "12", 1, "the output can be written in MANUAL only"),
+        ("mode", "cascade", 1, "no setpoint from elsewhere"),
+        ("mode", "manual", 0, "control.tank.mode auto -> manual written"),
+        ("output", "12.5", 0, "-> 12.5 written"),
+        ("mode", "sideways", 1, "sideways is no mode; write auto, manual or cascade"),
+    ):
+        done = order(gateway, f"control.tank.{point}", value)
+        assert (done.returncode, says in done.stdout + done.stderr) == (code, True), done
+    until(lambda: scada.read(9, "control.tank/output") == 12.5, "the manual output")
+    assert scada.read(9, "control.tank/setpoint") == 33
+    assert order(gateway, "control.tank.mode", "auto").returncode == 0
+    trail = (gateway.config.parent / "state/audit.jsonl").read_text(encoding="utf-8").splitlines()
+    told = [(line["what"], line["new"], line["result"]) for line in map(json.loads, trail) if line["way"] == "local"]
+    assert told[:2] == [("control.tank.setpoint", "33", "sent"), ("control.tank.setpoint", "33", "written")]
+    assert ("control.tank.setpoint", "95", "refused") in told
+
+
 def test_addresses_stay_when_a_tag_is_put_into_the_middle_and_the_daemon_restarted(gateway: Gateway) -> None:
     before = Scada(gateway).points
     port = gateway.config.read_text().split("127.0.0.1:")[1].split('"')[0]

@@ -1,4 +1,4 @@
-"""Maintenance, feedback and baselines of a running gateway, by command, over a restart."""
+"""Maintenance, feedback and baselines of a running gateway, by command, over a SIGKILL."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tag(gateway: Gateway, name: str) -> Any:
     return next(one for one in gateway.get("/api/tags")["tags"] if one["name"] == name)
 
 
-def test_what_operators_teach_is_told_and_holds_over_a_restart(tmp_path: Path) -> None:
+def test_what_operators_teach_is_told_and_holds_over_a_kill(tmp_path: Path) -> None:
     values = count()
 
     async def answer(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -72,7 +72,7 @@ def test_what_operators_teach_is_told_and_holds_over_a_restart(tmp_path: Path) -
             assert ask(gateway, "baseline", "learn", "pump.speed")["ok"]
             assert ask(gateway, "baseline", "apply", "pump")["says"] == "the baseline of 2 tags is in force"
             until(lambda: len(gateway.lines("baseline.applied")) == 2, "both are told")
-            gateway.terminate()
+            gateway.kill()
             kept = json.loads((tmp_path / "state/scores.json").read_text())
             assert (list(kept["maintenance"]), len(kept["feedback"]), len(kept["baselines"])) == (["pump"], 1, 2)
 

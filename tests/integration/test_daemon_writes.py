@@ -185,7 +185,7 @@ def test_an_order_by_mqtt_is_carried_out_and_answered(version: str, tmp_path: Pa
             "tag": "pump.mode", "ok": True, "result": "verified", "id": "a1", "old": "0", "new": "auto",
         }  # fmt: skip
         for tag, payload, says in [
-            ("pump.torque", "1", "pump.torque is not among the tags under [writes.mqtt]"),
+            ("pump.torque", "1", "pump.torque is not among those under [writes.mqtt]"),
             ("pump.speed", "fast", '"fast" is no number'),
             ("pump.speed", '{"vale": 1}', "Object missing required field `value`"),
             ("nosuch", "1", "nosuch is not a tag"),

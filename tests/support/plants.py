@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from gateway.core.alarms import AlarmDefinition, AlarmKind
-from gateway.core.cycle import Cycle, Noted
+from gateway.core.cycle import Cycle, Influence, Noted, Taught
 from gateway.core.events import Event, Severity
 from gateway.core.formulaparser import parse_formula
 from gateway.core.record import Stamp, Stream
 from gateway.core.spec import EngineSpec
+from gateway.core.teaching import Excuse, Hold, Learn, Lesson, Maintain, Reference
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Samples
 from tests.support.engine import T0, model, tag
 
@@ -24,10 +25,15 @@ FORMULAS = {
     "v.power": ("if('v.sum' > 60, 'v.sum' * 'v.mean', 'v.all')", 0),
 }
 MINUTE_NS = 60 * NS_PER_S
+REFERENCE = Reference(
+    anchor=50.0, base=0.1, level_spread=0.3, drift_spread=0.1, noise_base=1.0, noise_spread=0.2, still_ns_max=1e9,
+    hours=(None, *(0.5,) * 23),
+)  # fmt: skip
 
 
 def plant(tags: int = 40, *, streams: tuple[Stream, ...] = tuple(sorted(Stream)), limit: float = 52.5) -> EngineSpec:
-    """Several kinds, windows and alarms; each tenth tag has an alarm that the last one suppresses. Some are virtual."""
+    """Several kinds, windows and alarms; each tenth tag has an alarm that the last one suppresses, each tenth from the
+    sixth on a shape score, and alarms of its scores. Some are virtual."""
     definitions = []
     last = f"d{(tags - 1) // 10}.t{tags - 1}"
     for row in range(tags):
@@ -35,11 +41,17 @@ def plant(tags: int = 40, *, streams: tuple[Stream, ...] = tuple(sorted(Stream))
         alarms: tuple[AlarmDefinition, ...] = (AlarmDefinition(AlarmKind.HIGH, limit, deadband=0.5),)
         if row % 10 == 0:
             alarms += (AlarmDefinition(AlarmKind.LOW, 47.0, on_delay_ns=200 * NS_PER_MS, unless=last),)
+        if has_shape := row % 10 == 5:
+            of_scores = (AlarmKind.SCORE, AlarmKind.PERSISTENT)
+            alarms += tuple(AlarmDefinition(of, 0.5, deadband=0.1) for of in of_scores)
         windows = ((2 * NS_PER_S, MINUTE_NS), (MINUTE_NS,), ())[row % 3]
         kind = Kind.I64 if row % 7 == 3 else Kind.F64
         definitions.append(
-            tag(name, row // 10, kind=kind, windows_ns=windows, alarms=alarms, stale_after_ns=NS_PER_S, valid_high=80.0)
-        )
+            tag(
+                name, row // 10, kind=kind, windows_ns=windows, alarms=alarms, stale_after_ns=NS_PER_S, valid_high=80.0,
+                has_shape=has_shape,
+            )
+        )  # fmt: skip
     names = [one.name for one in definitions]
     for name, (text, every_ns) in FORMULAS.items():
         formula = parse_formula(text, lambda word, is_pattern: names[:9] if is_pattern else (word,), every_ns)
@@ -54,6 +66,17 @@ def plant(tags: int = 40, *, streams: tuple[Stream, ...] = tuple(sorted(Stream))
     )
     of = dataclasses.replace(of, devices=devices)
     return EngineSpec(of, aggregates_every_ns=NS_PER_S, samples_every_ns=100 * NS_PER_MS, streams=streams)
+
+
+def lessons_of(number: int) -> tuple[Lesson, ...]:
+    """What operators teach in this cycle."""
+    if number in (300, 900):
+        return (Maintain("device1", number == 300, "anna"), Excuse("d0.t5", number / 100, 1.5, "anna"))
+    if number in (320, 940):
+        return (Learn("d0.t6", number == 320, "anna"),)
+    if number in (350, 1_200):
+        return (Hold("d0.t4", REFERENCE if number == 350 else None, "anna"), Hold("d2.t22", REFERENCE, "anna"))
+    return ()
 
 
 def cycle_of(seed: int, number: int, tags: int = 40, samples_max: int = 60) -> Cycle:
@@ -75,10 +98,12 @@ def cycle_of(seed: int, number: int, tags: int = 40, samples_max: int = 60) -> C
     whole = batch["row"] % 7 == 3
     batch["value"] = values
     batch["bits"][whole] = np.nan_to_num(values[whole], nan=0.0, posinf=0.0).astype(np.int64)
-    influences = ()
+    influences: tuple[Influence, ...] = ()
+    if lessons := lessons_of(number):
+        influences = (Taught(lessons, afresh=False),)
     if rng.random() < 0.02:
         event = Event(now_ns, Severity.NOTICE, "link.up", "plc", f"connected for the {number}th time")
-        influences = (Noted(event),)
+        influences += (Noted(event),)
     stamp = Stamp(10**18 + number * 1_000, number % 1000 > 100)
     return Cycle(number, now_ns, batch, influences, stamp, {"plc": number})
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from hil.devices.plc import Plc
 from hil.figures import Point, step_response
+from hil.hardware import load_hardware
+from hil.paint import paint
 from hil.plants.motor import Motor
 from hil.plants.oven import Oven
-from hil.run import SCENARIOS, judge, run
+from hil.run import SCENARIOS, judge, run, run_on
 from hil.scenario import Expectation, ScenarioError, load
-from hil.trend import svg
 
 FIRST_ORDER = [Point(i * 0.01, 10.0, 10.0 * (1.0 - math.exp(-i * 0.01)), 50.0) for i in range(1000)]
 
@@ -83,8 +85,38 @@ def test_every_scenario_that_comes_along_can_be_read(path: Path) -> None:
     assert load(path).expect
 
 
-@pytest.mark.parametrize("name", ["motor-setpoint", "sensor-nan"])
-def test_a_scenario_passes(name: str) -> None:
-    result = run(name, load(SCENARIOS / f"{name}.toml"))
+def test_a_scenario_passes_and_its_trend_is_painted(tmp_path: Path) -> None:
+    result = run("sensor-nan", load(SCENARIOS / "sensor-nan.toml"))
     assert result.has_passed, [(verdict.expectation.what, verdict.worst) for verdict in result.verdicts]
-    assert svg(name, result.points, [(1.0, "here")]).count("<polyline") == 3
+    paint(tmp_path / "trend.png", "sensor-nan", result.points, [(1.0, "here")])
+    assert (tmp_path / "trend.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.toml")), ids=lambda path: path.stem)
+def test_each_scenario_passes(path: Path) -> None:
+    result = run(path.stem, load(path))
+    assert result.has_passed, [(verdict.expectation.what, verdict.worst) for verdict in result.verdicts]
+
+
+HARDWARE = """
+modbus_tcp = "127.0.0.1:{port}"
+measurement = {{ address = 0, type = "float32" }}
+actuator = {{ address = 10, scale = 0.1, low = 0, high = 90 }}
+"""
+
+
+def test_the_same_runner_takes_hardware_by_configuration_alone(tmp_path: Path) -> None:
+    device = Plc(Motor(), valve=0)
+    device.look()
+    path = tmp_path / "bench.toml"
+    path.write_text(HARDWARE.format(port=device.port), encoding="utf-8")
+    result = run_on(load_hardware(path), "motor-setpoint", load(SCENARIOS / "motor-setpoint.toml"))
+    device.close()
+    assert result.has_passed, [(verdict.expectation.what, verdict.worst) for verdict in result.verdicts]
+    assert max(values[0] for _, _, values in device.writes) <= 900, "never beyond the actuator's high"
+    with pytest.raises(ScenarioError, match=r"\"nan\" is for simulated plants"):
+        run_on(load_hardware(path), "sensor-nan", load(SCENARIOS / "sensor-nan.toml"))
+    path.write_text('modbus_tcp = "nowhere"\n', encoding="utf-8")
+    with pytest.raises(ScenarioError, match=r"bench\.toml"):
+        load_hardware(path)

@@ -9,7 +9,7 @@ import pytest
 from gateway.core import limits
 from gateway.core.formula import Input, Statistic
 from gateway.core.types import NS_PER_S, Kind
-from gateway.runtime.plant import build_model
+from gateway.runtime.model import build_model
 from gateway.settings.schema import FormulaPoint, Settings, Tag
 from tests.support.settings import HEAD, HEAD_LINES, examine_text, problems_of
 

@@ -99,6 +99,7 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
     whole, count = re.subn(r"(?m)^# (\w+ = )", r"\1", text)
     assert count > 25
     shutil.copytree(EXAMPLE.parent / "registers", tmp_path / "registers")
+    shutil.copytree(EXAMPLE.parent / "reference", tmp_path / "reference")
     examined = examine_text(tmp_path, whole)
     files = {"password_file", "ca_file", "cert_file", "key_file", "key_password_file"}
     assert {warning.key.rsplit(".", 1)[-1] for warning in examined.warnings} <= files
@@ -111,8 +112,9 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("blocks", "each"),
         ("uplink", "nats"),
         ("uplink", "file"),
+        ("reference.assets", "table"),
     }
-    known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags")}
+    known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags", "loops")}
     assert known - written == elsewhere, "each is shown with devices; the others in words"
     assert known > {("tag", "register"), ("tag.alarm", "score"), ("control.failsafe", "output"), ("", "scada")}
 

@@ -69,6 +69,7 @@ tag_list = "sensors"
 """
 )
 OTHER_UPLINKS = ('nats = "nats://127.0.0.1"', 'file = "records.jsonl"')
+REFERENCE = '[reference.r]\nfile = "gateway.toml"\n'
 SERVING = '[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
 FAR_ENDS = {
     "nats": '[uplink.u]\nnats = "tls://nats.example"\nsubject = "plant.{stream}"\n',
@@ -119,7 +120,7 @@ output = "signal"
 setpoint = 1
 gains = { by = "d.pv", points = [{ at = 0, kp = 1 }, { at = 1, kp = 2 }] }
 """
-GROUPS = {"links", "polls", "devices", "control", "blocks", "uplink", "tag_lists", "topics"}
+GROUPS = {"reference", "links", "polls", "devices", "control", "blocks", "uplink", "tag_lists", "topics"}
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|([^."]+)')
 
 
@@ -156,7 +157,10 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
             found[pattern(section.place.child(key).key)] = (parse, default)
         return get(section, key, parse, default)
 
-    texts = [HEAD + LOOP + SHARED_LISTS + LOOPS + SERVING, *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS)]
+    texts = [
+        HEAD + LOOP + SHARED_LISTS + LOOPS + SERVING + REFERENCE,
+        *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS),
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Section, "get", noting)
         examine(EXAMPLE)

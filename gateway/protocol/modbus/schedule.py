@@ -209,8 +209,8 @@ def release(s: Schedule, link: int, slot: int, now_ns: int) -> None:
     row[at.HOLDS_SLOT] = 0
     state[at.HOLDING] -= 1
     block = row[at.OF_BLOCK]
-    if block >= 0 and s.blocks[block, at.VERSION] == row[at.OF_VERSION]:
-        s.blocks[block, at.WAITS] = 0
+    if block >= 0 and s.blocks[block, at.VERSION] == row[at.OF_VERSION] and s.blocks[block, at.WAITS] == 1:
+        s.blocks[block, at.WAITS] = 0  # what else it says is its owner's: under review, whatever else comes of it
     if row[at.IS_PROBE]:
         s.units[row[at.OF_UNIT], at.PROBE_GIVES_UP_NS] = -1
         state[at.PROBED_NS] = row[at.SENT_NS]

@@ -156,7 +156,7 @@ def read_scalar(buffer: Bytes, at: int, stop: int) -> tuple[int, int, bool, int,
     return after, what, False, truth, 0, True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def store_cell(
     table: Table, entry_index: int, k: int, negative: bool, mantissa: int, exponent: int, whole: bool
 ) -> bool:
@@ -221,7 +221,7 @@ def wall_from_number(negative: bool, mantissa: int, exponent: int, form: int) ->
     return int(mantissa * TENS[shift])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def decode_bare(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> int:
     """Cells of the entries without a field into scratch; how many, or SLOW."""
     after, what, negative, mantissa, exponent, whole = read_scalar(buffer, at, stop)
@@ -237,7 +237,7 @@ def decode_bare(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> int:
     return got if got else SLOW
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def store_member(
     table: Table, t: int, buffer: Bytes, key_at: int, size: int, what: int, negative: bool, mantissa: int,
     exponent: int, whole: bool,
@@ -256,7 +256,7 @@ def store_member(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def decode_object(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tuple[int, int]:
     """(SLOW or 0, wall time in ns; 0 implausible, -1 none given) of an object; `at` is behind its brace."""
     topic = table.topics[t]
@@ -294,7 +294,7 @@ def decode_object(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tu
         at = skip_space(buffer, at + 1, stop)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def decode(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tuple[int, int]:
     """(SLOW or 0, wall time as decode_object). Cells are in the table's scratch, `found` says which."""
     for k in range(table.topics[t]["count"]):
@@ -311,7 +311,7 @@ def decode(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tuple[int
     return (SLOW if decode_bare(table, t, buffer, at, stop) < 0 else 0), -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def put_samples(table: Table, t: int, samples: Samples, n: int, source_ns: int, arrival_ns: int, quality: int) -> int:
     """The cells in scratch as samples from index n on; returns the index after them."""
     first = table.topics[t]["first"]

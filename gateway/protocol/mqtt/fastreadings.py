@@ -60,7 +60,7 @@ SUM_NS_MAX: Final = WALL_NS_MAX // 4
 TIME_SHIFT: Final = 9
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def is_named(table: Table, e: int, buffer: Bytes) -> bool:
     """Whether an entry has the name in scratch, which is base and own name joined."""
     reading = table.reading
@@ -73,7 +73,7 @@ def is_named(table: Table, e: int, buffer: Bytes) -> bool:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def find_entry(table: Table, t: int, buffer: Bytes, guess: int) -> int:
     """The entry with the name in scratch, or -1."""
     first = table.topics[t]["first"]
@@ -94,7 +94,7 @@ def find_entry(table: Table, t: int, buffer: Bytes, guess: int) -> int:
         slot = (slot + 1) & (slots - 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def member_of(table: Table, t: int, buffer: Bytes, at: int, size: int) -> int:
     """Which member of a reading this name is, or -1."""
     for m in range(4):
@@ -117,7 +117,7 @@ def quality_code(table: Table, t: int, buffer: Bytes, at: int, size: int) -> int
     return SLOW
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def take_member(table: Table, t: int, buffer: Bytes, key_at: int, key_size: int, at: int, stop: int) -> int:
     """A member of a reading, whose value begins at `at`, into scratch; the position after it, or SLOW."""
     reading = table.reading
@@ -165,7 +165,7 @@ def ns_of_number(negative: bool, mantissa: int, exponent: int) -> tuple[bool, in
     return True, -ns if negative else ns
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def take_label(table: Table, buffer: Bytes, key_at: int, key_size: int, at: int, stop: int) -> int:
     """A member of a SenML record into scratch; the position after its value, or SLOW."""
     reading = table.reading
@@ -209,7 +209,7 @@ def take_label(table: Table, buffer: Bytes, key_at: int, key_size: int, at: int,
     return int(after)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def read_object(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> int:
     """One reading or record into scratch; `at` is behind its brace. The position after it, or SLOW."""
     is_senml = table.topics[t]["layout"] == SENML
@@ -257,7 +257,7 @@ def wall_of_record(table: Table, arrival_wall_ns: int) -> int:
     return int(max(0, arrival_wall_ns + ns) if ns < RELATIVE_NS else ns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def put_reading(
     table: Table, e: int, wall_ns: int, arrival_ns: int, arrival_wall_ns: int, untimed: int, samples: Samples, n: int
 ) -> bool:
@@ -287,7 +287,7 @@ def put_reading(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def take_reading(
     table: Table, t: int, guess: int, buffer: Bytes, arrival_ns: int, arrival_wall_ns: int, untimed: int,
     samples: Samples, n: int,

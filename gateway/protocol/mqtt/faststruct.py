@@ -36,7 +36,7 @@ def read_bits(buffer: Bytes, at: int, size: int, is_big: bool) -> int:
     return value
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def store_bits(table: Table, e: int, k: int, form: int, bits: int) -> bool:
     """A number of this form as the entry's kind wants it, into scratch element k. False: let the slow path decide."""
     entry = table.entries[e]
@@ -68,7 +68,7 @@ def store_bits(table: Table, e: int, k: int, form: int, bits: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def decode_struct(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> int:
     """Cells of all entries into scratch; 0, or SLOW."""
     first = table.topics[t]["first"]

@@ -72,7 +72,7 @@ def hand_back(state: Int64s, handed: Samples, what: int, at: int, size: int, top
     state[HANDED_COUNT] = n + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def take_data(
     state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples,
@@ -102,7 +102,7 @@ def take_counts(state: Int64s, table: Table, n: int) -> None:
     state[TIMES_REFUSED] += table.reading[REFUSED_TIMES] > 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def take_payload(
     state: Int64s, table: Table, t: int, flags: int, buffer: Bytes, at: int, stop: int, arrival_ns: int,
     arrival_wall_ns: int, samples: Samples, handed: Samples,
@@ -174,7 +174,7 @@ def is_repetition(state: Int64s, table: Table, recent: Recent, t: int, buffer: B
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def take_message(
     state: Int64s, table: Table, recent: Recent, t: int, first: int, buffer: Bytes, topic_at: int, size: int, at: int,
     stop: int, end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples,

@@ -20,6 +20,9 @@ oversized message still to be skipped, counters.
     PINGRESP                        nothing: that something arrived is known by the caller
     anything else                   handed back (CONTROL)
 
+Whoever is given the table here is compiled into its caller (`forceinline`): a call would copy the head of every array
+of it, 130 words, and with one for each layer that was two thirds of what a message cost.
+
 What a message brings is decided in `message.py`. The properties of MQTT 5 and topic aliases are read in `aliases.py`.
 """
 
@@ -80,7 +83,7 @@ QOS_0: Final = 0x30
 """First byte of such a PUBLISH, without DUP and RETAIN."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
     n = state[ACK_BYTES]
     acks[n] = first
@@ -90,7 +93,7 @@ def acknowledge(state: Int64s, acks: Bytes, first: int, packet_id: int) -> None:
     state[ACK_BYTES] = n + 4
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def take_publish(
     state: Int64s, table: Table, aliases: Aliases, recent: Recent, seen: Bytes, buffer: Bytes, first: int, body: int,
     stop: int, end: int, arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,
@@ -164,7 +167,7 @@ def take_pubrel(state: Int64s, seen: Bytes, buffer: Bytes, first: int, body: int
     return stop
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def take_packet(
     state: Int64s, table: Table, aliases: Aliases, recent: Recent, seen: Bytes, buffer: Bytes, at: int, end: int,
     arrival_ns: int, arrival_wall_ns: int, samples: Samples, handed: Samples, acks: Bytes,

@@ -145,7 +145,7 @@ class Topic:
         return self.feeds[0].form
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def find_topic(table: Table, buffer: npt.NDArray[np.uint8], at: int, size: int) -> int:
     """Index of the topic whose name is these bytes, or UNKNOWN. The table always has a free slot, so it ends."""
     h = hash_bytes(buffer, at, at + size)

@@ -75,7 +75,7 @@ def read_fixed(buffer: Bytes, at: int, size: int) -> int:
     return value
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def read_metric(table: Births, buffer: Bytes, at: int, stop: int) -> bool:
     """A metric's fields into scratch. False: let the slow path decide."""
     fields = table.fields
@@ -127,7 +127,7 @@ def read_metric(table: Births, buffer: Bytes, at: int, stop: int) -> bool:
     return fields[WHICH] != 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def is_metric(table: Births, m: int, buffer: Bytes) -> bool:
     """Whether scratch names this metric."""
     metric = table.metrics[m]
@@ -142,7 +142,7 @@ def is_metric(table: Births, m: int, buffer: Bytes) -> bool:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def find_metric(table: Births, topic: int, first: int, count: int, guess: int, buffer: Bytes) -> int:
     """Index of the metric that scratch names among the topic's, or SLOW."""
     if guess >= first and guess < first + count and is_metric(table, guess, buffer):
@@ -191,7 +191,7 @@ def number_of(datatype: int, which: int, bits: int) -> tuple[bool, bool, int, fl
     return False, False, 0, 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def put_value(table: Births, m: int, samples: Samples, n: int) -> bool:
     """The value in scratch, as the tag wants it, into sample n. False: let the slow path decide."""
     metric = table.metrics[m]
@@ -218,7 +218,7 @@ def put_value(table: Births, m: int, samples: Samples, n: int) -> bool:
     return kind in (I64, U64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def put_metric(
     table: Births, topic: int, first: int, count: int, guess: int, buffer: Bytes, at: int, stop: int,
     samples: Samples, n: int,

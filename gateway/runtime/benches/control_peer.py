@@ -2,8 +2,8 @@
 
 One task a link reads all inputs of its loops with one request on an absolute deadline, then steps each controller and
 writes each output. A process of its own shares no GIL with the load, and it gets the executive's priority where that is
-permitted: both are in its favour. Input to output is taken where bytes come and go (pymodbus calls `trace_packet`
-there), from the reply with the inputs to the write of each loop.
+permitted: both are in its favour. Input to output is taken where bytes come and go: from the reply with the inputs
+(pymodbus calls `trace_packet` there) until the transport took the write of each loop.
 
 Prints one JSON object: lateness and input to output, as lists of ns.
 """
@@ -43,6 +43,7 @@ class Link:
         self._period_s = period_s
         self._client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=1, trace_packet=self._trace)
         self._received_ns = 0
+        self._is_writing = False
         self.lateness_ns: list[int] = []
         self.reaction_ns: list[int] = []
 
@@ -50,12 +51,25 @@ class Link:
         if not sending:
             if data[FUNCTION_BYTE : FUNCTION_BYTE + 1] != bytes([WRITE_SINGLE]):
                 self._received_ns = time.monotonic_ns()
-        elif data[FUNCTION_BYTE] == WRITE_SINGLE:
-            self.reaction_ns.append(time.monotonic_ns() - self._received_ns)
+        else:
+            self._is_writing = data[FUNCTION_BYTE] == WRITE_SINGLE
         return data
+
+    def _watch_writes(self) -> None:
+        """The output counts as sent once the transport took it, as the executive's does: after its `send`."""
+        transport: Any = self._client.ctx.transport
+        write = transport.write
+
+        def timed(data: bytes) -> None:
+            write(data)
+            if self._is_writing:
+                self.reaction_ns.append(time.monotonic_ns() - self._received_ns)
+
+        transport.write = timed
 
     async def run(self, settled_ns: int, end_ns: int) -> None:
         await self._client.connect()
+        self._watch_writes()
         due_ns = time.monotonic_ns() + self._period_ns
         is_settled = False
         while due_ns < end_ns:

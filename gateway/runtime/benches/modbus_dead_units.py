@@ -42,10 +42,9 @@ BYTE_NS = 11 * NS_PER_S // BAUD
 SAMPLES_MAX = 1 << 16
 
 
-def good_share(samples: Samples, live: int, seconds: float) -> float:
-    """Of the reads that the first `live` rows are due in so many seconds at one a second."""
-    good = int(((samples["row"] < live) & (samples["quality"] == Quality.GOOD)).sum())
-    return min(1.0, good / (seconds * live))
+def good_reads(samples: Samples, live: int) -> int:
+    """Of the first `live` rows."""
+    return int(((samples["row"] < live) & (samples["quality"] == Quality.GOOD)).sum())
 
 
 async def over_tcp(port: int, seconds: float = SECONDS) -> tuple[float, float]:
@@ -59,6 +58,7 @@ async def over_tcp(port: int, seconds: float = SECONDS) -> tuple[float, float]:
     live = list(range(1, UNITS - len(DYING) + 1))
     links = polled(port, [tag(unit, 0, NS_PER_S) for unit in (*live, *DYING)], timeout_s=TIMEOUT_S)
     out = np.zeros(SAMPLES_MAX, SAMPLE)
+    good = 0
     answered = [0]
 
     async def poll() -> None:
@@ -78,10 +78,13 @@ async def over_tcp(port: int, seconds: float = SECONDS) -> tuple[float, float]:
 
     async with links.running():
         theirs_runs = asyncio.ensure_future(poll())
-        await asyncio.sleep(seconds)
-        samples = out[: links.thread.waiting.take_into(out)]
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0:
+            await asyncio.sleep(min(1.0, left_s))
+            good += good_reads(out[: links.thread.waiting.take_into(out)], len(live))
     await theirs_runs
-    return good_share(samples, len(live), seconds), min(1.0, answered[0] / (seconds * len(live)))
+    due = seconds * len(live)
+    return min(1.0, good / due), min(1.0, answered[0] / due)
 
 
 async def over_a_line(seconds: float = SECONDS, onset_s: float = ONSET_S) -> float:
@@ -110,7 +113,8 @@ async def over_a_line(seconds: float = SECONDS, onset_s: float = ONSET_S) -> flo
             line.dead = set(range(UNITS - len(DYING) + 1, UNITS + 1))
             await asyncio.sleep(seconds - onset_s)
         out = np.zeros(SAMPLES_MAX, SAMPLE)
-        return good_share(out[: lane.take_into(out)], UNITS - len(DYING), seconds)
+        live = UNITS - len(DYING)
+        return min(1.0, good_reads(out[: lane.take_into(out)], live) / (seconds * live))
 
 
 async def in_real_time(port: int, seconds: float = SECONDS) -> tuple[float, float, float]:

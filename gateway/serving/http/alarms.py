@@ -30,6 +30,8 @@ class AlarmStatus(msgspec.Struct, frozen=True, kw_only=True):
     raises: int
     shelved_for_s: float | None
     suppressed: bool
+    context: dict[str, str]
+    """What reference tables say of the tag."""
 
 
 class AlarmPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,4 +87,5 @@ def _status(plant: Plant, place: int, record: np.void, health: Health, now_ns: i
         raises=raises,
         shelved_for_s=max(0, until_ns - now_ns) / NS_PER_S if until_ns else None,
         suppressed=bool(record["is_suppressed"]),
+        context=dict(tag.context),
     )

@@ -296,6 +296,8 @@ def _tag_status(
         writable=tag.name in plant.writable,
         windows=tuple(_window_status(window) for window in windows),
         calculations=calculation_statuses(plant, row, health, now_ns) if tag.calculations else (),
+        formula=None if tag.formula is None else tag.formula.text,
+        context=dict(tag.context),
     )
 
 

@@ -344,6 +344,8 @@ class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Operators may write it by the page."""
     windows: tuple[WindowStatus, ...]
     calculations: tuple[CalculationStatus, ...] = ()
+    formula: str | None = None
+    context: dict[str, str] = {}
 
 
 class TagPage(msgspec.Struct, frozen=True, kw_only=True):

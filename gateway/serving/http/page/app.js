@@ -208,7 +208,8 @@ function showTags(t) {
   $("next").disabled = upTo >= t.total;
   fill("tags", t.tags.map((v) => {
     const w = v.windows[0] ?? { mean: null, sd: null, min: null, max: null, window_s: null };
-    const more = v.calculations.map((c) => `${c.name} ${num(c.value)}`).join(" · ");
+    const known = ["asset", "path", "criticality"].map((key) => v.context[key]).filter(Boolean);
+    const more = [...known, ...v.calculations.map((c) => `${c.name} ${num(c.value)}`)].join(" · ");
     return el("tr", "", cell("name", v.name, more ? el("span", "detail", ` ${more}`) : null),
       cell("n value", v.text ?? NONE, v.unit && v.text !== null ? el("span", "unit", v.unit) : null, writing(v)),
       cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),

@@ -1,0 +1,50 @@
+"""Settings of the uplinks: where records go, which, and how much may wait (see `gateway.settings.schema`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from gateway.settings.schema_brokers import BrokerAddress
+
+
+class NatsAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a NATS server with JetStream is and how to log in. Secrets are read when the session starts."""
+
+    host: str
+    port: int
+    tls: bool = False
+    ca_file: Path | None = None
+    client_name: str
+    username: str | None = None
+    password_file: Path | None = None
+
+
+class FileAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of JSON lines; at `rotate_bytes` it is renamed and a new one begun."""
+
+    path: Path
+    rotate_bytes: int
+
+
+UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | FileAddress
+
+
+class Uplink(msgspec.Struct, frozen=True, kw_only=True):
+    """Where records go, which, and how much may wait."""
+
+    name: str
+    address: UpstreamAddress
+    topic: str
+    """MQTT topic or NATS subject, empty for a file. `{stream}` stands for the stream's name; the rest is filled in."""
+    streams: tuple[str, ...]
+    aggregates_every_ns: int
+    samples_every_ns: int
+    buffer_bytes_max: int
+    grace_ns: int
+    """How long acknowledged records are kept, should the other end lose them all the same."""
+    grace_bytes_max: int
+    drain_records_per_s: int
+    acknowledge_timeout_ns: int
