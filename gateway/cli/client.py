@@ -23,7 +23,8 @@ import click
 import msgspec
 
 from gateway.cli.app import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_WRONG_INPUT
-from gateway.cli.common import exit_with
+from gateway.cli.common import CONFIGURATION, exit_with
+from gateway.cli.operate import local_token
 from gateway.settings.addresses import Endpoint
 from gateway.settings.brokers import Files
 from gateway.settings.document import read_document
@@ -33,8 +34,6 @@ from gateway.settings.serving import HTTP_LISTEN, read_http
 
 T = TypeVar("T")
 
-CONFIGURATION: Final = Path("/etc/fieldgate/fieldgate.toml")
-"""Read when neither --config nor --url is given and it is there."""
 ANSWER_S_MAX: Final = 10.0
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 TOLD: Final = (
@@ -89,8 +88,6 @@ class Api:
 
     def _log_in(self) -> str:
         """Raises Unreachable."""
-        from gateway.cli.operate import local_token
-
         if self.user is None:
             token = local_token(self.config)
             if token is None:

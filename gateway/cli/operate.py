@@ -12,8 +12,7 @@ import click
 import msgspec
 
 from gateway.cli.app import EXIT_FAILED
-from gateway.cli.client import CONFIGURATION
-from gateway.cli.common import exit_with
+from gateway.cli.common import CONFIGURATION, exit_with
 from gateway.serving.operator.messages import Answered, short, socket_path
 from gateway.settings.document import read_document
 from gateway.settings.problems import ConfigurationError

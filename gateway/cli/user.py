@@ -10,8 +10,7 @@ import click
 import msgspec
 
 from gateway.cli.app import EXIT_FAILED, EXIT_WRONG_INPUT
-from gateway.cli.client import CONFIGURATION
-from gateway.cli.common import exit_with
+from gateway.cli.common import CONFIGURATION, exit_with
 from gateway.serving.http.users import (
     NAME,
     ROLES,

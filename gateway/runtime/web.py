@@ -17,6 +17,7 @@ from gateway.core.events import Emit, Event, Severity
 from gateway.core.ports import Clock
 from gateway.runtime import metric_tables
 from gateway.serving.http.access import Access
+from gateway.serving.http.doors import Done
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.status import StatusSource
 from gateway.serving.operator.messages import Answered
@@ -98,10 +99,11 @@ class Web:
         server.start()
         return server
 
-    async def _perform(self, who: str, action: str, arguments: bytes) -> Answered:
+    async def _perform(self, who: str, action: str, arguments: bytes) -> Done:
         """On the listener's loop."""
         doing = self._operator.perform(Asker(who, way="page"), action, arguments)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(doing, self._loop))
+        answered = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(doing, self._loop))
+        return Done(answered.ok, answered.says, answered.result)
 
     async def _token(self, asker: Asker, nothing: Nothing) -> Answered:
         return Answered(True, "may look for an hour", self._access.local_token())

@@ -17,10 +17,9 @@ from gateway.core.events import Event
 from gateway.core.types import NS_PER_S
 from gateway.serving.http.access import FREE_FAILURES, SESSION_NS, Access
 from gateway.serving.http.app import PAGE_FILES
-from gateway.serving.http.doors import ACTIONS, NEEDS
+from gateway.serving.http.doors import ACTIONS, NEEDS, Done
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.users import NOBODY, Role, User, hashed, matches, write_users
-from gateway.serving.operator.messages import Answered
 from tests.support.http import START_NS, TABLE, FakeSource
 
 PASSWORDS = {role: f"{role.word} of the boiler house" for role in Role}
@@ -60,9 +59,9 @@ class Gate:
     def write(self, users: dict[str, User]) -> None:
         write_users(self.users_file, users)
 
-    async def _perform(self, who: str, action: str, arguments: bytes) -> Answered:
+    async def _perform(self, who: str, action: str, arguments: bytes) -> Done:
         self.performed.append((who, action, arguments))
-        return Answered(b"refuse" not in arguments, f"{action} it is")
+        return Done(b"refuse" not in arguments, f"{action} it is")
 
     def client(self, role: Role | None = None, **options: Any) -> httpx.Client:
         """One of a role is logged in and says the token of its session in every request."""

@@ -25,10 +25,9 @@ from gateway.serving.http.access import (
     is_among,
 )
 from gateway.serving.http.users import Role
-from gateway.serving.operator.messages import Answered
 
 Handler = Callable[[Request], Awaitable[Response]]
-Perform = Callable[[str, str, bytes], Awaitable[Answered]]
+Perform = Callable[[str, str, bytes], Awaitable["Done"]]
 """Who asks, the action, its arguments as JSON."""
 
 ACTIONS: Final = {
@@ -61,6 +60,14 @@ NEEDS: Final = {
 class LogIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: str
     password: str
+
+
+class Done(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of an action: `says` is what was done, or why nothing was."""
+
+    ok: bool
+    says: str
+    result: object = None
 
 
 class Me(msgspec.Struct, frozen=True):
