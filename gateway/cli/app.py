@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "tail": "Print the values of tags as they come.",
     "events": "List the latest events of a running gateway.",
     "alarms": "List the alarms of a running gateway, acknowledge or shelve them.",
+    "history": "Draw, or print, what a tag was.",
     "write": "Write a value to a tag of a running gateway.",
     "user": "Say who may log in to the page and the API.",
     "check": "Check a configuration and report every error in it.",
@@ -47,6 +48,10 @@ COMMANDS: dict[str, str] = {
 }
 
 
+ELSEWHERE = {"history": "kept_history"}
+"""Modules that are not called as their command."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands live in `gateway.cli.<name>`, each as `command`."""
 
@@ -56,7 +61,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"gateway.cli.{cmd_name.replace('-', '_')}")
+        module = importlib.import_module(f"gateway.cli.{ELSEWHERE.get(cmd_name, cmd_name.replace('-', '_'))}")
         command: click.Command = module.command
         return command
 

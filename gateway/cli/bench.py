@@ -37,6 +37,27 @@ def pipeline(seconds: float, tags: int, json_only: bool) -> None:
 
 
 @command.command()
+@click.option(
+    "--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True, help="To hold 1 M updates/s."
+)
+@click.option("--tags", type=click.IntRange(100, TAGS_MAX), default=100_000, show_default=True, help="Of the plant.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+@click.option(
+    "--part", type=click.Choice(["all", "cost", "hold"]), default="all", show_default=True, help="What of it."
+)
+def engine(seconds: float, tags: int, json_only: bool, part: str) -> None:
+    """What an update costs, beside NumPy, pandas and river; then 1,000,000 updates/s held with an event loop beside."""
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.runtime.benches.engine import run
+
+    costs, holds = part != "hold", part != "cost"
+    result = run(tags=tags, seconds=seconds, costs=costs, holds=holds, progress=lambda line: click.echo(line, err=True))
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+
+
+@command.command()
 @click.option("--seconds", type=click.IntRange(5, 600), default=30, show_default=True, help="Engine time to feed.")
 @click.option("--tags", type=click.IntRange(1, TAGS_MAX), default=100_000, show_default=True, help="Tags of the plant.")
 @click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="On the disk to measure.")
@@ -63,6 +84,21 @@ def spool(seconds: float, json_only: bool) -> None:
     from gateway.runtime.benches.spool import run
 
     result = run(seconds=seconds, progress=lambda line: click.echo(line, err=True))
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+
+
+@command.command()
+@click.option("--rate", type=click.IntRange(10_000), default=200_000, show_default=True, help="Samples/s all the time.")
+@click.option("--outage", type=click.FloatRange(1, 600), default=12.0, show_default=True, help="Its length in seconds.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def outage(rate: int, outage: float, json_only: bool) -> None:
+    """An outage of the upstream under load, and the drain beside live records."""
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.runtime.benches.outage import run
+
+    result = run(samples_per_s=rate, outage_s=outage, progress=lambda line: click.echo(line, err=True))
     click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import click
 
 from gateway.cli.app import EXIT_FAILED, EXIT_WRONG_INPUT
+from gateway.cli.history import HistoryUnfit, Progress, read_csv
 
 NS = 1_000_000_000
 JOIN_SAMPLES = 30
-YEARS_MAX_S = 9e9
 Paint: TypeAlias = Callable[..., Any]
 
 
@@ -32,6 +33,7 @@ Paint: TypeAlias = Callable[..., Any]
     "--persistent", "persistent_at", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Flag from here."
 )
 @click.option("--window", type=click.FloatRange(0.001), default=60.0, show_default=True, help="First window, seconds.")
+@click.option("--time-format", metavar="FORMAT", help="Of the times in a CSV, like '%d.%m.%Y %H:%M'.")
 @click.option("--shape", is_flag=True, help="The event score is also of waveforms.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw one column into this file.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="The same as a PNG (fieldgate[plot]).")
@@ -43,6 +45,7 @@ def command(
     event_at: float,
     persistent_at: float,
     window: float,
+    time_format: str | None,
     shape: bool,
     svg: Path | None,
     png: Path | None,
@@ -51,11 +54,11 @@ def command(
 ) -> None:
     """Score a recorded history with the daemon's own detectors and list what they flag.
 
-    FILE is CSV with a header: a time column first (ISO 8601, UTC unless it says otherwise, or seconds since 1970), then
-    one or more value columns. Cells that are empty or no numbers count as missing. A name that ends in .parquet is read
-    as Parquet with the same columns (fieldgate[parquet]).
+    FILE is CSV with a header: a time column first (ISO 8601, UTC unless it says otherwise, or a number since 1970),
+    then one or more value columns, between commas, semicolons or tabs. Cells that are empty or no numbers count as
+    missing. A name that ends in .parquet is read as Parquet with the same columns (fieldgate[parquet]).
     """
-    times_ns, table = read_history(file)
+    times_ns, table = in_order(file, *with_numbers(file, *read_history(file, time_format)))
     unknown = [name for name in columns if name not in table]
     if unknown:
         leave(f"{file}: no column {unknown[0]!r}; there are {', '.join(table)}")
@@ -103,10 +106,14 @@ def painter() -> Paint:
     return paint
 
 
-def read_history(path: Path) -> tuple[list[int], dict[str, list[float]]]:
+def read_history(path: Path, time_format: str | None) -> tuple[list[int], dict[str, list[float]]]:
     """Times and columns of a file. Leaves when it cannot be read."""
     if path.suffix.lower() not in (".parquet", ".pq"):
-        return read_csv(path)
+        try:
+            with watched(path) as progress:
+                return read_csv(path, time_format, progress)
+        except HistoryUnfit as error:
+            leave(str(error))
     from gateway.cli.parquet import HistoryInvalid, read_parquet
 
     try:
@@ -117,6 +124,44 @@ def read_history(path: Path) -> tuple[list[int], dict[str, list[float]]]:
         click.echo(f"{path}: Parquet needs pyarrow: pip install 'fieldgate[parquet]'", err=True)
         sys.exit(EXIT_FAILED)
     return times_ns.tolist(), {name: values.tolist() for name, values in columns.items()}
+
+
+@contextmanager
+def watched(path: Path) -> Iterator[Progress]:
+    """A bar on a terminal while a file is read."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"reading {path.name}", total=path.stat().st_size)
+        yield lambda read: bar.update(task, completed=read)
+
+
+def with_numbers(
+    path: Path, times_ns: list[int], table: dict[str, list[float]]
+) -> tuple[list[int], dict[str, list[float]]]:
+    """Without the columns that hold none; those are named. Leaves when nothing is left."""
+    known = {name: cells for name, cells in table.items() if any(isfinite(cell) for cell in cells)}
+    if not known:
+        leave(f"{path}: no column after the first holds numbers")
+    if left_out := [name for name in table if name not in known]:
+        click.echo(f"{path}: no numbers in {', '.join(left_out)}; left out", err=True)
+    return times_ns, known
+
+
+def in_order(
+    path: Path, times_ns: list[int], table: dict[str, list[float]]
+) -> tuple[list[int], dict[str, list[float]]]:
+    """By time. Rows of a time that was there already teach nothing; they are counted."""
+    if any(later < earlier for earlier, later in pairwise(times_ns)):
+        order = sorted(range(len(times_ns)), key=times_ns.__getitem__)
+        times_ns = [times_ns[place] for place in order]
+        table = {name: [cells[place] for place in order] for name, cells in table.items()}
+        click.echo(f"{path}: the rows are not in the order of their times; sorted", err=True)
+    if doubled := sum(1 for earlier, later in pairwise(times_ns) if later == earlier):
+        click.echo(f"{path}: {doubled} rows have the time of the row before; they teach nothing", err=True)
+    return times_ns, table
 
 
 def print_found(found: list[dict[str, object]], *, samples: int, as_json: bool) -> None:
@@ -138,53 +183,6 @@ def often(once_h: object) -> str:
     if not isinstance(once_h, float):
         return ""
     return f"once in {once_h:.3g} h" if once_h < 48 else f"once in {once_h / 24:.3g} d"
-
-
-def read_csv(path: Path) -> tuple[list[int], dict[str, list[float]]]:
-    """Times and columns of a CSV file. Leaves with file and line at the first row that has no time."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        header = next(rows, [])
-        if len(header) < 2:
-            leave(f"{path}:1: a time column and at least one value column are needed; separate them by commas")
-        if len(set(header)) != len(header):
-            leave(f"{path}:1: two columns have the same name; rename one")
-        times_ns: list[int] = []
-        columns: dict[str, list[float]] = {name: [] for name in header[1:]}
-        for row in rows:
-            if not row:
-                continue
-            if len(row) != len(header):
-                leave(f"{path}:{rows.line_num}: {len(row)} cells, the header has {len(header)}")
-            try:
-                times_ns.append(moment_ns(row[0]))
-            except (ValueError, OverflowError):
-                leave(f"{path}:{rows.line_num}: {row[0]!r} is no time; write ISO 8601 or seconds since 1970")
-            for name, cell in zip(columns, row[1:], strict=True):
-                columns[name].append(number(cell))
-    if not times_ns:
-        leave(f"{path}: no rows after the header")
-    return times_ns, columns
-
-
-def moment_ns(text: str) -> int:
-    """Raises ValueError when the text is neither a number of seconds nor ISO 8601."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        moment = datetime.fromisoformat(text.strip())
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * NS)
-    if not abs(seconds) < YEARS_MAX_S:
-        raise ValueError(text)
-    return int(seconds * NS)
-
-
-def number(text: str) -> float:
-    """NaN for what is no number."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def iso(time_ns: int) -> str:

@@ -50,7 +50,7 @@ class Feeder:
 
     def __init__(self, b: at.Blocks, feeds: Sequence[Signal], tags: Mapping[str, tuple[int, Tag]]) -> None:
         self._b = b
-        self._feeds = tuple(feeds)
+        self.feeds = tuple(feeds)
         self._rows = np.array([tags[signal.name][0] for signal in feeds], np.int32)
         self._kinds = [tags[signal.name][1].kind for signal in feeds]
         self._windows = [_window(signal, tags) for signal in feeds]
@@ -63,11 +63,11 @@ class Feeder:
 
     def feed(self, view: PlantView, now_ns: int) -> None:
         """Hand over what the engine knows; on the engine's thread, once a cycle."""
-        if not self._feeds:
+        if not self.feeds:
             return
         live = view.live(self._rows)
         aggregates = view.aggregates(self._rows) if self._wants_windows else live[:0]
-        for i, (signal, kind, window) in enumerate(zip(self._feeds, self._kinds, self._windows, strict=True)):
+        for i, (signal, kind, window) in enumerate(zip(self.feeds, self._kinds, self._windows, strict=True)):
             record = live[i]
             self._times_ns[i] = record["arrival_ns"]
             self._qualities[i] = record["quality"]

@@ -109,7 +109,8 @@ BLOCK_LINK, BLOCK_REGISTERS, BLOCK_WANTED, BLOCK_OUTSTANDING, BLOCK_FIELDS = ran
     STEPS_FROM,
     STEPS_TO,
     READ_BACK,
-) = range(33)
+    DEAD_MAN_NS,
+) = range(34)
 """SOURCE, …_FROM, FEED_FORWARD and INTERLOCK are signals, TRACKS is a loop; NOT_THERE for none."""
 NOT_THERE = -1
 # loops, state
@@ -137,10 +138,11 @@ NOT_THERE = -1
     POKED,
     BACK_ASKED,
     BACK_RAW,
+    COMMANDED_NS,
     DIRTY,
-) = range(33, 57)
+) = range(34, 59)
 # loops, counters: published together with the LOOP record
-COUNTERS_FROM = 57
+COUNTERS_FROM = 59
 (
     CYCLES,
     MISSES,
@@ -257,6 +259,7 @@ MEMORY: Final = np.dtype(
             ("states", np.float64, (BLOCKS_MAX, blocks.STATE_WORDS)),
             ("steps", np.int64, (STEPS,)),
             ("inputs", np.float64, (blocks.INPUTS_MAX,)),
+            ("carried_feeds", np.int64, (FEEDS_MAX,)),
             ("carried_blocks", np.int64, (BLOCKS_MAX,)),
             ("carried_loops", np.int64, (LOOPS_MAX, CARRIED_FIELDS)),
             ("carried_links", np.int64, (FAST_LINKS_MAX,)),

@@ -59,7 +59,7 @@ def begin_cycle(b: Blocks, loop: int, now_ns: int) -> None:
     state[at.WRITE_AGE] += 1 + skipped
     state[at.DIRTY] = 1
 
-    modes.take_commands(b, loop)
+    modes.take_commands(b, loop, now_ns)
     ask_for_output(b, loop)
     if state[at.SOURCE] < 0:
         ask_for_input(b, loop, now_ns)

@@ -5,7 +5,7 @@
     CASCADE       the same with the setpoint of a block or another loop; while that is bad the last one holds
     TRACKING      the loop below is not in its cascade mode: the output is that loop's setpoint
     MANUAL        the output is what was written; needs no input and ignores its quality
-    FAILSAFE      no good input: the declared output, at once or with its rate
+    FAILSAFE      no good input, or no command within the dead man's time: the declared output, at once or with its rate
     INTERLOCKED   an interlock demands an output: at once, in every mode, before everything else
 
 AUTO, CASCADE and TRACKING are entered only with a good input and from the output that the device holds (`pid.track`),
@@ -28,21 +28,27 @@ from gateway.native.jit import inner
 
 
 @inner
-def take_commands(b: Blocks, loop: int) -> None:
-    """Setpoint, mode and manual output as Python last wrote them. An output command counts in MANUAL only."""
+def take_commands(b: Blocks, loop: int, now_ns: int) -> None:
+    """Setpoint, mode and manual output as Python last wrote them. An output command counts in MANUAL only.
+
+    Each command, one with the value that is there as well, is a sign of life of the commander.
+    """
     state = b.loops[loop]
     base = loop * at.COMMANDS
     version = load_acquire(b.commands, base + at.SETPOINT_VERSION)
     if version != state[at.SETPOINT_SEEN]:
         state[at.SETPOINT_SEEN] = version
+        state[at.COMMANDED_NS] = now_ns
         b.pid[loop, pid.SETPOINT] = np.int64(b.commands[base + at.SETPOINT_VALUE]).view(np.float64)
     asked = load_acquire(b.commands, base + at.MODE_WANTED)
     if asked != state[at.MODE_ASKED]:
         state[at.MODE_ASKED] = asked
+        state[at.COMMANDED_NS] = now_ns
         b.reals[loop, at.MANUAL_OUTPUT] = b.pid[loop, pid.OUTPUT]
     version = load_acquire(b.commands, base + at.OUTPUT_VERSION)
     if version != state[at.OUTPUT_SEEN]:
         state[at.OUTPUT_SEEN] = version
+        state[at.COMMANDED_NS] = now_ns
         if asked == at.MANUAL:
             b.reals[loop, at.MANUAL_OUTPUT] = np.int64(b.commands[base + at.OUTPUT_VALUE]).view(np.float64)
 
@@ -57,10 +63,19 @@ def run_standing(b: Blocks, loop: int, now_ns: int) -> None:
         return
     if state[at.MODE] == at.INTERLOCKED:
         state[at.MODE] = at.INITIALISING
-    if state[at.MODE_ASKED] == at.MANUAL:
+    if is_commander_lost(b, loop, now_ns):
+        fail_safe(b, loop, verdicts.R_COMMANDER_LOST, now_ns)
+        b.reals[loop, at.MANUAL_OUTPUT] = b.pid[loop, pid.OUTPUT]
+    elif state[at.MODE_ASKED] == at.MANUAL:
         run_manual(b, loop)
     elif state[at.MODE] == at.FAILSAFE:
         hold_failsafe(b, loop, now_ns)
+
+
+@inner
+def is_commander_lost(b: Blocks, loop: int, now_ns: int) -> bool:
+    state = b.loops[loop]
+    return state[at.DEAD_MAN_NS] > 0 and now_ns - state[at.COMMANDED_NS] > state[at.DEAD_MAN_NS]
 
 
 @inner
@@ -94,6 +109,8 @@ def run_auto(b: Blocks, loop: int, value: float, now_ns: int) -> None:
     """A good input is there."""
     state = b.loops[loop]
     if state[at.MODE_ASKED] == at.MANUAL or not state[at.OUTPUT_KNOWN] or has_interlock(b, loop):
+        return
+    if is_commander_lost(b, loop, now_ns):
         return
     take_signals(b, loop)
     output = b.pid[loop, pid.OUTPUT]
@@ -135,9 +152,13 @@ def is_good(b: Blocks, signal: int) -> Any:
 
 @inner
 def fail_safe(b: Blocks, loop: int, reason: int, now_ns: int) -> None:
-    """Enter or keep the fail-safe state; only once it is known what the device holds, and never in MANUAL."""
+    """Enter or keep the fail-safe state; only once it is known what the device holds.
+
+    In MANUAL only because the commander is lost: a bad input means nothing there.
+    """
     state = b.loops[loop]
-    if state[at.MODE_ASKED] == at.MANUAL or not state[at.OUTPUT_KNOWN] or has_interlock(b, loop):
+    is_exempt = state[at.MODE_ASKED] == at.MANUAL and reason != verdicts.R_COMMANDER_LOST
+    if is_exempt or not state[at.OUTPUT_KNOWN] or has_interlock(b, loop):
         return
     if state[at.MODE] != at.FAILSAFE:
         state[at.MODE] = at.FAILSAFE

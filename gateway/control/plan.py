@@ -221,6 +221,7 @@ def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) ->
     state[at.HAS_FAILSAFE] = loop.failsafe_output is not None
     state[at.SHADOW] = loop.is_shadow
     state[at.READ_BACK] = loop.reads_back
+    state[at.DEAD_MAN_NS] = loop.dead_man_ns
     state[at.FOLLOWS] = loop.does_follow
     state[at.OUT_LINK] = at.NOT_THERE
     state[at.BLOCK] = at.NOT_THERE

@@ -21,6 +21,7 @@ class Reason(IntEnum):
     STOPPED = 12
     BAD_SIGNAL = 13
     OVERRULED = 14
+    COMMANDER_LOST = 15
 
 
 TEXTS: dict[int, str] = {
@@ -38,5 +39,6 @@ TEXTS: dict[int, str] = {
     Reason.SEND_REFUSED: "the connection took no more data",
     Reason.STOPPED: "the gateway stopped",
     Reason.BAD_SIGNAL: "the tag, block or loop that it lives on is bad",
+    Reason.COMMANDER_LOST: "nobody commanded it for as long as its dead man permits",
     Reason.OVERRULED: "the device holds another output than was written",
 }

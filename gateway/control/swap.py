@@ -39,6 +39,7 @@ def begin_loop(b: Blocks, loop: int, now_ns: int) -> None:
     """A loop that has no past: its first deadline is one period from now, and no input was missed yet."""
     b.loops[loop, at.DUE_NS] = now_ns + b.loops[loop, at.PERIOD_NS]
     b.loops[loop, at.INPUT_NS] = now_ns
+    b.loops[loop, at.COMMANDED_NS] = now_ns
 
 
 @inner
@@ -49,6 +50,10 @@ def take_over(old: Blocks, new: Blocks, now_ns: int) -> None:
     for link in range(new.words[at.LINKS]):
         if new.carried_links[link] > 0:
             carry_link(old, new, new.carried_links[link] - 1, link)
+    new.words[at.FED_NS] = old.words[at.FED_NS]
+    for feed in range(new.words[at.FEEDS]):
+        if new.carried_feeds[feed] > 0:
+            carry_feed(old, new, new.carried_feeds[feed] - 1, feed)
     for block in range(BLOCKS_MAX):
         if new.carried_blocks[block] > 0:
             carry_block(old, new, new.carried_blocks[block] - 1, block)
@@ -80,6 +85,16 @@ def carry_link(old: Blocks, new: Blocks, a: int, link: int) -> None:
     old.links[a, at.FD] = -1
     old.links[a, at.GENERATION] = old.link_words[a * at.LINK_WORDS + at.OFFER_GENERATION]
     old.descriptors[a, 0] = -1
+
+
+@inner
+def carry_feed(old: Blocks, new: Blocks, a: int, feed: int) -> None:
+    """What the engine handed over last holds until it hands over again, or is dead."""
+    for i in range(at.FEED_WORDS):
+        new.feeds[feed * at.FEED_WORDS + i] = old.feeds[a * at.FEED_WORDS + i]
+    new.feeds_seen[feed] = old.feeds_seen[a]
+    new.signals[at.FIRST_FEED + feed] = old.signals[at.FIRST_FEED + a]
+    new.signals_ns[at.FIRST_FEED + feed] = old.signals_ns[at.FIRST_FEED + a]
 
 
 @inner

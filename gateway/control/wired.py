@@ -81,6 +81,9 @@ def carry(old: Wired, new: Wired) -> Wired:
         known = before_of.get(block.name)
         if known is not None and known[1].kind == block.kind:
             b.carried_blocks[index] = known[0] + 1
+    for index, signal in enumerate(new.feeder.feeds):
+        if signal in old.feeder.feeds:
+            b.carried_feeds[index] = old.feeder.feeds.index(signal) + 1
     places = {loop.name: place for place, loop in enumerate(old.loops)}
     for index, loop in enumerate(new.loops):
         place = places.get(loop.name)

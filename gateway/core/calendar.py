@@ -36,6 +36,11 @@ class Calendar:
         today = (seconds + self._offset(seconds)) // DAY_S
         return next(end * NS_PER_S for end in self._ends(calendar, today) if end * NS_PER_S > wall_ns)
 
+    def second_of_day(self, wall_ns: int) -> int:
+        """What local clocks show."""
+        seconds = wall_ns // NS_PER_S
+        return (seconds + self._offset(seconds)) % DAY_S
+
     def _ends(self, calendar: str, today: int) -> Iterator[int]:
         """In order, from the day before on; days count from 1970."""
         if calendar == MONTH:

@@ -83,6 +83,9 @@ REFERENCE_INFO_MAX: Final = 1_000
 CURVE_POINTS_MAX: Final = 64
 """Points of one calibration curve. A row with more is left out."""
 
+HISTORY_POINTS_MAX: Final = 2_000
+"""Points of one answer from the history, at the resolution that it chooses itself."""
+
 INFLUENCES_WAITING_MAX: Final = 1_000
 """What operators asked of the engine and the next cycle takes. One more is refused to whoever asks."""
 

@@ -1,7 +1,7 @@
 """The engine's state: a handful of record arrays, indexed by row, made whole at the start and never grown.
 
 Each array is a `[row, field]` block whose fields stand in one table, its dtype; a record is one or two cache lines,
-because a batch comes in no order and each line of a row costs one miss.
+because a batch comes in no order and each line of a row costs one miss. Arrays begin at a line (`gateway.core.blank`).
 
     array    one per        bytes   what
     words    tag                8   the row's sequence lock (`gateway.core.kernels.atomics`)
@@ -17,7 +17,7 @@ because a batch comes in no order and each line of a row costs one miss.
 
 What a tag remembers, and takes along when it leaves a row that was lent to it, is TAG_MEMORY and WINDOW_MEMORY.
 
-A tag with one window of P = 30 panes takes 2,676 bytes. Every page is touched at construction: a page first touched
+A tag with one window of P = 30 panes takes 2,666 bytes. Every page is touched at construction: a page first touched
 by a sample would cost it up to 5 µs.
 
 Windows are panes in the tag's own source time. The P panes of a window include the current, partial one, so a window
@@ -35,10 +35,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, AlarmKind, rule_of
-from gateway.core.blank import integers, records
+from gateway.core.blank import integers, records, unknowns
 from gateway.core.calculationtables import CalculationTables, calculation_tables
 from gateway.core.model import Model, TagDefinition
 from gateway.core.multivariate import multivariate_tables
+from gateway.core.phases import phases_ns
 from gateway.core.shapes import shape_tables
 from gateway.core.types import NS_PER_S, Float32s, Float64s, Int64s, Quality, Samples
 from gateway.core.view import DEVICE
@@ -276,7 +277,7 @@ class State:
             cells=records(tags, CELL),
             limits=records(tags, LIMIT),
             novelty=records(tags, NOVELTY),
-            hours=np.full(tags * HOURS, np.nan, np.float32),
+            hours=unknowns(tags * HOURS),
             windows=records(windows, WINDOW),
             totals=records(2 * windows, PANE),
             ring=records(windows * self.panes, PANE),
@@ -299,25 +300,21 @@ class State:
         self.wall: Int64s = integers(2)
         """Whether the wall clock's offset is known, and it: what intervals are aligned by."""
 
-        self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
-        self.tables.cells["value"] = np.nan
-        self.tables.cells["score"] = np.nan
-        self.tables.cells["persistent"] = np.nan
-        self.tables.novelty["persistent"] = np.nan
-        self.devices["quality"] = Quality.BAD_NOT_INITIALISED
-        self.devices["score_row"] = -1
+        self._know_nothing()
         np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
         first = alarm_first = calculation_first = 0
+        limits = []
         for row, tag in enumerate(model.tags):
-            self.tables.limits[row] = limit_of(tag, tag.device, first, alarm_first, calculation_first)
-            self.tables.limits[row]["shape"] = model.shape_rows.index(row) if tag.has_shape else -1
+            limits.append(limit_of(tag, tag.device, first, alarm_first, calculation_first))
             calculation_first += len(tag.calculations)
-            self.stale_after_ns[row] = tag.stale_after_ns
             for place, definition in enumerate(tag.alarms):
                 rule = rule_in(model, row, tag, definition, first)
                 self.tables.alarm_rules[alarm_first + place] = rule
             alarm_first += len(tag.alarms)
             first += len(tag.windows_ns)
+        self.tables.limits[: len(limits)] = np.array(limits, LIMIT)
+        self.tables.limits["shape"][list(model.shape_rows)] = np.arange(len(model.shape_rows))
+        self.stale_after_ns[: len(limits)] = [tag.stale_after_ns for tag in model.tags]
         for pool, of_pool in zip(model.pools, model.pool_rows, strict=True):
             free, windows = limit_of(pool.shapes[0], NOT_LENT, 0, 0, 0), len(pool.shapes[0].windows_ns)
             self.tables.limits[of_pool.start : of_pool.stop] = free
@@ -327,17 +324,23 @@ class State:
         self._divide_time(model)
         self.virtual = virtual_tables(model, self.tables.limits["window_first"].tolist(), PANE)
 
+    def _know_nothing(self) -> None:
+        self.tables.cells["quality"] = Quality.BAD_NOT_INITIALISED
+        self.tables.cells["value"] = np.nan
+        self.tables.cells["score"] = np.nan
+        self.tables.cells["persistent"] = np.nan
+        self.tables.novelty["persistent"] = np.nan
+        self.devices["quality"] = Quality.BAD_NOT_INITIALISED
+        self.devices["score_row"] = -1
+
     def _divide_time(self, model: Model) -> None:
         """The clock of each window's panes."""
-        window = 0
-        for row, windows_ns in enumerate(model.windows_of_rows()):
-            for window_ns in windows_ns:
-                pane_ns = max(1, -(-window_ns // self.panes))
-                record = self.tables.windows[window]
-                record["window_ns"] = window_ns
-                record["pane_ns"] = pane_ns
-                record["phase_ns"] = phase_ns(row, pane_ns)
-                window += 1
+        of_rows = list(model.windows_of_rows())
+        windows = self.tables.windows
+        windows["window_ns"] = [window_ns for windows_ns in of_rows for window_ns in windows_ns]
+        windows["pane_ns"] = np.maximum(1, -(-windows["window_ns"] // self.panes))
+        rows = np.repeat(np.arange(len(of_rows)), [len(windows_ns) for windows_ns in of_rows])
+        windows["phase_ns"] = phases_ns(rows, windows["pane_ns"])
 
     def arrays(self) -> Iterator[npt.NDArray[np.generic]]:
         """Every array, in a fixed order: what a checkpoint would store and a determinism test compares."""
@@ -350,11 +353,6 @@ class State:
 
     def memory_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays())
-
-
-def phase_ns(row: int, pane_ns: int) -> int:
-    """Spreads the rows evenly over a pane (Fibonacci hashing)."""
-    return ((row * 0x9E3779B1 & 0xFFFFFFFF) * pane_ns) >> 32
 
 
 def limit_of(

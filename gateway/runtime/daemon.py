@@ -23,6 +23,7 @@ from gateway.core.symbols import Symbols
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.historian import Historian
 from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
 from gateway.runtime.referencing import ReferenceWatch
@@ -46,6 +47,7 @@ from gateway.writing.audit import Trail
 EXIT_OK = 0
 EXIT_FAILED = 1
 STATUS_EVERY_S = 5.0
+HISTORY_STOP_S = 0.5
 
 _log = logging.getLogger("fieldgate")
 
@@ -97,6 +99,11 @@ class Daemon:
         )
         self._stop = asyncio.Event()
         self._reference = ReferenceWatch(settings, now_ns=clock, emit=book.emit)
+        self._historian: Historian | None = None
+        if settings.history_bytes_max:
+            self._historian = Historian(
+                settings.state_dir, settings.history_bytes_max, lambda: self._progress.plant, clock, book.emit
+            )
         self._failed = False
 
     async def run(self) -> int:
@@ -122,6 +129,8 @@ class Daemon:
         self._supervisor.start("reload", lambda: self._keep_reloading())
         self._supervisor.start("schooling", self._schooling.run)
         self._supervisor.start("reference", self._reference.run)
+        if self._historian is not None:
+            self._historian.start()
         await stopping
         await self._supervisor.stop("watchdog", "reload", "schooling", "reference")
         await self._end(self._progress.plant)
@@ -163,6 +172,8 @@ class Daemon:
                 except TimeoutError as error:
                     self._failed = True
                     self._say(Severity.ERROR, "gateway.hung", f"{error}; it is left behind")
+        if self._historian is not None and not await asyncio.to_thread(self._historian.stop, HISTORY_STOP_S):
+            self._say(Severity.ERROR, "gateway.hung", "the history does not end; it is left behind")
         await self._web.stop()
         await self._supervisor.stop_all()
         self._notifier.close()
@@ -276,6 +287,8 @@ class Daemon:
         yield self._trail
         yield self._operator
         yield self._reference
+        if self._historian is not None:
+            yield self._historian
         yield from self._way.measured()
         yield from self._continuity.measured()
         if self._progress.plant is not None:

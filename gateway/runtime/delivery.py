@@ -1,9 +1,7 @@
 """Delivery: takes what the spool holds to the upstream, each record until it is acknowledged.
 
-Two pumps share a session. The live pump sends the records of open segments as they are stored; the drain pump sends
-those of closed segments, in order, at `drain_records_per_s`, so that a backlog never holds up what happens now.
-Each has a window of sends under way, and keeps the order within a segment. Behind the backlog, the drain pump sends
-what somebody asked for again (`fieldgate reconcile --repair`), under the identity it has.
+Two pumps share a session (`gateway.runtime.pumps`): one sends the records of open segments as they are stored, the
+other those of closed segments, in order, at a pace that never holds up what happens now.
 
 When segments are closed: at the moment a session is established, each stream's open segment that has unacknowledged
 records. So one outage makes one closed segment a stream, with what was under way when the link went and all that was
@@ -18,19 +16,27 @@ follows after a back-off that starts again only when something was acknowledged.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
+from functools import partial
 from typing import Final, TypeAlias
 
+import numpy as np
+
 from gateway.core.events import Emit, Event, Severity
-from gateway.core.limits import SEGMENTS_MAX, UPLINK_DRAIN_IN_FLIGHT, UPLINK_IN_FLIGHT
+from gateway.core.histogram import SIZE
+from gateway.core.kernels.histogram import observe
+from gateway.core.limits import SEGMENTS_MAX
+from gateway.core.pacing import Pace
 from gateway.core.ports import Clock, LinkDown, Upstream, Verdict
-from gateway.core.readings import HistogramReading, Reading
+from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.record import Identity, Stream
 from gateway.core.types import NS_PER_S
-from gateway.spool.records import Lane, Stored, StoreUnavailable
+from gateway.runtime.pumps import Pumps
+from gateway.spool.records import Key, Stored
 from gateway.spool.worker import SpoolWorker
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Upstream]]
@@ -38,12 +44,6 @@ Envelope: TypeAlias = Callable[[Identity, bytes], bytes]
 RetryAfter: TypeAlias = Callable[[int], int]
 """Nanoseconds to wait after so many failures in a row (1 or more)."""
 
-FETCH_RECORDS: Final = 16
-LOOK_AGAIN_S: Final = 1.0
-"""A pump with nothing to send looks again after this, should a wake-up have come too early for it."""
-PACE_SLACK_S: Final = 0.05
-"""How much a late pump may catch up on, so that the pace holds on the average and a pause makes no burst."""
-STORE_RETRY_S: Final = 1.0
 REJECTED_FOR_EVER: Final = "refused by the upstream"
 SEGMENTS_REMEMBERED: Final = SEGMENTS_MAX * len(Stream) * 2
 
@@ -58,7 +58,19 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_uplink_connect_failures_total", "counter", "Attempts to connect that failed."),
     ("fieldgate_uplink_outage_seconds_total", "counter", "Time without a session, the present outage included."),
     ("fieldgate_uplink_lag_seconds", "gauge", "Age of the oldest record that upstream has not acknowledged."),
+    ("fieldgate_uplink_sent_bytes_total", "counter", "Bytes of the records handed to the link, each time they were."),
+    ("fieldgate_uplink_in_flight_age_seconds", "gauge", "For how long the oldest record sent has not been answered."),
+    (
+        "fieldgate_uplink_drain_window_records",
+        "gauge",
+        "Records of the backlog that may be under way.",
+    ),
+    ("fieldgate_uplink_acknowledge_seconds", "histogram", "From handing a record to the link to the answer."),
 )
+
+
+def always() -> bool:
+    return True
 
 
 class Link(Enum):
@@ -80,18 +92,22 @@ class Delivery:
         connect: Connect,
         envelope: Envelope,
         retry_after_ns: RetryAfter,
-        drain_records_per_s: int,
+        pace: Pace,
         now_ns: Clock,
         emit: Emit,
+        may_drain: Callable[[], bool] = always,
+        stopwatch_ns: Clock = time.monotonic_ns,
     ) -> None:
-        assert drain_records_per_s > 0
         self.name = name
         self._gateway_id = gateway_id
         self._spool = spool
         self._connect = connect
         self._envelope = envelope
         self._retry_after_ns = retry_after_ns
-        self._drain_records_per_s = drain_records_per_s
+        self._pace = pace
+        self._may_drain = may_drain
+        self._stopwatch_ns = stopwatch_ns
+        self._pumps: Pumps | None = None
         self._now_ns = now_ns
         self._emit = emit
         self._link = Link.STARTING
@@ -108,7 +124,9 @@ class Delivery:
         self._acknowledged = 0
         self._rejected = 0
         self._is_rejecting = False
-        self._in_flight = 0
+        self._sent_bytes = 0
+        self._under_way: dict[Key, int] = {}
+        self._answers = np.zeros(SIZE, np.int64)
 
     async def run(self) -> None:
         """Until cancelled, or SpoolStopped."""
@@ -124,77 +142,30 @@ class Delivery:
         try:
             async with self._connect() as upstream:
                 self._note_up()
-                await self._pump_both(upstream)
+                self._pumps = Pumps(
+                    spool=self._spool,
+                    send=partial(self._send, upstream),
+                    pace=self._pace,
+                    may_drain=self._may_drain,
+                    stopwatch_ns=self._stopwatch_ns,
+                )
+                await self._pumps.run()
         except* LinkDown as downs:
             reason = str(downs.exceptions[0])
         return reason
 
-    async def _pump_both(self, upstream: Upstream) -> None:
-        loop = asyncio.get_running_loop()
-        stored = asyncio.Event()
-        self._spool.listen(lambda: _wake(loop, stored))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump_live(upstream, tasks, stored), name="uplink live")
-                tasks.create_task(self._pump_backlog(upstream, tasks), name="uplink drain")
-        finally:
-            self._spool.listen_no_more()
-
-    async def _pump_live(self, upstream: Upstream, tasks: asyncio.TaskGroup, stored: asyncio.Event) -> None:
-        window = asyncio.Semaphore(UPLINK_IN_FLIGHT)
-        after: dict[str, tuple[int, int]] = {}
-        while True:
-            stored.clear()
-            records = await self._fetch(Lane.LIVE, after)
-            for record in records:
-                await window.acquire()
-                tasks.create_task(self._send(upstream, record, window))
-            if not records:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_AGAIN_S):
-                        await stored.wait()
-
-    async def _pump_backlog(self, upstream: Upstream, tasks: asyncio.TaskGroup) -> None:
-        window = asyncio.Semaphore(UPLINK_DRAIN_IN_FLIGHT)
-        after: dict[str, tuple[int, int]] = {}
-        again: dict[str, tuple[int, int]] = {}
-        clock = asyncio.get_running_loop().time
-        due_s = clock()
-        while True:
-            records = await self._fetch(Lane.BACKLOG, after) or await self._fetch(Lane.AGAIN, again)
-            for record in records:
-                due_s = max(due_s, clock() - PACE_SLACK_S) + 1 / self._drain_records_per_s
-                await asyncio.sleep(max(0.0, due_s - clock()))
-                await window.acquire()
-                tasks.create_task(self._send(upstream, record, window))
-            if not records:
-                # Asking for records starts a new list, whose beginning may lie before the end of the last one.
-                again.clear()
-                await asyncio.sleep(LOOK_AGAIN_S)
-
-    async def _fetch(self, lane: Lane, after: dict[str, tuple[int, int]]) -> list[Stored]:
-        """The next records of a lane; moves `after` past them."""
-        while True:
-            try:
-                records = await self._spool.next_records(lane, after, FETCH_RECORDS)
-                break
-            except StoreUnavailable:
-                # The spool has said so; what it stored before is still to be sent once it can be read.
-                await asyncio.sleep(STORE_RETRY_S)
-        for record in records:
-            after[record.key.stream] = (record.key.segment, record.key.sequence)
-        return records
-
-    async def _send(self, upstream: Upstream, record: Stored, window: asyncio.Semaphore) -> None:
-        """Tasks of this are made in the records' order, and reach `upstream.send` in it."""
+    async def _send(self, upstream: Upstream, record: Stored) -> None:
+        """Called in the records' order, and reaches `upstream.send` in it."""
         identity = Identity(self._gateway_id, *record.key)
+        payload = self._envelope(identity, record.body)
         self._count_sent(identity)
-        self._in_flight += 1
+        self._sent_bytes += len(payload)
+        self._under_way[record.key] = began_ns = self._stopwatch_ns()
         try:
-            verdict = await upstream.send(identity, self._envelope(identity, record.body))
+            verdict = await upstream.send(identity, payload)
         finally:
-            self._in_flight -= 1
-            window.release()
+            del self._under_way[record.key]
+        observe(self._answers, self._stopwatch_ns() - began_ns)
         if verdict is Verdict.RETRY:
             raise LinkDown(f"{self.name}: the upstream does not take records now", "look into its log and its limits")
         self._failures = 0
@@ -277,6 +248,7 @@ class Delivery:
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         labels = (("uplink", self.name),)
+        under_way = tuple(self._under_way.values())
         is_up = self._link is Link.UP
         outage_ns = self._outage_ns + (0 if is_up else self._now_ns() - self._down_since_ns)
         values = (
@@ -285,17 +257,15 @@ class Delivery:
             self._resent,
             self._acknowledged,
             self._rejected,
-            self._in_flight,
+            len(self._under_way),
             self._outages,
             self._connect_failures,
             outage_ns / NS_PER_S,
             self._spool.oldest_age_s(),
+            self._sent_bytes,
+            (self._stopwatch_ns() - min(under_way)) / NS_PER_S if under_way else 0.0,
+            self._pumps.pacer.window if is_up and self._pumps else 0.0,
         )
-        for (name, _, _), value in zip(METRICS, values, strict=True):
+        for (name, _, _), value in zip(METRICS, values, strict=False):
             yield Reading(name, value, labels)
-
-
-def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    # A loop that was closed meanwhile has nothing left to wake.
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(event.set)
+        yield histogram_reading(METRICS[-1][0], self._answers, labels)

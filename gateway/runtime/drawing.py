@@ -18,6 +18,9 @@ TIME_LABELS = 6
 PANELS = ((30, 300), (330, 420), (450, 540))
 """Top and bottom of value, event score and persistent score, in pixels."""
 
+THRESHOLD = 0.5
+"""The default one; dashed in the scores."""
+
 BLUE, ORANGE, PURPLE, SHADE, GREY = "#1f6feb", "#d9480f", "#7048e8", "#ffe3e3", "#666"
 
 
@@ -32,6 +35,8 @@ def draw(name: str, times_ns: Int64s, values: Float64s, scored: Samples, flagged
         f'<rect width="{WIDTH}" height="580" fill="white"/>',
         f'<text x="{LEFT}" y="20" font-size="15">{escape(name)}</text>',
     ]
+    flagged = list(flagged)
+    parts.append(f'<text x="{RIGHT}" y="20" text-anchor="end" fill="{GREY}">{legend(len(flagged))}</text>')
     for one in flagged:
         width = max(x[one.last] - x[one.first], 2.0)
         words = escape(", ".join(one.reasons))
@@ -49,6 +54,9 @@ def draw(name: str, times_ns: Int64s, values: Float64s, scored: Samples, flagged
         parts.append(f'<text x="{LEFT + 6}" y="{top + 12}" fill="{colour}">{label}</text>')
         parts.append(f'<text x="{LEFT - 6}" y="{top + 10}" text-anchor="end">{most:.4g}</text>')
         parts.append(f'<text x="{LEFT - 6}" y="{bottom}" text-anchor="end">{least:.4g}</text>')
+        if label != "value":
+            middle = bottom - THRESHOLD * (bottom - top)
+            parts.append(f'<path d="M{LEFT},{middle}H{RIGHT}" stroke="{GREY}" stroke-dasharray="2 4"/>')
         height = bottom - (y - least) / max(most - least, 1e-300) * (bottom - top)
         parts.append(f'<path d="{line(x, height)}" fill="none" stroke="{colour}" stroke-width="1"/>')
     for place in range(TIME_LABELS):
@@ -58,6 +66,10 @@ def draw(name: str, times_ns: Int64s, values: Float64s, scored: Samples, flagged
         pixel = LEFT + (RIGHT - LEFT) * place / (TIME_LABELS - 1)
         parts.append(f'<text x="{pixel:.0f}" y="562" text-anchor="{anchor}">{moment}</text>')
     return "\n".join([*parts, "</svg>", ""])
+
+
+def legend(count: int) -> str:
+    return f"shaded: {count} stretches flagged; dashed: the threshold"
 
 
 def line(x: Float64s, y: Float64s) -> str:

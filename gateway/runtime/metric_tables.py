@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.control import metrics
 from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols, virtualdesk
 from gateway.protocol.mqtt import newcomers
-from gateway.runtime import continuity, cycle, delivery, eventbook, referencing, supervisor, systemd
+from gateway.runtime import continuity, cycle, delivery, eventbook, historian, referencing, supervisor, systemd
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import server
 from gateway.sources import modbus, mqtt
@@ -40,6 +40,7 @@ TABLES = (
     orders.METRICS,
     cycle.METRICS,
     eventbook.METRICS,
+    historian.METRICS,
     referencing.METRICS,
     supervisor.METRICS,
     systemd.METRICS,

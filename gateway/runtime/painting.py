@@ -13,7 +13,20 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gateway.core.types import NS_PER_S, Float64s, Int64s, Samples
-from gateway.runtime.drawing import BLUE, GREY, LEFT, ORANGE, PANELS, PURPLE, RIGHT, SHADE, TIME_LABELS, WIDTH
+from gateway.runtime.drawing import (
+    BLUE,
+    GREY,
+    LEFT,
+    ORANGE,
+    PANELS,
+    PURPLE,
+    RIGHT,
+    SHADE,
+    THRESHOLD,
+    TIME_LABELS,
+    WIDTH,
+    legend,
+)  # fmt: skip
 from gateway.runtime.scoring import Stretch
 
 HEIGHT = 580
@@ -31,6 +44,8 @@ def paint(
     start, span = int(times_ns[0]), max(int(times_ns[-1] - times_ns[0]), 1)
     x = TIMES * (LEFT + (times_ns - start) / span * (RIGHT - LEFT))
     draw.text((TIMES * LEFT, TIMES * 6), name, "black", large)
+    flagged = list(flagged)
+    draw.text((TIMES * RIGHT, TIMES * 8), legend(len(flagged)), GREY, small, anchor="rt")
     for one in flagged:
         right = max(x[one.last], x[one.first] + 2 * TIMES)
         draw.rectangle((x[one.first], TIMES * PANELS[0][0], right, TIMES * BOTTOM), SHADE)
@@ -47,6 +62,10 @@ def paint(
         draw.text((TIMES * (LEFT + 6), TIMES * (top + 2)), label, colour, small)
         draw.text((TIMES * (LEFT - 6), TIMES * top), f"{most:.4g}", GREY, small, anchor="rt")
         draw.text((TIMES * (LEFT - 6), TIMES * bottom), f"{least:.4g}", GREY, small, anchor="rb")
+        if label != "value":
+            middle = bottom - THRESHOLD * (bottom - top)
+            for dash in range(LEFT, RIGHT, 6):
+                draw.line((TIMES * dash, TIMES * middle, TIMES * (dash + 2), TIMES * middle), GREY, TIMES)
         height = TIMES * (bottom - (y - least) / max(most - least, 1e-300) * (bottom - top))
         for points in pieces(x, height):
             draw.line(points, colour, TIMES)

@@ -12,6 +12,7 @@ the replay puts out is thrown away, and records begin new segments. Whatever was
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from gateway.core.snapshot import COMMON, Shares, adopt
 from gateway.core.spec import EngineSpec, decode_spec
 from gateway.core.symbols import Symbols
 from gateway.core.types import Bytes
+from gateway.spool.ahead import ahead
 from gateway.spool.checkpoints import CheckpointDamaged, CheckpointReader, Head, Saved
 from gateway.spool.journal.files import Reading, cut_torn, first_of, head_of, paths
 from gateway.spool.journal.format import BlockDamaged
@@ -36,6 +38,10 @@ from gateway.spool.journal.format import Head as JournalHead
 
 REBUILD_BYTES_MAX: Final = 64 * 1024 * 1024
 """How much of the journal is read to rebuild what no checkpoint has."""
+
+CYCLES_AHEAD: Final = 16
+"""Threads make cycles and images ready while the engine does those before."""
+IMAGES_AHEAD: Final = 4
 
 Put: TypeAlias = Callable[[RecordDraft], None]
 
@@ -148,7 +154,8 @@ class Recovery:
             start, stop = shares.range_of(share) if share != COMMON else (0, 0)
             what = f"{why}; {stop - start} tags" if share != COMMON else f"{why}; alarms"
             self._tell_damage(found, f"{what} are rebuilt from the journal, as far as it goes")
-        due = sorted((number, share) for share, number in saved.numbers.items() if share not in bad and share != COMMON)
+        of_shares = ((number, share) for share, number in saved.numbers.items())
+        due = deque(sorted(one for one in of_shares if one[1] not in bad and one[1] != COMMON))
         due.append((head.number, COMMON))
         after = due[0][0]
         if bad:
@@ -162,11 +169,15 @@ class Recovery:
             if share != COMMON:
                 is_installed[slice(*shares.range_of(share))] = 1
 
+        wanted = [share for _, share in due if share not in bad]
+        read = (reader.image(head.epoch, share, list(shares.blocks_of(share))) for share in wanted)
+        images = ahead(read, IMAGES_AHEAD)
+
         def install(before: int) -> None:
             while due and due[0][0] < before:
-                _, share = due.pop(0)
+                _, share = due.popleft()
                 if share not in bad:
-                    shares.install(reader.image(head.epoch, share, list(shares.blocks_of(share))))
+                    shares.install(next(images))
                 if share == COMMON:
                     engine.restore(head.rest)
                 else:
@@ -211,7 +222,7 @@ class Recovery:
         reading = Reading(self._folder, after) if self._folder is not None else None
         expected = after + 1
         present: JournalHead | None = None
-        for head, cycle in reading.cycles() if reading is not None else ():
+        for head, cycle in ahead(reading.cycles(), CYCLES_AHEAD) if reading is not None else ():
             if cycle.number != expected:
                 found.doubt(f"the journal has a hole before cycle {cycle.number}")
             expected = cycle.number + 1

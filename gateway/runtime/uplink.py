@@ -8,6 +8,7 @@ the drafts (`gateway.runtime.fan`). A delivery is replaced when a reload changes
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -15,9 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from gateway.core.backoff import Backoff
+from gateway.core.calendar import Calendar
 from gateway.core.encode import Encoder, envelope
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
+from gateway.core.pacing import Pace
 from gateway.core.ports import Upstream
 from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
@@ -31,7 +34,7 @@ from gateway.runtime.spoolfiles import OWNER_KEY, left_behind, next_owner, own_f
 from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
-from gateway.settings.schema import FileAddress, NatsAddress, Uplink
+from gateway.settings.schema import FileAddress, Hours, NatsAddress, Uplink
 from gateway.spool.checkpoints import noted_outputs
 from gateway.spool.records import Grace, StoreUnavailable
 from gateway.spool.salvage import damage, salvage
@@ -76,6 +79,16 @@ def _session(uplink: Uplink) -> AbstractAsyncContextManager[Upstream]:
     if isinstance(address, NatsAddress):
         return nats.connect(address, subject=uplink.topic, acknowledge_timeout_ns=timeout_ns)
     return mqtt.connect(address, topic=uplink.topic, acknowledge_timeout_ns=timeout_ns)
+
+
+def _is_within(hours: Hours | None) -> bool:
+    """Whether local clocks show a time in this span."""
+    if hours is None:
+        return True
+    now_s = Calendar(hours.zone).second_of_day(time.time_ns())
+    if hours.start_s < hours.end_s:
+        return hours.start_s <= now_s < hours.end_s
+    return now_s >= hours.start_s or now_s < hours.end_s
 
 
 class Way:
@@ -189,7 +202,8 @@ class Way:
             connect=partial(_session, uplink),
             envelope=envelope,
             retry_after_ns=lambda failures: RETRY.delay_ns(failures, seed),
-            drain_records_per_s=uplink.drain_records_per_s,
+            pace=Pace(uplink.drain_records_per_s, uplink.bandwidth_bytes_per_s, uplink.drain_share),
+            may_drain=partial(_is_within, uplink.drain_between),
             now_ns=self._clock,
             emit=self._book.emit,
         )

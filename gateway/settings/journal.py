@@ -11,10 +11,22 @@ from gateway.settings.serving import TAG_GLOBS, select
 from gateway.settings.units import duration, size
 
 KEEP = size(8 * 10**6, 10**12)
+HISTORY_KEEP = size(10**6, 10**12)
+HISTORY_KEEP_DEFAULT = 500 * 10**6
 KEEP_FOR = duration(60 * NS_PER_S, 366 * 86_400 * NS_PER_S)
 COMMIT_EVERY = duration(limits.CYCLE_NS, NS_PER_S)
 CHECKPOINT_EVERY = duration(NS_PER_S, 3_600 * NS_PER_S)
 CHECKPOINT_EVERY_DEFAULT = NS_PER_S
+
+
+def read_history(root: Section) -> int:
+    """How many bytes of history are kept; 0 without."""
+    section = root.table("history")
+    if section is None:
+        return 0
+    bytes_max = section.get("keep", HISTORY_KEEP, HISTORY_KEEP_DEFAULT)
+    section.finish()
+    return bytes_max
 
 
 def read_journal(root: Section, devices: Devices) -> Journal | None:

@@ -19,7 +19,7 @@ from gateway.settings.control import check_setpoints, read_loops
 from gateway.settings.devices import Devices
 from gateway.settings.discovery import read_topics
 from gateway.settings.document import read_document
-from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_journal
+from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_history, read_journal
 from gateway.settings.links import Links
 from gateway.settings.planning import loads
 from gateway.settings.problems import ConfigurationError, Problem, Report
@@ -94,6 +94,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     check_kept_samples(devices.tags.values(), devices.sections)
     scada = read_scada(root, devices, loops, path)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
+    zone = gateway.get("time_zone", time_zone, TimeZone("UTC")).data()
     state_dir = _state_dir(gateway, directory, environment)
     settings = Settings(
         path=path,
@@ -101,7 +102,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         state_dir=state_dir,
         log_level=gateway.get("log_level", LOG_LEVEL, LogLevel.INFO).value,
         panes_per_window=gateway.get("panes_per_window", PANES, PANES_DEFAULT),
-        zone=gateway.get("time_zone", time_zone, TimeZone("UTC")).data(),
+        zone=zone,
         checkpoint_every_ns=gateway.get("checkpoint_every", CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT),
         links=links.all(),
         devices=tuple(devices.devices),
@@ -111,11 +112,12 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         loops=tuple(loop for loop, _ in loops.read),
         blocks=loops.blocks,
         journal=read_journal(root, devices),
-        uplinks=read_uplinks(root, gateway_id, files),
+        uplinks=read_uplinks(root, gateway_id, files, zone),
         scada=scada,
         writes=read_writes(root, gateway_id, devices, loops, files),
         inhibit_writes=gateway.get("inhibit_writes", flag, False),
         http=read_http(root, files),
+        history_bytes_max=read_history(root),
         reference=read_reference(root, directory, state_dir),
     )
     gateway.finish()

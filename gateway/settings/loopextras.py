@@ -16,6 +16,7 @@ from gateway.settings.signals import Signals
 from gateway.settings.units import Parser, WrongValueError, duration, flag, number, positive, show
 
 TIME_CONSTANT = duration(NS_PER_MS, 24 * 3_600 * NS_PER_S)
+DEAD_MAN = duration(100 * NS_PER_MS, 24 * 3_600 * NS_PER_S)
 POINTS_MAX = 12
 INTERLOCKS_MAX = 9
 NO_PID = ("setpoint", "setpoint_from", "kp", "ki", "kd", "ti", "td", "form", "action", "gains", "feed_forward")
@@ -94,6 +95,7 @@ def read_extras(section: Section, name: str, signals: Signals) -> dict[str, Any]
     """Fields of the loop."""
     return {
         "interlock": _read_interlocks(section, name, signals),
+        "dead_man_ns": section.get("dead_man", DEAD_MAN, None) or 0,
         "reads_back": section.get("read_back", flag, False),
         "acts_on_arrival": section.get("on_arrival", flag, False),
     }

@@ -32,7 +32,7 @@ from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
 from gateway.settings.reference_topics import appearing_keys, topic_keys
-from gateway.settings.units import flag, label, name, number, text
+from gateway.settings.units import bandwidth, flag, hours, label, name, number, share, text
 
 UNITS = Form(
     'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
@@ -215,9 +215,10 @@ UPLINK = (
         "2GB",
         "What may wait while the broker is away; then the oldest is dropped.",
     ),
-    Key(
-        "uplink.NAME.drain", uplink.DRAIN, "50/s", "Pace of the backlog after an outage, in records, beside live data."
-    ),
+    Key("uplink.NAME.drain", uplink.DRAIN, "200/s", "Pace of the backlog after an outage, in records, at the most."),
+    Key("uplink.NAME.bandwidth", bandwidth, "(no limit)", "What live records and the backlog may send together."),
+    Key("uplink.NAME.drain_share", share, "0.25", "The part of the bandwidth that the backlog gets in any case."),
+    Key("uplink.NAME.drain_between", hours, "(the whole day)", "When the backlog may be sent, in local time."),
     Key(
         "uplink.NAME.grace",
         uplink.GRACE,
@@ -277,6 +278,7 @@ SERVING = (
         "A CSV or SQLite file (.db, .sqlite) of assets, limits, curves.",
     ),
     Key("reference.NAME.table", text, NOTHING, "The table in a SQLite file."),
+    Key("history.keep", journal.HISTORY_KEEP, "500MB", "Bytes of history; then the oldest of the finest goes."),
     Key("http.listen", addresses.listen_endpoint, '"127.0.0.1:9464"', "Where metrics, health, page and API are."),
     Key(
         "http.users_file",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.settings import loop, loopbounds
+from gateway.settings import loop, loopbounds, loopextras
 from gateway.settings.forms import Form
 from gateway.settings.reference_key import NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH
@@ -136,6 +136,12 @@ CONTROL = (
         "Anti-windup: time constant with which an output that was held back corrects the integral.",
     ),
     Key("control.NAME.interlocks", INTERLOCK, NOTHING, "Outputs that are demanded, in every mode, while when is true."),
+    Key(
+        "control.NAME.dead_man",
+        loopextras.DEAD_MAN,
+        NOTHING,
+        "Without a command (a setpoint, mode or output, the same one too) for so long it goes to its fail-safe.",
+    ),
     Key("control.NAME.read_back", flag, "false", "Reads a written output again; writes and tells what is not there."),
     Key("control.NAME.on_arrival", flag, "false", "Acts when its input comes, and not only on its period."),
     Key("control.NAME.pid.ti", loop.TIME_CONSTANT, "(no integral part)", "Integral time."),

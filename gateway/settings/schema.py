@@ -31,6 +31,7 @@ from gateway.settings.schema_control import Signal as Signal
 from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 from gateway.settings.schema_uplink import FileAddress as FileAddress
+from gateway.settings.schema_uplink import Hours as Hours
 from gateway.settings.schema_uplink import NatsAddress as NatsAddress
 from gateway.settings.schema_uplink import Uplink as Uplink
 from gateway.settings.schema_uplink import UpstreamAddress as UpstreamAddress
@@ -356,6 +357,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     writes: Writes = Writes()
     inhibit_writes: bool = False
     http: Http | None
+    history_bytes_max: int = 0
+    """Of the history; 0: none is kept."""
     reference: tuple[ReferenceTable, ...] = ()
     unjoined: tuple[Tag, ...] = ()
     """Where there are reference tables: the tags as they are written."""

@@ -81,6 +81,8 @@ class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
     """The output that is demanded whatever else is wanted; NaN: none."""
     reads_back: bool = False
     """What was written is read again a few periods later; what is not there is written again, and told."""
+    dead_man_ns: int = 0
+    """Without a command for so long it goes to its fail-safe, in every mode; 0: it needs none."""
     acts_on_arrival: bool = False
     """It acts when its input comes, and not only on its period."""
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from gateway.core.calendar import UTC, Zone
 from gateway.settings.schema_brokers import BrokerAddress
 
 
@@ -32,6 +33,14 @@ class FileAddress(msgspec.Struct, frozen=True, kw_only=True):
 UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | FileAddress
 
 
+class Hours(msgspec.Struct, frozen=True, kw_only=True):
+    """A span of the local day in seconds, over midnight when it ends before it begins."""
+
+    start_s: int
+    end_s: int
+    zone: Zone = UTC
+
+
 class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     """Where records go, which, and how much may wait."""
 
@@ -48,3 +57,8 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     grace_bytes_max: int
     drain_records_per_s: int
     acknowledge_timeout_ns: int
+    bandwidth_bytes_per_s: int = 0
+    """What live records and the backlog may send together; 0: no limit."""
+    drain_share: float = 0.25
+    """The part of the bandwidth that the backlog gets in any case."""
+    drain_between: Hours | None = None

@@ -224,6 +224,42 @@ def per_second(low: int, high: int) -> Parser[int]:
     return says(parse, f'a whole rate from "{low}/s" to "{high}/s"', matching("[0-9]+ ?/s"))
 
 
+BANDWIDTHS = {"kB/s": 10**3, "MB/s": 10**6, "kbit/s": 125, "Mbit/s": 125_000}
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
+
+
+def bandwidth(value: object) -> int:
+    """`"500kB/s"`, `"2Mbit/s"`: bytes a second."""
+    found = round(_quantity(value, BANDWIDTHS, "a bandwidth", "500kB/s", "kB/s"))
+    if not 1_000 <= found <= 10**10:
+        raise WrongValueError(f'{show(value)} is out of range; write "1kB/s" to "10000MB/s"')
+    return found
+
+
+def hours(value: object) -> tuple[int, int]:
+    """`"22:00-06:00"`: seconds of the local day, from and until; over midnight when it ends before it begins."""
+    match = _HOURS.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise WrongValueError(f'{show(value)} is no span of a day; write "22:00-06:00", for example')
+    start, end = (int(match[at]) * 3_600 + int(match[at + 1]) * 60 for at in (1, 3))
+    if start == end:
+        raise WrongValueError(f"{show(value)} is empty; leave it out to allow the whole day")
+    return start, end
+
+
+def share(value: object) -> float:
+    """A part of 1."""
+    found = number(value)
+    if not 0 <= found <= 1:
+        raise WrongValueError(f"{show(value)} is not a part of a whole; write 0 to 1, 0.25 for a quarter")
+    return found
+
+
+says(bandwidth, 'a bandwidth such as "500kB/s", in ' + ", ".join(BANDWIDTHS), matching(_quantity_pattern(BANDWIDTHS)))
+says(hours, 'a span of the local day, like "22:00-06:00"', matching("[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]"))
+says(share, "a number from 0 to 1", {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string"}]})
+
+
 def array_of(parse: Parser[T], example: str, count_max: int, *, count_min: int = 0) -> Parser[tuple[T, ...]]:
     """An array without repetitions."""
 

@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.core import limits
+from gateway.core.calendar import Zone
 from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S
 from gateway.settings.addresses import subject, topic
 from gateway.settings.brokers import LINK_ELSEWHERE, Files, read_broker, read_nats
 from gateway.settings.instances import has_name
-from gateway.settings.schema import FileAddress, Uplink, UpstreamAddress
+from gateway.settings.schema import FileAddress, Hours, Uplink, UpstreamAddress
 from gateway.settings.section import Section
-from gateway.settings.units import array_of, choice, duration, per_second, show_duration, size, text
+from gateway.settings.units import (
+    array_of,
+    bandwidth,
+    choice,
+    duration,
+    hours,
+    per_second,
+    share,
+    show_duration,
+    size,
+    text,
+)
 
 PERIOD = duration(limits.GRID_NS, 24 * 3_600 * NS_PER_S)
 STREAMS = array_of(choice(Stream), '["events", "aggregates", "multivariate"]', len(Stream), count_min=1)
@@ -30,7 +42,7 @@ DEFAULT_SUBJECT = "fieldgate.{gateway}.{stream}"
 DEFAULT_TOPIC = "fieldgate/{gateway}/{stream}"
 
 
-def read_uplinks(root: Section, gateway_id: str, files: Files) -> tuple[Uplink, ...]:
+def read_uplinks(root: Section, gateway_id: str, files: Files, zone: Zone) -> tuple[Uplink, ...]:
     found: list[Uplink] = []
     for name, section in root.tables("uplink"):
         if len(found) == limits.UPLINKS_MAX:
@@ -38,7 +50,7 @@ def read_uplinks(root: Section, gateway_id: str, files: Files) -> tuple[Uplink, 
             break
         if has_name(name, section):
             section.variables = {"gateway": gateway_id, "stream": "{stream}"}
-            uplink = _read(section, name, gateway_id, files)
+            uplink = _read(section, name, gateway_id, files, zone)
             for other in found:
                 _check_together(section, uplink, other)
             found.append(uplink)
@@ -69,7 +81,7 @@ def _check_together(section: Section, uplink: Uplink, other: Uplink) -> None:
         section.wrong("file", f"is that of uplink.{other.name} too; give each a file of its own")
 
 
-def _read(section: Section, name: str, gateway_id: str, files: Files) -> Uplink:
+def _read(section: Section, name: str, gateway_id: str, files: Files, zone: Zone) -> Uplink:
     address, where = _read_address(section, name, gateway_id, files)
     uplink = Uplink(
         name=name,
@@ -81,8 +93,11 @@ def _read(section: Section, name: str, gateway_id: str, files: Files) -> Uplink:
         buffer_bytes_max=section.get("buffer", BUFFER, 2 * 10**9),
         grace_ns=section.get("grace", GRACE, 10 * 60 * NS_PER_S),
         grace_bytes_max=section.get("grace_buffer", GRACE_BUFFER, 64 * 10**6),
-        drain_records_per_s=section.get("drain", DRAIN, 50),
+        drain_records_per_s=section.get("drain", DRAIN, 200),
         acknowledge_timeout_ns=section.get("acknowledge_timeout", ACKNOWLEDGE_TIMEOUT, 10 * NS_PER_S),
+        bandwidth_bytes_per_s=section.get("bandwidth", bandwidth, 0),
+        drain_share=section.get("drain_share", share, 0.25),
+        drain_between=_hours(section, zone),
     )
     section.finish(LINK_ELSEWHERE)
     return uplink
@@ -106,6 +121,11 @@ def _read_address(section: Section, name: str, gateway_id: str, files: Files) ->
         section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats or file =')
     where = section.get("topic", topic, DEFAULT_TOPIC.replace("{gateway}", gateway_id))
     return read_broker(section, client, files), where
+
+
+def _hours(section: Section, zone: Zone) -> Hours | None:
+    found = section.get("drain_between", hours, None)
+    return Hours(start_s=found[0], end_s=found[1], zone=zone) if found else None
 
 
 def _period(section: Section, key: str, default_ns: int) -> int:

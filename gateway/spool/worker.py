@@ -1,8 +1,8 @@
 """The spool thread: encodes, compresses and stores drafts, and serves the uplink.
 
 Drafts come in by `put` from any thread into a bounded queue (`gateway.spool.queue` has its overflow rule). Commits are
-grouped: the first draft after a pause waits `LINGER_NS` for its companions, further ones until `COMMIT_EVERY_NS` after
-the last commit, a full group not at all. Acknowledgements travel in the same transactions.
+grouped: the first draft after a pause waits `LINGER_NS` for its companions, further ones until `STORE_EVERY_NS` after
+the last commit, a full group not at all. Acknowledgements go along, or by themselves every `COMMIT_EVERY_NS`.
 
 The loop thread asks by coroutines (`next_records`); answers go back by `call_soon_threadsafe`. Requests, link changes
 and acknowledgements are served in the order in which they were made.
@@ -43,6 +43,7 @@ T = TypeVar("T")
 __all__ = ["METRICS", "SpoolStopped", "SpoolWorker"]
 
 LINGER_NS: Final = 5 * NS_PER_MS
+STORE_EVERY_NS: Final = 25 * NS_PER_MS
 COMMIT_EVERY_NS: Final = 100 * NS_PER_MS
 RETRY_NS: Final = NS_PER_S
 REPORT_LOSSES_EVERY_NS: Final = NS_PER_S
@@ -267,7 +268,9 @@ class SpoolWorker:
             due = self._last_commit_ns + RETRY_NS
         elif len(self._queue) >= SPOOL_GROUP_DRAFTS:
             due = now
-        elif self._queue or self._acknowledged or self._group or self._companion is not None:
+        elif self._queue or self._group:
+            due = max(self._queued_ns + LINGER_NS, self._last_commit_ns + STORE_EVERY_NS)
+        elif self._acknowledged or self._companion is not None:
             due = max(self._queued_ns + LINGER_NS, self._last_commit_ns + COMMIT_EVERY_NS)
         else:
             due = self._last_commit_ns + IDLE_NS

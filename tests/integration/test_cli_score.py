@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -109,9 +110,15 @@ def test_a_parquet_file_that_is_no_history_says_so(tmp_path: Path, columns: dict
     ("text", "message"),
     [
         ("time\n1\n", ":1: a time column and at least one value column are needed; separate them by commas"),
-        ("time,a\n1,2\nsoon,3\n", ":3: 'soon' is no time; write ISO 8601 or seconds since 1970"),
+        ("time,a\n1,2\nsoon,3\n", ":3: 'soon' is no time; write ISO 8601, a number since 1970, or give --time-format"),
         ("time,a\n1,2,3\n", ":2: 3 cells, the header has 2"),
         ("time,a\n", ": no rows after the header"),
+        ("time,a\n1,x\n2,\n", ": no column after the first holds numbers"),
+        (
+            "time,a\n1700000000,1\n9e18,1\n",
+            ":3: '9e18' is no time; write ISO 8601, a number since 1970, or give --time-format",
+        ),
+        ("time,a\n1,2\n\n1,2,3\n", ":4: 3 cells, the header has 2"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_where_and_what_to_do(tmp_path: Path, text: str, message: str) -> None:
@@ -119,6 +126,51 @@ def test_a_file_that_cannot_be_read_says_where_and_what_to_do(tmp_path: Path, te
     path.write_text(text)
     result = CliRunner().invoke(command, [str(path)])
     assert (result.exit_code, result.stderr) == (2, f"{path}{message}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x93NUMPY\x01\x00v\x00", "is no UTF-8 text; save it as CSV in UTF-8, or name it .parquet"),
+        ("time,Temp \xb0C\n1,2\n".encode("latin-1"), "is no UTF-8 text; save it as CSV in UTF-8, or name it .parquet"),
+        (b"", "1: a time column and at least one value column are needed; separate them by commas"),
+    ],
+)
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "wrong.csv"
+    path.write_bytes(content)
+    result = CliRunner().invoke(command, [str(path)])
+    assert (result.exit_code, message in result.stderr) == (2, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("head", "time", "arguments", "encoding"),
+    [
+        (
+            "Zeit;Vorlauf \xb0C;Notiz",
+            lambda n: f"01.02.2024 {n // 60:02d}:{n % 60:02d}",
+            ["--time-format", "%d.%m.%Y %H:%M"],
+            "utf-8",
+        ),
+        ("when;x;note", lambda n: str((1_704_067_200 + 60 * n) * 1_000), [], "utf-16"),
+        ("when\tx\tnote", lambda n: str((1_704_067_200 + 60 * n) * 1_000_000_000), [], "utf-8-sig"),
+        ("when;x;note", lambda n: datetime.fromtimestamp(1_704_067_200 + 60 * n, UTC).isoformat(sep=" "), [], "utf-8"),
+    ],
+)
+def test_a_history_is_read_as_other_programs_write_it(
+    tmp_path: Path, head: str, time: Callable[[int], str], arguments: list[str], encoding: str
+) -> None:
+    path = tmp_path / "export.csv"
+    between = "\t" if "\t" in head else ";"
+    lines = [between.join((time(n), f"{50 + n % 7},5" if n != 900 else "900,0", "ok")) for n in range(1_000)]
+    path.write_text("\r\n".join([head, *reversed(lines), ""]), encoding=encoding)
+    result = CliRunner().invoke(command, [str(path), "--json", *arguments])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["samples"] == 1_000
+    assert 900 in [one["first"] for one in found["stretches"]]
+    assert "not in the order of their times; sorted" in result.stderr
+    assert "no numbers in" in result.stderr
 
 
 def test_the_command_scores_exactly_as_the_engine_does() -> None:

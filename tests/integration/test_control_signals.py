@@ -15,7 +15,7 @@ import pytest
 from gateway.core.types import NS_PER_MS, Quality
 from gateway.core.view import LIVE, Mode
 from gateway.settings.schema import Block, Signal
-from tests.support.control import TAGS, Bench, bench, loop, tag, wait_for
+from tests.support.control import TAGS, Bench, bench, link, loop, tag, wait_for
 from tests.support.plc import plc
 
 SENSOR = Signal(of="tag", name="tank.sensor")
@@ -144,6 +144,26 @@ def test_an_interlock_overrules_manual_and_control_and_leaves_without_a_jump() -
         assert "control.loop_interlocked" in b.kinds()
 
 
+def test_a_reload_trips_no_interlock_that_lives_on_the_engine() -> None:
+    interlock = block("stop", "interlock", SENSOR, parameters=(5.0,))
+    options: dict[str, Any] = {"interlock": Signal(of="block", name="stop")}
+    with plc(level_m=0.5, valve=300) as device, bench(device.port, tags=TAGS_TOO, blocks=[interlock], **options) as b:
+        with engine(b) as view:
+            view.put(0.0)
+            b.wait_for_mode(Mode.AUTO)
+            trips = b.reading("fieldgate_control_interlocks_total")
+        b.control.take_over(
+            loops=[loop(kp=10.0, **options)],
+            blocks=[interlock],
+            tags=TAGS_TOO,
+            links={"tank": link(device.port)},
+        )
+        cycles = int(b.now["cycles"])
+        wait_for(lambda: b.now["cycles"] > cycles + 10, "cycles before the engine hands over again")
+        assert b.mode is Mode.AUTO
+        assert b.reading("fieldgate_control_interlocks_total") == trips
+
+
 def test_a_cascade_is_entered_and_left_without_a_jump() -> None:
     outer = loop(
         name="outer",
@@ -225,6 +245,28 @@ def test_an_output_that_somebody_else_changed_is_found_told_and_written_again() 
         assert b.kinds().count("control.output_failed") == 1
         told = next(event for event in b.events if event.kind == "control.output_failed")
         assert "another output than was written" in told.message
+
+
+def test_without_its_commander_a_loop_fails_safe_in_every_mode_until_it_commands_again() -> None:
+    with plc(level_m=0.5, valve=300) as device, bench(device.port, dead_man_ns=300 * NS_PER_MS, ti_s=50.0) as b:
+        b.wait_for_mode(Mode.AUTO)
+        started_s = time.monotonic()
+        while time.monotonic() < started_s + 0.6:
+            b.control.write_setpoint(0, 0.5)
+            time.sleep(0.02)  # signs of life
+        assert b.mode is Mode.AUTO
+        b.wait_for_mode(Mode.FAILSAFE, within_s=0.6)
+        wait_for(lambda: device.valve == 100, "the fail-safe output")
+        b.control.write_setpoint(0, 0.5)
+        b.wait_for_mode(Mode.AUTO)
+        b.control.write_mode(0, Mode.MANUAL)
+        b.wait_for_mode(Mode.MANUAL)
+        b.control.write_output(0, 55.0)
+        wait_for(lambda: device.valve == 550, "the manual output")
+        wait_for(lambda: device.valve == 100, "the fail-safe output in manual too", within_s=0.8)
+        b.kinds()
+        told = [event.message for event in b.events if event.kind == "control.loop_failsafe"]
+        assert any("dead man" in message for message in told)
 
 
 def test_a_counter_is_a_heartbeat_for_the_devices_own_watchdog() -> None:

@@ -471,6 +471,7 @@ ONLY_WHERE_IT_IS_USED = (
     "fieldgate_mqtt_order",  # orders by MQTT
     "fieldgate_parking_",  # what tags remember that have left
     "fieldgate_pool_",  # rows that are lent
+    "fieldgate_history_",  # a history
     "fieldgate_tag_info",  # reference tables
     "fieldgate_sparkplug_",  # a Sparkplug host
 )

@@ -31,6 +31,7 @@ file = "records.jsonl"
 aggregates_every = "200ms"
 [scada]
 modbus_tcp = "127.0.0.1:<scada>"
+[history]
 [http]
 listen = "127.0.0.1:<http>"
 """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.formula import FUNCTIONS, ROLL_UPS
@@ -31,6 +31,7 @@ TREES = st.recursive(
     ),
     max_leaves=12,
 )
+ZERO = (0.0, 192)
 VALUES = st.tuples(*(st.tuples(NUMBERS, QUALITIES) for _ in TAGS))
 
 
@@ -40,6 +41,7 @@ def resolve(name: str, is_pattern: bool) -> Sequence[str]:
 
 @settings(max_examples=300, deadline=None)
 @given(tree=TREES, first=VALUES, then=VALUES)
+@example(tree=("**", -3.0, ("neg", "d.a")), first=(ZERO, ZERO, ZERO), then=((1e120, 192), ZERO, ZERO))
 def test_a_formula_is_worth_what_its_tree_is(
     tree: object, first: Sequence[tuple[float, int]], then: Sequence[tuple[float, int]]
 ) -> None:

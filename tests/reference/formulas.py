@@ -69,17 +69,25 @@ def worth(tree: object, tags: Mapping[str, Worth]) -> Worth:
     return float(value), quality
 
 
+def added(values: list[float]) -> float:
+    """One after the other: `sum` of later Pythons compensates."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
 def of_all(word: str, found: list[Worth]) -> Worth:
     usable = [(value, quality) for value, quality in found if value is not None]
     if word == "count":
         return float(len(usable)), GOOD
     worst = min(quality for _, quality in found)
     if word == "sum":
-        return (sum(value for value, _ in usable), worst) if len(usable) == len(found) else (None, worst)
+        return (added([value for value, _ in usable]), worst) if len(usable) == len(found) else (None, worst)
     if not usable:
         return None, 0
     values = [value for value, _ in usable]
-    value = {"mean": sum(values) / len(values), "min": min(values), "max": max(values)}[word]
+    value = {"mean": added(values) / len(values), "min": min(values), "max": max(values)}[word]
     quality = min(quality for _, quality in usable)
     return value, quality if len(usable) == len(found) else min(quality, SUBNORMAL)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.events import Event
+from gateway.core.pacing import Pace
 from gateway.core.ports import LinkDown, Upstream, Verdict
 from gateway.core.record import Identity, Stream
 from gateway.core.types import NS_PER_S
@@ -85,7 +86,7 @@ class Side:
             connect=self.far.connect,
             envelope=envelope,
             retry_after_ns=lambda failures: NS_PER_S // 100,
-            drain_records_per_s=100_000,
+            pace=Pace(100_000),
             now_ns=clock,
             emit=events.append,
         )

@@ -14,6 +14,7 @@ import aiomqtt
 import msgspec
 
 from gateway.core.events import Event
+from gateway.core.pacing import Pace
 from gateway.mqttclient import Client
 from gateway.receiver import Offer, Receiver
 from gateway.runtime.delivery import Connect, Delivery
@@ -53,7 +54,7 @@ def delivery_by(
         connect=connection,
         envelope=envelope,
         retry_after_ns=lambda failures: RETRY_NS,
-        drain_records_per_s=drain_records_per_s,
+        pace=Pace(drain_records_per_s),
         now_ns=time.time_ns,
         emit=events.append,
     )

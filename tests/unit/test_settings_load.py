@@ -257,7 +257,7 @@ def test_the_uplink_knows_whose_it_is(tmp_path: Path) -> None:
     assert uplink.address.client_id == "g-uplink-u"
     assert uplink.topic == "fieldgate/g/{stream}"
     assert uplink.streams == ("events", "aggregates", "calculations", "multivariate")
-    assert (uplink.buffer_bytes_max, uplink.drain_records_per_s) == (2 * 10**9, 50)
+    assert (uplink.buffer_bytes_max, uplink.drain_records_per_s) == (2 * 10**9, 200)
 
 
 def test_an_uplink_may_be_a_jetstream_or_a_file(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def note(tables: Tables, a: int, x: float, reference: float) -> None:
         alarm["was_within"] = 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def judge_sample(tables: Tables, row: int, value: float) -> None:
     """All alarms of a row that a sample decides. Under maintenance there are none of scores; declared limits hold."""
     first = tables.limits[row]["alarm_first"]

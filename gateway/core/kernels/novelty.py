@@ -15,6 +15,9 @@ is longer. The interval is a running median of what the tag does, so the same se
 hour. Silence teaches nothing: a gap counts as two intervals at most. Weights are e / (e + horizon), which needs no
 exponential. While the tag warms up there is no score (NaN), though everything learns.
 
+Record novelty is this project's own. Its parts are not: the EWMA of Roberts (1959), the AR(1) residual chart of Alwan
+and Roberts (1988), and the short mean held against a long one of the anomaly likelihood of Lavin and Ahmad (2015).
+
 What it cannot see: a fault that persists (`gateway.core.kernels.persistence`), a shape that stays within the interval.
 """
 

@@ -15,6 +15,8 @@ A **baseline** takes the place of the running reference. While it is learned, ev
 weight; once it is in force the base, the usual distances, the noise and the longest stillness stay as they are, and so
 do the hours: a fault never becomes normal, and a slow drift is seen in the end.
 
+Level and drift are EWMA charts (Roberts 1959) of two lengths whose limits are learned, in mean absolute deviations.
+
 Reasons are bits: a fault's bit is set while its own strength gives at least `REASON_AT`. After a step the slow mean
 follows too, and a drift ends as a level; so of level and drift the one that came first stays. `SPIKE` is the event
 score's bit, `OUT_OF_RANGE` the fold's.

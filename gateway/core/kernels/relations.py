@@ -8,7 +8,8 @@ which tag j has a part, what g_J is beyond what all other features say is
     e_J = (P_JJ)⁻¹ (P g)_J            (the regression on the others, read off the inverse)
     c_j = (P g)_J' (P_JJ)⁻¹ (P g)_J   (what of Hotelling's g' P g would go if tag j alone were wrong)
 
-The first element of e_J is tag j's residual.
+The first element of e_J is tag j's residual. The terms c_j are those of the decomposition of T² by Mason, Young and
+Tracy (1995), for a tag with all its products at once.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Time is cut into blocks of one scale, and each block gives the highest odds s / (1 - s) that a score s had in it. Of the
 logarithms of these tops two numbers are kept: where the highest TAIL_SHARE of them begin (a running quantile, moved by
-a step for each block), and how far those lie beyond it on the average. Peaks over a threshold have a tail that is
-exponential in the limit, so a score whose log-odds are y is reached in one block of
+a step for each block), and how far those lie beyond it on the average. Peaks over a threshold have a generalised
+Pareto tail in the limit (Pickands 1975); with its shape taken as 0 it is exponential, so a score whose log-odds are y
+is reached in one block of
 
     1 / (TAIL_SHARE · exp((tail - y) / spread))
 

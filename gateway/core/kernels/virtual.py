@@ -88,7 +88,7 @@ def whole(x: float, more: float) -> float:
 def power(x: float, y: float) -> tuple[float, int]:
     if x == 0.0:
         return (0.0, DIVISION) if y < 0.0 else (1.0 if y == 0.0 else 0.0, NO_FAULT)
-    if x < 0.0 and (abs(y) >= 4503599627370496.0 or y != math.floor(y)):
+    if x < 0.0 and y != whole(y, 0.0):
         return 0.0, POWER_FAULT
     if y * math.log(abs(x)) > LOG_MAX:
         return 0.0, OVERFLOW

@@ -6,6 +6,8 @@ are computed anew from the ring: an error, or a glitch of 1e12, lives no longer 
 update is Welford's, whose m2 cannot become negative: the new mean lies, rounded, between the old one and the
 sample, so both factors of the increment have the same sign. Panes are merged in two passes around the first pane's
 mean (Chan, Golub and LeVeque 1983, the pairwise formula for many groups at once), a sum of non-negative terms.
+
+What each sample goes through is made part of its caller's code (`forceinline`).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from numba import njit
 from gateway.core.types import Samples
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def add_to_pane(panes: Samples, index: int, value: float, time_ns: int) -> None:
     """One value into one pane, or into totals of the same shape."""
     pane = panes[index]
@@ -46,28 +48,28 @@ def add_to_pane(panes: Samples, index: int, value: float, time_ns: int) -> None:
 def merge_ring(ring: Samples, start: int, panes: int, oldest: int, newest: int, out: Samples, index: int) -> None:
     """All panes of the ring `[start, start + panes)` with oldest <= pane <= newest, into `out[index]`."""
     count = 0
-    shifted = 0.0
-    pivot = 0.0
-    total = out[index]
+    shifted = pivot = low = high = first = 0.0
+    first_ns = 0
     for slot in range(start, start + panes):
         pane = ring[slot]
         if pane["count"] == 0 or pane["pane"] < oldest or pane["pane"] > newest:
             continue
         if count == 0:
             pivot = pane["mean"]
-            total["min"] = pane["min"]
-            total["max"] = pane["max"]
-            total["first_ns"] = pane["first_ns"]
-            total["first"] = pane["first"]
+            low = pane["min"]
+            high = pane["max"]
+            first_ns = pane["first_ns"]
+            first = pane["first"]
         count += pane["count"]
         shifted += pane["count"] * (pane["mean"] - pivot)
-        if pane["min"] < total["min"]:
-            total["min"] = pane["min"]
-        if pane["max"] > total["max"]:
-            total["max"] = pane["max"]
-        if pane["first_ns"] < total["first_ns"]:
-            total["first_ns"] = pane["first_ns"]
-            total["first"] = pane["first"]
+        if pane["min"] < low:
+            low = pane["min"]
+        if pane["max"] > high:
+            high = pane["max"]
+        if pane["first_ns"] < first_ns:
+            first_ns = pane["first_ns"]
+            first = pane["first"]
+    total = out[index]
     total["count"] = count
     if count == 0:
         return
@@ -81,6 +83,10 @@ def merge_ring(ring: Samples, start: int, panes: int, oldest: int, newest: int, 
         m2 += pane["m2"] + pane["count"] * distance * distance
     total["mean"] = mean
     total["m2"] = m2
+    total["min"] = low
+    total["max"] = high
+    total["first_ns"] = first_ns
+    total["first"] = first
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -119,7 +125,7 @@ def add_late(windows: Samples, totals: Samples, ring: Samples, panes: int, w: in
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def add_to_window(
     windows: Samples, totals: Samples, ring: Samples, panes: int, w: int, value: float, time_ns: int, alpha: float
 ) -> bool:

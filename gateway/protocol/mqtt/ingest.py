@@ -15,7 +15,6 @@ import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
-from gateway.core.letters import LETTER_BYTES_MAX, Letter
 from gateway.core.limits import INTAKE_KEYS_MAX, READ_BYTES_MAX
 from gateway.core.symbols import NO_SYMBOL, Intern, no_symbols
 from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
@@ -33,6 +32,7 @@ from gateway.protocol.mqtt.step import Step
 from gateway.protocol.mqtt.table import PRIORITIES, TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
 from gateway.protocol.mqtt.usability import Usability
 from gateway.protocol.sparkplug.host import Host
+from gateway.protocol.sparkplug.topics import PREFIX
 from gateway.protocol.times import believed_ns
 
 BUFFER_BEYOND_BYTES: Final = 2 * READ_BYTES_MAX
@@ -40,7 +40,6 @@ BUFFER_BEYOND_BYTES: Final = 2 * READ_BYTES_MAX
 STEP_SAMPLES_MAX: Final = 16_384
 STEP_HANDED_MAX: Final = 256
 """Packets of one step that go the slow way. At these limits a step ends and says `is_full`; the loop gets a turn."""
-STEP_LETTERS_MAX: Final = 16
 STEP_ACKS_MAX: Final = 8_192
 STEP_ROUNDS_MAX: Final = 256
 """Messages of one step after which the scanner is called anew."""
@@ -210,13 +209,18 @@ class Ingest(Counts):
     def take_again(self, lane: Lane, topic: str, payload: bytes, now_ns: int, wall_offset_ns: int) -> Step | None:
         """A payload from the dead letters, as if it came now; None when no tag names its topic any more."""
         step = Step(b"", is_full=False, error=None)
-        for t, known in enumerate(self.topics):
-            if known.name == topic:
-                arrival_ns, self._arrival_ns = self._arrival_ns, now_ns
-                self._take_slowly(step, lane, t, payload, s.PAYLOAD, 0, wall_offset_ns)
-                self._arrival_ns = arrival_ns
-                return step
-        return None
+        name = topic.encode()
+        t = next((t for t, known in enumerate(self.topics) if known.name == topic), None)
+        if t is None and (self.host is None or not name.startswith(PREFIX)):
+            return None
+        arrival_ns, self._arrival_ns = self._arrival_ns, now_ns
+        if t is None:
+            place = len(name) * (s.NAME_SIZES + 1)
+            self._take_sparkplug(step, lane, s.NAMESPACE, place, name + payload, 0, wall_offset_ns)
+        else:
+            self._take_slowly(step, lane, t, payload, s.PAYLOAD, 0, wall_offset_ns)
+        self._arrival_ns = arrival_ns
+        return step
 
     def tick(self, lane: Lane, now_ns: int) -> list[Event]:
         """What is due by itself: the time-outs of Sparkplug."""
@@ -238,10 +242,14 @@ class Ingest(Counts):
             topic, payload = content[:size], content[behind:]
         else:
             topic, payload = self._data_topics[t - len(self.topics)], content
-        if what == s.OVERSIZED or flags & s.CUT_OFF:
+        malformed_before = self.host.malformed
+        is_cut = what == s.OVERSIZED or bool(flags & s.CUT_OFF)
+        if is_cut:
             self.host.refuse(topic, self._arrival_ns, f"it is longer than {self._frame_bytes_max} bytes")
         else:
             self.host.take(topic, payload, self._arrival_ns, wall_offset_ns)
+        if self.host.malformed > malformed_before:
+            step.write(lane.name, topic.decode(errors="replace"), payload, is_cut, self.host.refused, self._arrival_ns)
         self._take_from_host(step, lane)
 
     def _take_from_host(self, step: Step, lane: Lane) -> None:
@@ -334,9 +342,7 @@ class Ingest(Counts):
                 step.events += self._usability.found_unusable(entry, feed, cell, payload, self._arrival_ns)
         if unusable is not None:
             self.unusable_messages += 1
-            if len(step.letters) < STEP_LETTERS_MAX:
-                kept, size = payload[:LETTER_BYTES_MAX], len(payload) + (what == s.OVERSIZED)
-                step.letters.append(Letter(lane.name, topic.name, kept, size, unusable.reason, self._arrival_ns))
+            step.write(lane.name, topic.name, payload, what == s.OVERSIZED, unusable.reason, self._arrival_ns)
         self._state[s.TIMES_REFUSED] += refused
         self._deliver(lane, t, topic, self._slow_samples[:n])
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.core.events import Event
-from gateway.core.letters import Letter
+from gateway.core.letters import LETTER_BYTES_MAX, Letter
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR
+
+STEP_LETTERS_MAX: Final = 16
 
 
 @dataclass(slots=True)
@@ -27,3 +30,9 @@ class Step:
     events: list[Event] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
     """Payloads of which something could not be used; no more than STEP_LETTERS_MAX, the others are only counted."""
+
+    def write(self, link: str, topic: str, payload: bytes, is_cut: bool, reason: str, arrival_ns: int) -> None:
+        """A letter, unless there are enough. `is_cut`: not even the payload is whole."""
+        if len(self.letters) < STEP_LETTERS_MAX:
+            size = len(payload) + is_cut
+            self.letters.append(Letter(link, topic, payload[:LETTER_BYTES_MAX], size, reason, arrival_ns))

@@ -48,6 +48,8 @@ class Host:
         self.out = Outbox(intern)
         self.births = self.deaths = self.rebirths_asked = self.dropped = self.malformed = 0
         self.reordered = self.unknown_metrics = 0
+        self.refused = ""
+        """Why the last malformed message was one."""
         self._reorder_ns = reorder_ns
         self._online_ms = 0
         self._strangers = 0
@@ -93,6 +95,7 @@ class Host:
 
     def _refuse(self, node: Node, heading: Heading, now_ns: int, why: str) -> None:
         self.malformed += 1
+        self.refused = why
         self.out.say(now_ns, Severity.WARNING, "sparkplug.malformed", heading.address, f"{heading.verb}: {why}")
         if heading.verb in ("NBIRTH", "DBIRTH"):
             self._lose(node, now_ns, "its birth cannot be read")

@@ -28,6 +28,7 @@ from gateway.core.inbox import Inbox, Lane
 from gateway.core.kernels.histogram import observe_arrivals
 from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX, LANE_SAMPLES_MAX
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
+from gateway.core.ports import Clock
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality, Samples
 from gateway.runtime.benches.environment import environment, resident_bytes
 from gateway.runtime.benches.numpy_peer import NumpyPeer
@@ -89,12 +90,13 @@ def shuffled_batch(tags: int, rng: np.random.Generator) -> Samples:
 class Producer:
     """Sends at a rate into a lane until its time is over."""
 
-    def __init__(self, lane: Lane, template: Samples, rate: int, start_ns: int, end_ns: int) -> None:
+    def __init__(self, lane: Lane, template: Samples, rate: int, start_ns: int, end_ns: int, clock: Clock) -> None:
         self._lane = lane
         self._template = template
         self._rate = rate
         self._start_ns = start_ns
         self._end_ns = end_ns
+        self._clock = clock
         self.sent = 0
 
     def due(self, now_ns: int) -> int:
@@ -105,7 +107,7 @@ class Producer:
         due_ns = self._start_ns
         while due_ns < self._end_ns:
             due_ns += SEND_EVERY_NS
-            wait_ns = due_ns - time.monotonic_ns()
+            wait_ns = due_ns - self._clock()
             if wait_ns > 0:
                 time.sleep(wait_ns / NS_PER_S)
             elif wait_ns < -NS_PER_S:
@@ -123,16 +125,16 @@ class Producer:
             count -= len(part)
 
 
-def try_rate(engine: Engine, template: Samples, rate: int, seconds: float) -> Level:
+def try_rate(engine: Engine, template: Samples, rate: int, seconds: float, clock: Clock = time.monotonic_ns) -> Level:
     """Run one level; the first half second is run but not counted."""
     lane = Lane("bench", LANE_SAMPLES_MAX)
     inbox = Inbox((lane,))
     batch: Samples = np.zeros(CYCLE_SAMPLES_MAX, SAMPLE)
     counts = np.zeros(SIZE, np.int64)
-    start_ns = time.monotonic_ns() + CYCLE_NS
+    start_ns = clock() + CYCLE_NS
     settled_ns = start_ns + int(SETTLE_S * NS_PER_S)
     end_ns = settled_ns + int(seconds * NS_PER_S)
-    producer = Producer(lane, template, rate, start_ns, end_ns)
+    producer = Producer(lane, template, rate, start_ns, end_ns, clock)
     thread = threading.Thread(target=producer.run, name="bench-producer")
     busy_ns = 0
     step_ns = 0
@@ -140,13 +142,13 @@ def try_rate(engine: Engine, template: Samples, rate: int, seconds: float) -> Le
     thread.start()
     due_ns = start_ns
     while due_ns < end_ns or len(inbox):
-        due_ns = max(due_ns + CYCLE_NS, time.monotonic_ns() // CYCLE_NS * CYCLE_NS)
-        time.sleep(max(0, due_ns - time.monotonic_ns()) / NS_PER_S)
+        due_ns = max(due_ns + CYCLE_NS, clock() // CYCLE_NS * CYCLE_NS)
+        time.sleep(max(0, due_ns - clock()) / NS_PER_S)
         cpu_ns = time.thread_time_ns()
         taken = inbox.drain(batch)
         before_ns = time.thread_time_ns()
-        engine.step(time.monotonic_ns(), batch[:taken])
-        done_ns = time.monotonic_ns()
+        engine.step(clock(), batch[:taken])
+        done_ns = clock()
         stepped_ns = time.thread_time_ns()
         if done_ns > settled_ns:
             observe_arrivals(counts, batch[:taken], done_ns)

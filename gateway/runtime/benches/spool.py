@@ -21,6 +21,7 @@ from pathlib import Path
 from gateway.core.encode import envelope
 from gateway.core.events import Event
 from gateway.core.limits import RECORD_SAMPLES_MAX
+from gateway.core.pacing import Pace
 from gateway.core.ports import Upstream, Verdict
 from gateway.core.record import Identity, RecordDraft, Stream
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
@@ -175,7 +176,7 @@ async def _drain(place: Path, records: list[Samples], backlog: int, seconds_max:
         connect=connect,
         envelope=envelope,
         retry_after_ns=lambda failures: NS_PER_S,
-        drain_records_per_s=100_000,
+        pace=Pace(100_000),
         now_ns=time.monotonic_ns,
         emit=events.append,
     )

@@ -47,9 +47,10 @@ def batches(count: int) -> list[Samples]:
     return [samples[at * RECORD_SAMPLES_MAX : (at + 1) * RECORD_SAMPLES_MAX].copy() for at in range(count)]
 
 
-def as_sent(batch: Samples) -> bytes:
-    """The body that goes upstream."""
-    draft = RecordDraft(Stream.SAMPLES, int(batch["source_ns"][0]), int(batch["source_ns"][-1]), batch)
+def as_sent(batch: Samples, number: int | None = None) -> bytes:
+    """The body that goes upstream; a number in the place of its first time, to know it again by."""
+    first_ns = int(batch["source_ns"][0]) if number is None else number
+    draft = RecordDraft(Stream.SAMPLES, first_ns, int(batch["source_ns"][-1]), batch)
     return encode(draft, NAMES, KINDS, text_of=no_texts, wall_offset_ns=0, time_quality=TimeQuality.SYNCED)
 
 

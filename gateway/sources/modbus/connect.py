@@ -73,10 +73,11 @@ async def open_connection(link: ModbusLink, session: Session) -> None:
     except ssl.SSLError as error:
         raise CannotConnectError(why_refused(error)) from error
     except (ConnectionResetError, ConnectionAbortedError) as error:
-        what = f"cannot be reached ({error}): check host, port, and that the device is on"
+        what = f"cannot be reached ({error.strerror or error}): check host, port, and that the device is on"
         raise CannotConnectError(what if link.tls is None else HUNG_UP) from error
     except OSError as error:
-        raise CannotConnectError(f"cannot be reached ({error}): check host, port, and that the device is on") from error
+        why = error.strerror or str(error)
+        raise CannotConnectError(f"cannot be reached ({why}): check host, port, and that the device is on") from error
 
 
 async def _open_tcp(link: ModbusLink, session: Session) -> None:
