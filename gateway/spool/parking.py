@@ -3,7 +3,8 @@
 One thread owns the file. It writes what the engine's evictions give it, in the order of these, and answers what a
 tag remembers; an answer waits until as many evictions of the tag's pool have come as had been decided when it was
 asked for. Nothing here is worth a sync: what is lost with the power are states, and a tag without one begins anew. A
-file that cannot be used is thrown away with an event, and another one begun.
+damaged file is thrown away with an event, and another one begun. Where the disk takes nothing, the file stays as it is:
+who leaves meanwhile is forgotten and counted, and it is tried again later. Nobody ever waits for an answer in vain.
 
 States are compressed one by one. Over `bytes_max` those parked longest ago are thrown away and counted; so is, in
 memory, what comes faster than it can be written.
@@ -28,6 +29,7 @@ from gateway.core.lending import Parked, tag_id
 from gateway.core.limits import PARKING_QUEUE_BYTES_MAX
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
+from gateway.core.types import NS_PER_S
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_parking_parked_total", "counter", "States of tags that were parked."),
@@ -43,6 +45,8 @@ ROW_OVERHEAD_BYTES: Final = 96
 ASKED_AT_ONCE: Final = 500
 DROPPED_AT_ONCE: Final = 1_000
 WAIT_S: Final = 0.5
+RETRY_NS: Final = 10 * NS_PER_S
+"""How long a disk that takes nothing is left alone."""
 
 TABLE: Final = (
     "CREATE TABLE parked (id INTEGER PRIMARY KEY, name TEXT NOT NULL, layout INTEGER NOT NULL, turn INTEGER NOT NULL,"
@@ -69,7 +73,7 @@ class ParkingFile:
     def __init__(self, path: Path, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._compressor = zstandard.ZstdCompressor(level=1)
+        self._compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
         self._decompressor = zstandard.ZstdDecompressor()
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
@@ -163,6 +167,7 @@ class Parking:
         self._questions: deque[Question] = deque()
         self._stopping = False
         self._file: ParkingFile | None = None
+        self._retry_ns = 0
         self._is_told = False
         self._parked = 0
         self._found = 0
@@ -216,8 +221,7 @@ class Parking:
     def _run(self) -> None:
         while self._turn():
             pass
-        if self._file is not None:
-            self._file.close()
+        self._close()
 
     def _turn(self) -> bool:
         with self._changed:
@@ -246,34 +250,67 @@ class Parking:
         count = sum(len(parked.names) for parked in leaving)
         if not count:
             return
-        try:
-            self._dropped["full"] += self._opened().park(leaving)
-            self._parked += count
-        except (sqlite3.Error, OSError) as error:
+        file = self._opened()
+        if file is None:
             self._dropped["error"] += count
-            self._begin_anew(error)
+            return
+        try:
+            self._dropped["full"] += file.park(leaving)
+            self._parked += count
+            self._tell_usable()
+        except sqlite3.Error as error:
+            self._dropped["error"] += count
+            self._failed(error)
 
     def _answer(self, question: Question) -> None:
         found: list[bytes | None] = [None] * len(question.names)
+        file = self._opened()
         try:
-            found = self._opened().find(question.names, self._layouts[question.pool])
-            self._found += sum(state is not None for state in found)
-        except (sqlite3.Error, zstandard.ZstdError, OSError) as error:
-            self._dropped["error"] += len(question.names)
-            self._begin_anew(error)
+            if file is not None:
+                found = file.find(question.names, self._layouts[question.pool])
+                self._found += sum(state is not None for state in found)
+        except (sqlite3.Error, zstandard.ZstdError) as error:
+            self._failed(error)
         question.answer(found)
 
-    def _opened(self) -> ParkingFile:
-        if self._file is None:
-            self._file = ParkingFile(self._path, self._bytes_max)
+    def _opened(self) -> ParkingFile | None:
+        """None while it cannot be used."""
+        if self._file is None and self._now_ns() >= self._retry_ns:
+            try:
+                self._file = ParkingFile(self._path, self._bytes_max)
+            except sqlite3.Error as error:
+                self._failed(error)
         return self._file
 
-    def _begin_anew(self, error: Exception) -> None:
-        """Whatever is wrong with the file: it is disposable."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-        message = f"{self._path}: {error}; thrown away and begun anew, tags that return begin anew too"
-        self._emit(Event(self._now_ns(), Severity.WARNING, "parking.dropped", "parking", message))
+    def _failed(self, error: Exception) -> None:
+        """A damaged file is disposable: another one is begun at once. Else the disk is left alone for a while."""
+        self._close()
+        is_damaged = isinstance(error, zstandard.ZstdError) or (
+            isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        )
+        says = f"{error}; until the disk takes it again, tags that leave are forgotten and begin anew when they return"
+        if is_damaged:
+            try:
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+                message = f"{self._path}: {error}; thrown away and begun anew, tags that return begin anew too"
+                self._emit(Event(self._now_ns(), Severity.WARNING, "parking.dropped", "parking", message))
+                return
+            except OSError as cannot:
+                says = f"{error}, and it cannot be thrown away: {cannot}; tags that return begin anew"
+        self._retry_ns = self._now_ns() + RETRY_NS
+        if not self._is_told:
+            self._is_told = True
+            message = f"{self._path}: {says}"
+            self._emit(Event(self._now_ns(), Severity.WARNING, "parking.unavailable", "parking", message))
+
+    def _tell_usable(self) -> None:
+        if self._is_told:
+            self._is_told = False
+            message = f"{self._path}: what tags remember is kept again"
+            self._emit(Event(self._now_ns(), Severity.NOTICE, "parking.available", "parking", message))
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import socket
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.protocol.mqtt.codec import encode_connect
 from gateway.protocol.mqtt.codes import V311
+from gateway.runtime.benches.appearing import run
 from tests.support.brokers import mosquitto
 from tests.support.daemon import Gateway, until
 from tests.support.mqtt import message
@@ -103,3 +108,61 @@ def test_devices_appear_leave_and_find_their_state_also_after_a_reload_and_a_res
             pub.send(f"plant/{gone[0]}/x", 3.0)
             until(lambda: gone in tags(gateway) and window(gateway, gone) == (6, 3.0), "and after a restart")
             assert gateway.metric("fieldgate_engine_rejected_samples_total") == 0
+
+
+@pytest.mark.slow
+def test_kills_while_devices_come_and_go_leave_no_tag_with_a_strangers_values(tmp_path: Path) -> None:
+    seed = 20_261_125
+    draw = random.Random(seed)
+    with (
+        mosquitto(tmp_path) as broker,
+        Gateway(tmp_path, CONFIG.format(port=broker.port, limit=20)) as gateway,
+        closing(Publisher(broker.port)) as pub,
+    ):
+        sent = 0
+        for _ in range(5):
+            gateway.start()
+            until(lambda: gateway.links_up() == {"floor"}, "the link is up")
+            end_s = time.monotonic() + draw.uniform(0.3, 1.5)
+            while time.monotonic() < end_s:
+                for _ in range(20):
+                    device = draw.randrange(60)
+                    pub.send(f"plant/d{device}/x", float(device))
+                    sent += 1
+                time.sleep(0.005)
+            gateway.kill()
+            gateway.start()
+            for name, tag in tags(gateway, "d").items():
+                (seen,) = tag["windows"]
+                device = float(name.removeprefix("d").removesuffix(".x")) if name != "hall.door" else None
+                if seen["count"]:
+                    assert {seen["min"], seen["mean"], seen["max"]} == {device}, f"seed {seed}: {name} has {seen}"
+                assert seen["count"] <= sent
+            gateway.kill()
+        gateway.start()
+        until(lambda: gateway.links_up() == {"floor"}, "the link is up")
+        for device in range(60):
+            pub.send(f"plant/d{device}/x", float(device))
+        until(lambda: gateway.metric("fieldgate_pool_restored_total", pool="floor") > 20, "they find what was parked")
+        assert gateway.metric("fieldgate_engine_rejected_samples_total") == 0
+        for name, tag in tags(gateway, "d").items():
+            if name != "hall.door":
+                (seen,) = tag["windows"]
+                assert {seen["min"], seen["mean"], seen["max"]} == {float(name.removeprefix("d").removesuffix(".x"))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "per_device", "idle_s"), [(500, 1, 3_600), (200, 5, 2)], ids=["no room", "idle as well"]
+)
+def test_many_more_topics_than_there_is_room_for_leave_memory_flat_and_find_their_state(
+    limit: int, per_device: int, idle_s: int
+) -> None:
+    """What `fieldgate bench appearing` does with a million."""
+    topics, limit = 20_000, 1_000
+    result = run(topics=topics, limit=limit, per_device=1, idle_s=3_600, broker_name="nats", seed=7, progress=print)
+    figures: Any = result["figures"]
+    assert result["wrong"] == []
+    assert figures["evicted"] >= topics - limit
+    assert (figures["parking_dropped"], figures["refused"], figures["rejected_samples"]) == (0, 0, 0)
+    assert figures["resident_growth_since_full_bytes"] < 30_000_000

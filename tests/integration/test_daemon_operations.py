@@ -458,6 +458,7 @@ def test_a_wrong_file_ends_the_start_with_every_error(tmp_path: Path, world: Wor
 # Metrics
 
 ONLY_WHEN_IT_HAPPENS = {
+    "fieldgate_device_score": "one series for each device whose score is high",
     "fieldgate_modbus_exceptions_total": "one series for each exception code that came",
     "fieldgate_spool_rejected_records_total": "one series for each stream of which records were refused",
     "fieldgate_spool_dropped_records_total": "one series for each stream and reason of a drop",

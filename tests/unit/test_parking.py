@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.lending import Parked
-from gateway.spool.parking import Parking, Question
+from gateway.core.ports import Clock
+from gateway.spool.parking import RETRY_NS, Parking, Question
 
 LAYOUT = 7
 DEADLINE_S = 10.0
 
 
 @contextmanager
-def parking(path: Path, events: list[Event], bytes_max: int = 10**6, layout: int = LAYOUT) -> Iterator[Parking]:
-    running = Parking(path, bytes_max=bytes_max, layouts=(layout,), now_ns=lambda: 1, emit=events.append)
+def parking(
+    path: Path, events: list[Event], bytes_max: int = 10**6, layout: int = LAYOUT, clock: Clock = lambda: 1
+) -> Iterator[Parking]:
+    running = Parking(path, bytes_max=bytes_max, layouts=(layout,), now_ns=clock, emit=events.append)
     running.start()
     yield running
     assert running.stop(DEADLINE_S)
@@ -116,3 +120,57 @@ def test_a_file_that_is_no_database_is_thrown_away_with_an_event(tmp_path: Path)
         running.put(last)
         assert asked(running, "c.x", after=3) == [last.states[0].tobytes()]
     assert [event.kind for event in events] == ["parking.dropped"]
+
+
+def test_a_state_whose_bytes_have_rotted_is_never_given_back(tmp_path: Path) -> None:
+    path, events = tmp_path / "parked.db", list[Event]()
+    with parking(path, events) as running:
+        running.put(left("a.x", evictions=1))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (state,) = connection.execute("SELECT state FROM parked").fetchone()
+        spoilt = state[:100] + bytes([state[100] ^ 1]) + state[101:]
+        connection.execute("UPDATE parked SET state = ?", (spoilt,))
+    with parking(path, events) as running:
+        assert asked(running, "a.x", after=0) == [None]
+        kept = left("b.x", evictions=1)
+        running.put(kept)
+        assert asked(running, "b.x", after=1) == [kept.states[0].tobytes()]
+    assert [event.kind for event in events] == ["parking.dropped"]
+
+
+def test_where_the_disk_takes_nothing_nobody_waits_and_it_is_tried_again(tmp_path: Path) -> None:
+    path, events, now_ns = tmp_path / "gone" / "parked.db", list[Event](), [1]
+    with parking(path, events, clock=lambda: now_ns[0]) as running:
+        for evictions in (1, 2, 3):
+            running.put(left("a.x", evictions=evictions))
+            assert asked(running, "a.x", after=evictions) == [None]
+        assert readings(running)["fieldgate_parking_dropped_totalerror"] == 3
+        path.parent.mkdir()
+        now_ns[0] += RETRY_NS
+        kept = left("a.x", evictions=4)
+        running.put(kept)
+        assert asked(running, "a.x", after=4) == [kept.states[0].tobytes()]
+    assert [event.kind for event in events] == ["parking.unavailable", "parking.available"]
+    assert "unable to open database file" in events[0].message
+
+
+def test_a_disk_that_is_full_keeps_what_is_parked(small_disk: Path) -> None:
+    events, now_ns = list[Event](), [1]
+    ballast = small_disk / "ballast"
+    with parking(small_disk / "parked.db", events, bytes_max=10**9, clock=lambda: now_ns[0]) as running:
+        first = left("first.x", evictions=1)
+        running.put(first)
+        assert asked(running, "first.x", after=1) == [first.states[0].tobytes()]
+        ballast.write_bytes(bytes(1_500_000))
+        for number in range(2, 12):
+            running.put(left(*(f"{number}.{i}" for i in range(500)), evictions=number))
+            asked(running, "first.x", after=number)
+        assert [event.kind for event in events] == ["parking.unavailable"]
+        ballast.unlink()
+        now_ns[0] += RETRY_NS
+        running.put(left("last.x", evictions=12))
+        assert asked(running, "first.x", "last.x", after=12) == [
+            first.states[0].tobytes(),
+            left("last.x", evictions=12).states[0].tobytes(),
+        ]
+    assert [event.kind for event in events] == ["parking.unavailable", "parking.available"]
