@@ -48,10 +48,6 @@ COMMANDS: dict[str, str] = {
 }
 
 
-ELSEWHERE = {"history": "kept_history"}
-"""Modules that are not called as their command."""
-
-
 class LazyGroup(click.Group):
     """A group whose commands live in `gateway.cli.<name>`, each as `command`."""
 
@@ -61,7 +57,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"gateway.cli.{ELSEWHERE.get(cmd_name, cmd_name.replace('-', '_'))}")
+        module = importlib.import_module(f"gateway.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

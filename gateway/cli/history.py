@@ -1,158 +1,104 @@
-"""Recorded histories as people have them: CSV by whatever wrote it, for `fieldgate score`.
-
-A time column first, then value columns. Comma, semicolon or tab between cells, whichever the header has most of; with
-a semicolon or tab a number may have a decimal comma. UTF-8, or UTF-16 with its mark. Times are ISO 8601, or a number
-since 1970 in the unit that the first row shows (9e9 seconds are the year 2255), or as a format says.
-"""
+"""`fieldgate history TAG`: what a tag was, from the history that the gateway keeps."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import math
-from collections.abc import Callable, Iterator
+import json
+import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, NoReturn
 
-NS = 1_000_000_000
-YEARS_MAX_S = 9e9
-UNITS_NS = (NS, 1_000_000, 1_000, 1)
-"""Seconds, and what a number can be that is too large for them: milli-, micro- and nanoseconds."""
+import click
 
-DELIMITERS = ",;\t"
-PROGRESS_ROWS = 10_000
+from gateway.cli.app import EXIT_FAILED, EXIT_WRONG_INPUT
+from gateway.cli.common import load_or_exit, prepare_kernels
+from gateway.settings.problems import did_you_mean
+from gateway.settings.units import WrongValueError, duration, show_duration
 
-Progress = Callable[[int], None]
+if TYPE_CHECKING:
+    from gateway.spool.history import Point
 
-
-class HistoryUnfit(Exception):
-    """The file is no history; the message says where and what to do."""
-
-
-def read_csv(path: Path, time_format: str | None, progress: Progress) -> tuple[list[int], dict[str, list[float]]]:
-    """Times and columns. `progress` is told the bytes read so far. Raises HistoryUnfit, with file and line."""
-    with open_text(path) as file:
-        try:
-            return parse(path, file, time_format, progress)
-        except UnicodeError as error:
-            raise HistoryUnfit(f"{path}: is no UTF-8 text; save it as CSV in UTF-8, or name it .parquet") from error
-        except csv.Error as error:
-            raise HistoryUnfit(f"{path}: is no CSV: {error}") from error
+DAY_NS = 86_400 * 10**9
+BACK = duration(10**9, 3_660 * DAY_NS)
+LINES = 12
 
 
-def open_text(path: Path) -> TextIO:
-    with path.open("rb") as raw:
-        begin = raw.read(2)
-    encoding = "utf-16" if begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-    return path.open(newline="", encoding=encoding)
+@click.command(help="Draw, or print, what a tag was: from the history that the gateway keeps ([history]).")
+@click.argument("tag")
+@click.option("--config", "config", type=click.Path(path_type=Path), required=True, help="The gateway's configuration.")
+@click.option("--from", "from_", default="1d", show_default=True, help="How long back (6h, 30d), or a time (ISO 8601).")
+@click.option("--to", "to", default="", help="The same; default: now.")
+@click.option("--resolution", default="", help="10s, 1min, 15min or 1d; default: the finest that suits.")
+@click.option(
+    "--json", "as_json_", is_flag=True, help="Print one JSON object: mean, low, high, good share of each step."
+)
+def command(tag: str, config: Path, from_: str, to: str, resolution: str, as_json_: bool) -> None:
+    settings = load_or_exit(config)
+    prepare_kernels()
+    from gateway.spool.history import HISTORY_FILE, RESOLUTIONS_NS, as_json, opened
+    from gateway.spool.records import StoreDamaged, StoreUnavailable
 
-
-def parse(
-    path: Path, file: TextIO, time_format: str | None, progress: Progress
-) -> tuple[list[int], dict[str, list[float]]]:
-    first = file.readline()
-    delimiter = max(DELIMITERS, key=first.count)
-    header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
-    if len(header) < 2:
-        raise HistoryUnfit(f"{path}:1: a time column and at least one value column are needed; separate them by commas")
-    if len(set(header)) != len(header):
-        raise HistoryUnfit(f"{path}:1: two columns have the same name; rename one")
-    number = plain_number if delimiter == "," else number_with_comma
-    times_ns: list[int] = []
-    columns: dict[str, list[float]] = {name: [] for name in header[1:]}
-    moment: Callable[[str], int] | None = None
-    for line, row in rows_of(file, delimiter, progress):
-        if len(row) != len(header):
-            raise HistoryUnfit(f"{path}:{line}: {len(row)} cells, the header has {len(header)}")
-        try:
-            moment = moment or reader_of(row[0], time_format)
-            times_ns.append(moment(row[0]))
-        except (ValueError, OverflowError) as error:
-            wanted = f"not of the format {time_format!r}" if time_format else "no time; write ISO 8601, a number since "
-            raise HistoryUnfit(
-                f"{path}:{line}: {row[0]!r} is {wanted}" + ("" if time_format else "1970, or give --time-format")
-            ) from error
-        for name, cell in zip(columns, row[1:], strict=True):
-            columns[name].append(number(cell))
-    if not times_ns:
-        raise HistoryUnfit(f"{path}: no rows after the header")
-    return times_ns, columns
-
-
-def rows_of(file: TextIO, delimiter: str, progress: Progress) -> Iterator[tuple[int, list[str]]]:
-    """Rows with their lines in the file, but for empty ones."""
-    read = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal read
-        for number, text in enumerate(file):
-            read += len(text)
-            if number % PROGRESS_ROWS == 0:
-                progress(read)
-            yield text
-
-    reader = csv.reader(lines(), delimiter=delimiter)
-    for row in reader:
-        if any(cell.strip() for cell in row):
-            yield reader.line_num + 1, row
-
-
-def reader_of(text: str, time_format: str | None) -> Callable[[str], int]:
-    """How times are read, by the first of them. Raises ValueError."""
-    if time_format is not None:
-        return lambda cell: of_datetime(datetime.strptime(cell.strip(), time_format))
+    now_ns = time.time_ns()
+    from_ns, to_ns = _moment(from_, now_ns), _moment(to, now_ns) if to else now_ns
+    steps = {show_duration(step): step for step in RESOLUTIONS_NS}
+    if resolution and resolution not in steps:
+        _leave(f"--resolution {resolution}: write {', '.join(steps)}", EXIT_WRONG_INPUT)
+    path = settings.state_dir / HISTORY_FILE
+    if not path.exists():
+        _leave(f"{path}: there is no history yet; it is kept with [history] in the configuration", EXIT_FAILED)
     try:
-        first = float(text)
-    except ValueError:
-        return moment_ns
-    for unit_ns in UNITS_NS:
-        if abs(first) * unit_ns < YEARS_MAX_S * NS:
-            return lambda cell: since_1970(cell, unit_ns)
-    raise ValueError(text)
+        with opened(path) as reader:
+            names = reader.names()
+            if tag not in names:
+                hint = did_you_mean(tag, names, "write a tag as device.tag")
+                _leave(f"{tag} is not in the history; {hint}", EXIT_FAILED)
+            step_ns, points = reader.points(tag, from_ns, to_ns, steps.get(resolution, 0))
+    except (StoreUnavailable, StoreDamaged) as error:
+        _leave(str(error), EXIT_FAILED)
+    if as_json_:
+        told = {"tag": tag, "resolution_s": step_ns / 1e9, "points": [as_json(point) for point in points]}
+        click.echo(json.dumps(told))
+        return
+    if not points:
+        click.echo(f"{tag}: nothing in this time at {show_duration(step_ns)}")
+        return
+    _draw(tag, points, step_ns, from_ns, to_ns)
 
 
-def since_1970(text: str, unit_ns: int) -> int:
-    """Raises ValueError beyond the year 2255."""
+def _draw(tag: str, points: list[Point], step_ns: int, from_ns: int, to_ns: int) -> None:
+    import numpy as np
+
+    from gateway.runtime.terminalplot import WIDTH, panel
+
+    table = np.array(points, np.float64)
+    span = max(to_ns - from_ns, 1)
+    column = np.clip(((table[:, 0] - from_ns) / span * 2 * WIDTH).astype(np.int64), 0, 2 * WIDTH - 1)
+    lows, highs = table[:, 2], table[:, 3]
+    known = np.isfinite(lows)
+    least, most = (float(lows[known].min()), float(highs[known].max())) if known.any() else (0.0, 1.0)
+    both = np.concatenate([column, column, column]), np.concatenate([lows, table[:, 1], highs])
+    click.echo(
+        f"{tag}, every {show_duration(step_ns)}: mean, least and greatest; good {100 * table[:, 4].mean():.0f} %"
+    )
+    for line in panel("", *both, least, most, LINES):
+        click.echo(line)
+    first, last = (datetime.fromtimestamp(at / 1e9, UTC).strftime("%Y-%m-%d %H:%M") for at in (from_ns, to_ns))
+    click.echo(" " * 12 + first + " " * (WIDTH - len(first) - len(last)) + last)
+
+
+def _moment(written: str, now_ns: int) -> int:
     try:
-        return bounded(int(text) * unit_ns, text)
-    except ValueError:
-        value = float(text) * unit_ns
-        if not abs(value) < YEARS_MAX_S * NS:
-            raise ValueError(text) from None
-        return round(value)
-
-
-def bounded(time_ns: int, text: str) -> int:
-    if not abs(time_ns) < YEARS_MAX_S * NS:
-        raise OverflowError(text)
-    return time_ns
-
-
-def moment_ns(text: str) -> int:
-    """Raises ValueError when the text is neither a number of seconds nor ISO 8601."""
+        return now_ns - BACK(written)
+    except WrongValueError:
+        pass
     try:
-        seconds = float(text)
+        moment = datetime.fromisoformat(written)
     except ValueError:
-        return of_datetime(datetime.fromisoformat(text.strip()))
-    if not abs(seconds) < YEARS_MAX_S:
-        raise ValueError(text)
-    return int(seconds * NS)
+        _leave(f"{written!r} is neither a duration like 6h nor a time like 2026-01-31T08:00", EXIT_WRONG_INPUT)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 10**9
 
 
-def of_datetime(moment: datetime) -> int:
-    """UTC unless it says otherwise."""
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * NS)
-
-
-def plain_number(text: str) -> float:
-    """NaN for what is no number."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def number_with_comma(text: str) -> float:
-    """The same, with a decimal comma or point."""
-    return plain_number(text.replace(",", ".", 1))
+def _leave(message: str, code: int) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(code)

@@ -150,7 +150,7 @@ def _gateway_of(reading: Reading) -> str:
 
 
 def _of_table(source: Path, spec: EngineSpec, symbols: Symbols) -> Iterator[tuple[Head | None, Cycle]]:
-    from gateway.cli.history import moment_ns
+    from gateway.cli.recordings import moment_ns
     from gateway.runtime.tables import Table
 
     table = Table(source, spec.model, symbols, moment_ns)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeAlias
 import click
 
 from gateway.cli.app import EXIT_FAILED, EXIT_WRONG_INPUT
-from gateway.cli.history import HistoryUnfit, Progress, read_csv
+from gateway.cli.recordings import HistoryUnfit, Progress, read_csv
 
 NS = 1_000_000_000
 JOIN_SAMPLES = 30

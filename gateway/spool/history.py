@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -102,19 +102,19 @@ class HistoryStore:
 
     def write(self, start_ns: int, names: Sequence[str], values: Columns) -> None:
         """One step of the finest resolution. Raises StoreUnavailable or StoreDamaged, and nothing is written then."""
-        with translated(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+        with translated(self._path), ExitStack() as unless_written:
+            unless_written.callback(self._read_ids)
+            with self._connection:  # commits, or rolls back
+                self._connection.execute("BEGIN IMMEDIATE")
                 block = sorted_block([self._id(name) for name in names], values)
                 for finer, coarser in pairwise(RESOLUTIONS_NS):
                     self._merge_before(finer, coarser, start_ns)
                 self._put(RESOLUTIONS_NS[0], start_ns, block)
                 self._keep_within()
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                self._ids = dict(self._connection.execute("SELECT name, id FROM tags"))
-                raise
-            self._connection.execute("COMMIT")
+            unless_written.pop_all()
+
+    def _read_ids(self) -> None:
+        self._ids = dict(self._connection.execute("SELECT name, id FROM tags"))
 
     def _id(self, name: str) -> int:
         found = self._ids.get(name)

@@ -134,6 +134,9 @@ def test_polling_goes_on_after_the_server_was_restarted(run: Run) -> None:
         await until(lambda: Quality.BAD_NOT_CONNECTED in rig.qualities(0), "the tag is not connected")
         async with pymodbus_server([8] * 10, bits, port):
             await until(lambda: rig.of(0)[-1]["value"] == 8, "samples come again")
+            await until(
+                lambda: len(rig.kinds()) == 3, "it is told"
+            )  # the thread's samples may be there before its word
             await session.__aexit__(None, None, None)
         assert rig.qualities(0) == [Quality.GOOD, Quality.BAD_NOT_CONNECTED, Quality.GOOD]
         assert rig.kinds() == ["link.up", "link.down", "link.up"]

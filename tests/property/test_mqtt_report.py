@@ -12,23 +12,11 @@ from gateway.core.types import SAMPLE, Kind, Quality
 from gateway.protocol.deadband import Deadband
 from gateway.protocol.mqtt.report import Report, Ruled
 from tests.reference.modbus import is_news
+from tests.support.deadbands import BANDS, VALUES
 
 GOOD, STALE, BAD = Quality.GOOD, Quality.UNCERTAIN_STALE, Quality.BAD_SENSOR_FAILURE
-BANDS = st.none() | st.builds(
-    Deadband,
-    change=st.sampled_from([0.0, 1.0, 10.0, math.inf]),
-    fraction=st.sampled_from([math.inf, 0.01, 0.5]),
-    hold_ns=st.sampled_from([0, 2, 3]),
-    heartbeat_ns=st.sampled_from([4, 10, 1 << 40]),
-)
-BIG = 1 << 60
-VALUES = {
-    Kind.F64: st.sampled_from([-1.5, 0.0, 0.5, 1.0, 1.4, 2.0, 20.0, 20.1]),
-    Kind.I64: st.sampled_from([-(1 << 63), -BIG, -2, 0, 1, 2, 15, BIG, BIG + 1, (1 << 63) - 1]),
-    Kind.U64: st.sampled_from([0, 1, 2, 15, BIG, BIG + 1, 1 << 63, (1 << 64) - 1]),
-}
 LIMITS = st.sampled_from([(-math.inf, math.inf), (-math.inf, 1.2), (0.0, 20.0)])
-TAGS = st.lists(st.tuples(st.sampled_from(list(VALUES)), BANDS, LIMITS), min_size=1, max_size=4)
+TAGS = st.lists(st.tuples(st.sampled_from(list(VALUES)), st.none() | BANDS, LIMITS), min_size=1, max_size=4)
 
 
 @settings(deadline=None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from contextlib import ExitStack
 
 from gateway.core.types import NS_PER_S
 from gateway.protocol.modbus.frames import Framer, ResponseFramer
@@ -92,11 +93,10 @@ async def _open_tcp(link: ModbusLink, session: Session) -> None:
         )
         return
     sock = await _bound_socket(link, link.interface)
-    try:
+    with ExitStack() as unless_connected:
+        unless_connected.callback(sock.close)
         await loop.create_connection(lambda: session, sock=sock, ssl=context, server_hostname=name)
-    except BaseException:
-        sock.close()
-        raise
+        unless_connected.pop_all()
 
 
 async def _bound_socket(link: ModbusLink, interface: str) -> socket.socket:
@@ -105,7 +105,8 @@ async def _bound_socket(link: ModbusLink, interface: str) -> socket.socket:
     found = await loop.getaddrinfo(link.host, link.port, type=socket.SOCK_STREAM)
     family, kind, protocol, _, address = found[0]
     sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
-    try:
+    with ExitStack() as unless_connected:
+        unless_connected.callback(sock.close)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
         except OSError as error:
@@ -115,7 +116,5 @@ async def _bound_socket(link: ModbusLink, interface: str) -> socket.socket:
         if link.source_address is not None:
             sock.bind((link.source_address, 0))
         await loop.sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
+        unless_connected.pop_all()
     return sock
