@@ -241,7 +241,12 @@ JOURNAL = (
 )
 WRITES = (
     Key("writes.local", flag, "true", "Whether `fieldgate write` may, as root or the gateway's own user."),
-    Key("writes.page", serving.TAG_GLOBS, "[]", "Which of the tags that may be written, by operators on the page."),
+    Key(
+        "writes.page",
+        serving.TAG_GLOBS,
+        "[]",
+        "What operators may write by the page: tags, points of loops.",
+    ),
     *broker_keys("writes.mqtt", "GATEWAY-writes", "[writes.mqtt] left out"),
     Key(
         "writes.mqtt.topic",
