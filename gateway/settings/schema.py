@@ -300,12 +300,20 @@ class Writes(msgspec.Struct, frozen=True, kw_only=True):
 
     local: bool = True
     """`fieldgate write` on this machine, by the gateway's own user and root."""
+    page: tuple[str, ...] = ()
+    """Full names of the tags that operators may write by the page and the API."""
     mqtt: MqttWrites | None = None
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
+    users_file: Path | None = None
+    """None: nobody logs in, everybody who reaches the listener sees, nobody acts."""
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    metrics_clients: tuple[str, ...] = ()
+    """Networks whose scrapers need not log in."""
 
 
 class TopicGroup(msgspec.Struct, frozen=True, kw_only=True):

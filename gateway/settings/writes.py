@@ -21,7 +21,11 @@ def read_writes(root: Section, gateway_id: str, devices: Devices, loops: Loops, 
     section = root.table("writes")
     if section is None:
         return Writes()
-    writes = Writes(local=section.get("local", flag, True), mqtt=_read_mqtt(section, gateway_id, devices, loops, files))
+    writes = Writes(
+        local=section.get("local", flag, True),
+        page=select(section, "page", TAG_GLOBS, (), writable_tags(devices, loops), all_known=not devices.incomplete),
+        mqtt=_read_mqtt(section, gateway_id, devices, loops, files),
+    )
     section.finish()
     return writes
 

@@ -293,6 +293,7 @@ def _tag_status(
         reasons=tuple(word for bit, word in REASONS.items() if int(live["reasons"]) & bit),
         alarms=alarm_words(int(live["alarms"])),
         in_maintenance=bool(int(live["flags"]) & FLAG_MAINTENANCE),
+        writable=tag.name in plant.writable,
         windows=tuple(_window_status(window) for window in windows),
         calculations=calculation_statuses(plant, row, health, now_ns) if tag.calculations else (),
         formula=None if tag.formula is None else tag.formula.text,

@@ -1,6 +1,7 @@
 // The page: asks /api/status and one page of /api/tags each second while it can be seen, and shows what comes.
 // Text is set as text, never as markup: names and messages come from the plant.
 
+import { begin, may, offer, wanted } from "./access.js";
 import { draw } from "./trend.js";
 
 const EVERY_MS = 1000, PATIENCE_MS = 4000, TAGS_A_PAGE = 50, DEVICES_AT_FIRST = 10, SPAN_MS = 120_000;
@@ -35,8 +36,14 @@ function fill(table, rows, empty) {
     none.colSpan = 12;
     rows = [el("tr", "", none)];
   }
-  $(table).tBodies[0].replaceChildren(...rows);
+  const body = $(table).tBodies[0], focused = body.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  if (body === pressed) return; // what is being clicked stays until it is
+  body.replaceChildren(...rows);
+  if (focused !== undefined) body.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
+let pressed = null;
+document.addEventListener("pointerdown", (event) => { pressed = event.target.closest("tbody"); });
+for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => setTimeout(() => { pressed = null; }));
 function bar(part, hot) {
   const inside = el("i");
   inside.style.width = `${Math.max(0, Math.min(1, part)) * 100}%`;
@@ -204,7 +211,7 @@ function showTags(t) {
     const known = ["asset", "path", "criticality"].map((key) => v.context[key]).filter(Boolean);
     const more = [...known, ...v.calculations.map((c) => `${c.name} ${num(c.value)}`)].join(" · ");
     return el("tr", "", cell("name", v.name, more ? el("span", "detail", ` ${more}`) : null),
-      cell("n value", v.text ?? NONE, v.unit && v.text !== null ? el("span", "unit", v.unit) : null),
+      cell("n value", v.text ?? NONE, v.unit && v.text !== null ? el("span", "unit", v.unit) : null, writing(v)),
       cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),
       labelled("age", "n", age(v.age_s)), labelled("over", "n detail", w.window_s === null ? NONE : span(w.window_s)),
       labelled("mean", "n", num(w.mean)), labelled("sd", "n", num(w.sd)), labelled("min", "n", num(w.min)), labelled("max", "n", num(w.max)),
@@ -217,11 +224,36 @@ function alarmState(a) {
   if (a.shelved_for_s !== null) return sign("uncertain", `shelved for ${age(a.shelved_for_s)}`);
   return a.suppressed ? sign("uncertain", "suppressed") : sign(...STATES[a.state]);
 }
+const button = (words, about, onClick) => {
+  const node = el("button", "small", words);
+  node.dataset.key = `${words} ${about}`;
+  node.setAttribute("aria-label", `${words} ${about}`);
+  node.type = "button";
+  node.addEventListener("click", onClick);
+  return node;
+};
+const HOURS = [[600, "10 minutes"], [3600, "1 hour"], [4 * 3600, "4 hours"], [12 * 3600, "12 hours"], [24 * 3600, "24 hours"]];
+function alarmActions(a) {
+  const of = (action, words, more = {}) => may(action) && button(words, a.name, () => offer({
+    title: a.name, action, question: () => `${words} ${a.name}?`, body: () => ({ alarm: a.name }), ...more }));
+  return [
+    a.state === "active" || a.state === "returned" ? of("alarm.acknowledge", "Acknowledge") : null,
+    a.shelved_for_s !== null ? of("alarm.unshelve", "Show again") : of("alarm.shelve", "Shelve", {
+      field: "For how long", choices: HOURS, question: (s) => `Shelve ${a.name} for ${age(Number(s))}?`,
+      body: (s) => ({ alarm: a.name, for_s: Number(s) }) }),
+  ].map((node) => node || null);
+}
+function writing(v) {
+  if (!v.writable || !may("tag.write")) return null;
+  return button("Set", v.name, () => offer({
+    title: v.name, action: "tag.write", field: `New value${v.unit ? ` in ${v.unit}` : ""}; it is ${v.text ?? "unknown"}`,
+    question: (value) => `Write ${value} ${v.unit} to ${v.name}? It was ${v.text ?? "unknown"}.`, body: (value) => ({ tag: v.name, value }) }));
+}
 function showAlarms(page) {
   const waiting = page.alarms.filter((a) => a.shelved_for_s === null && !a.suppressed && (a.state === "active" || a.state === "returned")).length;
   $("alarms-count").textContent = page.total ? `${whole(page.total)} in all, ${whole(waiting)} of those shown to be acknowledged` : "none";
   fill("alarms", page.alarms.map((a) => el("tr", "", cell("name", a.name), cell("nowrap", alarmState(a)), labelled("priority", "", a.priority),
-    labelled("since", "nowrap", a.raised_ms === null ? NONE : moment(a.raised_ms)), labelled("raised by", "n", num(a.value)), cell("detail", a.condition))), "No alarm.");
+    labelled("since", "nowrap", a.raised_ms === null ? NONE : moment(a.raised_ms)), labelled("raised by", "n", num(a.value)), cell("detail", a.condition), cell("nowrap", ...alarmActions(a)))), "No alarm.");
 }
 
 function showEvents(s) {
@@ -279,6 +311,7 @@ async function fetchTrends(signal) {
 
 async function get(path, signal) {
   const response = await fetch(path, { signal, cache: "no-store" });
+  if (response.status === 401) wanted();
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return response.json();
 }
@@ -334,4 +367,5 @@ $("previous").addEventListener("click", () => { ask.offset = Math.max(0, ask.off
 $("next").addEventListener("click", () => { ask.offset += TAGS_A_PAGE; poll(); });
 $("devices-more").addEventListener("click", () => { allDevices = !allDevices; poll(); });
 document.addEventListener("visibilitychange", poll);
+await begin(poll).catch(lose);
 poll();
