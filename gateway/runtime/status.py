@@ -167,6 +167,7 @@ class RuntimeStatus:
                 outputs=plant.model.output_names,
                 alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
+                writable=frozenset(() if plant.settings.inhibit_writes else plant.settings.writes.page),
             )
             self._shown = (plant, shown)
         return self._shown[1]

@@ -116,7 +116,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         scada=scada,
         writes=read_writes(root, gateway_id, devices, loops, files),
         inhibit_writes=gateway.get("inhibit_writes", flag, False),
-        http=read_http(root),
+        http=read_http(root, files),
         history_bytes_max=read_history(root),
         reference=read_reference(root, directory, state_dir),
     )

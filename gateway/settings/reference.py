@@ -202,6 +202,12 @@ JOURNAL = (
 )
 WRITES = (
     Key("writes.local", flag, "true", "Whether `fieldgate write` may, as root or the gateway's own user."),
+    Key(
+        "writes.page",
+        serving.TAG_GLOBS,
+        "[]",
+        "What operators may write by the page: tags, points of loops.",
+    ),
     *broker_keys("writes.mqtt", "GATEWAY-writes", "[writes.mqtt] left out"),
     Key(
         "writes.mqtt.topic",
@@ -240,6 +246,15 @@ SERVING = (
     Key("reference.NAME.table", text, NOTHING, "The table in a SQLite file."),
     Key("history.keep", journal.HISTORY_KEEP, "500MB", "Bytes of history; then the oldest of the finest goes."),
     Key("http.listen", addresses.listen_endpoint, '"127.0.0.1:9464"', "Where metrics, health, page and API are."),
+    Key(
+        "http.users_file",
+        text,
+        NOTHING,
+        "Who may log in, kept by `fieldgate user`. None: nobody logs in, and only this machine may be listened to.",
+    ),
+    Key("http.cert_file", text, NOTHING, "Certificate of the listener (PEM, with its chain): https from then on."),
+    Key("http.key_file", text, NOTHING, "Its private key."),
+    Key("http.metrics_clients", serving.NETWORKS, "[]", "Networks that may read /metrics without a log-in."),
 )
 
 KEYS: tuple[Key, ...] = (

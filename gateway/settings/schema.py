@@ -25,6 +25,7 @@ from gateway.settings.schema_brokers import MqttSession as MqttSession
 from gateway.settings.schema_brokers import MqttVersion as MqttVersion
 from gateway.settings.schema_brokers import Retained as Retained
 from gateway.settings.schema_brokers import SparkplugHost as SparkplugHost
+from gateway.settings.schema_control import LOOP_POINTS as LOOP_POINTS
 from gateway.settings.schema_control import Block as Block
 from gateway.settings.schema_control import PidLoop as PidLoop
 from gateway.settings.schema_control import Signal as Signal
@@ -302,12 +303,20 @@ class Writes(msgspec.Struct, frozen=True, kw_only=True):
 
     local: bool = True
     """`fieldgate write` on this machine, by the gateway's own user and root."""
+    page: tuple[str, ...] = ()
+    """Full names of the tags, and points of loops, that operators may write by the page and the API."""
     mqtt: MqttWrites | None = None
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
+    users_file: Path | None = None
+    """None: nobody logs in, everybody who reaches the listener sees, nobody acts."""
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    metrics_clients: tuple[str, ...] = ()
+    """Networks whose scrapers need not log in."""
 
 
 class TopicGroup(msgspec.Struct, frozen=True, kw_only=True):

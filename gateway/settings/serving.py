@@ -9,10 +9,11 @@ from pathlib import Path
 
 from gateway.core.types import Kind
 from gateway.settings.addresses import Endpoint, is_local, listen_endpoint, network
+from gateway.settings.brokers import Files, file_at
 from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import Http, ModbusPoint, Scada, Tag, registers_of
+from gateway.settings.schema import LOOP_POINTS, Http, ModbusPoint, Scada, Tag, registers_of
 from gateway.settings.section import Section
 from gateway.settings.units import Parser, array_of, integer, show, text
 
@@ -23,8 +24,6 @@ GLOBS_MAX = 1_000
 TAG_GLOBS = array_of(text, '["boiler.*"]', GLOBS_MAX)
 WRITE_GLOBS = array_of(text, '["control.boiler.setpoint"]', GLOBS_MAX)
 NETWORKS = array_of(network, '["10.0.0.0/24"]', 100)
-LOOP_POINTS = ("setpoint", "mode", "output")
-"""What a client may write of a loop, where the configuration allows it."""
 
 
 def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Scada | None:
@@ -33,7 +32,7 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
         return None
     listen = section.get("modbus_tcp", listen_endpoint, SCADA_LISTEN)
     shown = [tag.name for tag in devices.tags.values() if tag.scada]
-    points = [f"control.{name}.{point}" for name in loops.names for point in LOOP_POINTS]
+    points = loop_points(loops)
     points += [name for name in writable_tags(devices, loops) if _is_for_scada(devices.tags[name])]
     lock_file = section.get("lock_file", text, f"{path.stem}.registers.lock")
     scada = Scada(
@@ -55,6 +54,11 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
             "write", f'everybody who can reach {scada.host} may write; write write_clients = ["10.0.0.7"] to say who'
         )
     return scada
+
+
+def loop_points(loops: Loops) -> list[str]:
+    """What may be written of loops, where the configuration allows it: `control.boiler.setpoint` and others."""
+    return [f"control.{name}.{point}" for name in loops.names for point in LOOP_POINTS]
 
 
 def writable_tags(devices: Devices, loops: Loops) -> list[str]:
@@ -126,10 +130,38 @@ def _matching(globs: Iterable[str], names: list[str]) -> list[str]:
     return [name for name in names if match(name)]
 
 
-def read_http(root: Section) -> Http | None:
+def read_http(root: Section, files: Files) -> Http | None:
     section = root.table("http")
     if section is None:
         return None
     listen = section.get("listen", listen_endpoint, HTTP_LISTEN)
+    http = Http(
+        host=listen.host,
+        port=listen.port,
+        users_file=file_at(section, "users_file", files),
+        cert_file=file_at(section, "cert_file", files),
+        key_file=file_at(section, "key_file", files),
+        metrics_clients=section.get("metrics_clients", NETWORKS, ()),
+    )
+    _check_http(section, http)
     section.finish()
-    return Http(host=listen.host, port=listen.port)
+    return http
+
+
+def _check_http(section: Section, http: Http) -> None:
+    if http.users_file is None:
+        if not is_local(http.host) and section.is_sound("listen", "users_file"):
+            section.wrong(
+                "listen",
+                f"{http.host} is open to others, and nobody would have to log in; write users_file ="
+                ' "fieldgate.users.toml" as well (`fieldgate user add NAME` makes it), or listen on 127.0.0.1',
+            )
+        if http.metrics_clients:
+            section.wrong("metrics_clients", "has no use while nobody has to log in; write users_file = as well")
+    elif http.cert_file is None and not is_local(http.host) and section.is_sound("cert_file"):
+        section.warn(
+            "users_file", "passwords go over the network unencrypted; write cert_file = and key_file = as well"
+        )
+    if (http.cert_file is None) != (http.key_file is None) and section.is_sound("cert_file", "key_file"):
+        there, missing = ("cert_file", "key_file") if http.key_file is None else ("key_file", "cert_file")
+        section.wrong(there, f"needs the other half; write {missing} = as well")

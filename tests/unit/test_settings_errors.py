@@ -890,7 +890,12 @@ CASES = [
         "2:1",
         'scada.write: "control.x.setpoint" matches nothing; write a name',
     ),
-    ("[http]\nport = 80", "2:1", "http.port: is not a setting here; write one of listen, or take it out"),
+    (
+        "[http]\nport = 80",
+        "2:1",
+        "http.port: is not a setting here; write one of cert_file, key_file, listen, metrics_clients, users_file, or"
+        " take it out",
+    ),
     ('[http]\nlisten = "[::1"', "2:1", 'http.listen: "[::1" is not host:port; write it like "127.0.0.1:1502"'),
     # Syntax
     ("a = 1\na = 2", "2:6", "syntax: cannot overwrite a value; write key = value"),

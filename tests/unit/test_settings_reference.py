@@ -292,8 +292,11 @@ def test_what_an_editor_should_mark_does_not_fit(wrong: str) -> None:
         ("control.boiler.pid.kp", ["control.NAME.pid.kp"]),
         ("kp", ["control.NAME.pid.kp"]),
         ("pid.kp", ["control.NAME.pid.kp"]),
-        ("http", ["http.listen"]),
-        ("[http]", ["http.listen"]),
+        ("http.listen", ["http.listen"]),
+        (
+            "[http]",
+            ["http.listen", *(f"http.{key}" for key in ("users_file", "cert_file", "key_file", "metrics_clients"))],
+        ),
         ("drain", ["uplink.NAME.drain"]),
         (
             "word_order",

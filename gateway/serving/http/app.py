@@ -1,8 +1,8 @@
 """The routes, and the rules that hold for every one of them.
 
-All of it is read-only: GET and HEAD, no body, nothing from outside the gateway. Handlers are coroutines that never wait
-(starlette would give plain functions to a pool of threads): each makes its answer at once on the http thread, so at
-most one is under way, whatever is asked.
+What shows the plant is GET and HEAD, without a body. Its handlers are coroutines that never wait (starlette would give
+plain functions to a pool of threads): each makes its answer at once on the http thread, so at most one is under way,
+whatever is asked. Who may ask, and what can be done beside looking, is the business of `doors`.
 
 `Guard` wraps the whole: it refuses bodies and excess connections, sets the security headers on every answer, errors
 included, and counts.
@@ -43,6 +43,7 @@ from gateway.serving.http.build import (
     tag_page,
 )
 from gateway.serving.http.devices import device_page
+from gateway.serving.http.doors import ACTIONS, NEEDS, Doors
 from gateway.serving.http.metrics import MetricTable
 from gateway.serving.http.recorder import Recorder
 from gateway.serving.http.search import Finder
@@ -63,6 +64,7 @@ METRICS: MetricTable = (
 PAGE_FILES: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/access.js": ("access.js", "text/javascript; charset=utf-8"),
     "/trend.js": ("trend.js", "text/javascript; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -119,8 +121,11 @@ def _health(answer: HealthAnswer) -> Response:
 class Routes:
     """The handlers and what they read from."""
 
-    def __init__(self, *, source: StatusSource, registry: CollectorRegistry, recorder: Recorder, now_ns: Clock) -> None:
+    def __init__(
+        self, *, source: StatusSource, registry: CollectorRegistry, recorder: Recorder, doors: Doors, now_ns: Clock
+    ) -> None:
         self._source = source
+        self._doors = doors
         self._registry = registry
         self._recorder = recorder
         self._finder = Finder()
@@ -129,16 +134,20 @@ class Routes:
         self._page = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PAGE_FILES.items()}
 
     def routes(self) -> list[Route]:
+        shown = {
+            "/metrics": self.metrics,
+            "/api/status": self.status,
+            "/api/tags": self.tags,
+            "/api/devices": self.devices,
+            "/api/loops": self.loops,
+            "/api/alarms": self.alarms,
+            "/api/events": self.events,
+        }
         return [
-            Route("/metrics", self.metrics),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
-            Route("/api/status", self.status),
-            Route("/api/tags", self.tags),
-            Route("/api/devices", self.devices),
-            Route("/api/loops", self.loops),
-            Route("/api/alarms", self.alarms),
-            Route("/api/events", self.events),
+            *(self._doors.guarded(path, handler) for path, handler in shown.items()),
+            *self._doors.routes(),
             *(Route(path, self.page) for path in PAGE_FILES),
         ]
 
@@ -267,16 +276,16 @@ class Guard:
             return PlainTextResponse(f"{self._connections_max} connections are open; try again later\n", 503)
         headers = dict(scope["headers"])
         if b"transfer-encoding" in headers:
-            return PlainTextResponse("a body must say its length; nothing here needs one\n", 411)
+            return PlainTextResponse("a body must say its length\n", 411)
         # The HTTP parser has checked that the length is a number.
         if int(headers.get(b"content-length", b"0")) > BODY_BYTES_MAX:
-            return PlainTextResponse(f"a body may have {BODY_BYTES_MAX} bytes; nothing here needs one\n", 413)
+            return PlainTextResponse(f"a body may have {BODY_BYTES_MAX} bytes\n", 413)
         return None
 
 
 KNOWN_PATHS: Final = frozenset(
-    {*PAGE_FILES, "/metrics", "/healthz", "/readyz"}
-    | {"/api/status", "/api/tags", "/api/devices", "/api/loops", "/api/alarms", "/api/events"}
+    {*PAGE_FILES, *NEEDS, "/healthz", "/readyz", "/api/me", "/api/login", "/api/logout"}
+    | {f"/api/actions/{action}" for action in ACTIONS}
 )
 """Paths that are counted by name; a scanner's inventions are all `other`."""
 

@@ -339,7 +339,7 @@ def _write_point(control: ControlView, point: WritePoint, value: float) -> None:
 def _remedy(error: OSError) -> str:
     match error.errno:
         case errno.EACCES | errno.EPERM:
-            return "ports below 1024 need the capability CAP_NET_BIND_SERVICE; use a port such as 1502"
+            return "ports below 1024 need CAP_NET_BIND_SERVICE (drop-in privileged-ports.conf); or use one such as 1502"
         case errno.EADDRINUSE:
             return "another program listens there; stop it, or set another port under scada"
         case errno.EADDRNOTAVAIL:
