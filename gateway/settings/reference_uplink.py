@@ -13,7 +13,7 @@ UPLINK = (
     Key(
         "uplink.NAME.sparkplug",
         sparkplug.edge_node,
-        NOTHING,
+        "(records as they are)",
         "Over `mqtt`, be this edge node of Sparkplug B: samples are metrics of its devices, events one of its own.",
     ),
     Key(
