@@ -17,6 +17,7 @@ from gateway.settings import (
     load,
     payloads,
     reads,
+    scadarules,
     serving,
     sparkplug,
     tags,
@@ -35,8 +36,13 @@ from gateway.settings.reference_topics import appearing_keys, topic_keys
 from gateway.settings.units import bandwidth, flag, hours, label, name, number, share, text
 
 UNITS = Form(
-    'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
-    {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
+    'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }, or "each": one of its own for every device',
+    {
+        "anyOf": [
+            {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
+            {"const": serving.EACH},
+        ]
+    },
 )
 LINK_OF_DEVICE = Form(
     "the name of a [links.NAME], or a link written inside: { modbus_tcp = ... } with the keys of links.NAME",
@@ -260,6 +266,24 @@ SERVING = (
     Key("scada.clients", serving.NETWORKS, "[]", "Networks from which clients may connect. None: from everywhere."),
     Key(
         "scada.write_clients", serving.NETWORKS, "[]", "Networks from which they may write. None: all that may connect."
+    ),
+    Key(
+        "scada.rules",
+        scadarules.RULES,
+        "[]",
+        "Units and addresses that clients may read and write, by network; the first that fits counts. None: all.",
+    ),
+    Key(
+        "scada.watchdog",
+        serving.WATCHDOG,
+        NOTHING,
+        "SCADA writes a new count to register 1 of any unit within this time, or it is told as silent.",
+    ),
+    Key(
+        "scada.watchdog_loops",
+        serving.LOOP_GLOBS,
+        "[]",
+        "Loops, as control.NAME, that go to their fail-safe then, or after their own dead_man.",
     ),
     Key("scada.loops_unit", serving.UNIT, "1", "Unit id of the loops' registers."),
     Key(

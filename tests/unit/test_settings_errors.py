@@ -862,6 +862,36 @@ CASES = [
     ('[scada]\nwrite_clients = "all"', "2:1", 'scada.write_clients: "all" is not an array; write ["10.0.0.0/24"]'),
     ("[scada]\nunits = { d = 300 }", "2:11", "scada.units.d: 300 is out of range; write a whole number from 1 to 247"),
     (
+        "[scada]\nrules = [{ units = [1] }]",
+        "2:1",
+        'scada.rules: has a rule without from; write rules = [{ from = ["10.0.0.7"], ',
+    ),
+    (
+        '[scada]\nrules = [{ from = ["10.0.0.7"], reads = [1] }]',
+        "2:1",
+        'scada.rules: has a rule with "reads"; a rule has from, units, read, write',
+    ),
+    (
+        '[scada]\nrules = [{ from = ["10.0.0.7"], read = ["99-0"] }]',
+        "2:1",
+        'scada.rules: "99-0" does not rise, or goes beyond 65535; write a span like 0-99',
+    ),
+    (
+        '[scada]\nrules = [{ from = ["10.0.0.7"], units = ["all"] }]',
+        "2:1",
+        'scada.rules: "all" is no number and no span; write 200, or "0-99"',
+    ),
+    (
+        '[scada]\nwatchdog = "1ms"',
+        "2:1",
+        'scada.watchdog: "1ms" is too short; ',
+    ),
+    (
+        '[scada]\nwatchdog_loops = ["control.x"]\nwatchdog = "1s"',
+        "2:1",
+        'scada.watchdog_loops: "control.x" matches nothing; write a name',
+    ),
+    (
         '[scada]\nwrite = ["control.x.setpoint"]',
         "2:1",
         'scada.write: "control.x.setpoint" matches nothing; write a name',
