@@ -33,6 +33,8 @@ from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 from gateway.settings.schema_uplink import FileAddress as FileAddress
 from gateway.settings.schema_uplink import Hours as Hours
+from gateway.settings.schema_uplink import HttpAddress as HttpAddress
+from gateway.settings.schema_uplink import HttpFormat as HttpFormat
 from gateway.settings.schema_uplink import NatsAddress as NatsAddress
 from gateway.settings.schema_uplink import Uplink as Uplink
 from gateway.settings.schema_uplink import UpstreamAddress as UpstreamAddress
