@@ -56,8 +56,14 @@ demo: $(STAMP)
 test: tools lint unit
 
 # Drives the live page in Chromium, which is large: not part of `make test`.
-test-browser: $(STAMP)
+BROWSER_STAMP := $(VENV)/.browser
+
+$(BROWSER_STAMP): $(STAMP)
 	@packaging/debian-packages.sh --unless "command -v chromium" chromium
+	@packaging/with-progress.sh "Installing the browser's driver" $(PIP) install $(CONSTRAINED) --no-build-isolation --editable '.[dev,browser]'
+	@touch $@
+
+test-browser: $(BROWSER_STAMP)
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 AEDES_STAMP := .cache/aedes/.installed
@@ -102,7 +108,7 @@ try-deb:
 # The newest versions of all that a developer installs, for whoever refreshes them: look at the difference, run the tests.
 constraints:
 	@rm -rf .cache/constraints && $(PYTHON) -m venv .cache/constraints
-	@packaging/with-progress.sh "Installing the newest versions" .cache/constraints/bin/python -m pip install --progress-bar off '.[dev]'
+	@packaging/with-progress.sh "Installing the newest versions" .cache/constraints/bin/python -m pip install --progress-bar off '.[dev,browser]'
 	@.cache/constraints/bin/python -m pip freeze --exclude fieldgate > constraints.txt
 	@rm -rf .cache/constraints && git --no-pager diff --stat constraints.txt
 

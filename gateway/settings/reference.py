@@ -21,7 +21,6 @@ from gateway.settings import (
     serving,
     sparkplug,
     tags,
-    uplink,
     zones,
 )
 from gateway.settings.forms import Form
@@ -33,7 +32,8 @@ from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
 from gateway.settings.reference_topics import appearing_keys, topic_keys
-from gateway.settings.units import bandwidth, flag, hours, label, name, number, share, text
+from gateway.settings.reference_uplink import UPLINK
+from gateway.settings.units import flag, label, name, number, text
 
 UNITS = Form(
     'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }, or "each": one of its own for every device',
@@ -195,45 +195,6 @@ def tag_keys(at: str) -> tuple[Key, ...]:
     )
 
 
-UPLINK = (
-    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME", "`nats` or `file`"),
-    Key("uplink.NAME.topic", addresses.topic, "(fieldgate/{gateway}/{stream})", "MQTT topic of the records."),
-    Key(
-        "uplink.NAME.nats",
-        addresses.nats_server,
-        "(this, `mqtt` or `file`)",
-        "A NATS JetStream that takes the records.",
-    ),
-    Key("uplink.NAME.subject", addresses.subject, "(fieldgate.{gateway}.{stream})", "NATS subject of the records."),
-    Key("uplink.NAME.file", text, "(this, `mqtt` or `nats`)", "A file of JSON lines that takes the records."),
-    Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
-    Key(
-        "uplink.NAME.streams",
-        uplink.STREAMS,
-        '["events", "aggregates", "calculations", "multivariate"]',
-        "What is sent. samples: every single one.",
-    ),
-    Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
-    Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),
-    Key(
-        "uplink.NAME.buffer",
-        uplink.BUFFER,
-        "2GB",
-        "What may wait while the broker is away; then the oldest is dropped.",
-    ),
-    Key("uplink.NAME.drain", uplink.DRAIN, "200/s", "Pace of the backlog after an outage, in records, at the most."),
-    Key("uplink.NAME.bandwidth", bandwidth, "(no limit)", "What live records and the backlog may send together."),
-    Key("uplink.NAME.drain_share", share, "0.25", "The part of the bandwidth that the backlog gets in any case."),
-    Key("uplink.NAME.drain_between", hours, "(the whole day)", "When the backlog may be sent, in local time."),
-    Key(
-        "uplink.NAME.grace",
-        uplink.GRACE,
-        "10min",
-        "How long acknowledged records are kept, should they get lost there.",
-    ),
-    Key("uplink.NAME.grace_buffer", uplink.GRACE_BUFFER, "64MB", "How much of them is kept at the most."),
-    Key("uplink.NAME.acknowledge_timeout", uplink.ACKNOWLEDGE_TIMEOUT, "10s", "A session without one is given up."),
-)
 JOURNAL = (
     Key("journal.keep", journal.KEEP, "1GB", "How many bytes of it are kept; then the oldest file is deleted."),
     Key("journal.keep_for", journal.KEEP_FOR, "7d", "How long it is kept, for fieldgate replay."),
@@ -247,7 +208,12 @@ JOURNAL = (
 )
 WRITES = (
     Key("writes.local", flag, "true", "Whether `fieldgate write` may, as root or the gateway's own user."),
-    Key("writes.page", serving.TAG_GLOBS, "[]", "Which of the tags that may be written, by operators on the page."),
+    Key(
+        "writes.page",
+        serving.TAG_GLOBS,
+        "[]",
+        "What operators may write by the page: tags, points of loops.",
+    ),
     *broker_keys("writes.mqtt", "GATEWAY-writes", "[writes.mqtt] left out"),
     Key(
         "writes.mqtt.topic",

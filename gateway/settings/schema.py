@@ -25,6 +25,7 @@ from gateway.settings.schema_brokers import MqttSession as MqttSession
 from gateway.settings.schema_brokers import MqttVersion as MqttVersion
 from gateway.settings.schema_brokers import Retained as Retained
 from gateway.settings.schema_brokers import SparkplugHost as SparkplugHost
+from gateway.settings.schema_control import LOOP_POINTS as LOOP_POINTS
 from gateway.settings.schema_control import Block as Block
 from gateway.settings.schema_control import PidLoop as PidLoop
 from gateway.settings.schema_control import Signal as Signal
@@ -32,6 +33,8 @@ from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 from gateway.settings.schema_uplink import FileAddress as FileAddress
 from gateway.settings.schema_uplink import Hours as Hours
+from gateway.settings.schema_uplink import HttpAddress as HttpAddress
+from gateway.settings.schema_uplink import HttpFormat as HttpFormat
 from gateway.settings.schema_uplink import NatsAddress as NatsAddress
 from gateway.settings.schema_uplink import Uplink as Uplink
 from gateway.settings.schema_uplink import UpstreamAddress as UpstreamAddress
@@ -318,7 +321,7 @@ class Writes(msgspec.Struct, frozen=True, kw_only=True):
     local: bool = True
     """`fieldgate write` on this machine, by the gateway's own user and root."""
     page: tuple[str, ...] = ()
-    """Full names of the tags that operators may write by the page and the API."""
+    """Full names of the tags, and points of loops, that operators may write by the page and the API."""
     mqtt: MqttWrites | None = None
 
 

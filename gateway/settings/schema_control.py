@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -27,6 +27,10 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     inputs: tuple[Signal, ...]
     parameters: tuple[float, ...] = ()
+
+
+LOOP_POINTS: Final = ("setpoint", "mode", "output")
+"""What may be written of a loop, where the configuration allows it: `control.NAME.setpoint`, and so on."""
 
 
 class PidLoop(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
 from gateway.settings.scadarules import RULES
-from gateway.settings.schema import Http, ModbusPoint, PidLoop, Scada, Tag, registers_of
+from gateway.settings.schema import LOOP_POINTS, Http, ModbusPoint, PidLoop, Scada, Tag, registers_of
 from gateway.settings.section import Section
 from gateway.settings.units import Parser, array_of, duration, integer, show, text
 
@@ -32,8 +32,6 @@ WATCHDOG = duration(500 * NS_PER_MS, 24 * 3_600 * NS_PER_S)
 EACH: Final = "each"
 """Of `units`: every device has one of its own."""
 NETWORKS = array_of(network, '["10.0.0.0/24"]', 100)
-LOOP_POINTS = ("setpoint", "mode", "output")
-"""What a client may write of a loop, where the configuration allows it."""
 
 
 def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Scada | None:
@@ -42,7 +40,7 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
         return None
     listen = section.get("modbus_tcp", listen_endpoint, SCADA_LISTEN)
     shown = [tag.name for tag in devices.tags.values() if tag.scada]
-    points = [f"control.{name}.{point}" for name in loops.names for point in LOOP_POINTS]
+    points = loop_points(loops)
     points += [name for name in writable_tags(devices, loops) if _is_for_scada(devices.tags[name])]
     lock_file = section.get("lock_file", text, f"{path.stem}.registers.lock")
     scada = Scada(
@@ -68,6 +66,11 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
             "write", f'everybody who can reach {scada.host} may write; write write_clients = ["10.0.0.7"] to say who'
         )
     return scada
+
+
+def loop_points(loops: Loops) -> list[str]:
+    """What may be written of loops, where the configuration allows it: `control.boiler.setpoint` and others."""
+    return [f"control.{name}.{point}" for name in loops.names for point in LOOP_POINTS]
 
 
 def writable_tags(devices: Devices, loops: Loops) -> list[str]:
