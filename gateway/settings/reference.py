@@ -13,6 +13,7 @@ from typing import Any
 from gateway.settings import (
     addresses,
     devices,
+    including,
     journal,
     load,
     payloads,
@@ -50,6 +51,18 @@ LINK_OF_DEVICE = Form(
 )
 
 GATEWAY = (
+    Key(
+        "include",
+        including.INCLUDES,
+        "[]",
+        "More files of this configuration, by name or pattern, relative to this one. No key may stand in two.",
+    ),
+    Key(
+        "gateway.environment",
+        including.ENVIRONMENT,
+        "[]",
+        "Environment variables that ${NAME} in a text stands for. Not for passwords: those are files.",
+    ),
     Key("gateway.inhibit_writes", flag, "false", "Nothing is written to the plant: all loops run as shadows."),
     Key("gateway.id", name, REQUIRED, "Who this gateway is, in every record that goes upstream. Never change it."),
     Key(
