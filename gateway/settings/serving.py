@@ -12,7 +12,7 @@ from gateway.settings.addresses import Endpoint, is_local, listen_endpoint, netw
 from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import Http, ModbusPoint, Scada, Tag, registers_of
+from gateway.settings.schema import Http, ModbusPoint, Scada, Tag, driven_by
 from gateway.settings.section import Section
 from gateway.settings.units import Parser, array_of, integer, show, text
 
@@ -59,7 +59,7 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
 
 def writable_tags(devices: Devices, loops: Loops) -> list[str]:
     """Tags that somebody may write: those of loops belong to their loops."""
-    of_loops = {name for loop, _ in loops.read for name in registers_of(loop)}
+    of_loops = {name for loop, _ in loops.read for name in driven_by(loop)}
     return [name for name, tag in devices.tags.items() if _is_writable(tag) and name not in of_loops]
 
 
