@@ -49,7 +49,8 @@ FED_NS: engine time at which the engine last handed its feeds over. WAKE_FD: an 
 GO, STOP_FOR_GOOD, STOP_FOR_HANDOVER = range(3)
 
 # commands: Python writes a value, then releases its version. The value is one aligned word, so it cannot be torn.
-SETPOINT_VERSION, SETPOINT_VALUE, MODE_WANTED, OUTPUT_VERSION, OUTPUT_VALUE, _C5, _C6, _C7, COMMANDS = range(9)
+# ALIVE counts signs of life that say nothing else.
+SETPOINT_VERSION, SETPOINT_VALUE, MODE_WANTED, OUTPUT_VERSION, OUTPUT_VALUE, ALIVE, _C6, _C7, COMMANDS = range(9)
 
 # link_words: the handing over of descriptors. Python writes OFFER_*, the executive the rest.
 OFFER_FD, OFFER_GENERATION, TAKEN_GENERATION, CLOSED_GENERATION, CLOSED_REASON, REPLIES, _W6, _W7, LINK_WORDS = range(9)
@@ -148,6 +149,7 @@ NOT_THERE = -1
     BACK_ASKED,
     BACK_RAW,
     COMMANDED_NS,
+    ALIVE_SEEN,
     DIRTY,
     ASKED,
     ASKED_NS,
@@ -155,9 +157,9 @@ NOT_THERE = -1
     ASK_IS_LATE,
     ASK_FAULTS,
     LOST_SEEN,
-) = range(36, 67)
+) = range(36, 68)
 # loops, counters: published together with the LOOP record
-COUNTERS_FROM = 67
+COUNTERS_FROM = 68
 (
     CYCLES,
     MISSES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -39,6 +39,10 @@ class OutputBy(StrEnum):
     """The loop thread, by the session of the device's link: serial lines, RTU over TCP, TLS."""
     MQTT = "mqtt"
     """The loop thread, by a session of the loop's own with the broker."""
+
+
+LOOP_POINTS: Final = ("setpoint", "mode", "output")
+"""What may be written of a loop, where the configuration allows it: `control.NAME.setpoint`, and so on."""
 
 
 class PidLoop(msgspec.Struct, frozen=True, kw_only=True):

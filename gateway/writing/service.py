@@ -134,7 +134,7 @@ class Writer:
         self._loops = LoopPoints(settings.loops, control)
         self._has_local = settings.writes.local
         self._tasks: set[asyncio.Task[Outcome]] = set()
-        self._allowed: dict[str, frozenset[str]] = {}
+        self._allowed: dict[str, frozenset[str]] = {"page": frozenset(settings.writes.page)}
         if settings.writes.mqtt is not None:
             self._allowed["mqtt"] = frozenset((*settings.writes.mqtt.tags, *settings.writes.mqtt.loops))
         self._model = model
@@ -226,7 +226,8 @@ class Writer:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, "local = false under [writes] forbids it")
         is_known = name in self._loops or (name in self._tags and self._is_writable(self._tags[name]))
         if is_known and way in self._allowed and name not in self._allowed[way]:
-            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is not among those under [writes.{way}]")
+            where = "page under [writes]" if way == "page" else f"those under [writes.{way}]"
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is not among {where}")
 
     @staticmethod
     def _is_writable(tag: Tag) -> bool:
