@@ -232,6 +232,11 @@ class ControlExecutive:
             raise ValueError(f"{of.name}: the device's output is not known yet; try again when its link is up")
         self._command(loop, at.OUTPUT_VERSION, at.OUTPUT_VALUE, value)
 
+    def keep_alive(self, loop: int) -> None:
+        with self._commanding:
+            place = loop * at.COMMANDS + at.ALIVE
+            write_word(self._wired.blocks.commands, place, int(self._wired.blocks.commands[place]) + 1)
+
     def _command(self, loop: int, version: int, place: int, value: float) -> None:
         base = loop * at.COMMANDS
         with self._commanding:

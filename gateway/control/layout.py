@@ -48,7 +48,8 @@ FED_NS: engine time at which the engine last handed its feeds over. WAKE_FD: an 
 GO, STOP_FOR_GOOD, STOP_FOR_HANDOVER = range(3)
 
 # commands: Python writes a value, then releases its version. The value is one aligned word, so it cannot be torn.
-SETPOINT_VERSION, SETPOINT_VALUE, MODE_WANTED, OUTPUT_VERSION, OUTPUT_VALUE, _C5, _C6, _C7, COMMANDS = range(9)
+# ALIVE counts signs of life that say nothing else.
+SETPOINT_VERSION, SETPOINT_VALUE, MODE_WANTED, OUTPUT_VERSION, OUTPUT_VALUE, ALIVE, _C6, _C7, COMMANDS = range(9)
 
 # link_words: the handing over of descriptors. Python writes OFFER_*, the executive the rest.
 OFFER_FD, OFFER_GENERATION, TAKEN_GENERATION, CLOSED_GENERATION, CLOSED_REASON, REPLIES, _W6, _W7, LINK_WORDS = range(9)
@@ -139,10 +140,11 @@ NOT_THERE = -1
     BACK_ASKED,
     BACK_RAW,
     COMMANDED_NS,
+    ALIVE_SEEN,
     DIRTY,
-) = range(34, 59)
+) = range(34, 60)
 # loops, counters: published together with the LOOP record
-COUNTERS_FROM = 59
+COUNTERS_FROM = 60
 (
     CYCLES,
     MISSES,

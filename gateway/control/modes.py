@@ -51,6 +51,10 @@ def take_commands(b: Blocks, loop: int, now_ns: int) -> None:
         state[at.COMMANDED_NS] = now_ns
         if asked == at.MANUAL:
             b.reals[loop, at.MANUAL_OUTPUT] = np.int64(b.commands[base + at.OUTPUT_VALUE]).view(np.float64)
+    version = load_acquire(b.commands, base + at.ALIVE)
+    if version != state[at.ALIVE_SEEN]:
+        state[at.ALIVE_SEEN] = version
+        state[at.COMMANDED_NS] = now_ns
 
 
 @inner

@@ -33,6 +33,8 @@ from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 from gateway.settings.schema_uplink import FileAddress as FileAddress
 from gateway.settings.schema_uplink import Hours as Hours
+from gateway.settings.schema_uplink import HttpAddress as HttpAddress
+from gateway.settings.schema_uplink import HttpFormat as HttpFormat
 from gateway.settings.schema_uplink import NatsAddress as NatsAddress
 from gateway.settings.schema_uplink import Uplink as Uplink
 from gateway.settings.schema_uplink import UpstreamAddress as UpstreamAddress
@@ -256,6 +258,15 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Full names of the tags that are seen together; the alarm stands with the first of them."""
 
 
+class ScadaRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients of some networks may read and write: unit ids and addresses as spans, both ends included."""
+
+    clients: tuple[str, ...]
+    units: tuple[tuple[int, int], ...]
+    read: tuple[tuple[int, int], ...]
+    write: tuple[tuple[int, int], ...]
+
+
 class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """The Modbus server. `units` maps device name to unit id; loops answer on `loops_unit`."""
 
@@ -271,6 +282,14 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """Networks from which clients may connect; everybody when empty."""
     write_clients: tuple[str, ...] = ()
     """Networks from which clients may write; all that may connect when empty."""
+    rules: tuple[ScadaRule, ...] = ()
+    """The first that names a client's address counts for it, beside `clients` and `write_clients`."""
+    has_unit_each: bool = False
+    """Every device has a unit id of its own, which the lock file keeps; `units` is empty."""
+    watchdog_ns: int = 0
+    """Without a new count in the watchdog's register for so long SCADA is silent; 0: nobody watches."""
+    watchdog_loops: tuple[str, ...] = ()
+    """Loops that go to their fail-safe then."""
     lock_file: Path
 
 
