@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "alarms": "List the alarms of a running gateway, acknowledge or shelve them.",
     "history": "Draw, or print, what a tag was.",
     "write": "Write a value to a tag of a running gateway.",
+    "user": "Say who may log in to the page and the API.",
     "check": "Check a configuration and report every error in it.",
     "plan": "Show what each Modbus link is asked for, and how busy that makes it.",
     "scan": "Look for Modbus units at given addresses, and write a first configuration.",

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -17,6 +17,8 @@ from gateway.settings.problems import ConfigurationError, Problem
 from gateway.settings.schema import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
+CONFIGURATION: Final = Path("/etc/fieldgate/fieldgate.toml")
+"""Of the service; read when a command that asks a gateway is not told which, and it is there."""
 
 
 def load_or_exit(path: Path) -> Settings:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -18,11 +17,9 @@ from functools import partial
 
 import msgspec
 
-from gateway import __version__
 from gateway.core.events import Event, Severity
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
-from gateway.runtime import metric_tables
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
@@ -35,7 +32,8 @@ from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
 from gateway.runtime.uplink import Way
-from gateway.serving.http.server import HttpServer, HttpServerFailed
+from gateway.runtime.web import Web
+from gateway.serving.http.server import HttpServerFailed
 from gateway.serving.http.status import Phase
 from gateway.serving.scada.lock import LockError
 from gateway.serving.scada.map import MapError
@@ -49,7 +47,6 @@ from gateway.writing.audit import Trail
 EXIT_OK = 0
 EXIT_FAILED = 1
 STATUS_EVERY_S = 5.0
-HTTP_STOP_S = 1.0
 HISTORY_STOP_S = 0.5
 
 _log = logging.getLogger("fieldgate")
@@ -96,8 +93,10 @@ class Daemon:
             notifier=self._notifier, timeout=WatchdogTimeout.from_environment(environment, pid=os.getpid())
         )
         self._progress = Progress()
-        self._http: HttpServer | None = None
-        self._operator, self._schooling = operators(settings.state_dir, lambda: self._progress.plant, clock, book.emit)
+        self._web = Web(self._trail, loop=loop, now_ns=clock, emit=book.emit)
+        self._operator, self._schooling = operators(
+            settings.state_dir, lambda: self._progress.plant, clock, book.emit, self._web.actions()
+        )
         self._stop = asyncio.Event()
         self._reference = ReferenceWatch(settings, now_ns=clock, emit=book.emit)
         self._historian: Historian | None = None
@@ -143,7 +142,7 @@ class Daemon:
         self._way.start(self._supervisor)
         await self._way.open(settings.uplinks)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
-        self._http = self._start_http(settings)
+        self._web.start(settings.http, self._status(), self._operator)
         await self._operator.start()
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
@@ -175,8 +174,7 @@ class Daemon:
                     self._say(Severity.ERROR, "gateway.hung", f"{error}; it is left behind")
         if self._historian is not None and not await asyncio.to_thread(self._historian.stop, HISTORY_STOP_S):
             self._say(Severity.ERROR, "gateway.hung", "the history does not end; it is left behind")
-        if self._http is not None:
-            await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
+        await self._web.stop()
         await self._supervisor.stop_all()
         self._notifier.close()
 
@@ -213,7 +211,7 @@ class Daemon:
         old = self._progress.plant
         assert old is not None
         if changes.http:
-            await self._move_http(new)
+            await self._web.move(self._settings.http, new.http)
             self._settings = msgspec.structs.replace(self._settings, http=new.http)
         if changes.uplink:
             await self._way.open(new.uplinks)
@@ -260,18 +258,6 @@ class Daemon:
         await plant.start(self._supervisor, self._continuity.number, self._continuity.positions)
         self._progress.plant = self._way.letters.plant = plant
 
-    async def _move_http(self, new: Settings) -> None:
-        """Listen where `new` says; when that cannot be, where it was."""
-        # Taken away first: else the watch would find it dead and start it again.
-        server, self._http = self._http, None
-        if server is not None:
-            await asyncio.to_thread(server.stop, HTTP_STOP_S)
-        try:
-            self._http = self._start_http(new)
-        except HttpServerFailed:
-            self._http = self._start_http(self._settings)
-            raise
-
     def _build_plant(self, settings: Settings, before: Plant | None = None) -> Plant:
         plant = Plant(
             settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
@@ -281,27 +267,16 @@ class Daemon:
         plant.warm()
         return plant
 
-    def _start_http(self, settings: Settings) -> HttpServer | None:
-        if settings.http is None:
-            return None
-        server = HttpServer(
-            host=settings.http.host,
-            port=settings.http.port,
-            source=RuntimeStatus(
-                gateway_id=settings.gateway_id,
-                clock=self._clock,
-                book=self._book,
-                progress=self._progress,
-                link_states=self._link_states,
-                uplinks=self._way.states,
-                measured=self._measured,
-            ),
-            tables=metric_tables.TABLES,
-            build={"version": __version__, "python": platform.python_version()},
-            now_ns=self._clock,
+    def _status(self) -> RuntimeStatus:
+        return RuntimeStatus(
+            gateway_id=self._settings.gateway_id,
+            clock=self._clock,
+            book=self._book,
+            progress=self._progress,
+            link_states=self._link_states,
+            uplinks=self._way.states,
+            measured=self._measured,
         )
-        server.start()
-        return server
 
     def _measured(self) -> Iterator[Measured]:
         yield self._book
@@ -326,8 +301,8 @@ class Daemon:
             plant = self._progress.plant
             self._watchdog.poll(self._clock(), plant.heartbeats() if plant else {})
             stuck = self._note_stuck(stuck)
-            if self._http is not None and not self._http.is_alive:
-                await self._replace_http()
+            if self._web.is_dead:
+                await self._web.replace(self._settings.http)
             if time.monotonic() - told_s > STATUS_EVERY_S:
                 told_s = time.monotonic()
                 self._notifier.status(self._summary())
@@ -344,17 +319,6 @@ class Daemon:
         elif before and not stuck:
             self._say(Severity.NOTICE, "watchdog.fed", "all heartbeats are back")
         return stuck
-
-    async def _replace_http(self) -> None:
-        """The http thread died of an error of its own: the plant goes on, the page comes back."""
-        assert self._http is not None
-        self._say(Severity.ERROR, "component.failed", "the http thread ended by itself; it is started again")
-        await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
-        try:
-            self._http = self._start_http(self._settings)
-        except HttpServerFailed as error:
-            self._http = None
-            self._say(Severity.ERROR, "http.failed", f"{error}; the page and the metrics stay away until a reload")
 
     def _engine_died(self) -> None:
         """From the engine's thread, on its way out."""

@@ -26,7 +26,7 @@ from gateway.settings.problems import ConfigurationError, Problem, Report
 from gateway.settings.referencetables import joined, read_reference
 from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, Settings
 from gateway.settings.section import Section
-from gateway.settings.serving import read_http, read_scada
+from gateway.settings.serving import read_http, read_scada, watched
 from gateway.settings.taglist import TagLists
 from gateway.settings.tags import read_defaults
 from gateway.settings.units import choice, flag, integer, name, size, text
@@ -109,14 +109,14 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         tags=tuple(devices.tags.values()),
         topics=topics,
         parking_bytes_max=gateway.get("parking", PARKING, PARKING_DEFAULT),
-        loops=tuple(loop for loop, _ in loops.read),
+        loops=watched((loop for loop, _ in loops.read), scada),
         blocks=loops.blocks,
         journal=read_journal(root, devices),
         uplinks=read_uplinks(root, gateway_id, files, zone),
         scada=scada,
         writes=read_writes(root, gateway_id, devices, loops, files),
         inhibit_writes=gateway.get("inhibit_writes", flag, False),
-        http=read_http(root),
+        http=read_http(root, files),
         history_bytes_max=read_history(root),
         reference=read_reference(root, directory, state_dir),
     )

@@ -72,6 +72,7 @@ install -Dm 644 "$source/packaging/README.md" "$doc/README.md"
 install -Dm 644 -t "$doc/examples" "$source/config/fieldgate.toml"
 install -Dm 644 -t "$doc/examples/registers" "$source"/config/registers/*.csv
 install -Dm 644 -t "$doc/examples/reference" "$source"/config/reference/*.csv
+install -Dm 644 -t "$doc/examples/systemd" "$source"/packaging/systemd/*.conf
 install -Dm 644 "$source/LICENSE" "$doc/copyright"
 gzip -9n < "$source/CHANGELOG.md" > "$doc/changelog.gz"
 mkdir -p "$stage/usr/bin" "$stage/usr/share/bash-completion/completions"

@@ -62,6 +62,8 @@ class Plant:
     alarms: Callable[[], Samples]
     """ALARM records of all alarms, in the order of `Model.alarms`."""
     stages: tuple[Stage, ...]
+    writable: frozenset[str] = frozenset()
+    """Tags, and points of loops, that operators may write by the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +241,8 @@ class LoopStatus(msgspec.Struct, frozen=True, kw_only=True):
     cycles: int
     misses: int
     overruns: int
+    writable: tuple[str, ...]
+    """Which of setpoint, mode and output operators may write by the page."""
 
 
 class TrendPoint(msgspec.Struct, frozen=True, array_like=True):
@@ -338,6 +342,8 @@ class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     alarms: tuple[str, ...]
     in_maintenance: bool
+    writable: bool
+    """Operators may write it by the page."""
     windows: tuple[WindowStatus, ...]
     calculations: tuple[CalculationStatus, ...] = ()
     formula: str | None = None
