@@ -154,7 +154,7 @@ class Daemon:
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
-        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine)
+        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine, plant.pools.parking.put)
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplinks, self._supervisor)

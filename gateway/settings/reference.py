@@ -16,6 +16,7 @@ from gateway.settings import (
     including,
     journal,
     load,
+    mqtttags,
     payloads,
     reads,
     scadarules,
@@ -147,6 +148,19 @@ DEVICES = (
 )
 
 
+def output_keys(at: str) -> tuple[Key, ...]:
+    """Of a tag of an mqtt link that a loop drives."""
+    return (
+        Key(
+            f"{at}.write_topic",
+            addresses.topic,
+            "(nothing is written)",
+            "Where the loop that drives the tag publishes its output, by MQTT; the tag itself tells the present one.",
+        ),
+        Key(f"{at}.write_payload", mqtttags.write_payload, '"{value}"', "What is published there."),
+    )
+
+
 def tag_keys(at: str) -> tuple[Key, ...]:
     """A tag, wherever it is written."""
     return (
@@ -184,6 +198,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "(needed by structs)",
             "The first byte, the type, and big or little (the default), in a struct.",
         ),
+        *output_keys(at),
         Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
