@@ -17,6 +17,7 @@ from gateway.core.inbox import Drained, Inbox, Lane
 from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
 from gateway.core.ports import Source
+from gateway.core.pressure import Step
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
 from gateway.protocol.modbus.codes import ModbusException
@@ -236,6 +237,11 @@ class Plant:
         plain = [(row, tag) for row, tag in self._tags_of(link) if not is_durable(tag)]
         self.sources[link.name] = self._build_source(link, plain)
         supervisor.start(f"link {link.name}", self.sources[link.name].run)
+
+    def press(self, step: Step) -> None:
+        """The pressure upstream, to all sources; told again and again."""
+        for source in self.sources.values():
+            source.press(step)
 
     def take_again(self, letter: Letter) -> bool:
         """A dead letter to its session; False when there is none any more, or it has ended."""

@@ -156,7 +156,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "false",
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
-        Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.priority", tags.PRIORITY, "normal", "Low: left out first, or read more seldom, under pressure."),
         Key(f"{at}.quality_field", addresses.field_path, "(good)", "Where its quality is in a JSON payload."),
         Key(f"{at}.name", payloads.member, "(the tag's name)", "Its name in arrays of readings and in SenML."),
         Key(
@@ -214,6 +214,12 @@ UPLINK = (
         uplink.BUFFER,
         "2GB",
         "What may wait while the broker is away; then the oldest is dropped.",
+    ),
+    Key(
+        "uplink.NAME.free_disk",
+        uplink.FREE_DISK,
+        "100MB",
+        "When no more of the disk is free, events alone are recorded.",
     ),
     Key("uplink.NAME.drain", uplink.DRAIN, "200/s", "Pace of the backlog after an outage, in records, at the most."),
     Key("uplink.NAME.bandwidth", bandwidth, "(no limit)", "What live records and the backlog may send together."),

@@ -19,6 +19,7 @@ import numpy as np
 
 from gateway.core.events import Emit
 from gateway.core.limits import ERRANDS_WAITING_MAX
+from gateway.core.pressure import Step
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_S, Quality
 from gateway.protocol.modbus import schedule_rows as rows
@@ -179,6 +180,9 @@ class FastModbusSource:
         if not self._is_up:
             self._is_up = True
             self._tell.link_up(now_ns)
+
+    def press(self, step: Step) -> None:
+        self._thread.memory.s.links[self._index, rows.IS_EASED] = step >= Step.SLOW_POLLS
 
     # What the thread tells
 
