@@ -352,7 +352,8 @@ class Store:
         """Write down what was dropped, here or before it came here."""
         with self.transaction():
             ledger.write(self.connection, loss)
-            self.counts["dropped_records", loss.stream, loss.reason] += loss.records
+            if loss.records:
+                self.counts["dropped_records", loss.stream, loss.reason] += loss.records
             self.counts["dropped_samples", loss.stream, loss.reason] += loss.samples
 
     def losses(self) -> list[Loss]:

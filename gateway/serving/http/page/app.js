@@ -161,7 +161,7 @@ function uplinkParts(u, isNamed) {
   fact(facts, "Buffer", `${bytes(u.waiting_bytes)} of ${bytes(u.bytes_max)}`);
   return [
     el("p", "", el("b", "", isNamed ? `${u.name} ` : ""), sign(u.is_connected ? "good" : "bad", u.is_connected ? "connected" : "down"), ` for ${age(u.since_s)} `, el("span", "detail", u.detail)),
-    facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.8 * u.bytes_max)];
+    facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.7 * u.bytes_max)];
 }
 
 // In how much time a tag reaches such a score once, by its own past; what happens every day is not worth saying.
