@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "write": "Write a value to a tag of a running gateway.",
     "user": "Say who may log in to the page and the API.",
     "check": "Check a configuration and report every error in it.",
+    "diff": "Say what a reload would change and restart.",
     "plan": "Show what each Modbus link is asked for, and how busy that makes it.",
     "scan": "Look for Modbus units at given addresses, and write a first configuration.",
     "explain": "Explain any key of a configuration.",

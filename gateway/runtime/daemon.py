@@ -27,7 +27,8 @@ from gateway.runtime.historian import Historian
 from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
 from gateway.runtime.referencing import ReferenceWatch
-from gateway.runtime.reload import compare
+from gateway.runtime.reload import Foreseen, compare, foresee
+from gateway.runtime.schooling import Nothing
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
@@ -35,6 +36,8 @@ from gateway.runtime.uplink import Way
 from gateway.runtime.web import Web
 from gateway.serving.http.server import HttpServerFailed
 from gateway.serving.http.status import Phase
+from gateway.serving.operator.messages import Answered
+from gateway.serving.operator.server import Action, Asker
 from gateway.serving.scada.lock import LockError
 from gateway.serving.scada.map import MapError
 from gateway.serving.scada.server import ListenError
@@ -96,7 +99,11 @@ class Daemon:
         self._progress = Progress()
         self._web = Web(self._trail, loop=loop, now_ns=clock, emit=book.emit)
         self._operator, self._schooling = operators(
-            settings.state_dir, lambda: self._progress.plant, clock, book.emit, self._web.actions()
+            settings.state_dir,
+            lambda: self._progress.plant,
+            clock,
+            book.emit,
+            {**self._web.actions(), "configuration.diff": Action(Nothing, self._foresee)},
         )
         self._stop = asyncio.Event()
         self._reference = ReferenceWatch(settings, now_ns=clock, emit=book.emit)
@@ -149,7 +156,7 @@ class Daemon:
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
-        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine)
+        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine, plant.pools.parking.put)
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplinks, self._supervisor)
@@ -181,9 +188,10 @@ class Daemon:
         self._notifier.close()
 
     async def _keep_pressing(self) -> None:
+        """The pressure upstream, to all sources; told again and again."""
         while True:
-            if self._progress.plant is not None:
-                self._progress.plant.press(self._way.step())
+            for source in self._progress.plant.sources.values() if self._progress.plant else ():
+                source.press(self._way.step())
             await asyncio.sleep(PRESS_EVERY_S)
 
     async def _keep_reloading(self) -> None:
@@ -207,6 +215,16 @@ class Daemon:
             self._say(Severity.ERROR, "configuration.refused", f"{count} errors; the running configuration is kept")
         except START_FAILURES as error:
             self._say(Severity.ERROR, "configuration.refused", f"{error}; the running configuration is kept")
+
+    async def _foresee(self, asker: Asker, nothing: Nothing) -> Answered:
+        """What `_read_again` would do now; nothing is done."""
+        try:
+            new = await asyncio.to_thread(load, self._settings.path, self._environment)
+        except ConfigurationError as error:
+            found = Foreseen(refused=tuple(map(str, error.problems)), restarts=(), keeps=(), differences=())
+        else:
+            found = foresee(self._settings, new)
+        return Answered(not found.refused, ", ".join(found.refused or found.restarts) or "nothing", found)
 
     async def _apply(self, new: Settings) -> None:
         changes = compare(self._settings, new)

@@ -35,13 +35,13 @@ from gateway.runtime.spoolfiles import OWNER_KEY, left_behind, next_owner, own_f
 from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
-from gateway.settings.schema import FileAddress, Hours, NatsAddress, Uplink
+from gateway.settings.schema import FileAddress, Hours, HttpAddress, NatsAddress, Uplink
 from gateway.spool.checkpoints import noted_outputs
 from gateway.spool.records import Grace, StoreUnavailable
 from gateway.spool.salvage import damage, salvage
 from gateway.spool.store import Store
 from gateway.spool.worker import SpoolStopped, SpoolWorker
-from gateway.upstreams import file, mqtt, nats
+from gateway.upstreams import file, http, mqtt, nats
 
 RETRY = Backoff(base_ns=500 * NS_PER_MS, cap_ns=15 * NS_PER_S)
 LEASE_KEY = "engine_time_ns"
@@ -72,11 +72,13 @@ def _grace(uplink: Uplink) -> Grace:
     return Grace(uplink.grace_ns, uplink.grace_bytes_max)
 
 
-def _session(uplink: Uplink) -> AbstractAsyncContextManager[Upstream]:
+def _session(uplink: Uplink, clock: EngineClock) -> AbstractAsyncContextManager[Upstream]:
     """One session with the other end, of whatever kind it is."""
     address, timeout_ns = uplink.address, uplink.acknowledge_timeout_ns
     if isinstance(address, FileAddress):
         return file.connect(address)
+    if isinstance(address, HttpAddress):
+        return http.connect(address, acknowledge_timeout_ns=timeout_ns, wall_offset_ns=clock.wall_offset_ns)
     if isinstance(address, NatsAddress):
         return nats.connect(address, subject=uplink.topic, acknowledge_timeout_ns=timeout_ns)
     return mqtt.connect(address, topic=uplink.topic, acknowledge_timeout_ns=timeout_ns)
@@ -205,7 +207,7 @@ class Way:
             gateway_id=self._gateway_id,
             name=uplink.name,
             spool=self._branches[uplink.name].worker,
-            connect=partial(_session, uplink),
+            connect=partial(_session, uplink, self._clock),
             envelope=envelope,
             retry_after_ns=lambda failures: RETRY.delay_ns(failures, seed),
             pace=Pace(uplink.drain_records_per_s, uplink.bandwidth_bytes_per_s, uplink.drain_share),

@@ -96,6 +96,7 @@ def deadband_of(report: Report) -> Deadband:
 def timing_of(link: ModbusLink, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> Timing:
     return Timing(
         round_trip_ns=round_trip_ns,
+        response_timeout_ns=link.response_timeout_ns,
         request_gap_ns=link.request_gap_ns,
         requests_in_flight=link.requests_in_flight,
         baud=link.baud,

@@ -14,7 +14,6 @@ queue fills behind it and overflows by its rule. One event says so, one more tha
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -40,6 +39,7 @@ from gateway.spool.records import Grace, Key, Lane, Stored, StoreDamaged, StoreU
 from gateway.spool.requests import Companion, Request, SpoolStopped, answer, call, fail, nothing
 from gateway.spool.sieve import NamesOf, own_names
 from gateway.spool.store import Store
+from gateway.spool.thread import DiskThread
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ REPORT_LOSSES_EVERY_NS: Final = NS_PER_S
 IDLE_NS: Final = NS_PER_S
 
 
-class SpoolWorker:
+class SpoolWorker(DiskThread):
     """Owns `store` from `start` to `stop`. `now_ns` is engine time, `stopwatch_ns` measures and paces."""
 
     def __init__(
@@ -68,22 +68,20 @@ class SpoolWorker:
         names_of: NamesOf = own_names,
         uplink: str = "",
     ) -> None:
+        super().__init__("spool")
         self.uplink = uplink
         """Whose records these are, for its metrics and events."""
         self._store = store
         self._now_ns = now_ns
         self._emit = emit
         self._stopwatch_ns = stopwatch_ns
-        self._thread = threading.Thread(target=self.run, name="spool", daemon=True)
         # Shared between threads, under the condition.
-        self._changed = threading.Condition()
         self._queue = DraftQueue(queue_max, names_of)
         self._queued_ns = 0
         self._requests: deque[Request] = deque()
         self._acknowledged: list[Key] = []
         self._meta: dict[str, str] = {}
         self._companion: Companion | None = None
-        self._stopping = False
         self._ended = False
         self._on_stored: Callable[[], None] = nothing
         # The spool thread's own.
@@ -99,17 +97,6 @@ class SpoolWorker:
         self._snapshot = look(self._store)
 
     # -- from any thread ----------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, timeout_s: float) -> bool:
-        """Store what is queued and end; False when that took longer than the timeout."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def put(self, draft: RecordDraft) -> None:
         with self._changed:
@@ -229,7 +216,7 @@ class SpoolWorker:
 
     # -- the spool thread ---------------------------------------------------------------------------------------
 
-    def run(self) -> None:
+    def _run(self) -> None:
         """Until `stop`. What comes out is a programmer's error, or a file that somebody must look at."""
         try:
             while self._turn():

@@ -31,6 +31,7 @@ HEALTHY = {
     "process_start_time_seconds": "1000+0x240",
     "fieldgate_clock_synchronised": "1+0x240",
     "fieldgate_engine_cycles_total": "0+1500x240",
+    "fieldgate_scada_watchdog_silent": "0+0x240",
     'fieldgate_sample_to_aggregate_seconds_bucket{le="0.05"}': "0+1000x240",
     "fieldgate_sample_to_aggregate_seconds_count": "0+1000x240",
     'fieldgate_sample_to_score_seconds_bucket{le="0.1"}': "0+1000x240",
@@ -103,6 +104,7 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
         {"FieldgateDeadlineMisses"},
     ),
     "a loop is in fail-safe": ({'fieldgate_control_mode{loop="tank"}': gauge(2, 1)}, {"FieldgateLoopInFailsafe"}),
+    "SCADA is silent": ({"fieldgate_scada_watchdog_silent": gauge(1, 0)}, {"FieldgateScadaSilent"}),
     "the engine hangs": ({"fieldgate_engine_cycles_total": counts("0+0", 1500)}, {"FieldgateEngineStalled"}),
     "the uplink is down": (
         {

@@ -200,6 +200,9 @@ class FakeControlView:
     def write_mode(self, loop: int, mode: Mode) -> None:
         raise ValueError("not in this plant")
 
+    def keep_alive(self, loop: int) -> None:
+        raise AssertionError("the page commands no loop")
+
     def write_output(self, loop: int, value: float) -> None:
         raise ValueError("not in this plant")
 

@@ -112,6 +112,7 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("blocks", "each"),
         ("uplink", "nats"),
         ("uplink", "file"),
+        ("uplink", "http"),
         ("reference.assets", "table"),
     }
     known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags", "loops")}

@@ -21,7 +21,7 @@ from gateway.core.encode import envelope
 from gateway.core.events import Event
 from gateway.core.limits import RECORD_SAMPLES_MAX
 from gateway.core.pacing import Pace
-from gateway.core.ports import LinkDown, Upstream, Verdict
+from gateway.core.ports import Answer, LinkDown, Upstream
 from gateway.core.record import Identity, RecordDraft, Stream
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
 from gateway.receiver import Offer, SequenceLedger
@@ -83,12 +83,12 @@ class Far:
             yield self
             self.is_connected = False
 
-    async def send(self, identity: Identity, payload: bytes) -> Verdict:
+    async def send(self, identity: Identity, payload: bytes) -> Answer:
         assert self._inner is not None
         if self.is_away:
             self.is_connected = False
             raise LinkDown("away", "")
-        verdict = await self._inner.send(identity, payload)
+        answer = await self._inner.send(identity, payload)
         if self.ledger.offer(identity) is Offer.DUPLICATE:
             self.duplicates += 1
         else:
@@ -96,7 +96,7 @@ class Far:
         for old in sorted(self._path.parent.glob(f"{self._path.stem}-*"))[:-1]:
             # Whole files that were synced have done their work here.
             old.unlink()
-        return verdict
+        return answer
 
 
 def key_of(payload: bytes) -> bytes:

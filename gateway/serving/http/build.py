@@ -58,6 +58,7 @@ from gateway.serving.http.status import (
     WindowStatus,
 )
 from gateway.serving.http.values import alarm_words, cell_value, number, quality_status, shown
+from gateway.settings.schema import LOOP_POINTS
 
 ROWS_SHOWN: Final = 64
 """Devices and links in one status; the rest is counted, and asked for by page."""
@@ -159,6 +160,7 @@ def loop_statuses(plant: Plant, now_ns: int) -> tuple[LoopStatus, ...]:
             cycles=int(state["cycles"]),
             misses=int(state["misses"]),
             overruns=int(state["overruns"]),
+            writable=tuple(point for point in LOOP_POINTS if f"control.{loop.name}.{point}" in plant.writable),
         )
         for loop, state in zip(plant.loops, plant.control_view.loops(), strict=True)
     )

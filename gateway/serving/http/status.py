@@ -63,7 +63,7 @@ class Plant:
     """ALARM records of all alarms, in the order of `Model.alarms`."""
     stages: tuple[Stage, ...]
     writable: frozenset[str] = frozenset()
-    """Tags that operators may write by the page."""
+    """Tags, and points of loops, that operators may write by the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +246,8 @@ class LoopStatus(msgspec.Struct, frozen=True, kw_only=True):
     cycles: int
     misses: int
     overruns: int
+    writable: tuple[str, ...]
+    """Which of setpoint, mode and output operators may write by the page."""
 
 
 class TrendPoint(msgspec.Struct, frozen=True, array_like=True):

@@ -7,6 +7,7 @@ import { draw } from "./trend.js";
 const EVERY_MS = 1000, PATIENCE_MS = 4000, TAGS_A_PAGE = 50, DEVICES_AT_FIRST = 10, SPAN_MS = 120_000;
 const SIGNS = { good: "✓", uncertain: "△", bad: "✕" };
 const MODES = { auto: ["good", "auto"], manual: ["uncertain", "manual"], failsafe: ["bad", "fail-safe"], initialising: ["uncertain", "initialising"], cascade: ["good", "cascade"], tracking: ["good", "tracking"], interlocked: ["bad", "interlocked"] };
+const MODES_TO_ASK_FOR = [["auto", "auto"], ["manual", "manual"], ["cascade", "cascade"]];
 const SEVERITIES = { error: ["bad", "error"], warning: ["uncertain", "warning"], notice: ["", "notice"], info: ["", "info"] };
 
 const $ = (id) => document.getElementById(id);
@@ -268,15 +269,34 @@ function showEvents(s) {
 const cards = new Map(); // loop name → its nodes
 
 function makeCard(loop) {
-  const card = { root: el("div", "loop"), mode: el("span"), note: el("p", "path"), canvas: el("canvas") };
+  const card = { root: el("div", "loop"), mode: el("span"), note: el("p", "path"), commands: el("p", "commands"), canvas: el("canvas") };
   const list = el("dl");
   for (const [key, title] of [["setpoint", "setpoint"], ["value", "process value"], ["output", "output"]]) {
     card[key] = el("dd");
     list.append(el("div", `k-${key}`, el("dt", "", title), card[key]));
   }
   card.canvas.setAttribute("role", "img");
-  card.root.append(el("h3", "", loop.name, card.mode), card.note, list, card.canvas);
+  card.root.append(el("h3", "", loop.name, card.mode), card.note, list, card.commands, card.canvas);
   return card;
+}
+
+// What may be set of a loop. The buttons stay as they are while nothing changes in that, or no click would meet one.
+const points = {
+  setpoint: (l) => [num(l.setpoint), l.unit, `, ${num(l.setpoint_min)} to ${num(l.setpoint_max)}`],
+  mode: (l) => [l.mode, "", ""],
+  output: (l) => [num(l.output), l.output_unit, `, ${num(l.output_min)} to ${num(l.output_max)}, taken in manual`],
+};
+function setPoint(card, point) {
+  const name = `control.${card.loop.name}.${point}`, [was, unit, range] = points[point](card.loop), spaced = unit && ` ${unit}`;
+  offer({
+    title: name, action: "tag.write", field: `New ${point}${range}; it is ${was}${spaced}`, choices: point === "mode" ? MODES_TO_ASK_FOR : null,
+    question: (value) => `Write ${value}${spaced} to ${name}? It was ${was}${spaced}.`, body: (value) => ({ tag: name, value }) });
+}
+function showCommands(card) {
+  const open = may("tag.write") ? card.loop.writable : [];
+  if (card.commands.dataset.open === open.join()) return;
+  card.commands.dataset.open = open.join();
+  card.commands.replaceChildren(...open.map((point) => button(`Set ${point}`, `of ${card.loop.name}`, () => setPoint(card, point))));
 }
 
 function showLoops(s) {
@@ -288,7 +308,10 @@ function showLoops(s) {
     $("loops").replaceChildren(...[...cards.values()].map((card) => card.root));
   }
   for (const loop of s.loops) {
-    const card = cards.get(loop.name), withUnit = (v, unit) => [num(v), el("span", "unit", unit)];
+    const card = cards.get(loop.name);
+    card.loop = loop;
+    showCommands(card);
+    const withUnit = (v, unit) => [num(v), el("span", "unit", unit)];
     card.mode.replaceChildren(sign(...MODES[loop.mode]), " ", loop.quality.level === "good" ? "" : quality(loop.quality));
     card.note.textContent = `${loop.input} → ${loop.output_tag}, every ${num(loop.period_ms)} ms, input ${age(loop.input_age_s)} old, ${whole(loop.misses)} missed`;
     card.setpoint.replaceChildren(...withUnit(loop.setpoint, loop.unit));
@@ -311,9 +334,13 @@ async function fetchTrends(signal) {
 
 // --- asking -------------------------------------------------------------------------------------------------------
 
+class Stranger extends Error {}
 async function get(path, signal) {
   const response = await fetch(path, { signal, cache: "no-store" });
-  if (response.status === 401) wanted();
+  if (response.status === 401 && !signal.aborted) { // an answer to what was asked before one logged in says nothing
+    wanted();
+    throw new Stranger();
+  }
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return response.json();
 }
@@ -357,7 +384,8 @@ function show(status, tags, raised) {
 
 function lose(error) {
   $("lost").hidden = false;
-  $("lost").textContent = last === null ? "No connection to the gateway yet." : `Connection lost, last data ${clock(last)}. What is below is old.`;
+  if (error instanceof Stranger) $("lost").textContent = "Log in to see the plant.";
+  else $("lost").textContent = last === null ? "No connection to the gateway yet." : `Connection lost, last data ${clock(last)}. What is below is old.`;
   $("lost").title = String(error);
   $("main").classList.add("lost");
 }
