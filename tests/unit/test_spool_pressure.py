@@ -135,7 +135,7 @@ def until_step(worker: SpoolWorker, step: Step, make: Callable[[], RecordDraft])
     while worker.pressing.step < step:
         assert time.monotonic() < deadline, f"step {step} was not reached, pressure {worker.pressing.pressure}"
         worker.put(make())
-        wait_until(worker.has_room)
+        wait_until(lambda: len(worker._queue) < 8)
 
 
 def test_a_spool_that_fills_climbs_the_ladder_in_order_and_its_ledger_accounts_for_every_sample(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_what_was_shed_is_told_upstream_and_never_shed_itself(tmp_path: Path) ->
     wait_until(lambda: reported(path) > 0)
     for _ in range(50):
         worker.put(plant.samples(400))
-        wait_until(worker.has_room)
+        wait_until(lambda: len(worker._queue) < 8)
     before = reported(path)
     worker.put(plant.aggregates(100))
     wait_until(lambda: reported(path) > before)
