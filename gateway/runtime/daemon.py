@@ -51,6 +51,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 STATUS_EVERY_S = 5.0
 HISTORY_STOP_S = 0.5
+PRESS_EVERY_S = 0.2
 
 _log = logging.getLogger("fieldgate")
 
@@ -136,10 +137,11 @@ class Daemon:
         self._supervisor.start("reload", lambda: self._keep_reloading())
         self._supervisor.start("schooling", self._schooling.run)
         self._supervisor.start("reference", self._reference.run)
+        self._supervisor.start("pressure", self._keep_pressing)
         if self._historian is not None:
             self._historian.start()
         await stopping
-        await self._supervisor.stop("watchdog", "reload", "schooling", "reference")
+        await self._supervisor.stop("watchdog", "reload", "schooling", "reference", "pressure")
         await self._end(self._progress.plant)
         return EXIT_FAILED if self._failed else EXIT_OK
 
@@ -184,6 +186,13 @@ class Daemon:
         await self._web.stop()
         await self._supervisor.stop_all()
         self._notifier.close()
+
+    async def _keep_pressing(self) -> None:
+        """The pressure upstream, to all sources; told again and again."""
+        while True:
+            for source in self._progress.plant.sources.values() if self._progress.plant else ():
+                source.press(self._way.step())
+            await asyncio.sleep(PRESS_EVERY_S)
 
     async def _keep_reloading(self) -> None:
         while True:
