@@ -19,6 +19,7 @@ from gateway.settings.problems import ConfigurationError, Problem
 from gateway.settings.schema import (
     BrokerAddress,
     FileAddress,
+    HttpAddress,
     Link,
     ModbusLink,
     NatsAddress,
@@ -133,6 +134,8 @@ def _address(link: Link) -> str:
 def _upstream(address: UpstreamAddress) -> str:
     if isinstance(address, FileAddress):
         return str(address.path)
+    if isinstance(address, HttpAddress):
+        return f"{address.name}{address.target} ({address.format.value})"
     if isinstance(address, NatsAddress):
         return f"{'tls' if address.tls else 'nats'}://{address.host}:{address.port}"
     return _broker(address)

@@ -51,6 +51,9 @@ class NoLoops:
     def write_output(self, loop: int, value: float) -> None:
         raise ValueError("this gateway has no control loops")
 
+    def keep_alive(self, loop: int) -> None:
+        raise ValueError("this gateway has no control loops")
+
 
 @dataclass(slots=True)
 class Progress:
@@ -167,6 +170,7 @@ class RuntimeStatus:
                 outputs=plant.model.output_names,
                 alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
+                writable=frozenset(() if plant.settings.inhibit_writes else plant.settings.writes.page),
             )
             self._shown = (plant, shown)
         return self._shown[1]

@@ -10,6 +10,7 @@ from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S
 from gateway.settings.addresses import subject, topic
 from gateway.settings.brokers import LINK_ELSEWHERE, Files, read_broker, read_nats
+from gateway.settings.httpaddress import read_http
 from gateway.settings.instances import has_name
 from gateway.settings.schema import FileAddress, Hours, Uplink, UpstreamAddress
 from gateway.settings.section import Section
@@ -31,12 +32,13 @@ STREAMS = array_of(choice(Stream), '["events", "aggregates", "multivariate"]', l
 BUFFER = size(10**6, 10**12)
 GRACE = duration(0, 7 * 24 * 3_600 * NS_PER_S)
 GRACE_BUFFER = size(0, 10**12)
+FREE_DISK = size(0, 10**13)
 DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 
 DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.CALCULATIONS, Stream.MULTIVARIATE)
 CUT = (Stream.AGGREGATES, Stream.SAMPLES)
-KINDS = ("mqtt", "nats", "file")
+KINDS = ("mqtt", "nats", "http", "file")
 ROTATE = size(16 * 10**6, 10**11)
 DEFAULT_SUBJECT = "fieldgate.{gateway}.{stream}"
 DEFAULT_TOPIC = "fieldgate/{gateway}/{stream}"
@@ -98,6 +100,7 @@ def _read(section: Section, name: str, gateway_id: str, files: Files, zone: Zone
         bandwidth_bytes_per_s=section.get("bandwidth", bandwidth, 0),
         drain_share=section.get("drain_share", share, 0.25),
         drain_between=_hours(section, zone),
+        free_disk_bytes_min=section.get("free_disk", FREE_DISK, 100 * 10**6),
     )
     section.finish(LINK_ELSEWHERE)
     return uplink
@@ -112,13 +115,15 @@ def _read_address(section: Section, name: str, gateway_id: str, files: Files) ->
     if "nats" in kinds:
         where = section.get("subject", subject, DEFAULT_SUBJECT.replace("{gateway}", gateway_id))
         return read_nats(section, client, files), where
+    if "http" in kinds:
+        return read_http(section, files), ""
     if "file" in kinds:
         path = files.directory / section.get("file", text, "")
         if section.is_sound("file") and not path.suffix:
             section.wrong("file", f'"{path.name}" names no file of JSON lines; write "records.jsonl", for example')
         return FileAddress(path=path, rotate_bytes=section.get("rotate", ROTATE, 256 * 10**6)), ""
     if not kinds:
-        section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats or file =')
+        section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats, http or file =')
     where = section.get("topic", topic, DEFAULT_TOPIC.replace("{gateway}", gateway_id))
     return read_broker(section, client, files), where
 

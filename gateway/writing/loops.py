@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.core.view import ControlView, Mode
-from gateway.settings.schema import PidLoop
+from gateway.settings.schema import LOOP_POINTS, PidLoop
 from gateway.writing.order import Value
 
-POINTS: Final = ("setpoint", "mode", "output")
 MODES: Final = (Mode.AUTO, Mode.MANUAL, Mode.CASCADE)
 
 
@@ -22,7 +21,7 @@ class LoopPoints:
     def __init__(self, loops: Sequence[PidLoop], control: ControlView | None) -> None:
         self._control = control
         self._places = {
-            f"control.{loop.name}.{point}": (index, point) for index, loop in enumerate(loops) for point in POINTS
+            f"control.{loop.name}.{point}": (index, point) for index, loop in enumerate(loops) for point in LOOP_POINTS
         }
 
     def __contains__(self, name: str) -> bool:

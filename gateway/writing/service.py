@@ -33,7 +33,7 @@ from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError, excep
 from gateway.protocol.modbus.pdu import read_data
 from gateway.protocol.modbus.reactions import Reaction, rule_of
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import FormulaPoint, ModbusPoint, Settings, Tag, registers_of
+from gateway.settings.schema import FormulaPoint, ModbusPoint, Settings, Tag, driven_by
 from gateway.writing.audit import Line, Trail, TrailError
 from gateway.writing.loops import LoopPoints
 from gateway.writing.order import Order, Value, ValueRefusedError, confirmed, differs, order_of
@@ -130,11 +130,11 @@ class Writer:
         self._is_inhibited = settings.inhibit_writes
         self._tags: Mapping[str, Tag] = {tag.name: tag for tag in settings.tags}
         self._link_of = {device.name: device.link for device in settings.devices}
-        self._loop_of = {tag: loop.name for loop in settings.loops for tag in registers_of(loop)}
+        self._loop_of = {tag: loop.name for loop in settings.loops for tag in driven_by(loop)}
         self._loops = LoopPoints(settings.loops, control)
         self._has_local = settings.writes.local
         self._tasks: set[asyncio.Task[Outcome]] = set()
-        self._allowed: dict[str, frozenset[str]] = {}
+        self._allowed: dict[str, frozenset[str]] = {"page": frozenset(settings.writes.page)}
         if settings.writes.mqtt is not None:
             self._allowed["mqtt"] = frozenset((*settings.writes.mqtt.tags, *settings.writes.mqtt.loops))
         self._model = model
@@ -226,7 +226,8 @@ class Writer:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, "local = false under [writes] forbids it")
         is_known = name in self._loops or (name in self._tags and self._is_writable(self._tags[name]))
         if is_known and way in self._allowed and name not in self._allowed[way]:
-            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is not among those under [writes.{way}]")
+            where = "page under [writes]" if way == "page" else f"those under [writes.{way}]"
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is not among {where}")
 
     @staticmethod
     def _is_writable(tag: Tag) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -14,9 +15,10 @@ import aiomqtt
 import nats as nats_client
 
 from gateway.core.ports import Upstream
-from gateway.settings.schema import BrokerAddress, FileAddress, MqttVersion, NatsAddress
-from gateway.upstreams import file, mqtt, nats
+from gateway.settings.schema import BrokerAddress, FileAddress, HttpAddress, HttpFormat, MqttVersion, NatsAddress
+from gateway.upstreams import file, http, mqtt, nats
 from tests.support import spool_brokers
+from tests.support.http_ends import HttpServer, Keeper, TimeSeries
 from tests.support.spool_brokers import Broker, free_port
 
 SECOND_NS = 1_000_000_000
@@ -34,9 +36,13 @@ class FarEnd(ABC):
     @abstractmethod
     def connect(self) -> AbstractAsyncContextManager[Upstream]: ...
 
+    def form(self, payload: bytes) -> bytes:
+        """What a far end that keeps everything has of a payload: the payload, if it does not take it apart."""
+        return payload
+
     @abstractmethod
     async def held(self) -> list[bytes]:
-        """The payloads, in the order of arrival."""
+        """What it has of the payloads, in the order of arrival."""
 
     @abstractmethod
     async def go_away(self) -> None: ...
@@ -176,10 +182,63 @@ class Files(FarEnd):
             self.folder.mkdir()
 
 
+class HttpJson(FarEnd):
+    def __init__(self, folder: Path, *, position: str | None = None) -> None:
+        self.keeper = Keeper(BYTES_MAX)
+        self.server = HttpServer(self.keeper, free_port())
+        self._position = position
+
+    def address(self, **more: Any) -> HttpAddress:
+        return HttpAddress(host="127.0.0.1", port=self.server.port, target="/records", position=self._position, **more)
+
+    def connect(self, **more: Any) -> AbstractAsyncContextManager[Upstream]:
+        return http.connect(self.address(**more), acknowledge_timeout_ns=2 * SECOND_NS, wall_offset_ns=lambda: 0)
+
+    async def held(self) -> list[bytes]:
+        return list(self.keeper.records.values())
+
+    async def go_away(self) -> None:
+        await asyncio.to_thread(self.server.stop)
+
+    async def come_back(self) -> None:
+        self.server.start()
+
+
+class HttpInflux(FarEnd):
+    def __init__(self, folder: Path) -> None:
+        self.database = TimeSeries(BYTES_MAX)
+        self.server = HttpServer(self.database, free_port())
+
+    def connect(self) -> AbstractAsyncContextManager[Upstream]:
+        address = HttpAddress(
+            host="127.0.0.1", port=self.server.port, target="/write", format=HttpFormat.INFLUX, gzip=True
+        )
+        return http.connect(address, acknowledge_timeout_ns=2 * SECOND_NS, wall_offset_ns=lambda: 0)
+
+    def form(self, payload: bytes) -> bytes:
+        record = json.loads(payload)
+        return repr((record["stream"], record["time_ns"][0], *record.get("value", record.get("message")))).encode()
+
+    async def held(self) -> list[bytes]:
+        return [
+            repr((name, time_ns, fields.get("text", fields.get("message")))).encode()
+            for (name, _, time_ns), fields in self.database.points.items()
+        ]
+
+    async def go_away(self) -> None:
+        await asyncio.to_thread(self.server.stop)
+
+    async def come_back(self) -> None:
+        self.server.start()
+
+
 FAR_ENDS: dict[str, Any] = {
     "mqtt 3.1.1": partial(Mosquitto, version=MqttVersion.V311),
     "mqtt 5": partial(Mosquitto, version=MqttVersion.V5),
     "nats jetstream": JetStream,
     "file": Files,
+    "http json": HttpJson,
+    "http json, asked": partial(HttpJson, position="/position"),
+    "http influx": HttpInflux,
 }
 """A new upstream is a row here, and the contract finds it."""

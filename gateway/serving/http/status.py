@@ -62,6 +62,8 @@ class Plant:
     alarms: Callable[[], Samples]
     """ALARM records of all alarms, in the order of `Model.alarms`."""
     stages: tuple[Stage, ...]
+    writable: frozenset[str] = frozenset()
+    """Tags, and points of loops, that operators may write by the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,11 @@ class UplinkState:
     segments: int
     delivered_records: int
     dropped_records: int
+    dropped_samples: int
+    """All that were left out, of raw samples and others, in records that were dropped or thinned."""
+    pressure: float
+    """0 to 1, and the step of the ladder that it has led to (`gateway.core.pressure`)."""
+    pressure_step: int
 
 
 class StatusSource(Protocol):
@@ -239,6 +246,8 @@ class LoopStatus(msgspec.Struct, frozen=True, kw_only=True):
     cycles: int
     misses: int
     overruns: int
+    writable: tuple[str, ...]
+    """Which of setpoint, mode and output operators may write by the page."""
 
 
 class TrendPoint(msgspec.Struct, frozen=True, array_like=True):
@@ -272,6 +281,11 @@ class UplinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     segments: int
     delivered_records: int
     dropped_records: int
+    dropped_samples: int
+    pressure: float
+    pressure_step: int
+    pressure_does: str
+    """What the step does, for people; empty when it is calm."""
     delivered_per_s: float | None
 
 
@@ -338,6 +352,8 @@ class TagStatus(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     alarms: tuple[str, ...]
     in_maintenance: bool
+    writable: bool
+    """Operators may write it by the page."""
     windows: tuple[WindowStatus, ...]
     calculations: tuple[CalculationStatus, ...] = ()
     formula: str | None = None
