@@ -67,15 +67,17 @@ test-browser: $(BROWSER_STAMP)
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 AEDES_STAMP := .cache/aedes/.installed
+JSMODBUS_STAMP := .cache/jsmodbus/.installed
 
-$(AEDES_STAMP): tests/conformance/aedes/package-lock.json packaging/install-aedes.sh
+.cache/%/.installed: tests/conformance/%/package-lock.json packaging/install-npm.sh
 	@packaging/debian-packages.sh --unless "command -v node && command -v npm" nodejs npm
-	@packaging/with-progress.sh "Installing the test broker aedes" packaging/install-aedes.sh
+	@packaging/with-progress.sh "Installing $* from npm" packaging/install-npm.sh $*
 	@touch $@
 
 aedes: $(AEDES_STAMP)
 
-test-slow: tools $(AEDES_STAMP)
+test-slow: tools $(AEDES_STAMP) $(JSMODBUS_STAMP)
+	@packaging/debian-packages.sh --unless "command -v collectd" collectd-core
 	@$(BIN)/python -m pytest -m slow --timeout 600 $(ARGS)
 
 unit: $(STAMP) $(TOOLS_STAMP)

@@ -51,6 +51,9 @@ class NoLoops:
     def write_output(self, loop: int, value: float) -> None:
         raise ValueError("this gateway has no control loops")
 
+    def keep_alive(self, loop: int) -> None:
+        raise ValueError("this gateway has no control loops")
+
 
 @dataclass(slots=True)
 class Progress:

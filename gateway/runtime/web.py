@@ -93,6 +93,7 @@ class Web:
             now_ns=self._now_ns,
             access=self._access,
             perform=self._perform,
+            bodies=self._operator.bodies(),
             metrics_clients=http.metrics_clients,
             tls=tls,
         )

@@ -13,10 +13,13 @@ from typing import Any
 from gateway.settings import (
     addresses,
     devices,
+    including,
     journal,
     load,
+    mqtttags,
     payloads,
     reads,
+    scadarules,
     serving,
     sparkplug,
     tags,
@@ -35,8 +38,13 @@ from gateway.settings.reference_uplink import UPLINK
 from gateway.settings.units import flag, label, name, number, text
 
 UNITS = Form(
-    'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
-    {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
+    'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }, or "each": one of its own for every device',
+    {
+        "anyOf": [
+            {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
+            {"const": serving.EACH},
+        ]
+    },
 )
 LINK_OF_DEVICE = Form(
     "the name of a [links.NAME], or a link written inside: { modbus_tcp = ... } with the keys of links.NAME",
@@ -44,6 +52,18 @@ LINK_OF_DEVICE = Form(
 )
 
 GATEWAY = (
+    Key(
+        "include",
+        including.INCLUDES,
+        "[]",
+        "More files of this configuration, by name or pattern, relative to this one. No key may stand in two.",
+    ),
+    Key(
+        "gateway.environment",
+        including.ENVIRONMENT,
+        "[]",
+        "Environment variables that ${NAME} in a text stands for. Not for passwords: those are files.",
+    ),
     Key("gateway.inhibit_writes", flag, "false", "Nothing is written to the plant: all loops run as shadows."),
     Key("gateway.id", name, REQUIRED, "Who this gateway is, in every record that goes upstream. Never change it."),
     Key(
@@ -128,6 +148,19 @@ DEVICES = (
 )
 
 
+def output_keys(at: str) -> tuple[Key, ...]:
+    """Of a tag of an mqtt link that a loop drives."""
+    return (
+        Key(
+            f"{at}.write_topic",
+            addresses.topic,
+            "(nothing is written)",
+            "Where the loop that drives the tag publishes its output, by MQTT; the tag itself tells the present one.",
+        ),
+        Key(f"{at}.write_payload", mqtttags.write_payload, '"{value}"', "What is published there."),
+    )
+
+
 def tag_keys(at: str) -> tuple[Key, ...]:
     """A tag, wherever it is written."""
     return (
@@ -156,7 +189,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "false",
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
-        Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.priority", tags.PRIORITY, "normal", "Low: left out first, or read more seldom, under pressure."),
         Key(f"{at}.quality_field", addresses.field_path, "(good)", "Where its quality is in a JSON payload."),
         Key(f"{at}.name", payloads.member, "(the tag's name)", "Its name in arrays of readings and in SenML."),
         Key(
@@ -165,6 +198,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "(needed by structs)",
             "The first byte, the type, and big or little (the default), in a struct.",
         ),
+        *output_keys(at),
         Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
@@ -226,6 +260,24 @@ SERVING = (
     Key("scada.clients", serving.NETWORKS, "[]", "Networks from which clients may connect. None: from everywhere."),
     Key(
         "scada.write_clients", serving.NETWORKS, "[]", "Networks from which they may write. None: all that may connect."
+    ),
+    Key(
+        "scada.rules",
+        scadarules.RULES,
+        "[]",
+        "Units and addresses that clients may read and write, by network; the first that fits counts. None: all.",
+    ),
+    Key(
+        "scada.watchdog",
+        serving.WATCHDOG,
+        NOTHING,
+        "SCADA writes a new count to register 1 of any unit within this time, or it is told as silent.",
+    ),
+    Key(
+        "scada.watchdog_loops",
+        serving.LOOP_GLOBS,
+        "[]",
+        "Loops, as control.NAME, that go to their fail-safe then, or after their own dead_man.",
     ),
     Key("scada.loops_unit", serving.UNIT, "1", "Unit id of the loops' registers."),
     Key(

@@ -27,8 +27,10 @@ from gateway.settings.schema_brokers import Retained as Retained
 from gateway.settings.schema_brokers import SparkplugHost as SparkplugHost
 from gateway.settings.schema_control import LOOP_POINTS as LOOP_POINTS
 from gateway.settings.schema_control import Block as Block
+from gateway.settings.schema_control import OutputBy as OutputBy
 from gateway.settings.schema_control import PidLoop as PidLoop
 from gateway.settings.schema_control import Signal as Signal
+from gateway.settings.schema_control import driven_by as driven_by
 from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 from gateway.settings.schema_uplink import FileAddress as FileAddress
@@ -165,6 +167,8 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     phase_ns: int | None = None
     """When in the period, on the grid of engine time; None: wherever there is room."""
     jitter_ns: int = 0
+    priority: Priority = Priority.NORMAL
+    """What is of low priority is read more seldom under pressure (`gateway.core.pressure`)."""
     limits: ReadLimits = ANY_READ
     writable: bool = False
     verify: bool = False
@@ -208,6 +212,9 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     """In a struct: the first byte, and a WireForm, plus BIG_END."""
     sparkplug: tuple[str, ...] = ()
     metric: str = ""
+    write_topic: str = ""
+    """Where a loop that drives the tag publishes its output; empty: nothing is written."""
+    write_payload: str = "{value}"
 
 
 class FormulaPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,6 +266,15 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Full names of the tags that are seen together; the alarm stands with the first of them."""
 
 
+class ScadaRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients of some networks may read and write: unit ids and addresses as spans, both ends included."""
+
+    clients: tuple[str, ...]
+    units: tuple[tuple[int, int], ...]
+    read: tuple[tuple[int, int], ...]
+    write: tuple[tuple[int, int], ...]
+
+
 class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """The Modbus server. `units` maps device name to unit id; loops answer on `loops_unit`."""
 
@@ -274,6 +290,14 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """Networks from which clients may connect; everybody when empty."""
     write_clients: tuple[str, ...] = ()
     """Networks from which clients may write; all that may connect when empty."""
+    rules: tuple[ScadaRule, ...] = ()
+    """The first that names a client's address counts for it, beside `clients` and `write_clients`."""
+    has_unit_each: bool = False
+    """Every device has a unit id of its own, which the lock file keeps; `units` is empty."""
+    watchdog_ns: int = 0
+    """Without a new count in the watchdog's register for so long SCADA is silent; 0: nobody watches."""
+    watchdog_loops: tuple[str, ...] = ()
+    """Loops that go to their fail-safe then."""
     lock_file: Path
 
 

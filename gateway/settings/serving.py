@@ -6,16 +6,20 @@ import re
 from collections.abc import Iterable
 from fnmatch import translate
 from pathlib import Path
+from typing import Final
 
-from gateway.core.types import Kind
+import msgspec
+
+from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import Endpoint, is_local, listen_endpoint, network
 from gateway.settings.brokers import Files, file_at
 from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import LOOP_POINTS, Http, ModbusPoint, Scada, Tag, registers_of
+from gateway.settings.scadarules import RULES
+from gateway.settings.schema import LOOP_POINTS, Http, ModbusPoint, PidLoop, Scada, Tag, driven_by
 from gateway.settings.section import Section
-from gateway.settings.units import Parser, array_of, integer, show, text
+from gateway.settings.units import Parser, array_of, duration, integer, show, text
 
 SCADA_LISTEN = Endpoint("127.0.0.1", 1502)
 HTTP_LISTEN = Endpoint("127.0.0.1", 9464)
@@ -23,6 +27,10 @@ UNIT = integer(1, 247)
 GLOBS_MAX = 1_000
 TAG_GLOBS = array_of(text, '["boiler.*"]', GLOBS_MAX)
 WRITE_GLOBS = array_of(text, '["control.boiler.setpoint"]', GLOBS_MAX)
+LOOP_GLOBS = array_of(text, '["control.boiler"]', GLOBS_MAX)
+WATCHDOG = duration(500 * NS_PER_MS, 24 * 3_600 * NS_PER_S)
+EACH: Final = "each"
+"""Of `units`: every device has one of its own."""
 NETWORKS = array_of(network, '["10.0.0.0/24"]', 100)
 
 
@@ -39,15 +47,19 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
         host=listen.host,
         port=listen.port,
         units=_read_units(section, devices),
+        has_unit_each=section.content.get("units") == EACH,
         loops_unit=section.get("loops_unit", UNIT, 1),
         tags=select(section, "tags", TAG_GLOBS, ("*",), shown, all_known=not devices.incomplete),
         writable=select(section, "write", WRITE_GLOBS, (), points, all_known=True),
         clients=section.get("clients", NETWORKS, ()),
         write_clients=section.get("write_clients", NETWORKS, ()),
+        rules=section.get("rules", RULES, ()),
+        watchdog_ns=section.get("watchdog", WATCHDOG, None) or 0,
+        watchdog_loops=_read_watchdog_loops(section, loops),
         lock_file=path.parent / lock_file,
     )
     section.finish()
-    if scada.write_clients and not scada.writable:
+    if scada.write_clients and not scada.writable and not scada.watchdog_ns:
         section.warn("write_clients", "has no use while nothing may be written; write write = [...] as well")
     if scada.writable and not is_local(scada.host) and not (scada.clients or scada.write_clients):
         section.warn(
@@ -63,7 +75,7 @@ def loop_points(loops: Loops) -> list[str]:
 
 def writable_tags(devices: Devices, loops: Loops) -> list[str]:
     """Tags that somebody may write: those of loops belong to their loops."""
-    of_loops = {name for loop, _ in loops.read for name in registers_of(loop)}
+    of_loops = {name for loop, _ in loops.read for name in driven_by(loop)}
     return [name for name, tag in devices.tags.items() if _is_writable(tag) and name not in of_loops]
 
 
@@ -76,10 +88,33 @@ def _is_writable(tag: Tag) -> bool:
     return isinstance(tag.point, ModbusPoint) and tag.point.writable
 
 
+def _read_watchdog_loops(section: Section, loops: Loops) -> tuple[str, ...]:
+    """Names of the loops that fail safe when SCADA is silent."""
+    names = [f"control.{name}" for name in loops.names]
+    chosen = select(section, "watchdog_loops", LOOP_GLOBS, (), names, all_known=True)
+    if chosen and not section.has("watchdog"):
+        section.wrong("watchdog_loops", 'needs the time that SCADA may be silent; write watchdog = "10s" as well')
+    return tuple(name.removeprefix("control.") for name in chosen)
+
+
+def watched(loops: Iterable[PidLoop], scada: Scada | None) -> tuple[PidLoop, ...]:
+    """The loops, those of the watchdog with its time as their dead man's, where they have none of their own."""
+    chosen = scada.watchdog_loops if scada is not None else ()
+    return tuple(
+        msgspec.structs.replace(loop, dead_man_ns=loop.dead_man_ns or scada.watchdog_ns)
+        if scada is not None and loop.name in chosen
+        else loop
+        for loop in loops
+    )
+
+
 def _read_units(section: Section, devices: Devices) -> dict[str, int]:
     """Unit by device: 1 unless a name or a glob says otherwise; a name counts before a glob, then the first counts."""
     units = dict.fromkeys((device.name for device in devices.devices), 1)
     names = [*units, *(name for name in devices.incomplete if name not in units)]
+    if section.content.get("units") == EACH:
+        section.has("units")
+        return {}
     table = section.table("units")
     if table is None:
         return units

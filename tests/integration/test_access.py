@@ -18,13 +18,14 @@ from gateway.core.types import NS_PER_S
 from gateway.serving.http.access import FREE_FAILURES, SESSION_NS, Access
 from gateway.serving.http.app import PAGE_FILES
 from gateway.serving.http.doors import ACTIONS, NEEDS, Done
+from gateway.serving.http.openapi import OPENAPI_PATH
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.users import NOBODY, Role, User, hashed, matches, write_users
 from tests.support.http import START_NS, TABLE, FakeSource
 
 PASSWORDS = {role: f"{role.word} of the boiler house" for role in Role}
 HASHES = {role: hashed(password) for role, password in PASSWORDS.items()}
-OPEN = {*PAGE_FILES, "/healthz", "/readyz", "/api/me", "/api/login", "/api/logout"}
+OPEN = {*PAGE_FILES, "/healthz", "/readyz", "/api/me", "/api/login", "/api/logout", OPENAPI_PATH}
 """Paths that show nothing of the plant, or are the door itself."""
 JSON = {"content-type": "application/json"}
 

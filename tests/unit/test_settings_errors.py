@@ -634,7 +634,31 @@ CASES = [
     # Control
     ("[control.c]\n", "1:10", "control.c.pid: is missing; write pid = {"),
     (LOOP.replace("d.pv", "d.pw"), "2:9", 'control.c.pid.input: "d.pw" is not a tag; did you mean "d.pv"?'),
-    (LOOP.replace("d.out", "m.t"), "2:25", "control.c.pid.output: m.t comes by MQTT; write a tag of a modbus_tcp link"),
+    (
+        LOOP.replace("d.out", "m.t"),
+        "2:25",
+        "control.c.pid.output: m.t comes by MQTT; write a tag of a Modbus link, or write_topic in this one",
+    ),
+    (
+        LOOP + 'output_within = "1s"',
+        "5:1",
+        "control.c.output_within: is for outputs by serial lines and by MQTT; by Modbus TCP it is 10 ms; take it out",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", write_payload = "{value}" }',
+        "3:25",
+        "devices.x.tags.a.write_payload: has no use without a topic; write write_topic",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", write_topic = "s", write_payload = "on" }',
+        "3:44",
+        'devices.x.tags.a.write_payload: "on" has {value} 0 times; write it once, where the number goes',
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", type = "string", write_topic = "s" }',
+        "3:42",
+        "devices.x.tags.a.write_topic: is for numbers, which loops write, and this tag is a text; take it out",
+    ),
     (
         LOOP.replace("d.pv", "e.pv")
         + '[devices.e]\nlink = "plc"\ntags.pv = { register = "holding 3", type = "string", registers = 4 }\n',
@@ -906,6 +930,36 @@ CASES = [
     ),
     ('[scada]\nwrite_clients = "all"', "2:1", 'scada.write_clients: "all" is not an array; write ["10.0.0.0/24"]'),
     ("[scada]\nunits = { d = 300 }", "2:11", "scada.units.d: 300 is out of range; write a whole number from 1 to 247"),
+    (
+        "[scada]\nrules = [{ units = [1] }]",
+        "2:1",
+        'scada.rules: has a rule without from; write rules = [{ from = ["10.0.0.7"], ',
+    ),
+    (
+        '[scada]\nrules = [{ from = ["10.0.0.7"], reads = [1] }]',
+        "2:1",
+        'scada.rules: has a rule with "reads"; a rule has from, units, read, write',
+    ),
+    (
+        '[scada]\nrules = [{ from = ["10.0.0.7"], read = ["99-0"] }]',
+        "2:1",
+        'scada.rules: "99-0" does not rise, or goes beyond 65535; write a span like 0-99',
+    ),
+    (
+        '[scada]\nrules = [{ from = ["10.0.0.7"], units = ["all"] }]',
+        "2:1",
+        'scada.rules: "all" is no number and no span; write 200, or "0-99"',
+    ),
+    (
+        '[scada]\nwatchdog = "1ms"',
+        "2:1",
+        'scada.watchdog: "1ms" is too short; ',
+    ),
+    (
+        '[scada]\nwatchdog_loops = ["control.x"]\nwatchdog = "1s"',
+        "2:1",
+        'scada.watchdog_loops: "control.x" matches nothing; write a name',
+    ),
     (
         '[scada]\nwrite = ["control.x.setpoint"]',
         "2:1",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
@@ -45,16 +44,14 @@ from gateway.serving.http.build import (
 from gateway.serving.http.devices import device_page
 from gateway.serving.http.doors import ACTIONS, NEEDS, Doors
 from gateway.serving.http.metrics import MetricTable
+from gateway.serving.http.openapi import OPENAPI_PATH
+from gateway.serving.http.query import PAGE_MAX, Query, QueryInvalid
 from gateway.serving.http.recorder import Recorder
 from gateway.serving.http.search import Finder
 from gateway.serving.http.status import HealthAnswer, StatusSource
 
 BODY_BYTES_MAX: Final = 65_536
 """Body of one request. More, or a body of unsaid length, is refused unread."""
-SEARCH_CHARS_MAX: Final = 200
-PAGE_DEFAULT: Final = 50
-PAGE_MAX: Final = 500
-OFFSET_MAX: Final = 1_000_000
 
 METRICS: MetricTable = (
     ("fieldgate_http_requests_total", "counter", "Requests answered, by path and status code."),
@@ -79,37 +76,6 @@ SECURITY_HEADERS: Final = {
 }
 
 
-class QueryInvalid(ValueError):
-    """A parameter that cannot be meant; the message says which and what may be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """The parameters of a list, checked. Raises QueryInvalid."""
-
-    search: str
-    offset: int
-    limit: int
-
-    @classmethod
-    def of(cls, request: Request) -> Query:
-        search = request.query_params.get("search", "")
-        if len(search) > SEARCH_CHARS_MAX:
-            raise QueryInvalid(f"search: at most {SEARCH_CHARS_MAX} characters")
-        return cls(
-            search=search,
-            offset=_whole(request, "offset", default=0, low=0, high=OFFSET_MAX),
-            limit=_whole(request, "limit", default=PAGE_DEFAULT, low=1, high=PAGE_MAX),
-        )
-
-
-def _whole(request: Request, name: str, *, default: int, low: int, high: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
-        raise QueryInvalid(f"{name}: write a whole number from {low} to {high}")
-    return int(text)
-
-
 def _json(answer: msgspec.Struct, status_code: int = 200) -> Response:
     return Response(msgspec.json.encode(answer), status_code, media_type="application/json")
 
@@ -122,13 +88,21 @@ class Routes:
     """The handlers and what they read from."""
 
     def __init__(
-        self, *, source: StatusSource, registry: CollectorRegistry, recorder: Recorder, doors: Doors, now_ns: Clock
+        self,
+        *,
+        source: StatusSource,
+        registry: CollectorRegistry,
+        recorder: Recorder,
+        doors: Doors,
+        description: bytes,
+        now_ns: Clock,
     ) -> None:
         self._source = source
         self._doors = doors
         self._registry = registry
         self._recorder = recorder
         self._finder = Finder()
+        self._description = description
         self._now_ns = now_ns
         folder = files("gateway.serving.http") / "page"
         self._page = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PAGE_FILES.items()}
@@ -148,6 +122,7 @@ class Routes:
             Route("/readyz", self.readyz),
             *(self._doors.guarded(path, handler) for path, handler in shown.items()),
             *self._doors.routes(),
+            Route(OPENAPI_PATH, self.description),
             *(Route(path, self.page) for path in PAGE_FILES),
         ]
 
@@ -215,6 +190,9 @@ class Routes:
         query = Query.of(request)
         page = event_page(self._source.events(), self._source.health(), offset=query.offset, limit=query.limit)
         return _json(page)
+
+    async def description(self, request: Request) -> Response:
+        return Response(self._description, media_type="application/json")
 
     async def page(self, request: Request) -> Response:
         content, kind = self._page[request.url.path]
@@ -284,7 +262,7 @@ class Guard:
 
 
 KNOWN_PATHS: Final = frozenset(
-    {*PAGE_FILES, *NEEDS, "/healthz", "/readyz", "/api/me", "/api/login", "/api/logout"}
+    {*PAGE_FILES, *NEEDS, "/healthz", "/readyz", "/api/me", "/api/login", "/api/logout", OPENAPI_PATH}
     | {f"/api/actions/{action}" for action in ACTIONS}
 )
 """Paths that are counted by name; a scanner's inventions are all `other`."""

@@ -7,7 +7,7 @@ operator's socket, by another way in.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -67,7 +67,7 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ok: bool
     says: str
-    result: object = None
+    result: Any = None
 
 
 class Me(msgspec.Struct, frozen=True):

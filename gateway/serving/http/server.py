@@ -14,9 +14,9 @@ import errno
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 import uvloop
@@ -32,6 +32,7 @@ from gateway.serving.http.app import METRICS as APP_METRICS
 from gateway.serving.http.app import Guard, Routes, make_app
 from gateway.serving.http.doors import Doors, Perform
 from gateway.serving.http.metrics import BuildCollector, GatewayCollector, MetricTable, make_registry
+from gateway.serving.http.openapi import describe
 from gateway.serving.http.overview import METRICS as OVERVIEW_METRICS
 from gateway.serving.http.overview import Overview
 from gateway.serving.http.recorder import Recorder
@@ -137,7 +138,8 @@ class HttpServer:
     """`tables` are the METRICS of all other components; `source.measured()` gives those components, not this one.
 
     `build` is told to Prometheus as labels of `fieldgate_build_info`. `access` None: everybody sees, nobody acts;
-    `perform` carries out what the page asks for. `tls`: the files of certificate and key.
+    `perform` carries out what the page asks for, `bodies` has the types of the actions' arguments. `tls`: the files of
+    certificate and key.
     """
 
     def __init__(
@@ -151,6 +153,7 @@ class HttpServer:
         now_ns: Clock,
         access: Access | None = None,
         perform: Perform | None = None,
+        bodies: Mapping[str, type[Any]] | None = None,
         metrics_clients: tuple[str, ...] = (),
         tls: tuple[Path, Path] | None = None,
         answer_s_max: float = ANSWER_S_MAX,
@@ -169,7 +172,14 @@ class HttpServer:
         doors = Doors(
             self._access, perform=perform, metrics_clients=metrics_clients, is_secure=tls is not None,
         )  # fmt: skip
-        self._routes = Routes(source=source, registry=registry, recorder=recorder, doors=doors, now_ns=now_ns)
+        self._routes = Routes(
+            source=source,
+            registry=registry,
+            recorder=recorder,
+            doors=doors,
+            description=describe(bodies or {}),
+            now_ns=now_ns,
+        )
         self._guard = Guard(
             make_app(self._routes),
             connections=lambda: len(self._state.connections),

@@ -90,6 +90,10 @@ class OperatorServer:
         self._server = None
         self._path.unlink(missing_ok=True)
 
+    def bodies(self) -> dict[str, type[Any]]:
+        """The type of each action's arguments."""
+        return {name: action.arguments for name, action in self._actions.items()}
+
     def readings(self) -> Iterator[Reading]:
         for (action, outcome), count in tuple(self._counts.items()):
             labels = (("action", action), ("outcome", outcome))
