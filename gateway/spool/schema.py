@@ -18,11 +18,10 @@ file from a newer fieldgate is refused, never guessed at.
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
-
-from sqlite_utils import Database
 
 from gateway.core.record import Stream
 from gateway.core.segments import EPOCHS_MAX, first_segment
@@ -109,14 +108,20 @@ def _keep_checkpoints(db: Any, epoch: Epoch) -> None:
 MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged, _keep_checkpoints)
 
 
-def migrate(db: Database, path: Path, epoch: Epoch) -> None:
+def migrate(connection: sqlite3.Connection, path: Path, epoch: Epoch) -> None:
     """Bring the file to the present schema; raises StoreRefused when it is from the future."""
-    (version,) = db.conn.execute("PRAGMA user_version").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise StoreRefused(
             f"{path}: written by a newer fieldgate (schema {version}, this one knows {len(MIGRATIONS)}); "
             "install that version again, or move the file away to start with an empty spool"
         )
+    if version == len(MIGRATIONS):
+        return
+    # Here and not above: it imports pandas where that is installed, and every start would wait for it.
+    from sqlite_utils import Database
+
+    db = Database(connection)
     for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
         with db.atomic():
             migration(db, epoch)

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Final
 
 import zstandard
-from sqlite_utils import Database
 
 from gateway.core.limits import DEAD_LETTERS_MAX, SEGMENTS_MAX
 from gateway.core.record import PRIORITIES, Stream
@@ -78,7 +77,7 @@ class Store:
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA synchronous = FULL")
             self.connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
-            migrate(Database(self.connection), path, epoch)
+            migrate(self.connection, path, epoch)
             size = "SELECT count(*), coalesce(sum(bytes), 0) FROM"
             waiting = self.connection.execute(f"{size} records WHERE {kept.WAITS}").fetchone()
             acknowledged = self.connection.execute(f"{size} acknowledged").fetchone()

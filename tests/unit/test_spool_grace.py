@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
 from gateway.core.segments import SEGMENTS_PER_EPOCH
 from gateway.spool import schema
@@ -140,7 +139,7 @@ def test_a_file_of_the_first_schema_opens_with_all_that_waits_and_grows_the_new_
     path = tmp_path / "spool.db"
     with monkeypatched_migrations(1):
         old = sqlite3.connect(path, isolation_level=None)
-        schema.migrate(Database(old), path, lambda: EPOCH)
+        schema.migrate(old, path, lambda: EPOCH)
         body = compress(b'{"n":1}')
         old.execute("INSERT INTO segments VALUES ('samples', ?, 'open', 3, NULL)", (FIRST,))
         for sequence in (1, 2):
