@@ -45,12 +45,13 @@ from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
 from gateway.spool.records import StoreRefused, StoreUnavailable
-from gateway.writing.audit import Trail
+from gateway.writing.audit import Line, Trail, TrailError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 STATUS_EVERY_S = 5.0
 HISTORY_STOP_S = 0.5
+PRESS_EVERY_S = 0.2
 
 _log = logging.getLogger("fieldgate")
 
@@ -136,10 +137,11 @@ class Daemon:
         self._supervisor.start("reload", lambda: self._keep_reloading())
         self._supervisor.start("schooling", self._schooling.run)
         self._supervisor.start("reference", self._reference.run)
+        self._supervisor.start("pressure", self._keep_pressing)
         if self._historian is not None:
             self._historian.start()
         await stopping
-        await self._supervisor.stop("watchdog", "reload", "schooling", "reference")
+        await self._supervisor.stop("watchdog", "reload", "schooling", "reference", "pressure")
         await self._end(self._progress.plant)
         return EXIT_FAILED if self._failed else EXIT_OK
 
@@ -185,6 +187,13 @@ class Daemon:
         await self._supervisor.stop_all()
         self._notifier.close()
 
+    async def _keep_pressing(self) -> None:
+        """The pressure upstream, to all sources; told again and again."""
+        while True:
+            for source in self._progress.plant.sources.values() if self._progress.plant else ():
+                source.press(self._way.step())
+            await asyncio.sleep(PRESS_EVERY_S)
+
     async def _keep_reloading(self) -> None:
         while True:
             await self._reference.wait()
@@ -203,9 +212,24 @@ class Daemon:
             for problem in error.problems:
                 self._say(Severity.ERROR, "configuration.refused", str(problem))
             count = len(error.problems)
-            self._say(Severity.ERROR, "configuration.refused", f"{count} errors; the running configuration is kept")
+            self._refuse(f"{count} errors; the running configuration is kept")
         except START_FAILURES as error:
-            self._say(Severity.ERROR, "configuration.refused", f"{error}; the running configuration is kept")
+            self._refuse(f"{error}; the running configuration is kept")
+
+    def _refuse(self, why: str) -> None:
+        self._say(Severity.ERROR, "configuration.refused", why)
+        self._note("refused", why)
+
+    def _note(self, result: str, reason: str) -> None:
+        """A reload, on record: whoever sent the signal, or changed a reference table, is not known."""
+        line = Line(
+            id=f"{self._clock():x}", way="reload", who="unknown", what=str(self._settings.path), new="", result=result,
+            reason=reason,
+        )  # fmt: skip
+        try:
+            self._trail.post(line)
+        except TrailError as error:
+            self._say(Severity.ERROR, "audit.lost", str(error))
 
     async def _foresee(self, asker: Asker, nothing: Nothing) -> Answered:
         """What `_read_again` would do now; nothing is done."""
@@ -221,9 +245,7 @@ class Daemon:
         changes = compare(self._settings, new)
         if changes.refused:
             keys = ", ".join(changes.refused)
-            self._say(
-                Severity.ERROR, "configuration.refused", f"{keys} cannot change while running; restart the service"
-            )
+            self._refuse(f"{keys} cannot change while running; restart the service")
             return
         old = self._progress.plant
         assert old is not None
@@ -242,6 +264,7 @@ class Daemon:
         self._settings = new
         self._reference.note(new)
         self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
+        self._note("applied", f"restarted: {changes.describe()}")
 
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
         """The new plant in the old one's place; when it cannot start, one like the old is put there again."""

@@ -189,7 +189,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "false",
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
-        Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.priority", tags.PRIORITY, "normal", "Low: left out first, or read more seldom, under pressure."),
         Key(f"{at}.quality_field", addresses.field_path, "(good)", "Where its quality is in a JSON payload."),
         Key(f"{at}.name", payloads.member, "(the tag's name)", "Its name in arrays of readings and in SenML."),
         Key(
