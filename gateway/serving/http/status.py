@@ -22,6 +22,7 @@ from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
 from gateway.core.types import Samples
 from gateway.core.view import ControlView, PlantView
+from gateway.serving.http.loops import LoopDetail as LoopDetail
 from gateway.serving.http.together import MultivariateStatus
 from gateway.settings.schema import PidLoop
 
@@ -62,6 +63,8 @@ class Plant:
     alarms: Callable[[], Samples]
     """ALARM records of all alarms, in the order of `Model.alarms`."""
     stages: tuple[Stage, ...]
+    details: Callable[[], Sequence[LoopDetail]] = lambda: ()
+    """Of all loops in their order; none where nobody knows."""
     writable: frozenset[str] = frozenset()
     """Tags, and points of loops, that operators may write by the page."""
 
@@ -241,6 +244,14 @@ class LoopStatus(msgspec.Struct, frozen=True, kw_only=True):
     cycles: int
     misses: int
     overruns: int
+    misses_in_row: int
+    last_miss: str
+    last_failsafe: str
+    output_fault: str
+    """Why the device does not take the output now; empty when it does."""
+    commander: str
+    """Who holds the loop; empty: nobody."""
+    is_shadow: bool
     writable: tuple[str, ...]
     """Which of setpoint, mode and output operators may write by the page."""
 
