@@ -168,6 +168,8 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     phase_ns: int | None = None
     """When in the period, on the grid of engine time; None: wherever there is room."""
     jitter_ns: int = 0
+    priority: Priority = Priority.NORMAL
+    """What is of low priority is read more seldom under pressure (`gateway.core.pressure`)."""
     limits: ReadLimits = ANY_READ
     writable: bool = False
     verify: bool = False
