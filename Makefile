@@ -56,20 +56,28 @@ demo: $(STAMP)
 test: tools lint unit
 
 # Drives the live page in Chromium, which is large: not part of `make test`.
-test-browser: $(STAMP)
+BROWSER_STAMP := $(VENV)/.browser
+
+$(BROWSER_STAMP): $(STAMP)
 	@packaging/debian-packages.sh --unless "command -v chromium" chromium
+	@packaging/with-progress.sh "Installing the browser's driver" $(PIP) install $(CONSTRAINED) --no-build-isolation --editable '.[dev,browser]'
+	@touch $@
+
+test-browser: $(BROWSER_STAMP)
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 AEDES_STAMP := .cache/aedes/.installed
+JSMODBUS_STAMP := .cache/jsmodbus/.installed
 
-$(AEDES_STAMP): tests/conformance/aedes/package-lock.json packaging/install-aedes.sh
+.cache/%/.installed: tests/conformance/%/package-lock.json packaging/install-npm.sh
 	@packaging/debian-packages.sh --unless "command -v node && command -v npm" nodejs npm
-	@packaging/with-progress.sh "Installing the test broker aedes" packaging/install-aedes.sh
+	@packaging/with-progress.sh "Installing $* from npm" packaging/install-npm.sh $*
 	@touch $@
 
 aedes: $(AEDES_STAMP)
 
-test-slow: tools $(AEDES_STAMP)
+test-slow: tools $(AEDES_STAMP) $(JSMODBUS_STAMP)
+	@packaging/debian-packages.sh --unless "command -v collectd" collectd-core
 	@$(BIN)/python -m pytest -m slow --timeout 600 $(ARGS)
 
 unit: $(STAMP) $(TOOLS_STAMP)
@@ -100,7 +108,7 @@ try-deb:
 # The newest versions of all that a developer installs, for whoever refreshes them: look at the difference, run the tests.
 constraints:
 	@rm -rf .cache/constraints && $(PYTHON) -m venv .cache/constraints
-	@packaging/with-progress.sh "Installing the newest versions" .cache/constraints/bin/python -m pip install --progress-bar off '.[dev]'
+	@packaging/with-progress.sh "Installing the newest versions" .cache/constraints/bin/python -m pip install --progress-bar off '.[dev,browser]'
 	@.cache/constraints/bin/python -m pip freeze --exclude fieldgate > constraints.txt
 	@rm -rf .cache/constraints && git --no-pager diff --stat constraints.txt
 

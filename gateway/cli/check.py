@@ -19,10 +19,12 @@ from gateway.settings.problems import ConfigurationError, Problem
 from gateway.settings.schema import (
     BrokerAddress,
     FileAddress,
+    HttpAddress,
     Link,
     ModbusLink,
     NatsAddress,
     Settings,
+    SparkplugAddress,
     UpstreamAddress,
 )
 from gateway.settings.units import show_duration, show_size
@@ -133,6 +135,10 @@ def _address(link: Link) -> str:
 def _upstream(address: UpstreamAddress) -> str:
     if isinstance(address, FileAddress):
         return str(address.path)
+    if isinstance(address, SparkplugAddress):
+        return f"{address.name} (Sparkplug B, MQTT {address.broker.version})"
+    if isinstance(address, HttpAddress):
+        return f"{address.name}{address.target} ({address.format.value})"
     if isinstance(address, NatsAddress):
         return f"{'tls' if address.tls else 'nats'}://{address.host}:{address.port}"
     return _broker(address)

@@ -12,10 +12,9 @@ import click
 import msgspec
 
 from gateway.cli.app import EXIT_FAILED
-from gateway.cli.client import CONFIGURATION
-from gateway.cli.common import exit_with
+from gateway.cli.common import CONFIGURATION, exit_with
 from gateway.serving.operator.messages import Answered, short, socket_path
-from gateway.settings.document import read_document
+from gateway.settings.including import read_whole
 from gateway.settings.problems import ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,6 +34,17 @@ def ask(config: Path | None, action: str, **arguments: object) -> Answered:
     sys.exit(EXIT_FAILED)
 
 
+def local_token(config: Path | None) -> str | None:
+    """What opens the API to those who may open the operator's socket; None to others."""
+    for path in dict.fromkeys(_candidates(config)):
+        try:
+            answered = _exchange(path, "http.token", {})
+        except (OSError, msgspec.DecodeError):
+            continue
+        return answered.result if isinstance(answered.result, str) else None
+    return None
+
+
 def of_gateway(function: F) -> F:
     """Which gateway, and how it is printed: the options of a command that asks."""
     config = click.option(
@@ -47,7 +57,7 @@ def _candidates(config: Path | None) -> Iterator[Path]:
     path = config or CONFIGURATION
     if config is not None or path.is_file():
         try:
-            gateway = read_document(path).content.get("gateway")
+            gateway = read_whole(path).content.get("gateway")
         except ConfigurationError as error:
             exit_with(error)
         written = gateway.get("state_dir") if isinstance(gateway, dict) else None
@@ -59,19 +69,24 @@ def _candidates(config: Path | None) -> Iterator[Path]:
 
 def _converse(path: Path, action: str, arguments: dict[str, object]) -> Answered:
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-            peer.settimeout(ANSWER_S_MAX)
-            with short(path) as address:
-                peer.connect(address)
-            peer.sendall(msgspec.json.encode({"do": action, "with": arguments}) + b"\n")
-            with peer.makefile("rb") as answers:
-                return msgspec.json.decode(answers.readline(), type=Answered)
+        return _exchange(path, action, arguments)
     except PermissionError:
         why = "you may not: ask as root, as the service's user, or as a member of its group"
     except (OSError, msgspec.DecodeError) as error:
         why = f"no answer ({error}); is the gateway running?"
     click.echo(f"{path}: {why}", err=True)
     sys.exit(EXIT_FAILED)
+
+
+def _exchange(path: Path, action: str, arguments: dict[str, object]) -> Answered:
+    """Raises OSError and msgspec.DecodeError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.settimeout(ANSWER_S_MAX)
+        with short(path) as address:
+            peer.connect(address)
+        peer.sendall(msgspec.json.encode({"do": action, "with": arguments}) + b"\n")
+        with peer.makefile("rb") as answers:
+            return msgspec.json.decode(answers.readline(), type=Answered)
 
 
 def tell(answer: Answered, *, as_json: bool) -> None:

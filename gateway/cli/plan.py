@@ -67,6 +67,8 @@ def _json(link: ModbusLink, load: BusLoad) -> dict[str, object]:
         "requests_per_s": round(load.requests_per_s, 3),
         "load_percent": round(100 * load.share, 1),
         "worst_age_ms": load.worst_age_ns / NS_PER_MS,
+        "older_when_a_unit_falls_silent_ms": load.silence_ns / NS_PER_MS,
+        "probes_percent_max": 100 * load.probes_share,
         "groups": [
             {
                 "device": group.device,
@@ -106,6 +108,10 @@ def _print(console: Console, link: ModbusLink, load: BusLoad, round_trip_ns: int
         f"{100 * load.share:.0f} % loaded (a device answers in {show_duration(round_trip_ns)})",
         soft_wrap=True,
     )
+    if load.silence_ns:
+        older = f"values of the others may get up to {load.silence_ns / NS_PER_S:.2f} s older"
+        probes = f"probing it takes at most {100 * load.probes_share:g} % of the link"
+        console.print(f"When one of its units falls silent, {older}; {probes}", soft_wrap=True)
     groups = _table("device", "unit", "every", "reads", "tags", "oldest value")
     for group in load.groups[:ROWS_MAX]:
         age = f"{group.worst_age_ns / NS_PER_S:.2f} s"

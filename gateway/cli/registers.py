@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,18 +24,22 @@ if TYPE_CHECKING:
     from gateway.serving.scada.map import Point, RegisterMap
     from gateway.settings.schema import Settings
 
+FORMS: Final = ("table", "csv", "json", "markdown", "kepware")
 COLUMNS: Final = ("unit", "address", "modicon", "registers", "type", "access", "key", "engineering_unit")
 
 
 @click.command(name="registers")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMS), default="table", show_default=True)
 @click.option("--unit", type=click.IntRange(0, 255), help="Only this unit.")
 @click.option("--write-lock", is_flag=True, help="Record new addresses in the lock file.")
 def command(file: Path, form: str, unit: int | None, write_lock: bool) -> None:
     """Print the register map that SCADA reads.
 
     Addresses count from 0, as in the protocol; MODICON is the same place as 4xxxx (registers) or 1xxxx (bits).
+
+    kepware is a CSV that KEPServerEX imports into a device of its driver Modbus TCP/IP Ethernet, and Ignition through
+    it: one unit at a time (--unit), with the device's Zero-Based Addressing off and First Word Low off.
     """
     from gateway.cli.common import load_or_exit
 
@@ -113,7 +118,64 @@ def _print_json(registers: RegisterMap, units: Sequence[int]) -> None:
     )
 
 
-_PRINTERS: Final = {"table": _print_table, "csv": _print_csv, "json": _print_json}
+def _print_markdown(registers: RegisterMap, units: Sequence[int]) -> None:
+    for unit in units:
+        click.echo(f"## Unit {unit}\n")
+        columns = COLUMNS[1:]
+        click.echo(f"| {' | '.join(column.replace('_', ' ') for column in columns)} |")
+        click.echo("| ---: | ---: | ---: | --- | --- | --- | --- |")
+        for cells in _lines(registers, (unit,)):
+            click.echo(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells[1:])} |")
+        click.echo("")
+
+
+KEPWARE_COLUMNS: Final = (
+    *("Tag Name", "Address", "Data Type", "Respect Data Type", "Client Access", "Scan Rate", "Scaling", "Raw Low"),
+    *("Raw High", "Scaled Low", "Scaled High", "Scaled Data Type", "Clamp Low", "Clamp High", "Eng Units"),
+    *("Description", "Negate Value"),
+)
+KEPWARE_TYPES: Final = {
+    "bool": "Boolean",
+    "uint16": "Word",
+    "uint32": "DWord",
+    "int64": "LLong",
+    "uint64": "QWord",
+    "float32": "Float",
+    "string": "String",
+    "text": "String",
+}
+KEPWARE_SCAN_MS: Final = 1_000
+
+
+def _print_kepware(registers: RegisterMap, units: Sequence[int]) -> None:
+    if len(units) > 1:
+        _leave(f"one file is one device there: name one with --unit: {', '.join(map(str, units))}", EXIT_WRONG_INPUT)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(KEPWARE_COLUMNS)
+    writer.writerows(_kepware(point) for point in registers.points(units[0]))
+    click.echo(out.getvalue(), nl=False)
+
+
+def _kepware(point: Point) -> tuple[str | int, ...]:
+    """A line. Names there have letters, digits and underscores, and dots between groups; addresses have six digits."""
+    parts = point.key.replace("/", ".").split(".")
+    name = ".".join(re.sub(r"\W", "_", part, flags=re.ASCII).strip("_") for part in parts)
+    is_bit, is_text = point.type.value == "bool", point.type.value in ("string", "text")
+    # Texts: the length in bytes, the high byte first.
+    address = f"{1 if is_bit else 4}{point.address + 1:05d}" + (f".{2 * point.registers}H" if is_text else "")
+    access = "R/W" if point.writable else "RO"
+    kind = KEPWARE_TYPES[point.type.value]
+    return (name, address, kind, 1, access, KEPWARE_SCAN_MS, *[""] * 8, point.engineering_unit, point.key, "")
+
+
+_PRINTERS: Final = {
+    "table": _print_table,
+    "csv": _print_csv,
+    "json": _print_json,
+    "markdown": _print_markdown,
+    "kepware": _print_kepware,
+}
 
 
 def _leave(message: str, code: int) -> NoReturn:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias
 
 from gateway.core.intake import Frame, Identities
+from gateway.core.pressure import Step
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.record import Identity
 from gateway.core.types import Samples
@@ -22,6 +24,10 @@ class Source(Protocol):
 
     async def run(self) -> None:
         """Until cancelled. Operating errors are handled inside; what comes out is a programmer's error."""
+        ...
+
+    def press(self, step: Step) -> None:
+        """The pressure upstream: from SLOW_POLLS on ask for less, from HOLD on acknowledge nothing that may wait."""
         ...
 
     def readings(self) -> Iterator[Reading | HistogramReading]: ...
@@ -67,28 +73,40 @@ class Intake(Protocol):
 
 
 class Verdict(Enum):
-    """What an upstream said to one record."""
+    """What an upstream said to one record that may be theirs."""
 
     ACCEPTED = "accepted"
     """It is theirs now."""
-    REJECTED = "rejected"
-    """Never again: the record goes to the dead letters."""
     RETRY = "retry"
     """Not now: the same bytes again, later."""
 
 
-class LinkDown(Exception):
-    """A connection ended, or could not be made. `remedy` says what the reader of the log may do about it."""
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Never again: the record goes to the dead letters, with what the upstream said."""
 
-    def __init__(self, reason: str, remedy: str) -> None:
+    reason: str
+
+
+Answer: TypeAlias = Verdict | Refusal
+
+
+class LinkDown(Exception):
+    """A connection ended, or could not be made. `remedy` says what the reader of the log may do about it.
+
+    `retry_after_ns` is how long the other end asks to be left alone, 0 when it does not say.
+    """
+
+    def __init__(self, reason: str, remedy: str, *, retry_after_ns: int = 0) -> None:
         super().__init__(f"{reason}; {remedy}" if remedy else reason)
         self.reason = reason
         self.remedy = remedy
+        self.retry_after_ns = retry_after_ns
 
 
 class Upstream(Protocol):
     """One connection to the other end of the uplink; whole while it exists."""
 
-    async def send(self, identity: Identity, payload: bytes) -> Verdict:
+    async def send(self, identity: Identity, payload: bytes) -> Answer:
         """Returns when the other end has answered; raises LinkDown. Several sends may be under way, in their order."""
         ...

@@ -153,3 +153,7 @@ class ControlView(Protocol):
     def write_output(self, loop: int, value: float) -> None:
         """Raises ValueError when the loop is not in MANUAL or value is outside the output limits."""
         ...
+
+    def keep_alive(self, loop: int) -> None:
+        """A sign of life of its commander, which changes nothing else."""
+        ...

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -18,11 +17,10 @@ from functools import partial
 
 import msgspec
 
-from gateway import __version__
 from gateway.core.events import Event, Severity
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
-from gateway.runtime import garbage, metric_tables
+from gateway.runtime import garbage
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
@@ -30,13 +28,17 @@ from gateway.runtime.historian import Historian
 from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
 from gateway.runtime.referencing import ReferenceWatch
-from gateway.runtime.reload import compare
+from gateway.runtime.reload import Foreseen, compare, foresee
+from gateway.runtime.schooling import Nothing
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
 from gateway.runtime.uplink import Way
-from gateway.serving.http.server import HttpServer, HttpServerFailed
+from gateway.runtime.web import Web
+from gateway.serving.http.server import HttpServerFailed
 from gateway.serving.http.status import Phase
+from gateway.serving.operator.messages import Answered
+from gateway.serving.operator.server import Action, Asker
 from gateway.serving.scada.lock import LockError
 from gateway.serving.scada.map import MapError
 from gateway.serving.scada.server import ListenError
@@ -44,13 +46,13 @@ from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
 from gateway.spool.records import StoreRefused, StoreUnavailable
-from gateway.writing.audit import Trail
+from gateway.writing.audit import Line, Trail, TrailError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 STATUS_EVERY_S = 5.0
-HTTP_STOP_S = 1.0
 HISTORY_STOP_S = 0.5
+PRESS_EVERY_S = 0.2
 
 _log = logging.getLogger("fieldgate")
 
@@ -96,8 +98,14 @@ class Daemon:
             notifier=self._notifier, timeout=WatchdogTimeout.from_environment(environment, pid=os.getpid())
         )
         self._progress = Progress()
-        self._http: HttpServer | None = None
-        self._operator, self._schooling = operators(settings.state_dir, lambda: self._progress.plant, clock, book.emit)
+        self._web = Web(self._trail, loop=loop, now_ns=clock, emit=book.emit)
+        self._operator, self._schooling = operators(
+            settings.state_dir,
+            lambda: self._progress.plant,
+            clock,
+            book.emit,
+            {**self._web.actions(), "configuration.diff": Action(Nothing, self._foresee)},
+        )
         self._stop = asyncio.Event()
         self._reference = ReferenceWatch(settings, now_ns=clock, emit=book.emit)
         self._historian: Historian | None = None
@@ -130,10 +138,11 @@ class Daemon:
         self._supervisor.start("reload", lambda: self._keep_reloading())
         self._supervisor.start("schooling", self._schooling.run)
         self._supervisor.start("reference", self._reference.run)
+        self._supervisor.start("pressure", self._keep_pressing)
         if self._historian is not None:
             self._historian.start()
         await stopping
-        await self._supervisor.stop("watchdog", "reload", "schooling", "reference")
+        await self._supervisor.stop("watchdog", "reload", "schooling", "reference", "pressure")
         await self._end(self._progress.plant)
         return EXIT_FAILED if self._failed else EXIT_OK
 
@@ -143,12 +152,12 @@ class Daemon:
         self._way.start(self._supervisor)
         await self._way.open(settings.uplinks)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
-        self._http = self._start_http(settings)
+        self._web.start(settings.http, self._status(), self._operator)
         await self._operator.start()
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
         plant = await asyncio.to_thread(self._build_plant, settings)
         self._progress.kernels_warm = True
-        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine)
+        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine, plant.pools.parking.put)
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplinks, self._supervisor)
@@ -176,10 +185,16 @@ class Daemon:
                     self._say(Severity.ERROR, "gateway.hung", f"{error}; it is left behind")
         if self._historian is not None and not await asyncio.to_thread(self._historian.stop, HISTORY_STOP_S):
             self._say(Severity.ERROR, "gateway.hung", "the history does not end; it is left behind")
-        if self._http is not None:
-            await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
+        await self._web.stop()
         await self._supervisor.stop_all()
         self._notifier.close()
+
+    async def _keep_pressing(self) -> None:
+        """The pressure upstream, to all sources; told again and again."""
+        while True:
+            for source in self._progress.plant.sources.values() if self._progress.plant else ():
+                source.press(self._way.step())
+            await asyncio.sleep(PRESS_EVERY_S)
 
     async def _keep_reloading(self) -> None:
         while True:
@@ -201,22 +216,45 @@ class Daemon:
             for problem in error.problems:
                 self._say(Severity.ERROR, "configuration.refused", str(problem))
             count = len(error.problems)
-            self._say(Severity.ERROR, "configuration.refused", f"{count} errors; the running configuration is kept")
+            self._refuse(f"{count} errors; the running configuration is kept")
         except START_FAILURES as error:
-            self._say(Severity.ERROR, "configuration.refused", f"{error}; the running configuration is kept")
+            self._refuse(f"{error}; the running configuration is kept")
+
+    def _refuse(self, why: str) -> None:
+        self._say(Severity.ERROR, "configuration.refused", why)
+        self._note("refused", why)
+
+    def _note(self, result: str, reason: str) -> None:
+        """A reload, on record: whoever sent the signal, or changed a reference table, is not known."""
+        line = Line(
+            id=f"{self._clock():x}", way="reload", who="unknown", what=str(self._settings.path), new="", result=result,
+            reason=reason,
+        )  # fmt: skip
+        try:
+            self._trail.post(line)
+        except TrailError as error:
+            self._say(Severity.ERROR, "audit.lost", str(error))
+
+    async def _foresee(self, asker: Asker, nothing: Nothing) -> Answered:
+        """What `_read_again` would do now; nothing is done."""
+        try:
+            new = await asyncio.to_thread(load, self._settings.path, self._environment)
+        except ConfigurationError as error:
+            found = Foreseen(refused=tuple(map(str, error.problems)), restarts=(), keeps=(), differences=())
+        else:
+            found = foresee(self._settings, new)
+        return Answered(not found.refused, ", ".join(found.refused or found.restarts) or "nothing", found)
 
     async def _apply(self, new: Settings) -> None:
         changes = compare(self._settings, new)
         if changes.refused:
             keys = ", ".join(changes.refused)
-            self._say(
-                Severity.ERROR, "configuration.refused", f"{keys} cannot change while running; restart the service"
-            )
+            self._refuse(f"{keys} cannot change while running; restart the service")
             return
         old = self._progress.plant
         assert old is not None
         if changes.http:
-            await self._move_http(new)
+            await self._web.move(self._settings.http, new.http)
             self._settings = msgspec.structs.replace(self._settings, http=new.http)
         if changes.uplink:
             await self._way.open(new.uplinks)
@@ -230,6 +268,7 @@ class Daemon:
         self._settings = new
         self._reference.note(new)
         self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
+        self._note("applied", f"restarted: {changes.describe()}")
 
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
         """The new plant in the old one's place; when it cannot start, one like the old is put there again."""
@@ -263,48 +302,26 @@ class Daemon:
         await plant.start(self._supervisor, self._continuity.number, self._continuity.positions)
         self._progress.plant = self._way.letters.plant = plant
 
-    async def _move_http(self, new: Settings) -> None:
-        """Listen where `new` says; when that cannot be, where it was."""
-        # Taken away first: else the watch would find it dead and start it again.
-        server, self._http = self._http, None
-        if server is not None:
-            await asyncio.to_thread(server.stop, HTTP_STOP_S)
-        try:
-            self._http = self._start_http(new)
-        except HttpServerFailed:
-            self._http = self._start_http(self._settings)
-            raise
-
     def _build_plant(self, settings: Settings, before: Plant | None = None) -> Plant:
         plant = Plant(
             settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
             hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
             executive=before.executive if before is not None else None,
+            held=before.writer.arbiter.held if before is not None else None,
         )  # fmt: skip
         plant.warm()
         return plant
 
-    def _start_http(self, settings: Settings) -> HttpServer | None:
-        if settings.http is None:
-            return None
-        server = HttpServer(
-            host=settings.http.host,
-            port=settings.http.port,
-            source=RuntimeStatus(
-                gateway_id=settings.gateway_id,
-                clock=self._clock,
-                book=self._book,
-                progress=self._progress,
-                link_states=self._link_states,
-                uplinks=self._way.states,
-                measured=self._measured,
-            ),
-            tables=metric_tables.TABLES,
-            build={"version": __version__, "python": platform.python_version()},
-            now_ns=self._clock,
+    def _status(self) -> RuntimeStatus:
+        return RuntimeStatus(
+            gateway_id=self._settings.gateway_id,
+            clock=self._clock,
+            book=self._book,
+            progress=self._progress,
+            link_states=self._link_states,
+            uplinks=self._way.states,
+            measured=self._measured,
         )
-        server.start()
-        return server
 
     def _measured(self) -> Iterator[Measured]:
         yield self._book
@@ -329,8 +346,8 @@ class Daemon:
             plant = self._progress.plant
             self._watchdog.poll(self._clock(), plant.heartbeats() if plant else {})
             stuck = self._note_stuck(stuck)
-            if self._http is not None and not self._http.is_alive:
-                await self._replace_http()
+            if self._web.is_dead:
+                await self._web.replace(self._settings.http)
             if time.monotonic() - told_s > STATUS_EVERY_S:
                 told_s = time.monotonic()
                 self._notifier.status(self._summary())
@@ -347,17 +364,6 @@ class Daemon:
         elif before and not stuck:
             self._say(Severity.NOTICE, "watchdog.fed", "all heartbeats are back")
         return stuck
-
-    async def _replace_http(self) -> None:
-        """The http thread died of an error of its own: the plant goes on, the page comes back."""
-        assert self._http is not None
-        self._say(Severity.ERROR, "component.failed", "the http thread ended by itself; it is started again")
-        await asyncio.to_thread(self._http.stop, HTTP_STOP_S)
-        try:
-            self._http = self._start_http(self._settings)
-        except HttpServerFailed as error:
-            self._http = None
-            self._say(Severity.ERROR, "http.failed", f"{error}; the page and the metrics stay away until a reload")
 
     def _engine_died(self) -> None:
         """From the engine's thread, on its way out."""

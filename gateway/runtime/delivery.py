@@ -31,7 +31,7 @@ from gateway.core.histogram import SIZE
 from gateway.core.kernels.histogram import observe
 from gateway.core.limits import SEGMENTS_MAX
 from gateway.core.pacing import Pace
-from gateway.core.ports import Clock, LinkDown, Upstream, Verdict
+from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Upstream, Verdict
 from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.record import Identity, Stream
 from gateway.core.types import NS_PER_S
@@ -44,7 +44,10 @@ Envelope: TypeAlias = Callable[[Identity, bytes], bytes]
 RetryAfter: TypeAlias = Callable[[int], int]
 """Nanoseconds to wait after so many failures in a row (1 or more)."""
 
-REJECTED_FOR_EVER: Final = "refused by the upstream"
+REASON_CHARACTERS_MAX: Final = 500
+"""Of what an upstream says about a record that it refuses."""
+RETRY_AFTER_MAX_NS: Final = 600 * NS_PER_S
+"""An upstream that asks to be left alone for longer is tried after this all the same."""
 SEGMENTS_REMEMBERED: Final = SEGMENTS_MAX * len(Stream) * 2
 
 METRICS: tuple[tuple[str, str, str], ...] = (
@@ -71,6 +74,11 @@ METRICS: tuple[tuple[str, str, str], ...] = (
 
 def always() -> bool:
     return True
+
+
+def _first(group: BaseExceptionGroup[LinkDown]) -> LinkDown:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class Link(Enum):
@@ -132,13 +140,14 @@ class Delivery:
         """Until cancelled, or SpoolStopped."""
         while True:
             self._failures += 1
-            reason = await self._session()
-            self._note_down(reason)
-            await asyncio.sleep(self._retry_after_ns(max(1, self._failures)) / NS_PER_S)
+            end = await self._session()
+            self._note_down(str(end))
+            asked_ns = min(end.retry_after_ns, RETRY_AFTER_MAX_NS)
+            await asyncio.sleep(max(asked_ns, self._retry_after_ns(max(1, self._failures))) / NS_PER_S)
 
-    async def _session(self) -> str:
+    async def _session(self) -> LinkDown:
         """One session from connecting to its end; returns what ended it."""
-        reason = ""
+        end = LinkDown("", "")
         try:
             async with self._connect() as upstream:
                 self._note_up()
@@ -151,8 +160,8 @@ class Delivery:
                 )
                 await self._pumps.run()
         except* LinkDown as downs:
-            reason = str(downs.exceptions[0])
-        return reason
+            end = _first(downs)
+        return end
 
     async def _send(self, upstream: Upstream, record: Stored) -> None:
         """Called in the records' order, and reaches `upstream.send` in it."""
@@ -162,21 +171,21 @@ class Delivery:
         self._sent_bytes += len(payload)
         self._under_way[record.key] = began_ns = self._stopwatch_ns()
         try:
-            verdict = await upstream.send(identity, payload)
+            answer: Answer = await upstream.send(identity, payload)
         finally:
             del self._under_way[record.key]
         observe(self._answers, self._stopwatch_ns() - began_ns)
-        if verdict is Verdict.RETRY:
+        if answer is Verdict.RETRY:
             raise LinkDown(f"{self.name}: the upstream does not take records now", "look into its log and its limits")
         self._failures = 0
-        if verdict is Verdict.ACCEPTED:
-            self._acknowledged += 1
-            self._is_rejecting = False
-            self._spool.acknowledge([record.key])
-        else:
+        if isinstance(answer, Refusal):
             self._rejected += 1
-            self._note_rejected(identity, len(record.body))
-            self._spool.reject(record.key, REJECTED_FOR_EVER)
+            self._note_rejected(identity, len(record.body), answer.reason)
+            self._spool.reject(record.key, answer.reason[:REASON_CHARACTERS_MAX])
+            return
+        self._acknowledged += 1
+        self._is_rejecting = False
+        self._spool.acknowledge([record.key])
 
     def _count_sent(self, identity: Identity) -> None:
         self._sent += 1
@@ -214,7 +223,7 @@ class Delivery:
         if before is not Link.DOWN:
             self._say(Severity.WARNING, "uplink.down", f"{reason}; records wait in the spool")
 
-    def _note_rejected(self, identity: Identity, size: int) -> None:
+    def _note_rejected(self, identity: Identity, size: int, reason: str) -> None:
         if self._is_rejecting:
             return
         self._is_rejecting = True
@@ -222,7 +231,8 @@ class Delivery:
         self._say(
             Severity.ERROR,
             "uplink.rejected",
-            f"the upstream refuses records for ever, first {place} of {size} bytes; they are kept as dead letters",
+            f"the upstream refuses records for ever, first {place} of {size} bytes ({reason[:REASON_CHARACTERS_MAX]});"
+            " they are kept as dead letters: fieldgate dead-letters list",
         )
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:

@@ -7,7 +7,7 @@ from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols, vir
 from gateway.protocol.mqtt import newcomers
 from gateway.runtime import continuity, cycle, delivery, eventbook, historian, referencing, supervisor, systemd
 from gateway.serving.operator import server as operator
-from gateway.serving.scada import server
+from gateway.serving.scada import metrics as scada_metrics
 from gateway.sources import modbus, mqtt
 from gateway.spool import intake, letters, parking, worker
 from gateway.spool.journal import metrics as journal_metrics
@@ -33,7 +33,7 @@ TABLES = (
     continuity.METRICS,
     journal_metrics.METRICS,
     delivery.METRICS,
-    server.METRICS,
+    scada_metrics.METRICS,
     operator.METRICS,
     service.METRICS,
     audit.METRICS,

@@ -40,11 +40,15 @@ class Writing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def operators(
-    state_dir: Path, plant: Callable[[], Plant | None], clock: EngineClock, emit: Emit
+    state_dir: Path,
+    plant: Callable[[], Plant | None],
+    clock: EngineClock,
+    emit: Emit,
+    more: Mapping[str, Action],
 ) -> tuple[OperatorServer, Schooling]:
     """The operator's socket with all that may be done by it, and what of that goes on by itself."""
     schooling = Schooling(state_dir, plant, now_ns=clock, wall_offset_ns=clock.wall_offset_ns, emit=emit)
-    actions = {**Operating(plant, clock).actions(), **schooling.actions()}
+    actions = {**Operating(plant, clock).actions(), **schooling.actions(), **more}
     return OperatorServer(socket_path(state_dir), actions, now_ns=clock, emit=emit), schooling
 
 
@@ -81,7 +85,7 @@ class Operating:
 
     async def _write(self, asker: Asker, writing: Writing) -> Answered:
         writer = self._running().writer
-        outcome = await writer.write(writing.tag, writing.value, way="local", who=asker.name, verify=writing.verify)
+        outcome = await writer.write(writing.tag, writing.value, way=asker.way, who=asker.name, verify=writing.verify)
         change = f"{outcome.old or '?'} -> {outcome.new}" if outcome.is_ok else outcome.new
         reason = f": {outcome.reason}" if outcome.reason else ""
         return Answered(outcome.is_ok, f"{outcome.tag} {change} {outcome.result}{reason}", outcome)

@@ -19,7 +19,6 @@ from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
-from gateway.protocol.modbus.codes import ModbusException
 from gateway.protocol.modbus.errands import Requester
 from gateway.protocol.modbus.plan import Block, plan
 from gateway.runtime.clock import EngineClock, WallStamp
@@ -27,6 +26,7 @@ from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
 from gateway.runtime.model import build_model, spec_of
+from gateway.runtime.outputs import Outputs
 from gateway.runtime.pools import Pools
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
@@ -37,9 +37,11 @@ from gateway.settings.schema import Block as LoopBlock
 from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag, registers_of
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
+from gateway.writing.arbiter import Held
 from gateway.writing.audit import Trail
 from gateway.writing.mqtt import MqttOrders
-from gateway.writing.service import Why, Writer
+from gateway.writing.scada import ScadaDoor
+from gateway.writing.service import Writer
 
 ENGINE_STOP_S = 2.0
 WRITES_STOP_S = 0.5
@@ -47,17 +49,6 @@ CONTROL_STOP_S = 1.5
 STATE_CHANGES_EVERY_CYCLES = 10
 CONTROL_LANE_WEIGHT = 4
 """The executive's samples are few and dear: when all lanes are full they get four shares."""
-
-
-SCADA_ANSWERS = {
-    Why.FORBIDDEN: ModbusException.ILLEGAL_FUNCTION,
-    Why.UNKNOWN: ModbusException.ILLEGAL_DATA_ADDRESS,
-    Why.VALUE: ModbusException.ILLEGAL_DATA_VALUE,
-    Why.BUSY: ModbusException.SERVER_DEVICE_BUSY,
-    Why.AWAY: ModbusException.GATEWAY_TARGET_FAILED_TO_RESPOND,
-    Why.FAULT: ModbusException.SERVER_DEVICE_FAILURE,
-}
-"""What a SCADA client is told of a write to a tag that was not, or not surely, carried out."""
 
 
 def lane_capacity(tags: int) -> int:
@@ -93,10 +84,12 @@ class Plant:
         died: Callable[[], None],
         keep: Keep = keep_nothing,
         executive: ControlExecutive | None = None,
+        held: Mapping[str, Held] | None = None,
     ) -> None:
         """`hand_on` takes the engine's cycles, `keep` payloads that cannot be used.
 
-        `executive` is that of the plant before: it goes on with the loops of this one, without losing a cycle.
+        `executive` is that of the plant before: it goes on with the loops of this one, without losing a cycle. `held`
+        says who held which of them.
         """
         self.settings = settings
         self._give = hand_on
@@ -142,20 +135,27 @@ class Plant:
             after=[self._feed_executive] if self.executive is not None else [],
             died=died,
         )
+        self.outputs = Outputs(
+            settings, self.engine.view, self._requester, self.executive, now_ns=clock, emit=book.emit
+        )
         self.scada: ScadaServer | None = None
-        self.writer = Writer(
-            settings,
+        self.writer = self._build_writer(trail, held or {})
+        mqtt = settings.writes.mqtt
+        self.orders = MqttOrders(mqtt, self.writer, now_ns=clock, emit=book.emit) if mqtt is not None else None
+
+    def _build_writer(self, trail: Trail, held: Mapping[str, Held]) -> Writer:
+        return Writer(
+            self.settings,
             model=self.model,
             view=self.engine.view,
             requesters=self._requester,
             trail=trail,
-            text_of=symbols.text_of,
-            now_ns=clock,
-            emit=book.emit,
+            text_of=self.symbols.text_of,
+            now_ns=self._clock,
+            emit=self._book.emit,
             control=self.executive,
+            held=held,
         )
-        mqtt = settings.writes.mqtt
-        self.orders = MqttOrders(mqtt, self.writer, now_ns=clock, emit=book.emit) if mqtt is not None else None
 
     def _build_sources(self) -> list[Drained]:
         """The sources of all links, and their lanes."""
@@ -196,6 +196,7 @@ class Plant:
         if self.scada is not None:
             await self.scada.start()
         self.pools.start()
+        self.outputs.start(supervisor)
         if self.executive is not None and self._inherits:
             await asyncio.to_thread(self.executive.take_over, **self._of_executive())
         self.thread.start(number)
@@ -218,11 +219,13 @@ class Plant:
         self._is_stopped = True
         orders = ["writes"] if self.orders is not None else []
         houses = (f"tags of link {name}" for name in self.pools.newcomers)
-        await supervisor.stop(*orders, *(f"link {name}" for name in self.sources), *houses)
+        links = [task for name in self.sources if (task := f"link {name}") not in self.outputs.link_tasks()]
+        await supervisor.stop(*orders, *links, *houses)
         await self.writer.finish(WRITES_STOP_S)
         await self.intakes.stop()
         if self.executive is not None and not (heir is not None and heir.executive is self.executive):
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
+        await self.outputs.stop(supervisor)
         if self.scada is not None:
             await self.scada.stop()
         if not await asyncio.to_thread(self.thread.stop, ENGINE_STOP_S):
@@ -244,6 +247,9 @@ class Plant:
             return False
         source.take_again(letter)
         return True
+
+    def now_ns(self) -> int:
+        return self._clock()
 
     def heartbeats(self) -> dict[str, int]:
         """When each thread that matters last finished a cycle, engine time; 0 before the first."""
@@ -359,11 +365,13 @@ class Plant:
         registers = build_map(self.settings, scada, lock.load(scada.lock_file))
         if registers.lock_changed:
             lock.save(scada.lock_file, registers.lock)
+        door = ScadaDoor(self.writer)
         return ScadaServer(
             settings=scada,
             registers=registers,
-            write=self._write_from_scada,
-            note=self.writer.note_loop,
+            write=door.write,
+            note=door.note,
+            may=door.may,
             plant=self.engine.view,
             text_of=self.symbols.text_of,
             control=self.executive,
@@ -373,10 +381,6 @@ class Plant:
             heartbeat=lambda: self.thread.cycles,
             emit=self._book.emit,
         )
-
-    async def _write_from_scada(self, tag: str, value: float, client: str) -> ModbusException | None:
-        outcome = await self.writer.write(tag, value, way="scada", who=client)
-        return None if outcome.is_ok else SCADA_ANSWERS[outcome.why]
 
     def _feed_executive(self) -> None:
         """After each cycle, on the engine's thread."""

@@ -71,7 +71,9 @@ class Pools:
         evictions = self._engine.tenancy.evictions
         for newcomers in self.newcomers.values():
             newcomers.adopt(self._engine.directory.lendings, self._engine.state.generations, evictions)
-        self.parking.start(evictions)
+        if evictions:
+            self.parking.go_on_from(evictions)
+        self.parking.start()
 
     def take(self, result: StepResult) -> None:
         """What left with a cycle. On the engine's thread."""

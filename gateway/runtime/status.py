@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -49,6 +50,9 @@ class NoLoops:
         raise ValueError("this gateway has no control loops")
 
     def write_output(self, loop: int, value: float) -> None:
+        raise ValueError("this gateway has no control loops")
+
+    def keep_alive(self, loop: int) -> None:
         raise ValueError("this gateway has no control loops")
 
 
@@ -167,6 +171,8 @@ class RuntimeStatus:
                 outputs=plant.model.output_names,
                 alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
+                details=partial(_details, plant),
+                writable=frozenset(() if plant.settings.inhibit_writes else plant.settings.writes.page),
             )
             self._shown = (plant, shown)
         return self._shown[1]
@@ -183,3 +189,15 @@ class RuntimeStatus:
 
     def measured(self) -> Sequence[Measured]:
         return tuple(self._measured())
+
+
+def _details(plant: Plant) -> list[http.LoopDetail]:
+    """Of its loops, for the page."""
+    if plant.executive is None:
+        return []
+    now_ns = plant.now_ns()
+    held = [plant.writer.arbiter.holder(loop.name, now_ns) for loop in plant.settings.loops]
+    return [
+        http.LoopDetail(*reasons, "" if by is None else str(by.by))
+        for reasons, by in zip(plant.executive.reasons(), held, strict=True)
+    ]

@@ -60,26 +60,24 @@ class Files(NamedTuple):
     credentials: Path | None
 
 
-class _LogIn(NamedTuple):
+class LogIn(NamedTuple):
     username: str | None
     username_file: Path | None
     password_file: Path | None
     ca_file: Path | None
 
 
+class Certificate(NamedTuple):
+    cert_file: Path | None
+    key_file: Path | None
+    key_password_file: Path | None
+
+
 def read_broker(section: Section, default_client_id: str, files: Files) -> BrokerAddress:
     """The broker's address under `mqtt`, and the log-in beside it."""
     address = section.get("mqtt", broker, Broker(NOWHERE, tls=False))
-    log_in = _log_in(section, address, "mqtt", "mqtts://", files)
-    cert_file = file_at(section, "cert_file", files)
-    key_file = file_at(section, "key_file", files)
-    key_password_file = file_at(section, "key_password_file", files)
-    if cert_file is not None and not address.tls and section.is_sound("mqtt"):
-        section.wrong("cert_file", "has no use without TLS; write mqtts:// in the address, or take it out")
-    if key_file is not None and cert_file is None and section.is_sound("cert_file"):
-        section.wrong("key_file", "needs the certificate that it belongs to; write cert_file = as well")
-    if key_password_file is not None and cert_file is None and section.is_sound("cert_file"):
-        section.wrong("key_password_file", "opens the key of a certificate; write cert_file = as well")
+    who = log_in(section, address, "mqtt", "mqtts://", files)
+    certificate = certificate_in(section, "mqtt", address.tls, "mqtts://", files)
     client_id = section.get("client_id", text, default_client_id)
     if len(client_id.encode()) > CLIENT_ID_MAX:
         section.wrong("client_id", f"is too long; write at most {CLIENT_ID_MAX} bytes")
@@ -87,17 +85,31 @@ def read_broker(section: Section, default_client_id: str, files: Files) -> Broke
         host=address.endpoint.host,
         port=address.endpoint.port,
         tls=address.tls,
-        ca_file=log_in.ca_file,
-        cert_file=cert_file,
-        key_file=key_file,
-        key_password_file=key_password_file,
+        ca_file=who.ca_file,
+        cert_file=certificate.cert_file,
+        key_file=certificate.key_file,
+        key_password_file=certificate.key_password_file,
         version=section.get("version", VERSION, MqttVersion.V311),
         client_id=client_id,
-        username=log_in.username,
-        username_file=log_in.username_file,
-        password_file=log_in.password_file,
+        username=who.username,
+        username_file=who.username_file,
+        password_file=who.password_file,
         keep_alive_s=section.get("keep_alive", KEEP_ALIVE, 30 * NS_PER_S) // NS_PER_S,
     )
+
+
+def certificate_in(section: Section, key: str, tls: bool, secure: str, files: Files) -> Certificate:
+    """The client's certificate beside the address under `key`; `secure` is the scheme that has TLS."""
+    cert_file = file_at(section, "cert_file", files)
+    key_file = file_at(section, "key_file", files)
+    key_password_file = file_at(section, "key_password_file", files)
+    if cert_file is not None and not tls and section.is_sound(key):
+        section.wrong("cert_file", f"has no use without TLS; write {secure} in the address, or take it out")
+    if key_file is not None and cert_file is None and section.is_sound("cert_file"):
+        section.wrong("key_file", "needs the certificate that it belongs to; write cert_file = as well")
+    if key_password_file is not None and cert_file is None and section.is_sound("cert_file"):
+        section.wrong("key_password_file", "opens the key of a certificate; write cert_file = as well")
+    return Certificate(cert_file, key_file, key_password_file)
 
 
 def read_session(section: Section, version: MqttVersion) -> MqttSession:
@@ -128,21 +140,21 @@ def read_session(section: Section, version: MqttVersion) -> MqttSession:
 def read_nats(section: Section, client_name: str, files: Files) -> NatsAddress:
     """The server's address under `nats`, and the log-in beside it."""
     address = section.get("nats", nats_server, Broker(NOWHERE, tls=False))
-    log_in = _log_in(section, address, "nats", "tls://", files)
-    if log_in.username_file is not None:
+    who = log_in(section, address, "nats", "tls://", files)
+    if who.username_file is not None:
         section.wrong("username", "is read from a file for MQTT only; write the name itself")
     return NatsAddress(
         host=address.endpoint.host,
         port=address.endpoint.port,
         tls=address.tls,
-        ca_file=log_in.ca_file,
+        ca_file=who.ca_file,
         client_name=client_name,
-        username=log_in.username,
-        password_file=log_in.password_file,
+        username=who.username,
+        password_file=who.password_file,
     )
 
 
-def _log_in(section: Section, address: Broker, key: str, secure: str, files: Files) -> _LogIn:
+def log_in(section: Section, address: Broker, key: str, secure: str, files: Files) -> LogIn:
     """User, password and trusted authorities; `secure` is the scheme that has TLS."""
     username = section.get("username", text, None)
     username_file = None
@@ -156,7 +168,7 @@ def _log_in(section: Section, address: Broker, key: str, secure: str, files: Fil
         section.wrong("ca_file", f"has no use without TLS; write {secure} in the address, or take it out")
     if password_file is not None and not address.tls and not is_local(address.endpoint.host):
         section.warn("password_file", f"the password crosses the network in clear; use {secure}")
-    return _LogIn(username if username_file is None else None, username_file, password_file, ca_file)
+    return LogIn(username if username_file is None else None, username_file, password_file, ca_file)
 
 
 def file_at(section: Section, key: str, files: Files) -> Path | None:

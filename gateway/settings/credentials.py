@@ -4,8 +4,28 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Protocol
 
-from gateway.settings.schema import BrokerAddress
+
+class LogIn(Protocol):
+    """What an address has of its log-in, whatever it is the address of."""
+
+    @property
+    def tls(self) -> bool: ...
+    @property
+    def ca_file(self) -> Path | None: ...
+    @property
+    def cert_file(self) -> Path | None: ...
+    @property
+    def key_file(self) -> Path | None: ...
+    @property
+    def key_password_file(self) -> Path | None: ...
+    @property
+    def username(self) -> str | None: ...
+    @property
+    def username_file(self) -> Path | None: ...
+    @property
+    def password_file(self) -> Path | None: ...
 
 
 class CredentialError(Exception):
@@ -29,29 +49,29 @@ def read_secret(path: Path, what: str) -> str:
     return lines[0] if lines else ""
 
 
-def username_of(broker: BrokerAddress) -> str | None:
-    return broker.username if broker.username_file is None else read_secret(broker.username_file, "user")
+def username_of(address: LogIn) -> str | None:
+    return address.username if address.username_file is None else read_secret(address.username_file, "user")
 
 
-def password_of(broker: BrokerAddress) -> str | None:
-    return None if broker.password_file is None else read_secret(broker.password_file, "password")
+def password_of(address: LogIn) -> str | None:
+    return None if address.password_file is None else read_secret(address.password_file, "password")
 
 
-def tls_context(broker: BrokerAddress) -> ssl.SSLContext | None:
-    """What a TLS session with this broker needs; None when it has none."""
-    if not broker.tls:
+def tls_context(address: LogIn) -> ssl.SSLContext | None:
+    """What a TLS session with this server needs; None when it has none."""
+    if not address.tls:
         return None
     try:
-        context = ssl.create_default_context(cafile=broker.ca_file)
+        context = ssl.create_default_context(cafile=address.ca_file)
     except OSError as error:
-        raise CredentialError("CA", broker.ca_file, error, "check that it is a PEM file of certificates") from error
-    if broker.cert_file is not None:
+        raise CredentialError("CA", address.ca_file, error, "check that it is a PEM file of certificates") from error
+    if address.cert_file is not None:
         # Without a password an encrypted key would be asked for on a terminal, which a service has not.
-        opened_by = broker.key_password_file
+        opened_by = address.key_password_file
         password = "" if opened_by is None else read_secret(opened_by, "key password")
         try:
-            context.load_cert_chain(broker.cert_file, broker.key_file, password=password)
+            context.load_cert_chain(address.cert_file, address.key_file, password=password)
         except (OSError, ValueError) as error:
             remedy = "check that certificate and key are PEM files that belong together, and key_password_file"
-            raise CredentialError("certificate", broker.cert_file, error, remedy) from error
+            raise CredentialError("certificate", address.cert_file, error, remedy) from error
     return context

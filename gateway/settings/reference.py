@@ -13,14 +13,16 @@ from typing import Any
 from gateway.settings import (
     addresses,
     devices,
+    including,
     journal,
     load,
+    mqtttags,
     payloads,
     reads,
+    scadarules,
     serving,
     sparkplug,
     tags,
-    uplink,
     zones,
 )
 from gateway.settings.forms import Form
@@ -32,11 +34,17 @@ from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
 from gateway.settings.reference_topics import appearing_keys, topic_keys
-from gateway.settings.units import bandwidth, flag, hours, label, name, number, share, text
+from gateway.settings.reference_uplink import UPLINK
+from gateway.settings.units import flag, label, name, number, text
 
 UNITS = Form(
-    'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }',
-    {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
+    'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }, or "each": one of its own for every device',
+    {
+        "anyOf": [
+            {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
+            {"const": serving.EACH},
+        ]
+    },
 )
 LINK_OF_DEVICE = Form(
     "the name of a [links.NAME], or a link written inside: { modbus_tcp = ... } with the keys of links.NAME",
@@ -44,6 +52,18 @@ LINK_OF_DEVICE = Form(
 )
 
 GATEWAY = (
+    Key(
+        "include",
+        including.INCLUDES,
+        "[]",
+        "More files of this configuration, by name or pattern, relative to this one. No key may stand in two.",
+    ),
+    Key(
+        "gateway.environment",
+        including.ENVIRONMENT,
+        "[]",
+        "Environment variables that ${NAME} in a text stands for. Not for passwords: those are files.",
+    ),
     Key("gateway.inhibit_writes", flag, "false", "Nothing is written to the plant: all loops run as shadows."),
     Key("gateway.id", name, REQUIRED, "Who this gateway is, in every record that goes upstream. Never change it."),
     Key(
@@ -128,6 +148,19 @@ DEVICES = (
 )
 
 
+def output_keys(at: str) -> tuple[Key, ...]:
+    """Of a tag of an mqtt link that a loop drives."""
+    return (
+        Key(
+            f"{at}.write_topic",
+            addresses.topic,
+            "(nothing is written)",
+            "Where the loop that drives the tag publishes its output, by MQTT; the tag itself tells the present one.",
+        ),
+        Key(f"{at}.write_payload", mqtttags.write_payload, '"{value}"', "What is published there."),
+    )
+
+
 def tag_keys(at: str) -> tuple[Key, ...]:
     """A tag, wherever it is written."""
     return (
@@ -156,7 +189,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "false",
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
-        Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.priority", tags.PRIORITY, "normal", "Low: left out first, or read more seldom, under pressure."),
         Key(f"{at}.quality_field", addresses.field_path, "(good)", "Where its quality is in a JSON payload."),
         Key(f"{at}.name", payloads.member, "(the tag's name)", "Its name in arrays of readings and in SenML."),
         Key(
@@ -165,6 +198,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "(needed by structs)",
             "The first byte, the type, and big or little (the default), in a struct.",
         ),
+        *output_keys(at),
         Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),
@@ -189,45 +223,6 @@ def tag_keys(at: str) -> tuple[Key, ...]:
     )
 
 
-UPLINK = (
-    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME", "`nats` or `file`"),
-    Key("uplink.NAME.topic", addresses.topic, "(fieldgate/{gateway}/{stream})", "MQTT topic of the records."),
-    Key(
-        "uplink.NAME.nats",
-        addresses.nats_server,
-        "(this, `mqtt` or `file`)",
-        "A NATS JetStream that takes the records.",
-    ),
-    Key("uplink.NAME.subject", addresses.subject, "(fieldgate.{gateway}.{stream})", "NATS subject of the records."),
-    Key("uplink.NAME.file", text, "(this, `mqtt` or `nats`)", "A file of JSON lines that takes the records."),
-    Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
-    Key(
-        "uplink.NAME.streams",
-        uplink.STREAMS,
-        '["events", "aggregates", "calculations", "multivariate"]',
-        "What is sent. samples: every single one.",
-    ),
-    Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
-    Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),
-    Key(
-        "uplink.NAME.buffer",
-        uplink.BUFFER,
-        "2GB",
-        "What may wait while the broker is away; then the oldest is dropped.",
-    ),
-    Key("uplink.NAME.drain", uplink.DRAIN, "200/s", "Pace of the backlog after an outage, in records, at the most."),
-    Key("uplink.NAME.bandwidth", bandwidth, "(no limit)", "What live records and the backlog may send together."),
-    Key("uplink.NAME.drain_share", share, "0.25", "The part of the bandwidth that the backlog gets in any case."),
-    Key("uplink.NAME.drain_between", hours, "(the whole day)", "When the backlog may be sent, in local time."),
-    Key(
-        "uplink.NAME.grace",
-        uplink.GRACE,
-        "10min",
-        "How long acknowledged records are kept, should they get lost there.",
-    ),
-    Key("uplink.NAME.grace_buffer", uplink.GRACE_BUFFER, "64MB", "How much of them is kept at the most."),
-    Key("uplink.NAME.acknowledge_timeout", uplink.ACKNOWLEDGE_TIMEOUT, "10s", "A session without one is given up."),
-)
 JOURNAL = (
     Key("journal.keep", journal.KEEP, "1GB", "How many bytes of it are kept; then the oldest file is deleted."),
     Key("journal.keep_for", journal.KEEP_FOR, "7d", "How long it is kept, for fieldgate replay."),
@@ -241,6 +236,12 @@ JOURNAL = (
 )
 WRITES = (
     Key("writes.local", flag, "true", "Whether `fieldgate write` may, as root or the gateway's own user."),
+    Key(
+        "writes.page",
+        serving.TAG_GLOBS,
+        "[]",
+        "What operators may write by the page: tags, points of loops.",
+    ),
     *broker_keys("writes.mqtt", "GATEWAY-writes", "[writes.mqtt] left out"),
     Key(
         "writes.mqtt.topic",
@@ -259,6 +260,24 @@ SERVING = (
     Key("scada.clients", serving.NETWORKS, "[]", "Networks from which clients may connect. None: from everywhere."),
     Key(
         "scada.write_clients", serving.NETWORKS, "[]", "Networks from which they may write. None: all that may connect."
+    ),
+    Key(
+        "scada.rules",
+        scadarules.RULES,
+        "[]",
+        "Units and addresses that clients may read and write, by network; the first that fits counts. None: all.",
+    ),
+    Key(
+        "scada.watchdog",
+        serving.WATCHDOG,
+        NOTHING,
+        "SCADA writes a new count to register 1 of any unit within this time, or it is told as silent.",
+    ),
+    Key(
+        "scada.watchdog_loops",
+        serving.LOOP_GLOBS,
+        "[]",
+        "Loops, as control.NAME, that go to their fail-safe then, or after their own dead_man.",
     ),
     Key("scada.loops_unit", serving.UNIT, "1", "Unit id of the loops' registers."),
     Key(
@@ -279,6 +298,15 @@ SERVING = (
     Key("reference.NAME.table", text, NOTHING, "The table in a SQLite file."),
     Key("history.keep", journal.HISTORY_KEEP, "500MB", "Bytes of history; then the oldest of the finest goes."),
     Key("http.listen", addresses.listen_endpoint, '"127.0.0.1:9464"', "Where metrics, health, page and API are."),
+    Key(
+        "http.users_file",
+        text,
+        NOTHING,
+        "Who may log in, kept by `fieldgate user`. None: nobody logs in, and only this machine may be listened to.",
+    ),
+    Key("http.cert_file", text, NOTHING, "Certificate of the listener (PEM, with its chain): https from then on."),
+    Key("http.key_file", text, NOTHING, "Its private key."),
+    Key("http.metrics_clients", serving.NETWORKS, "[]", "Networks that may read /metrics without a log-in."),
 )
 
 KEYS: tuple[Key, ...] = (

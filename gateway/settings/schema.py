@@ -25,14 +25,22 @@ from gateway.settings.schema_brokers import MqttSession as MqttSession
 from gateway.settings.schema_brokers import MqttVersion as MqttVersion
 from gateway.settings.schema_brokers import Retained as Retained
 from gateway.settings.schema_brokers import SparkplugHost as SparkplugHost
+from gateway.settings.schema_control import HOLD_POINT as HOLD_POINT
+from gateway.settings.schema_control import LOOP_POINTS as LOOP_POINTS
 from gateway.settings.schema_control import Block as Block
+from gateway.settings.schema_control import Commands as Commands
+from gateway.settings.schema_control import OutputBy as OutputBy
 from gateway.settings.schema_control import PidLoop as PidLoop
 from gateway.settings.schema_control import Signal as Signal
+from gateway.settings.schema_control import driven_by as driven_by
 from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 from gateway.settings.schema_uplink import FileAddress as FileAddress
 from gateway.settings.schema_uplink import Hours as Hours
+from gateway.settings.schema_uplink import HttpAddress as HttpAddress
+from gateway.settings.schema_uplink import HttpFormat as HttpFormat
 from gateway.settings.schema_uplink import NatsAddress as NatsAddress
+from gateway.settings.schema_uplink import SparkplugAddress as SparkplugAddress
 from gateway.settings.schema_uplink import Uplink as Uplink
 from gateway.settings.schema_uplink import UpstreamAddress as UpstreamAddress
 
@@ -161,6 +169,8 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     phase_ns: int | None = None
     """When in the period, on the grid of engine time; None: wherever there is room."""
     jitter_ns: int = 0
+    priority: Priority = Priority.NORMAL
+    """What is of low priority is read more seldom under pressure (`gateway.core.pressure`)."""
     limits: ReadLimits = ANY_READ
     writable: bool = False
     verify: bool = False
@@ -204,6 +214,9 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     """In a struct: the first byte, and a WireForm, plus BIG_END."""
     sparkplug: tuple[str, ...] = ()
     metric: str = ""
+    write_topic: str = ""
+    """Where a loop that drives the tag publishes its output; empty: nothing is written."""
+    write_payload: str = "{value}"
 
 
 class FormulaPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,6 +268,15 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Full names of the tags that are seen together; the alarm stands with the first of them."""
 
 
+class ScadaRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients of some networks may read and write: unit ids and addresses as spans, both ends included."""
+
+    clients: tuple[str, ...]
+    units: tuple[tuple[int, int], ...]
+    read: tuple[tuple[int, int], ...]
+    write: tuple[tuple[int, int], ...]
+
+
 class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """The Modbus server. `units` maps device name to unit id; loops answer on `loops_unit`."""
 
@@ -270,6 +292,14 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """Networks from which clients may connect; everybody when empty."""
     write_clients: tuple[str, ...] = ()
     """Networks from which clients may write; all that may connect when empty."""
+    rules: tuple[ScadaRule, ...] = ()
+    """The first that names a client's address counts for it, beside `clients` and `write_clients`."""
+    has_unit_each: bool = False
+    """Every device has a unit id of its own, which the lock file keeps; `units` is empty."""
+    watchdog_ns: int = 0
+    """Without a new count in the watchdog's register for so long SCADA is silent; 0: nobody watches."""
+    watchdog_loops: tuple[str, ...] = ()
+    """Loops that go to their fail-safe then."""
     lock_file: Path
 
 
@@ -300,12 +330,20 @@ class Writes(msgspec.Struct, frozen=True, kw_only=True):
 
     local: bool = True
     """`fieldgate write` on this machine, by the gateway's own user and root."""
+    page: tuple[str, ...] = ()
+    """Full names of the tags, and points of loops, that operators may write by the page and the API."""
     mqtt: MqttWrites | None = None
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
+    users_file: Path | None = None
+    """None: nobody logs in, everybody who reaches the listener sees, nobody acts."""
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    metrics_clients: tuple[str, ...] = ()
+    """Networks whose scrapers need not log in."""
 
 
 class TopicGroup(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,7 +31,64 @@ class FileAddress(msgspec.Struct, frozen=True, kw_only=True):
     rotate_bytes: int
 
 
-UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | FileAddress
+class HttpFormat(StrEnum):
+    JSON = "json"
+    """The record as it is."""
+    INFLUX = "influx"
+    """InfluxDB line protocol."""
+
+    @property
+    def content_type(self) -> str:
+        return "application/json" if self is HttpFormat.JSON else "text/plain; charset=utf-8"
+
+
+class HttpAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where records are POSTed, in which format, and how to log in. Secrets are read when the session starts."""
+
+    host: str
+    port: int
+    tls: bool = False
+    target: str
+    """Path and query; `{stream}` stands for the stream's name."""
+    position: str | None = None
+    """Path and query that say what the server holds."""
+    format: HttpFormat = HttpFormat.JSON
+    gzip: bool = False
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    key_password_file: Path | None = None
+    username: str | None = None
+    username_file: Path | None = None
+    password_file: Path | None = None
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def name(self) -> str:
+        return f"http{'s' if self.tls else ''}://{self.authority}"
+
+
+class SparkplugAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway as an edge node of Sparkplug B."""
+
+    broker: BrokerAddress
+    group: str
+    edge: str
+    primary_host: str | None = None
+    """The host application for which records wait; None: for none."""
+
+    @property
+    def name(self) -> str:
+        secure = "s" if self.broker.tls else ""
+        return f"mqtt{secure}://{self.broker.host}:{self.broker.port} as {self.group}/{self.edge}"
+
+
+UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | FileAddress | HttpAddress | SparkplugAddress
 
 
 class Hours(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,3 +120,5 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     drain_share: float = 0.25
     """The part of the bandwidth that the backlog gets in any case."""
     drain_between: Hours | None = None
+    free_disk_bytes_min: int = 0
+    """Of the disk: when no more is free, nothing but events is recorded; 0: not looked at."""

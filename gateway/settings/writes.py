@@ -10,7 +10,7 @@ from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.schema import MqttWrites, Writes
 from gateway.settings.section import Section
-from gateway.settings.serving import LOOP_POINTS, TAG_GLOBS, WRITE_GLOBS, select, writable_tags
+from gateway.settings.serving import TAG_GLOBS, WRITE_GLOBS, hold_points, loop_points, select, writable_tags
 from gateway.settings.units import flag
 
 TOPIC: Final = "fieldgate/{gateway}/write/{tag}"
@@ -21,7 +21,12 @@ def read_writes(root: Section, gateway_id: str, devices: Devices, loops: Loops, 
     section = root.table("writes")
     if section is None:
         return Writes()
-    writes = Writes(local=section.get("local", flag, True), mqtt=_read_mqtt(section, gateway_id, devices, loops, files))
+    names = [*writable_tags(devices, loops), *loop_points(loops), *hold_points(loops)]
+    writes = Writes(
+        local=section.get("local", flag, True),
+        page=select(section, "page", TAG_GLOBS, (), names, all_known=not devices.incomplete),
+        mqtt=_read_mqtt(section, gateway_id, devices, loops, files),
+    )
     section.finish()
     return writes
 
@@ -42,13 +47,12 @@ def _read_mqtt(section: Section, gateway_id: str, devices: Devices, loops: Loops
     if asked == reply and table.is_sound("topic", "reply"):
         table.wrong("reply", "is the topic of the orders; write another one")
     names = writable_tags(devices, loops)
-    points = [f"control.{name}.{point}" for name in loops.names for point in LOOP_POINTS]
     writes = MqttWrites(
         broker=read_broker(table, f"{gateway_id}-writes", files),
         topic=asked,
         reply=reply,
         tags=select(table, "tags", TAG_GLOBS, ("*",), names, all_known=not devices.incomplete),
-        loops=select(table, "loops", WRITE_GLOBS, (), points, all_known=True),
+        loops=select(table, "loops", WRITE_GLOBS, (), [*loop_points(loops), *hold_points(loops)], all_known=True),
     )
     if not names and not writes.loops and not devices.incomplete:
         table.warn("tags", "there is no tag that may be written; write write = true in one")

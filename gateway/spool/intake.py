@@ -14,7 +14,6 @@ aside (`.damaged`) and told: what was lost with it cannot be known.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +31,7 @@ from gateway.core.limits import INTAKE_BYTES_MAX, INTAKE_KEYS_MAX
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.types import NS_PER_S, Samples
+from gateway.spool.thread import DiskThread
 
 Kept: TypeAlias = Callable[[], None]
 
@@ -52,7 +52,7 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
 )
 
 
-class IntakeFiles:
+class IntakeFiles(DiskThread):
     """One lane's intake: opened, restored, started, stopped. `tags` are the names of the rows that its samples have."""
 
     def __init__(
@@ -67,6 +67,7 @@ class IntakeFiles:
         file_bytes: int = FILE_BYTES,
         stopwatch_ns: Clock = time.monotonic_ns,
     ) -> None:
+        super().__init__(f"intake {lane}")
         self._folder = folder
         self._lane = lane
         self._tags = dict(tags)
@@ -81,10 +82,7 @@ class IntakeFiles:
         self._last: dict[Path, int] = {}
         self._number = 0
         self._begins_at = 0
-        self._thread = threading.Thread(target=self._run, name=f"intake {lane}"[:15], daemon=True)
-        self._changed = threading.Condition()
         self._queue: deque[tuple[Frame, Kept]] = deque()
-        self._stopping = False
         self._is_held = False
         # The thread's own.
         self._file = -1
@@ -146,9 +144,6 @@ class IntakeFiles:
                     self._restored += len(samples)
                     yield samples
 
-    def start(self) -> None:
-        self._thread.start()
-
     # -- from any thread ------------------------------------------------------------------------------------------
 
     def put(self, frame: Frame, kept: Kept) -> None:
@@ -162,16 +157,6 @@ class IntakeFiles:
             self._safe = max(self._safe, position)
             if self._is_held:
                 self._changed.notify()
-
-    def stop(self, timeout_s: float) -> bool:
-        """Write what waits and end; False when that took longer than the time-out."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        if self._thread.ident is None:
-            return True
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def size_bytes(self) -> int:
         return sum(self._sizes.copy().values())

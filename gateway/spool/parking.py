@@ -15,7 +15,6 @@ memory, what comes faster than it can be written.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from gateway.core.limits import PARKING_QUEUE_BYTES_MAX
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
 from gateway.core.types import NS_PER_S
+from gateway.spool.thread import DiskThread
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_parking_parked_total", "counter", "States of tags that were parked."),
@@ -151,43 +151,32 @@ class ParkingFile:
         return dropped
 
 
-class Parking:
+class Parking(DiskThread):
     """The thread. `layouts` are those that the engine's pools can read, by pool."""
 
     def __init__(self, path: Path, *, bytes_max: int, layouts: Sequence[int], now_ns: Clock, emit: Emit) -> None:
+        super().__init__("parking")
         self._path = path
         self._bytes_max = bytes_max
         self._layouts = tuple(layouts)
         self._now_ns = now_ns
         self._emit = emit
-        self._changed = threading.Condition()
         self._leaving: deque[Parked] = deque()
         self._leaving_bytes = 0
         self._evictions = [0] * len(self._layouts)
         self._questions: deque[Question] = deque()
-        self._stopping = False
         self._file: ParkingFile | None = None
         self._retry_ns = 0
         self._is_told = False
         self._parked = 0
         self._found = 0
         self._dropped = dict.fromkeys(("full", "queue", "error"), 0)
-        self._thread = threading.Thread(target=self._run, name="parking", daemon=True)
 
     # Any thread
 
-    def start(self, evictions: Sequence[int] = ()) -> None:
-        """`evictions` have been dealt with by earlier runs, by pool."""
-        self._evictions = list(evictions) or self._evictions
-        self._thread.start()
-
-    def stop(self, timeout_s: float) -> bool:
-        """Write down what has come and end; False when that took longer than the time-out."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+    def go_on_from(self, evictions: Sequence[int]) -> None:
+        """Before the start: so many have been dealt with by earlier runs, by pool."""
+        self._evictions = list(evictions)
 
     def put(self, parked: Parked) -> None:
         """What left. Over the limit of what may wait, the states are dropped and counted, the eviction is not."""

@@ -26,7 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.core.limits import UPLINK_DRAIN_IN_FLIGHT, UPLINK_IN_FLIGHT
-from gateway.core.ports import LinkDown, Verdict
+from gateway.core.ports import Answer, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
 from gateway.mqttclient import VERSIONS, Client, read_secrets, refused
@@ -34,7 +34,7 @@ from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
 UNSPECIFIED_ERROR: Final = 0x80
-REASONS_ABOUT_THE_RECORD: Final = frozenset({0x95, 0x99})
+REASONS_ABOUT_THE_RECORD: Final = {0x95: "packet too large", 0x99: "payload format invalid"}
 IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
 FAREWELL_S: Final = 1.0
 """How long a DISCONNECT may take to get out."""
@@ -103,19 +103,19 @@ class MqttUpstream:
         self._window = asyncio.Semaphore(session.in_flight_max)
         self._lost: LinkDown | None = None
 
-    async def send(self, identity: Identity, payload: bytes) -> Verdict:
+    async def send(self, identity: Identity, payload: bytes) -> Answer:
         # The window lets in whoever came first, and nothing else is awaited before the message is handed over: tasks
         # started in order send in order.
         async with self._window:
             return await self._send(identity, payload)
 
-    async def _send(self, identity: Identity, payload: bytes) -> Verdict:
+    async def _send(self, identity: Identity, payload: bytes) -> Answer:
         if self._lost is not None:
             raise self._lost
         topic = self._topic.replace("{stream}", identity.stream)
         most = self._session.packet_bytes_max
         if most and len(payload) + len(topic.encode()) + CONNECT_RECORD_ROOM > most:
-            return Verdict.REJECTED
+            return Refusal(f"it has {len(payload)} bytes, and the broker takes packets of up to {most}")
         packet, acknowledged = self._session.begin_publish(topic, payload)
         try:
             async with asyncio.timeout(self._acknowledge_timeout_ns / NS_PER_S):
@@ -128,7 +128,7 @@ class MqttUpstream:
         finally:
             self._session.forget(packet)
         if reason in REASONS_ABOUT_THE_RECORD:
-            return Verdict.REJECTED
+            return Refusal(f"reason 0x{reason:02x} of MQTT: {REASONS_ABOUT_THE_RECORD[reason]}")
         return Verdict.RETRY if reason >= REASON_FAILURE_MIN else Verdict.ACCEPTED
 
     async def watch(self) -> None:

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.ports import LinkDown, Verdict
+from gateway.core.ports import Answer, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
 from gateway.settings.schema import NatsAddress
@@ -49,9 +49,9 @@ class NatsUpstream:
         self._bytes_max = bytes_max
         self._timeout_s = timeout_s
 
-    async def send(self, identity: Identity, payload: bytes) -> Verdict:
+    async def send(self, identity: Identity, payload: bytes) -> Answer:
         if len(payload) + HEADERS_ROOM > self._bytes_max:
-            return Verdict.REJECTED
+            return Refusal(f"it has {len(payload)} bytes, and the server takes {self._bytes_max - HEADERS_ROOM}")
         publishing = asyncio.ensure_future(self._publish(identity, payload))
         try:
             ends: set[asyncio.Future[Any]] = {publishing, self.lost}
@@ -62,7 +62,7 @@ class NatsUpstream:
         finally:
             publishing.cancel()
 
-    async def _publish(self, identity: Identity, payload: bytes) -> Verdict:
+    async def _publish(self, identity: Identity, payload: bytes) -> Answer:
         from nats import errors
         from nats.js.errors import APIError, NoStreamResponseError
 
@@ -78,7 +78,9 @@ class NatsUpstream:
         except APIError as error:
             if error.err_code == WRONG_LAST_SEQUENCE:
                 return Verdict.ACCEPTED
-            return Verdict.REJECTED if error.err_code == MESSAGE_TOO_LARGE else Verdict.RETRY
+            if error.err_code == MESSAGE_TOO_LARGE:
+                return Refusal(f"error {MESSAGE_TOO_LARGE} of JetStream: {error.description}")
+            return Verdict.RETRY
         except NoStreamResponseError as error:
             raise LinkDown(f"{self._name}: no stream takes {subject}.>", _make_stream(subject)) from error
         except errors.TimeoutError as error:

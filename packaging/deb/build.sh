@@ -64,6 +64,7 @@ $python -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$stage" "$s
 echo "Adding the unit, the configuration and the documentation"
 install -Dm 644 "$source/packaging/fieldgate.service" "$stage/usr/lib/systemd/system/fieldgate.service"
 install -Dm 640 "$here/fieldgate.toml" "$stage/etc/fieldgate/fieldgate.toml"
+mkdir -p "$stage/etc/fieldgate/conf.d"
 share=$stage/usr/share/fieldgate
 install -Dm 644 -t "$share/prometheus" "$source"/packaging/prometheus/*.yml
 install -Dm 644 -t "$share/grafana" "$source"/packaging/grafana/*.json
@@ -72,6 +73,7 @@ install -Dm 644 "$source/packaging/README.md" "$doc/README.md"
 install -Dm 644 -t "$doc/examples" "$source/config/fieldgate.toml"
 install -Dm 644 -t "$doc/examples/registers" "$source"/config/registers/*.csv
 install -Dm 644 -t "$doc/examples/reference" "$source"/config/reference/*.csv
+install -Dm 644 -t "$doc/examples/systemd" "$source"/packaging/systemd/*.conf
 install -Dm 644 "$source/LICENSE" "$doc/copyright"
 gzip -9n < "$source/CHANGELOG.md" > "$doc/changelog.gz"
 mkdir -p "$stage/usr/bin" "$stage/usr/share/bash-completion/completions"

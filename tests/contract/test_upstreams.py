@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from gateway.core.encode import envelope
-from gateway.core.ports import LinkDown, Upstream, Verdict
+from gateway.core.encode import FORMAT, envelope
+from gateway.core.ports import Answer, LinkDown, Refusal, Upstream, Verdict
 from gateway.core.record import Identity
 from tests.support.upstreams import BYTES_MAX, FAR_ENDS, FarEnd, Files, JetStream
 
@@ -20,8 +20,15 @@ Scenario = Callable[[FarEnd], Awaitable[None]]
 
 
 def record(number: int, *, stream: str = "samples", segment: int = 70, size: int = 50) -> tuple[Identity, bytes]:
+    """One text of this size, at a time of its own."""
     identity = Identity("plant", stream, segment, number)
-    return identity, envelope(identity, json.dumps({"n": "x" * size}).encode())
+    time_ns = segment * 10**12 + number * 10**9
+    body: dict[str, object] = {"format": FORMAT, "wall_offset_ns": 0, "first_ns": time_ns, "last_ns": time_ns}
+    if stream == "samples":
+        body |= {"tags": ["press.note"], "tag": [0], "time_ns": [time_ns], "value": ["x" * size], "quality": [192]}
+    else:
+        body |= {"time_ns": [time_ns], "severity": [1], "kind": ["k"], "subject": ["s"], "message": ["x" * size]}
+    return identity, envelope(identity, json.dumps(body).encode())
 
 
 @pytest.fixture(params=FAR_ENDS)
@@ -35,18 +42,18 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Scenario],
     return lambda scenario: uvloop.run(whole(scenario))
 
 
-async def send_all(upstream: Upstream, records: list[tuple[Identity, bytes]]) -> list[Verdict]:
+async def send_all(upstream: Upstream, records: list[tuple[Identity, bytes]]) -> list[Answer]:
     """Many under way at once, begun in their order, as delivery does."""
     tasks = [asyncio.create_task(upstream.send(*each)) for each in records]  # type: ignore[arg-type]
     return await asyncio.gather(*tasks)
 
 
-def test_what_was_accepted_is_held_byte_for_byte_and_in_order(play: Callable[[Scenario], None]) -> None:
+def test_what_was_accepted_is_held_as_it_was_and_in_order(play: Callable[[Scenario], None]) -> None:
     async def scenario(far_end: FarEnd) -> None:
         records = [record(n, size=n * 40) for n in range(1, 41)]
         async with far_end.connect() as upstream:
             assert await send_all(upstream, records) == [Verdict.ACCEPTED] * 40
-        assert await far_end.held() == [payload for _, payload in records]
+        assert await far_end.held() == [far_end.form(payload) for _, payload in records]
 
     play(scenario)
 
@@ -61,7 +68,7 @@ def test_a_record_sent_again_in_another_session_is_accepted_and_where_possible_h
         async with far_end.connect() as upstream:
             assert await send_all(upstream, records[10:]) == [Verdict.ACCEPTED] * 20
         held = await far_end.held()
-        payloads = [payload for _, payload in records]
+        payloads = [far_end.form(payload) for _, payload in records]
         if far_end.holds_once:
             assert held == payloads
         assert set(held) == set(payloads), "a resend differs, or something is missing"
@@ -79,7 +86,7 @@ def test_streams_and_segments_do_not_get_into_one_anothers_way(play: Callable[[S
         ]
         async with far_end.connect() as upstream:
             await send_all(upstream, records)
-        assert sorted(await far_end.held()) == sorted(payload for _, payload in records)
+        assert sorted(await far_end.held()) == sorted(far_end.form(payload) for _, payload in records)
 
     play(scenario)
 
@@ -103,8 +110,10 @@ def test_a_record_that_is_too_large_is_refused_for_ever_and_blocks_nothing(play:
         if not far_end.refuses_what_is_too_large:
             pytest.skip("knows no limit, or no way to say it")
         async with far_end.connect() as upstream:
-            verdicts = await send_all(upstream, [record(1), record(2, size=BYTES_MAX), record(3)])
-        assert verdicts == [Verdict.ACCEPTED, Verdict.REJECTED, Verdict.ACCEPTED]
+            first, large, last = await send_all(upstream, [record(1), record(2, size=BYTES_MAX), record(3)])
+        assert (first, last) == (Verdict.ACCEPTED, Verdict.ACCEPTED)
+        assert isinstance(large, Refusal)
+        assert large.reason
 
     play(scenario)
 
@@ -132,7 +141,7 @@ def test_a_far_end_that_dies_ends_every_send_and_keeps_what_it_accepted(play: Ca
         assert caught.group_contains(LinkDown)
         await far_end.come_back()
         if far_end.keeps_what_it_acknowledged:
-            assert set(accepted) <= set(await far_end.held())
+            assert set(map(far_end.form, accepted)) <= set(await far_end.held())
         async with far_end.connect() as upstream:
             assert await upstream.send(*record(1)) is Verdict.ACCEPTED
 

@@ -85,6 +85,7 @@ def test_any_pdu_is_a_request_or_one_of_three_exceptions(pdu: bytes) -> None:
 
 
 class _Nobody:
+    rule = None
     host = "192.0.2.1"
     peer = "192.0.2.1:50000"
 

@@ -31,6 +31,7 @@ HEALTHY = {
     "process_start_time_seconds": "1000+0x240",
     "fieldgate_clock_synchronised": "1+0x240",
     "fieldgate_engine_cycles_total": "0+1500x240",
+    "fieldgate_scada_watchdog_silent": "0+0x240",
     'fieldgate_sample_to_aggregate_seconds_bucket{le="0.05"}': "0+1000x240",
     "fieldgate_sample_to_aggregate_seconds_count": "0+1000x240",
     'fieldgate_sample_to_score_seconds_bucket{le="0.1"}': "0+1000x240",
@@ -47,6 +48,7 @@ HEALTHY = {
     'fieldgate_spool_records{uplink="cloud"}': "3+0x240",
     'fieldgate_spool_bytes{uplink="cloud"}': "9000+0x240",
     'fieldgate_spool_limit_bytes{uplink="cloud"}': "1000000+0x240",
+    'fieldgate_pressure_step{uplink="cloud"}': "0+0x240",
     'fieldgate_modbus_connected{link="plc"}': "1+0x240",
     'fieldgate_modbus_bus_silent{link="plc"}': "0+0x240",
     'fieldgate_mqtt_connected{link="floor"}': "1+0x240",
@@ -102,6 +104,7 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
         {"FieldgateDeadlineMisses"},
     ),
     "a loop is in fail-safe": ({'fieldgate_control_mode{loop="tank"}': gauge(2, 1)}, {"FieldgateLoopInFailsafe"}),
+    "SCADA is silent": ({"fieldgate_scada_watchdog_silent": gauge(1, 0)}, {"FieldgateScadaSilent"}),
     "the engine hangs": ({"fieldgate_engine_cycles_total": counts("0+0", 1500)}, {"FieldgateEngineStalled"}),
     "the uplink is down": (
         {
@@ -118,6 +121,10 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
     "the buffer fills": (
         {'fieldgate_spool_bytes{uplink="cloud"}': gauge(900_000, 9_000)},
         {"FieldgateBufferNearlyFull"},
+    ),
+    "less is recorded": (
+        {'fieldgate_pressure_step{uplink="cloud"}': gauge(2, 0)},
+        {"FieldgateUnderPressure"},
     ),
     "the disk is full": ({'fieldgate_spool_available{uplink="cloud"}': gauge(0, 1)}, {"FieldgateSpoolUnavailable"}),
     "records are dropped for the first time, at once": (

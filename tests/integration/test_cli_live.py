@@ -331,7 +331,7 @@ def test_the_address_is_that_of_the_configuration(gateway: Gateway, tmp_path: Pa
 )
 def test_a_wildcard_is_asked_on_loopback(listen: str, url: str, tmp_path: Path) -> None:
     path = tmp_path / "plant.toml"
-    path.write_text(f'[http]\nlisten = "{listen}"\n', encoding="utf-8")
+    path.write_text(f'[http]\nlisten = "{listen}"\nusers_file = "users.toml"\n', encoding="utf-8")
     assert find(path, None).url == url
 
 

@@ -47,6 +47,9 @@ def test_the_load_of_a_serial_bus_is_that_of_its_characters(tmp_path: Path) -> N
     assert link["requests_per_s"] == 10
     assert [read["takes_ms"] for read in link["reads"]] == pytest.approx([read_ms] * 10, abs=0.01)
     assert link["worst_age_ms"] == pytest.approx(1_000 + 11 * read_ms, abs=0.1)
+    # A silent unit is waited for four times as long as a read takes, and its characters; three times.
+    assert link["older_when_a_unit_falls_silent_ms"] == pytest.approx(3 * (4 + 1) * read_ms, abs=0.1)
+    assert link["probes_percent_max"] == 5
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,8 @@ def test_the_text_tells_reads_load_and_age_without_loading_numba(tmp_path: Path)
     assert "bus: 10.0.0.5:502, 50.0 reads a second, 50 % loaded (a device answers in 10ms)" in done.stdout
     assert "1.51 s" in done.stdout
     assert "and 10 more: --json has them all" in done.stdout
+    assert "values of the others may get up to 0.15 s older; probing it takes at most 5 % of the link" in done.stdout
+    assert "falls silent" not in plan_text(tmp_path, bus(1, "1s")).stdout, "there are no others"
     code = "import sys, gateway.cli.plan, gateway.cli.check; print('numba' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert loaded.stdout.strip() == "False"
@@ -113,9 +118,10 @@ def test_a_link_that_a_device_brings_along_is_warned_of_there(tmp_path: Path) ->
     st.lists(st.tuples(st.integers(1, 4), st.sampled_from([100, 250, 1_000])), min_size=1, max_size=30),
     st.integers(1, 40),
     st.integers(1, 3),
+    st.booleans(),
 )
-def test_no_value_gets_older_than_the_plan_says(
-    reads: list[tuple[int, int]], round_trip_ms: int, in_flight: int
+def test_no_value_gets_older_than_the_plan_says_not_even_when_a_unit_falls_silent(
+    reads: list[tuple[int, int]], round_trip_ms: int, in_flight: int, one_dies: bool
 ) -> None:
     points = [
         Point(row=i, name="t", device=f"u{unit}", unit=unit, function=Function.READ_HOLDING_REGISTERS,
@@ -123,7 +129,9 @@ def test_no_value_gets_older_than_the_plan_says(
         for i, (unit, every_ms) in enumerate(reads)
     ]  # fmt: skip
     load = bus_load(points, Timing(round_trip_ns=round_trip_ms * NS_PER_MS, requests_in_flight=in_flight))
-    worst = {(group.device, group.period_ns): group.worst_age_ns for group in load.groups}
+    late_ns = load.silence_ns if one_dies else 0
+    worst = {(group.device, group.period_ns): group.worst_age_ns + late_ns for group in load.groups}
+    dying, dies_ns = reads[0][0] if one_dies else None, 3 * NS_PER_S
     poller = Poller(plan(points), requests_in_flight=in_flight, response_timeout_ns=NS_PER_S)
     poller.begin(0)
     read_ns = dict.fromkeys(poller.polls, 0)
@@ -131,8 +139,10 @@ def test_no_value_gets_older_than_the_plan_says(
     now_ns = 0
     while now_ns < 10 * NS_PER_S:
         while (sent := poller.next_request(now_ns)) is not None:
-            flying.append((now_ns + round_trip_ms * NS_PER_MS, sent.id))
+            if now_ns < dies_ns or sent.poll.unit.id != dying:
+                flying.append((now_ns + round_trip_ms * NS_PER_MS, sent.id))
         now_ns = min([poller.wake_ns(now_ns), *(at for at, _ in flying)])
+        poller.expired(now_ns)
         for at, number in [reply for reply in flying if reply[0] <= now_ns]:
             flying.remove((at, number))
             answered = poller.take_reply(number, now_ns)

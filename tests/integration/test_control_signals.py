@@ -269,6 +269,17 @@ def test_without_its_commander_a_loop_fails_safe_in_every_mode_until_it_commands
         assert any("dead man" in message for message in told)
 
 
+def test_a_sign_of_life_that_says_nothing_else_keeps_a_loop_from_its_fail_safe() -> None:
+    with plc(level_m=0.5, valve=300) as device, bench(device.port, dead_man_ns=300 * NS_PER_MS, ti_s=50.0) as b:
+        b.wait_for_mode(Mode.AUTO)
+        setpoint = float(b.control.loops()["setpoint"][0])
+        b.wait_for_mode(Mode.FAILSAFE)
+        b.control.keep_alive(0)
+        b.wait_for_mode(Mode.AUTO)
+        assert float(b.control.loops()["setpoint"][0]) == setpoint
+        b.wait_for_mode(Mode.FAILSAFE)
+
+
 def test_a_counter_is_a_heartbeat_for_the_devices_own_watchdog() -> None:
     beat = Block(name="beat", kind="counter", inputs=(), parameters=(0.02, 5.0))
     follower = loop(source=Signal(of="block", name="beat"), input="blocks.beat", does_follow=True, failsafe_output=None)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.core.types import Quality
+from gateway.core.view import Mode
 from hil.devices.instruments import MeterUnit, TankUnit
 from hil.devices.modbus import Endpoint, Unit
 from tests.support.daemon import ROOT, Gateway, Outside, until
@@ -176,6 +177,31 @@ def test_setpoint_mode_and_output_are_written_by_command_and_audited(gateway: Ga
     told = [(line["what"], line["new"], line["result"]) for line in map(json.loads, trail) if line["way"] == "local"]
     assert told[:2] == [("control.tank.setpoint", "33", "sent"), ("control.tank.setpoint", "33", "written")]
     assert ("control.tank.setpoint", "95", "refused") in told
+
+
+@pytest.mark.slow
+def test_a_scada_that_stops_counting_is_told_and_takes_its_loops_to_their_fail_safe(tmp_path: Path) -> None:
+    """And the loop comes back with the first new count."""
+    with Outside() as outside:
+        endpoint = Endpoint(Unit(1, TankUnit()), Unit(2, MeterUnit(1)))
+        outside.run(endpoint.start())
+        text = CONFIG.format(plc=endpoint.port, inserted="")
+        watched = text.replace("loops_unit = 9", 'loops_unit = 9\nwatchdog = "2s"\nwatchdog_loops = ["control.tank"]')
+        with Gateway(tmp_path, watched) as gateway:
+            gateway.start()
+            scada = Scada(gateway)
+            until(lambda: scada.read(9, "control.tank/mode") == Mode.FAILSAFE, "nobody counts")
+            until(lambda: gateway.lines("scada.watchdog.silent"), "it is told")
+            assert gateway.metric("fieldgate_scada_watchdog_silent") == 1
+            until(lambda: scada.read(9, "control.tank/output") == 0, "its declared output")
+            for count in range(1, 20):
+                assert "Written 1 references" in scada.write(1 + count % 2, "gateway/watchdog", str(count))
+                if scada.read(9, "control.tank/mode") == Mode.AUTO:
+                    break
+            assert scada.read(9, "control.tank/mode") == Mode.AUTO
+            assert gateway.lines("scada.watchdog.back")
+            until(lambda: scada.read(9, "control.tank/mode") == Mode.FAILSAFE, "it is silent again")
+        outside.run(endpoint.stop())
 
 
 def test_addresses_stay_when_a_tag_is_put_into_the_middle_and_the_daemon_restarted(gateway: Gateway) -> None:

@@ -80,6 +80,19 @@ def test_any_registers_are_the_text_that_python_reads_or_a_sensor_fault(
     assert decoded(point, data) == (quality, expected)
 
 
+FORBIDDEN = (b"\xc0\x80", b"\xe0\x9f", b"\xed\xa0", b"\xf0\x8f", b"\xf4\x90", b"\xf5\x80")
+CUT_OFF = (b"\xe0\xa0", b"\xed\x9f", b"\xf0\x90", b"\xf4\x8f")
+
+
+@pytest.mark.parametrize("data", [*FORBIDDEN, *CUT_OFF], ids=bytes.hex)
+def test_at_the_end_a_character_that_was_cut_off_is_told_from_what_is_none(data: bytes) -> None:
+    """Two bytes are enough to tell."""
+    expected = None if data in FORBIDDEN else "ok"
+    assert oracle(b"ok" + data, Encoding.UTF_8, Padding.NONE, big_bytes=True) == expected
+    quality = Quality.BAD_SENSOR_FAILURE if expected is None else Quality.GOOD
+    assert decoded(text_point(2, Encoding.UTF_8, Padding.NONE, big_bytes=True), b"ok" + data) == (quality, expected)
+
+
 @settings(deadline=None, print_blob=True)
 @given(st.text(max_size=20), SHAPES, st.integers(0, 9))
 def test_a_text_comes_back_as_it_was_written(text: str, shape: tuple[Encoding, Padding, bool], spare: int) -> None:

@@ -200,6 +200,9 @@ class FakeControlView:
     def write_mode(self, loop: int, mode: Mode) -> None:
         raise ValueError("not in this plant")
 
+    def keep_alive(self, loop: int) -> None:
+        raise AssertionError("the page commands no loop")
+
     def write_output(self, loop: int, value: float) -> None:
         raise ValueError("not in this plant")
 
@@ -323,6 +326,9 @@ class FakeSource:
             segments=2,
             delivered_records=(self.now_ns() - START_NS) // NS_PER_S * 12,
             dropped_records=0,
+            dropped_samples=0,
+            pressure=0.0,
+            pressure_step=0,
         )
         return (cloud,)
 

@@ -81,6 +81,7 @@ class FakeControl:
 
     def __init__(self, count: int) -> None:
         self.state = np.zeros(count, LOOP)
+        self.signs_of_life = [0] * count
         self.state["setpoint"] = 50.0
         self.state["mode"] = Mode.AUTO
         self.state["quality"] = Quality.GOOD
@@ -102,6 +103,9 @@ class FakeControl:
             raise ValueError("the output is written in MANUAL only")
         self._in_limits(value)
         self.state["output"][loop] = value
+
+    def keep_alive(self, loop: int) -> None:
+        self.signs_of_life[loop] += 1
 
     @staticmethod
     def _in_limits(value: float) -> None:

@@ -75,6 +75,34 @@ def test_the_table_can_be_read_and_cut_down_to_a_unit(settings: Settings, monkey
     )
 
 
+def test_the_markdown_has_a_table_for_each_unit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, out, _ = run(settings, "--format", "markdown", monkeypatch=monkeypatch)
+    assert [line for line in out.splitlines() if line.startswith("#")] == ["## Unit 1", "## Unit 2", "## Unit 100"]
+    assert "| 5000 | 45001 | 4 | uint64 | read | meter.energy/value | Wh |" in out
+    tables = [line.count("|") for line in out.splitlines() if line.startswith("|")]
+    assert set(tables) == {8}
+
+
+def test_kepserverex_gets_one_device_in_a_file_with_addresses_of_six_digits(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = run(settings, "--format", "kepware", monkeypatch=monkeypatch)
+    assert (code, err) == (2, "one file is one device there: name one with --unit: 1, 2, 100\n")
+    _, out, _ = run(settings, "--format", "kepware", "--unit", "1", monkeypatch=monkeypatch)
+    lines = {line["Description"]: line for line in csv.DictReader(out.splitlines())}
+    value = lines["boiler.temperature/value"]
+    shown = ("Tag Name", "Address", "Data Type", "Client Access", "Scan Rate", "Eng Units")
+    assert [value[key] for key in shown] == ["boiler.temperature.value", "405001", "Float", "RO", "1000", "°C"]
+    assert lines["boiler.temperature/1min/mean"]["Tag Name"] == "boiler.temperature.1min.mean"
+    assert (lines["boiler.temperature/bad"]["Address"], lines["boiler.temperature/bad"]["Data Type"]) == (
+        "105005",
+        "Boolean",
+    )
+    assert lines["boiler.starts/value"]["Data Type"] == "LLong"
+    _, out, _ = run(settings, "--format", "kepware", "--unit", "100", monkeypatch=monkeypatch)
+    assert "control.boiler.setpoint,400101,Float,1,R/W" in out
+
+
 def test_a_unit_that_shows_nothing_is_named_beside_those_that_do(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ FORMATS = {Type.UINT16: ">H", Type.UINT32: ">I", Type.INT64: ">q", Type.UINT64: 
 
 
 class Nobody:
+    rule = None
     host = "192.0.2.1"
     peer = "192.0.2.1:50000"
 

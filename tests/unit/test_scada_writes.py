@@ -22,6 +22,7 @@ SETPOINT, OUTPUT, MODE, QUALITY, PROCESS_VALUE = 100, 102, 104, 105, 106
 class Client:
     host = "192.0.2.1"
     peer = "192.0.2.1:50000"
+    rule = None
 
 
 def write(bench: Bench, address: int, data: bytes, unit: int = 100) -> bytes:

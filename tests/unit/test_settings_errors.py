@@ -634,7 +634,43 @@ CASES = [
     # Control
     ("[control.c]\n", "1:10", "control.c.pid: is missing; write pid = {"),
     (LOOP.replace("d.pv", "d.pw"), "2:9", 'control.c.pid.input: "d.pw" is not a tag; did you mean "d.pv"?'),
-    (LOOP.replace("d.out", "m.t"), "2:25", "control.c.pid.output: m.t comes by MQTT; write a tag of a modbus_tcp link"),
+    (
+        LOOP.replace("d.out", "m.t"),
+        "2:25",
+        "control.c.pid.output: m.t comes by MQTT; write a tag of a Modbus link, or write_topic in this one",
+    ),
+    (
+        LOOP + 'commands = { from = ["local", "phone"] }',
+        "5:14",
+        'control.c.commands.from: "phone" is not known here; write "local", "page", "scada" or "mqtt"',
+    ),
+    (LOOP + "commands = { from = [] }", "5:14", "control.c.commands.from: has 0 elements; write 1 to 4 of them"),
+    (LOOP + 'commands = { hold = "2d" }', "5:14", "control.c.commands.hold:"),
+    (
+        LOOP + "setpoint_limits = { rate = 0 }",
+        "5:21",
+        "control.c.setpoint_limits.rate: 0 is not above zero; write a number greater than 0",
+    ),
+    (
+        LOOP + 'output_within = "1s"',
+        "5:1",
+        "control.c.output_within: is for outputs by serial lines and by MQTT; by Modbus TCP it is 10 ms; take it out",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", write_payload = "{value}" }',
+        "3:25",
+        "devices.x.tags.a.write_payload: has no use without a topic; write write_topic",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", write_topic = "s", write_payload = "on" }',
+        "3:44",
+        'devices.x.tags.a.write_payload: "on" has {value} 0 times; write it once, where the number goes',
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", type = "string", write_topic = "s" }',
+        "3:42",
+        "devices.x.tags.a.write_topic: is for numbers, which loops write, and this tag is a text; take it out",
+    ),
     (
         LOOP.replace("d.pv", "e.pv")
         + '[devices.e]\nlink = "plc"\ntags.pv = { register = "holding 3", type = "string", registers = 4 }\n',
@@ -817,6 +853,51 @@ CASES = [
     ('[uplink.u]\nnats = "nats://b"\nmqtt = "mqtt://b"', "1:9", "uplink.u: is both mqtt and nats; write one"),
     ('[uplink.u]\nnats = "nats://b"\nsubject = "a.*"', "3:1", 'uplink.u.subject: "a.*" is not a subject; write it'),
     ('[uplink.u]\nnats = "nats://b"\nca_file = "p"', "3:1", "uplink.u.ca_file: has no use without TLS; write tls://"),
+    ('[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "plant"', "3:1", 'uplink.u.sparkplug: "plant" is no edge node; write'),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nprimary_host = "s"',
+        "3:1",
+        "uplink.u.primary_host: belongs to Sparkplug B; write sparkplug =",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "p/e"\ntopic = "x"',
+        "4:1",
+        "uplink.u.topic: is Sparkplug's own; take it out",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "p/e"\nstreams = ["samples", "aggregates"]',
+        "4:1",
+        "uplink.u.streams: has aggregates, and Sparkplug takes events and samples; take it out",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "p/e"\n[uplink.v]\nmqtt = "mqtt://c"\nsparkplug = "p/e"',
+        "6:1",
+        "uplink.v.sparkplug: is that of uplink.u too; an edge node is one, name each differently",
+    ),
+    ('[uplink.u]\nhttp = "ftp://b"', "2:1", 'uplink.u.http: "ftp://b" is not an HTTP address; write it like'),
+    ('[uplink.u]\nhttp = "http://u:p@b/"', "2:1", "uplink.u.http: has a user in its address; write username ="),
+    ('[uplink.u]\nhttp = "http://b/ä"', "2:1", 'uplink.u.http: "http://b/ä" is not an address; write it'),
+    ('[uplink.u]\nhttp = "http://b"\nformat = "csv"', "3:1", 'uplink.u.format: "csv" is not known here; write'),
+    (
+        '[uplink.u]\nhttp = "https://b/write?precision=s"\nformat = "influx"',
+        "2:1",
+        "uplink.u.http: has precision=s, and times are written in ns; write precision=ns",
+    ),
+    (
+        '[uplink.u]\nhttp = "https://b"\nposition = "https://c"',
+        "3:1",
+        "uplink.u.position: is on another server than http; write an address there",
+    ),
+    (
+        '[uplink.u]\nhttp = "https://b"\nformat = "influx"\nposition = "https://b/p"',
+        "4:1",
+        "uplink.u.position: is of format json: points of line protocol are known by themselves; take it out",
+    ),
+    (
+        '[uplink.u]\nhttp = "https://b"\nusername = "u"\ntoken_file = "t"',
+        "4:1",
+        "uplink.u.token_file: and username are two ways to log in; take one of them out",
+    ),
     ('[uplink.u]\nfile = "out"', "2:1", 'uplink.u.file: "out" names no file of JSON lines; write "records.jsonl"'),
     ('[uplink.u]\nfile = "o.jsonl"\nrotate = "1MB"', "3:1", 'uplink.u.rotate: "1MB" is out of range; write "16MB"'),
     ('[uplink.u]\nmqtt = "mqtt://b"\ngrace = 600', "3:1", 'uplink.u.grace: 600 has no unit; write "600s"'),
@@ -862,11 +943,46 @@ CASES = [
     ('[scada]\nwrite_clients = "all"', "2:1", 'scada.write_clients: "all" is not an array; write ["10.0.0.0/24"]'),
     ("[scada]\nunits = { d = 300 }", "2:11", "scada.units.d: 300 is out of range; write a whole number from 1 to 247"),
     (
+        "[scada]\nrules = [{ units = [1] }]",
+        "2:1",
+        'scada.rules: has a rule without from; write rules = [{ from = ["10.0.0.7"], ',
+    ),
+    (
+        '[scada]\nrules = [{ from = ["10.0.0.7"], reads = [1] }]',
+        "2:1",
+        'scada.rules: has a rule with "reads"; a rule has from, units, read, write',
+    ),
+    (
+        '[scada]\nrules = [{ from = ["10.0.0.7"], read = ["99-0"] }]',
+        "2:1",
+        'scada.rules: "99-0" does not rise, or goes beyond 65535; write a span like 0-99',
+    ),
+    (
+        '[scada]\nrules = [{ from = ["10.0.0.7"], units = ["all"] }]',
+        "2:1",
+        'scada.rules: "all" is no number and no span; write 200, or "0-99"',
+    ),
+    (
+        '[scada]\nwatchdog = "1ms"',
+        "2:1",
+        'scada.watchdog: "1ms" is too short; ',
+    ),
+    (
+        '[scada]\nwatchdog_loops = ["control.x"]\nwatchdog = "1s"',
+        "2:1",
+        'scada.watchdog_loops: "control.x" matches nothing; write a name',
+    ),
+    (
         '[scada]\nwrite = ["control.x.setpoint"]',
         "2:1",
         'scada.write: "control.x.setpoint" matches nothing; write a name',
     ),
-    ("[http]\nport = 80", "2:1", "http.port: is not a setting here; write one of listen, or take it out"),
+    (
+        "[http]\nport = 80",
+        "2:1",
+        "http.port: is not a setting here; write one of cert_file, key_file, listen, metrics_clients, users_file, or"
+        " take it out",
+    ),
     ('[http]\nlisten = "[::1"', "2:1", 'http.listen: "[::1" is not host:port; write it like "127.0.0.1:1502"'),
     # Syntax
     ("a = 1\na = 2", "2:6", "syntax: cannot overwrite a value; write key = value"),

@@ -101,7 +101,7 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
     shutil.copytree(EXAMPLE.parent / "registers", tmp_path / "registers")
     shutil.copytree(EXAMPLE.parent / "reference", tmp_path / "reference")
     examined = examine_text(tmp_path, whole)
-    files = {"password_file", "ca_file", "cert_file", "key_file", "key_password_file"}
+    files = {"password_file", "ca_file", "cert_file", "key_file", "key_password_file", "users_file"}
     assert {warning.key.rsplit(".", 1)[-1] for warning in examined.warnings} <= files
     elsewhere = {
         ("links", "modbus_ascii"),
@@ -112,6 +112,9 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("blocks", "each"),
         ("uplink", "nats"),
         ("uplink", "file"),
+        ("uplink", "http"),
+        ("uplink", "sparkplug"),
+        ("uplink", "primary_host"),
         ("reference.assets", "table"),
     }
     known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags", "loops")}

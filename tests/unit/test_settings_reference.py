@@ -68,12 +68,19 @@ topic = "plant/{device}/{tag}"
 tag_list = "sensors"
 """
 )
-OTHER_UPLINKS = ('nats = "nats://127.0.0.1"', 'file = "records.jsonl"')
+OTHER_UPLINKS = (
+    'nats = "nats://127.0.0.1"',
+    'file = "records.jsonl"',
+    'mqtt = "mqtt://b"\nsparkplug = "plant/edge"\nprimary_host = "scada-1"',
+    'http = "http://127.0.0.1/records"\nposition = "http://127.0.0.1/position"',
+)
 REFERENCE = '[reference.r]\nfile = "gateway.toml"\n'
 SERVING = '[history]\n[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
 FAR_ENDS = {
     "nats": '[uplink.u]\nnats = "tls://nats.example"\nsubject = "plant.{stream}"\n',
     "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
+    "sparkplug": '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "plant/edge"\nprimary_host = "scada-1"\n',
+    "http": '[uplink.u]\nhttp = "https://b/write?precision=ns"\nformat = "influx"\ngzip = false\ntoken_file = "t"\n',
 }
 BY_PATH = {key.path: key for key in KEYS}
 LOOPS = """
@@ -287,8 +294,11 @@ def test_what_an_editor_should_mark_does_not_fit(wrong: str) -> None:
         ("control.boiler.pid.kp", ["control.NAME.pid.kp"]),
         ("kp", ["control.NAME.pid.kp"]),
         ("pid.kp", ["control.NAME.pid.kp"]),
-        ("http", ["http.listen"]),
-        ("[http]", ["http.listen"]),
+        ("http.listen", ["http.listen"]),
+        (
+            "[http]",
+            ["http.listen", *(f"http.{key}" for key in ("users_file", "cert_file", "key_file", "metrics_clients"))],
+        ),
         ("drain", ["uplink.NAME.drain"]),
         (
             "word_order",

@@ -149,18 +149,14 @@ class Framer(Protocol):
         ...
 
 
-class ResponseFramer:
-    """Cuts replies out of a byte stream, in place.
+class Window:
+    """A receive buffer whose frames are read in place: bytes from `_start` to `_stop` are not dealt with yet.
 
-    Read into `free()`, tell `received(n)` how much came, then call `next_reply()` until it returns None. A reply's
-    bytes stay valid until `free()` is called again. Capacity is fixed; a whole frame always fits behind a part of one.
+    Read into `free()`, tell `received(n)` how much came, then call the framer's `next_reply()` until it returns None. A
+    reply's bytes stay valid until `free()` is called again.
     """
 
-    is_line = False
-    discarded = 0
-
-    def __init__(self, capacity: int = 16 * ADU_BYTES_MAX) -> None:
-        assert capacity >= 2 * ADU_BYTES_MAX
+    def __init__(self, capacity: int) -> None:
         self.buffer = bytearray(capacity)
         self._view = memoryview(self.buffer)
         self._start = 0
@@ -176,6 +172,17 @@ class ResponseFramer:
 
     def received(self, n: int) -> None:
         self._stop += n
+
+
+class ResponseFramer(Window):
+    """Cuts replies out of a byte stream. Capacity is fixed; a whole frame always fits behind a part of one."""
+
+    is_line = False
+    discarded = 0
+
+    def __init__(self, capacity: int = 16 * ADU_BYTES_MAX) -> None:
+        assert capacity >= 2 * ADU_BYTES_MAX
+        super().__init__(capacity)
 
     def frame(self, request: Request, transaction: int) -> bytes:
         """What is sent for a request."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.protocol.modbus.codes import EXCEPTION_BIT, Function
-from gateway.protocol.modbus.frames import Reply, Request
+from gateway.protocol.modbus.frames import Reply, Request, Window
 from gateway.protocol.modbus.pdu import MEI_IDENTIFICATION
 
 RTU_BYTES_MAX: Final = 256
@@ -74,30 +74,17 @@ def lrc(data: bytes) -> int:
     return -sum(data) & 0xFF
 
 
-class _Window:
-    """The receive buffer of a line: read into `free()`, tell `received(n)`."""
+class _LineWindow(Window):
+    """What RTU and ASCII have in common."""
 
     is_line = True
 
     def __init__(self) -> None:
-        self.buffer = bytearray(CAPACITY)
-        self._view = memoryview(self.buffer)
-        self._start = 0
-        self._stop = 0
+        super().__init__(CAPACITY)
         self._asked: dict[int, int] = {}
         """The function last asked of each unit."""
         self.discarded = 0
         """Bytes that belonged to no frame."""
-
-    def free(self) -> memoryview:
-        left = self._stop - self._start
-        if self._start:
-            self.buffer[:left] = self.buffer[self._start : self._stop]
-            self._start, self._stop = 0, left
-        return self._view[left:]
-
-    def received(self, n: int) -> None:
-        self._stop += n
 
     def _asks(self, request: Request) -> None:
         """Whatever came before the silence in front of this request belongs to nobody."""
@@ -109,7 +96,7 @@ class _Window:
         return self._asked.get(unit) == function & ~EXCEPTION_BIT
 
 
-class RtuFramer(_Window):
+class RtuFramer(_LineWindow):
     """RTU on a serial line, or the same bytes over TCP."""
 
     def frame(self, request: Request, transaction: int) -> bytes:
@@ -174,7 +161,7 @@ class RtuFramer(_Window):
         return size + 2
 
 
-class AsciiFramer(_Window):
+class AsciiFramer(_LineWindow):
     """ASCII on a serial line, or the same characters over TCP. Replies are decoded in place."""
 
     def frame(self, request: Request, transaction: int) -> bytes:

@@ -7,7 +7,11 @@ turnaround. ASCII has two characters a byte and three around a frame, and needs 
 
 A value is oldest just before it is read again: after its period and jitter, behind one read of every block of the
 link, and its own. A link that is asked for more than it can do leaves out whole periods, so the period counts as
-often as the link is overbooked. A silent unit adds nothing here: it is probed within a share of the link's time.
+often as the link is overbooked.
+
+A unit that falls silent holds a place for its patience, not for the response timeout, and only until it owes as many
+answers as make it one that is probed (`polling`): so much older the others' values may get. Its probes take a known
+share of the link's time for as long as it is silent, and each holds them up for less.
 
 Source: MODBUS over Serial Line V1.02, 2.5.1.1 and 2.5.2.1.
 """
@@ -21,6 +25,8 @@ from typing import Final
 
 from gateway.core.types import NS_PER_S
 from gateway.protocol.modbus.plan import TABLES, Point, Run, runs_of
+from gateway.protocol.modbus.polled import OWED_MAX
+from gateway.protocol.modbus.polling import PATIENCE_FACTOR, PATIENCE_FLOOR_NS, PROBE_SHARE
 
 BITS_PER_CHARACTER: Final = 11
 REQUEST_CHARACTERS: Final = 8
@@ -40,6 +46,7 @@ class Timing:
     """What a read costs on a link. `round_trip_ns` is the device's own time, on a serial bus its turnaround."""
 
     round_trip_ns: int
+    response_timeout_ns: int = NS_PER_S
     request_gap_ns: int = 0
     requests_in_flight: int = 1
     baud: int | None = None
@@ -50,6 +57,14 @@ class Timing:
     @property
     def side_by_side(self) -> int:
         return 1 if self.baud is not None else self.requests_in_flight
+
+    def silence_ns(self, read_ns: int) -> int:
+        """How long a unit that falls silent holds up others, whose reads take so long: its patience for each miss."""
+        patience_ns = max(PATIENCE_FLOOR_NS, PATIENCE_FACTOR * read_ns)
+        if self.baud is None:
+            return OWED_MAX * min(self.response_timeout_ns, patience_ns)
+        # On a line the characters come on top, whoever would have sent them.
+        return OWED_MAX * (min(self.response_timeout_ns, patience_ns) + read_ns)
 
     def read_ns(self, data_bytes: int) -> int:
         """How long one read occupies its place."""
@@ -101,6 +116,13 @@ class BusLoad:
     requests_per_s: float
     share: float
     """Of what the link can do; above 1 it leaves out reads."""
+    silence_ns: int
+    """How much older values may get when another unit of the link falls silent; 0 where there is none."""
+
+    @property
+    def probes_share(self) -> float:
+        """What the probes of silent units take of the link's time, at the most."""
+        return 1 / PROBE_SHARE if self.silence_ns else 0.0
 
     @property
     def worst_age_ns(self) -> int:
@@ -127,7 +149,9 @@ def bus_load(points: Iterable[Point], timing: Timing) -> BusLoad:
         )
         for (device, unit, period_ns, jitter_ns), members in grouped.items()
     )
-    return BusLoad(reads, groups, sum(NS_PER_S / read.period_ns for read in reads), share)
+    has_others = len({read.unit for read in reads}) > 1
+    silence_ns = timing.silence_ns(max(read.read_ns for read in reads)) if has_others else 0
+    return BusLoad(reads, groups, sum(NS_PER_S / read.period_ns for read in reads), share, silence_ns)
 
 
 def _planned(run: Run, timing: Timing) -> PlannedRead:

@@ -107,30 +107,35 @@ def _from_utf_16(out: Bytes, data: Bytes, start: int, units: int, big_bytes: int
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _second_is_possible(first: int, second: int) -> bool:
+    """No overlong forms, no surrogates, nothing above U+10FFFF: all of that shows in the second byte (RFC 3629, 4)."""
+    lowest = 0xA0 if first == 0xE0 else 0x90 if first == 0xF0 else 0x80
+    highest = 0x9F if first == 0xED else 0x8F if first == 0xF4 else 0xBF
+    return lowest <= second <= highest
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _from_utf_8(out: Bytes, data: Bytes, start: int, units: int, big_bytes: int) -> int:
-    """Checked as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF."""
+    """Checked byte by byte, so that what is cut off is told from what never was a character."""
     i = 0
     while i < units:
         first = _unit(data, start, i, _UTF_8, big_bytes)
         if first < 0x80:
-            length, code, lowest = 1, first, 0
+            length = 1
         elif 0xC2 <= first < 0xE0:
-            length, code, lowest = 2, first & 0x1F, 0x80
+            length = 2
         elif 0xE0 <= first < 0xF0:
-            length, code, lowest = 3, first & 0x0F, 0x800
+            length = 3
         elif 0xF0 <= first < 0xF5:
-            length, code, lowest = 4, first & 0x07, 0x10000
+            length = 4
         else:
             return _NOT_A_TEXT
         for k in range(1, length):
             if i + k == units:
                 return i
             rest = _unit(data, start, i + k, _UTF_8, big_bytes)
-            if rest & 0xC0 != 0x80:
+            if not (_second_is_possible(first, rest) if k == 1 else rest & 0xC0 == 0x80):
                 return _NOT_A_TEXT
-            code = code << 6 | rest & 0x3F
-        if code < lowest or code > 0x10FFFF or 0xD800 <= code < 0xE000:
-            return _NOT_A_TEXT
         for k in range(length):
             out[i + k] = _unit(data, start, i + k, _UTF_8, big_bytes)
         i += length

@@ -21,10 +21,11 @@ from gateway.core.encode import envelope
 from gateway.core.events import Event
 from gateway.core.limits import RECORD_SAMPLES_MAX
 from gateway.core.pacing import Pace
-from gateway.core.ports import LinkDown, Upstream, Verdict
+from gateway.core.ports import Answer, LinkDown, Upstream
 from gateway.core.record import Identity, RecordDraft, Stream
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
 from gateway.receiver import Offer, SequenceLedger
+from gateway.runtime.benches import overload
 from gateway.runtime.benches.environment import environment
 from gateway.runtime.benches.spool_data import as_sent, batches
 from gateway.runtime.delivery import Delivery
@@ -82,12 +83,12 @@ class Far:
             yield self
             self.is_connected = False
 
-    async def send(self, identity: Identity, payload: bytes) -> Verdict:
+    async def send(self, identity: Identity, payload: bytes) -> Answer:
         assert self._inner is not None
         if self.is_away:
             self.is_connected = False
             raise LinkDown("away", "")
-        verdict = await self._inner.send(identity, payload)
+        answer = await self._inner.send(identity, payload)
         if self.ledger.offer(identity) is Offer.DUPLICATE:
             self.duplicates += 1
         else:
@@ -95,7 +96,7 @@ class Far:
         for old in sorted(self._path.parent.glob(f"{self._path.stem}-*"))[:-1]:
             # Whole files that were synced have done their work here.
             old.unlink()
-        return verdict
+        return answer
 
 
 def key_of(payload: bytes) -> bytes:
@@ -126,10 +127,12 @@ class Plant:
         return range(first, len(self.due_ns))
 
 
-def run(*, samples_per_s: int, outage_s: float, progress: Progress) -> dict[str, object]:
-    """The whole of it takes about twice the outage."""
+def run(*, samples_per_s: int, outage_s: float, overload_per_s: int, progress: Progress) -> dict[str, object]:
+    """The whole of it takes about twice the outage, and with an overload three times."""
     with tempfile.TemporaryDirectory(prefix="fieldgate-bench-") as folder:
-        figures = asyncio.run(_run(Path(folder), samples_per_s, outage_s, progress))
+        figures: dict[str, object] = {**asyncio.run(_run(Path(folder), samples_per_s, outage_s, progress))}
+    if overload_per_s:
+        figures |= overload.run(samples_per_s=overload_per_s, outage_s=outage_s, progress=progress)
     return {"bench": "outage", "environment": environment(), "figures": figures, "peers": {}, "ratios": {}}
 
 

@@ -22,7 +22,7 @@ from gateway.core.encode import envelope
 from gateway.core.events import Event
 from gateway.core.limits import RECORD_SAMPLES_MAX
 from gateway.core.pacing import Pace
-from gateway.core.ports import Upstream, Verdict
+from gateway.core.ports import Answer, Upstream
 from gateway.core.record import Identity, RecordDraft, Stream
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
 from gateway.runtime.benches.environment import environment
@@ -138,13 +138,13 @@ class _Timed:
         self.drained = 0
         self.accepted_ns: list[int] = []
 
-    async def send(self, identity: Identity, payload: bytes) -> Verdict:
-        verdict = await self._inner.send(identity, payload)
+    async def send(self, identity: Identity, payload: bytes) -> Answer:
+        answer = await self._inner.send(identity, payload)
         if identity.segment < self._backlog_below:
             self.drained += 1
         else:
             self.accepted_ns.append(time.monotonic_ns())
-        return verdict
+        return answer
 
 
 async def _drain(place: Path, records: list[Samples], backlog: int, seconds_max: float) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """The routes, and the rules that hold for every one of them.
 
-All of it is read-only: GET and HEAD, no body, nothing from outside the gateway. Handlers are coroutines that never wait
-(starlette would give plain functions to a pool of threads): each makes its answer at once on the http thread, so at
-most one is under way, whatever is asked.
+What shows the plant is GET and HEAD, without a body. Its handlers are coroutines that never wait (starlette would give
+plain functions to a pool of threads): each makes its answer at once on the http thread, so at most one is under way,
+whatever is asked. Who may ask, and what can be done beside looking, is the business of `doors`.
 
 `Guard` wraps the whole: it refuses bodies and excess connections, sets the security headers on every answer, errors
 included, and counts.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
@@ -33,7 +32,7 @@ from gateway.core.histogram import BUCKETS, SIZE
 from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
-from gateway.serving.http.alarms import alarm_page
+from gateway.serving.http.alarms import AlarmPage, alarm_page
 from gateway.serving.http.build import (
     build_status,
     event_page,
@@ -43,17 +42,17 @@ from gateway.serving.http.build import (
     tag_page,
 )
 from gateway.serving.http.devices import device_page
+from gateway.serving.http.doors import ACTIONS, NEEDS, Doors
+from gateway.serving.http.live import LIVE_PATH, Live
 from gateway.serving.http.metrics import MetricTable
+from gateway.serving.http.openapi import OPENAPI_PATH
+from gateway.serving.http.query import Query, QueryInvalid, TagQuery
 from gateway.serving.http.recorder import Recorder
 from gateway.serving.http.search import Finder
-from gateway.serving.http.status import HealthAnswer, StatusSource
+from gateway.serving.http.status import HealthAnswer, Status, StatusSource, TagPage
 
 BODY_BYTES_MAX: Final = 65_536
 """Body of one request. More, or a body of unsaid length, is refused unread."""
-SEARCH_CHARS_MAX: Final = 200
-PAGE_DEFAULT: Final = 50
-PAGE_MAX: Final = 500
-OFFSET_MAX: Final = 1_000_000
 
 METRICS: MetricTable = (
     ("fieldgate_http_requests_total", "counter", "Requests answered, by path and status code."),
@@ -63,6 +62,7 @@ METRICS: MetricTable = (
 PAGE_FILES: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/access.js": ("access.js", "text/javascript; charset=utf-8"),
     "/trend.js": ("trend.js", "text/javascript; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -77,35 +77,12 @@ SECURITY_HEADERS: Final = {
 }
 
 
-class QueryInvalid(ValueError):
-    """A parameter that cannot be meant; the message says which and what may be written."""
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page shows in a second: everything at a glance, the tags that are asked for, alarms."""
 
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """The parameters of a list, checked. Raises QueryInvalid."""
-
-    search: str
-    offset: int
-    limit: int
-
-    @classmethod
-    def of(cls, request: Request) -> Query:
-        search = request.query_params.get("search", "")
-        if len(search) > SEARCH_CHARS_MAX:
-            raise QueryInvalid(f"search: at most {SEARCH_CHARS_MAX} characters")
-        return cls(
-            search=search,
-            offset=_whole(request, "offset", default=0, low=0, high=OFFSET_MAX),
-            limit=_whole(request, "limit", default=PAGE_DEFAULT, low=1, high=PAGE_MAX),
-        )
-
-
-def _whole(request: Request, name: str, *, default: int, low: int, high: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
-        raise QueryInvalid(f"{name}: write a whole number from {low} to {high}")
-    return int(text)
+    status: Status
+    tags: TagPage
+    alarms: AlarmPage
 
 
 def _json(answer: msgspec.Struct, status_code: int = 200) -> Response:
@@ -119,26 +96,44 @@ def _health(answer: HealthAnswer) -> Response:
 class Routes:
     """The handlers and what they read from."""
 
-    def __init__(self, *, source: StatusSource, registry: CollectorRegistry, recorder: Recorder, now_ns: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        source: StatusSource,
+        registry: CollectorRegistry,
+        recorder: Recorder,
+        doors: Doors,
+        description: bytes,
+        now_ns: Clock,
+    ) -> None:
         self._source = source
+        self._doors = doors
         self._registry = registry
         self._recorder = recorder
         self._finder = Finder()
+        self.viewers = Live()
+        self._description = description
         self._now_ns = now_ns
         folder = files("gateway.serving.http") / "page"
         self._page = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in PAGE_FILES.items()}
 
     def routes(self) -> list[Route]:
+        shown = {
+            "/metrics": self.metrics,
+            "/api/status": self.status,
+            "/api/tags": self.tags,
+            "/api/devices": self.devices,
+            "/api/loops": self.loops,
+            "/api/alarms": self.alarms,
+            LIVE_PATH: self.live,
+            "/api/events": self.events,
+        }
         return [
-            Route("/metrics", self.metrics),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
-            Route("/api/status", self.status),
-            Route("/api/tags", self.tags),
-            Route("/api/devices", self.devices),
-            Route("/api/loops", self.loops),
-            Route("/api/alarms", self.alarms),
-            Route("/api/events", self.events),
+            *(self._doors.guarded(path, handler) for path, handler in shown.items()),
+            *self._doors.routes(),
+            Route(OPENAPI_PATH, self.description),
             *(Route(path, self.page) for path in PAGE_FILES),
         ]
 
@@ -153,28 +148,37 @@ class Routes:
         return _health(ready_answer(self._source.health(), self._now_ns()))
 
     async def status(self, request: Request) -> Response:
-        return _json(build_status(self._source, self._recorder, self._finder, self._now_ns()))
+        return _json(self._status())
 
     async def tags(self, request: Request) -> Response:
-        query = Query.of(request)
-        names = request.query_params.getlist("name")
-        if len(names) > PAGE_MAX:
-            raise QueryInvalid(f"name: at most {PAGE_MAX} tags at a time")
-        only = request.query_params.get("only", "")
-        if only not in ("", "problems"):
-            raise QueryInvalid("only: write problems, or leave it out")
-        page = tag_page(
+        return _json(self._tag_page(TagQuery.of(request)))
+
+    async def live(self, request: Request) -> Response:
+        query = TagQuery.of(request)
+
+        def make() -> bytes:
+            seen = Seen(
+                status=self._status(), tags=self._tag_page(query), alarms=self._alarm_page(Query(), every=False)
+            )
+            return msgspec.json.encode(seen)
+
+        return self.viewers.answer(request, query, make, self._doors.may_look)
+
+    def _status(self) -> Status:
+        return build_status(self._source, self._recorder, self._finder, self._now_ns())
+
+    def _tag_page(self, query: TagQuery) -> TagPage:
+        return tag_page(
             self._source.plant(),
             self._finder,
             self._source.health(),
             self._now_ns(),
-            search=query.search,
-            names=names,
-            only_problems=only == "problems",
-            offset=query.offset,
-            limit=query.limit,
+            search=query.part.search,
+            names=query.names,
+            only_problems=query.only_problems,
+            offset=query.part.offset,
+            limit=query.part.limit,
         )
-        return _json(page)
 
     async def devices(self, request: Request) -> Response:
         query = Query.of(request)
@@ -191,21 +195,26 @@ class Routes:
         include = request.query_params.get("include", "")
         if include not in ("", "all"):
             raise QueryInvalid("include: write all for those that are normal too, or leave it out")
-        page = alarm_page(
+        return _json(self._alarm_page(query, every=include == "all"))
+
+    def _alarm_page(self, query: Query, *, every: bool) -> AlarmPage:
+        return alarm_page(
             self._source.plant(),
             self._source.health(),
             self._now_ns(),
             search=query.search,
-            every=include == "all",
+            every=every,
             offset=query.offset,
             limit=query.limit,
         )
-        return _json(page)
 
     async def events(self, request: Request) -> Response:
         query = Query.of(request)
         page = event_page(self._source.events(), self._source.health(), offset=query.offset, limit=query.limit)
         return _json(page)
+
+    async def description(self, request: Request) -> Response:
+        return Response(self._description, media_type="application/json")
 
     async def page(self, request: Request) -> Response:
         content, kind = self._page[request.url.path]
@@ -260,23 +269,24 @@ class Guard:
         finally:
             path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
             self._answered[path, code] += 1
-            observe(self._seconds, self._now_ns() - began_ns)
+            if path != LIVE_PATH:  # which is answered for as long as somebody looks
+                observe(self._seconds, self._now_ns() - began_ns)
 
     def _refusal(self, scope: Scope) -> Response | None:
         if self._connections() > self._connections_max:
             return PlainTextResponse(f"{self._connections_max} connections are open; try again later\n", 503)
         headers = dict(scope["headers"])
         if b"transfer-encoding" in headers:
-            return PlainTextResponse("a body must say its length; nothing here needs one\n", 411)
+            return PlainTextResponse("a body must say its length\n", 411)
         # The HTTP parser has checked that the length is a number.
         if int(headers.get(b"content-length", b"0")) > BODY_BYTES_MAX:
-            return PlainTextResponse(f"a body may have {BODY_BYTES_MAX} bytes; nothing here needs one\n", 413)
+            return PlainTextResponse(f"a body may have {BODY_BYTES_MAX} bytes\n", 413)
         return None
 
 
 KNOWN_PATHS: Final = frozenset(
-    {*PAGE_FILES, "/metrics", "/healthz", "/readyz"}
-    | {"/api/status", "/api/tags", "/api/devices", "/api/loops", "/api/alarms", "/api/events"}
+    {*PAGE_FILES, *NEEDS, "/healthz", "/readyz", "/api/me", "/api/login", "/api/logout", OPENAPI_PATH}
+    | {f"/api/actions/{action}" for action in ACTIONS}
 )
 """Paths that are counted by name; a scanner's inventions are all `other`."""
 

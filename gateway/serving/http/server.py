@@ -12,20 +12,28 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 import threading
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import uvicorn
 import uvloop
+from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
+from gateway.serving.http.access import METRICS as ACCESS_METRICS
+from gateway.serving.http.access import Access
 from gateway.serving.http.app import METRICS as APP_METRICS
 from gateway.serving.http.app import Guard, Routes, make_app
+from gateway.serving.http.doors import Doors, Perform
+from gateway.serving.http.live import LIVE_PATH, Live
 from gateway.serving.http.metrics import BuildCollector, GatewayCollector, MetricTable, make_registry
+from gateway.serving.http.openapi import describe
 from gateway.serving.http.overview import METRICS as OVERVIEW_METRICS
 from gateway.serving.http.overview import Overview
 from gateway.serving.http.recorder import Recorder
@@ -40,7 +48,9 @@ BACKLOG: Final = 128
 
 METRICS: MetricTable = (
     *APP_METRICS,
+    *ACCESS_METRICS,
     *OVERVIEW_METRICS,
+    ("fieldgate_http_viewers", "gauge", "Pages that are told what changes."),
     ("fieldgate_http_connections", "gauge", "HTTP connections open now."),
     (
         "fieldgate_http_connections_cut_total",
@@ -77,12 +87,18 @@ class Connection(H11Protocol):
     def _check(self) -> None:
         state = self.server_state
         assert isinstance(state, Connections)
-        if self.answered == self.answered_at_check:
+        if self.answered == self.answered_at_check and not self._is_viewer_who_reads():
             state.cut_too_slow += 1
             self.transport.abort()
             return
         self.answered_at_check = self.answered
         self.watch = self.loop.call_later(state.answer_s_max, self._check)
+
+    def _is_viewer_who_reads(self) -> bool:
+        """A stream is never answered to its end; whoever takes what is sent may stay."""
+        cycle = self.cycle
+        is_stream = cycle is not None and cycle.response_started and cycle.scope["path"] == LIVE_PATH
+        return is_stream and self.transport.get_write_buffer_size() == 0
 
     def on_response_complete(self) -> None:
         self.answered += 1
@@ -107,18 +123,29 @@ class _Server(uvicorn.Server):
     """Says when it has started, and notes the plant once a second."""
 
     def __init__(
-        self, config: uvicorn.Config, state: Connections, recorder: Recorder, source: StatusSource, now_ns: Clock
+        self,
+        config: uvicorn.Config,
+        state: Connections,
+        recorder: Recorder,
+        live: Live,
+        source: StatusSource,
+        now_ns: Clock,
     ) -> None:
         super().__init__(config)
         self.server_state = state
         self.startup_over = threading.Event()
         self._recorder = recorder
+        self._live = live
         self._source = source
         self._now_ns = now_ns
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.startup_over.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._live.close()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:  # uvicorn ticks ten times a second
@@ -129,7 +156,9 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """`tables` are the METRICS of all other components; `source.measured()` gives those components, not this one.
 
-    `build` is told to Prometheus as labels of `fieldgate_build_info`.
+    `build` is told to Prometheus as labels of `fieldgate_build_info`. `access` None: everybody sees, nobody acts;
+    `perform` carries out what the page asks for, `bodies` has the types of the actions' arguments. `tls`: the files of
+    certificate and key.
     """
 
     def __init__(
@@ -141,8 +170,14 @@ class HttpServer:
         tables: Iterable[MetricTable],
         build: dict[str, str],
         now_ns: Clock,
+        access: Access | None = None,
+        perform: Perform | None = None,
+        bodies: Mapping[str, type[Any]] | None = None,
+        metrics_clients: tuple[str, ...] = (),
+        tls: tuple[Path, Path] | None = None,
         answer_s_max: float = ANSWER_S_MAX,
     ) -> None:
+        self._tls = tls
         self._host = host
         self._wanted_port = port
         self._state = Connections(answer_s_max)
@@ -152,15 +187,30 @@ class HttpServer:
         )
         registry = make_registry(self.collector, BuildCollector(gateway_id=source.gateway_id, build=build))
         recorder = Recorder()
-        routes = Routes(source=source, registry=registry, recorder=recorder, now_ns=now_ns)
+        self._access = access or Access(now_ns=now_ns, emit=lambda event: None, note=lambda who, address, what: None)
+        doors = Doors(
+            self._access, perform=perform, metrics_clients=metrics_clients, is_secure=tls is not None,
+        )  # fmt: skip
+        self._routes = Routes(
+            source=source,
+            registry=registry,
+            recorder=recorder,
+            doors=doors,
+            description=describe(bodies or {}),
+            now_ns=now_ns,
+        )
         self._guard = Guard(
-            make_app(routes),
+            make_app(self._routes),
             connections=lambda: len(self._state.connections),
             connections_max=CONNECTIONS_MAX,
             now_ns=now_ns,
         )
         config = uvicorn.Config(
             self._guard,
+            ssl_certfile=tls[0] if tls else None,
+            ssl_keyfile=tls[1] if tls else None,
+            # Of an encrypted key: without one it would be asked for on a terminal, which a service has not.
+            ssl_keyfile_password="" if tls else None,
             http=Connection,
             ws="none",
             lifespan="off",
@@ -173,7 +223,7 @@ class HttpServer:
             timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=16_384,
         )
-        self._server = _Server(config, self._state, recorder, source, now_ns)
+        self._server = _Server(config, self._state, recorder, self._routes.viewers, source, now_ns)
         # A daemon, so that a hung answer never keeps the gateway from leaving.
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._socket: socket.socket | None = None
@@ -186,11 +236,18 @@ class HttpServer:
         return int(self._socket.getsockname()[1])
 
     @property
+    def routes(self) -> list[Route]:
+        """All that is answered."""
+        return self._routes.routes()
+
+    @property
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
     def start(self) -> None:
         """Returns when requests are answered. Raises HttpAddressUnavailable or HttpServerFailed."""
+        if self._tls is not None:
+            _try_certificate(*self._tls)
         self._socket = _listen(self._host, self._wanted_port)
         self._thread.start()
         if not self._server.startup_over.wait(START_S_MAX) or not self._server.started:
@@ -206,6 +263,8 @@ class HttpServer:
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         yield from self._guard.readings()
+        yield from self._access.readings()
+        yield Reading("fieldgate_http_viewers", self._routes.viewers.viewers)
         yield Reading("fieldgate_http_connections", len(self._state.connections))
         yield Reading("fieldgate_http_connections_cut_total", self._state.cut_too_many, (("reason", "too many"),))
         yield Reading("fieldgate_http_connections_cut_total", self._state.cut_too_slow, (("reason", "too slow"),))
@@ -217,6 +276,18 @@ class HttpServer:
                 runner.run(self._server.serve(sockets=[self._socket]))
         finally:
             self._server.startup_over.set()
+
+
+def _try_certificate(certificate: Path, key: Path) -> None:
+    """Raises HttpServerFailed: in the server's thread it would be a line in a log."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise HttpServerFailed(
+            f"http: cannot use the certificate {certificate} with the key {key}: {why};"
+            " check that both are PEM files that belong together, and that the service's user may read them"
+        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

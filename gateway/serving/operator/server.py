@@ -42,10 +42,11 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """The user behind a connection, as the kernel says."""
+    """The user behind a connection, as the kernel says; or behind a session of the page."""
 
     name: str
-    uid: int
+    way: str = "local"
+    """How they came in: `local`, or `page`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,10 @@ class OperatorServer:
         self._server = None
         self._path.unlink(missing_ok=True)
 
+    def bodies(self) -> dict[str, type[Any]]:
+        """The type of each action's arguments."""
+        return {name: action.arguments for name, action in self._actions.items()}
+
     def readings(self) -> Iterator[Reading]:
         for (action, outcome), count in tuple(self._counts.items()):
             labels = (("action", action), ("outcome", outcome))
@@ -125,20 +130,22 @@ class OperatorServer:
             asked = msgspec.json.decode(line, type=Asked)
         except msgspec.DecodeError as error:
             return Answered(False, f'that is no request ({error}); write {{"do": ACTION, "with": {{...}}}}')
-        action = self._actions.get(asked.do)
+        return await self.perform(asker, asked.do, asked.with_)
+
+    async def perform(self, asker: Asker, do: str, arguments: bytes | msgspec.Raw) -> Answered:
+        """Carry out what somebody asks for, by whichever way they came in. `arguments` is JSON."""
+        action = self._actions.get(do)
         if action is None:
             self._count("other", "refused")
-            return Answered(
-                False, f"there is no action {asked.do[:60]!r}; there are {', '.join(sorted(self._actions))}"
-            )
+            return Answered(False, f"there is no action {do[:60]!r}; there are {', '.join(sorted(self._actions))}")
         try:
-            arguments = msgspec.json.decode(asked.with_, type=action.arguments)
-            done = await asyncio.wait_for(action.do(asker, arguments), ANSWER_S_MAX)
+            read = msgspec.json.decode(arguments, type=action.arguments)
+            done = await asyncio.wait_for(action.do(asker, read), ANSWER_S_MAX)
         except (msgspec.DecodeError, Refused) as error:
-            return self._refuse(asker, asked.do, str(error))
+            return self._refuse(asker, do, str(error))
         except TimeoutError:
-            return self._refuse(asker, asked.do, f"no outcome within {ANSWER_S_MAX:g} s")
-        self._count(asked.do, "done")
+            return self._refuse(asker, do, f"no outcome within {ANSWER_S_MAX:g} s")
+        self._count(do, "done")
         return done if isinstance(done, Answered) else Answered(True, done)
 
     def _refuse(self, asker: Asker, action: str, why: str) -> Answered:
@@ -165,4 +172,4 @@ def asker_of(writer: asyncio.StreamWriter) -> Asker:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = f"user {uid}"
-    return Asker(name, uid)
+    return Asker(name)

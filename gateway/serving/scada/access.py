@@ -1,4 +1,4 @@
-"""Access: from which networks clients may connect, and from which of these they may write.
+"""Access: from which networks clients may connect, from which of these they may write, and what each may reach.
 
 Modbus knows no users, so the address is all there is to go by. It keeps mistakes out, a wrong master on the plant's
 network, say; whoever can forge addresses there is kept out by the network, not by this.
@@ -6,16 +6,29 @@ network, say; whoever can forge addresses there is kept out by the network, not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from gateway.protocol.modbus.codes import ModbusException
+from gateway.protocol.modbus.server import ReadBits, ReadRegisters, Request, WriteRegisters
+from gateway.settings.schema import ScadaRule
+
+Spans = Sequence[tuple[int, int]]
 
 
 class Access:
     """Networks as `10.0.0.0/24`; an empty list of them lets everybody in."""
 
-    def __init__(self, *, clients: Iterable[str], write_clients: Iterable[str]) -> None:
+    def __init__(
+        self, *, clients: Iterable[str], write_clients: Iterable[str], rules: Iterable[ScadaRule] = ()
+    ) -> None:
         self._clients = [ip_network(network) for network in clients]
         self._writers = [ip_network(network) for network in write_clients]
+        self._rules = [(rule, [ip_network(network) for network in rule.clients]) for rule in rules]
+
+    def rule_of(self, host: str) -> ScadaRule | None:
+        """The first that names the address; None: nothing is kept from it."""
+        return next((rule for rule, networks in self._rules if _holds(networks, host)), None)
 
     def may_connect(self, host: str) -> bool:
         return _holds(self._clients, host)
@@ -31,3 +44,25 @@ def _holds(networks: list[IPv4Network | IPv6Network], host: str) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in networks)
+
+
+def refusal_of(rule: ScadaRule, unit: int, request: Request) -> tuple[ModbusException, str] | None:
+    """Why the rule keeps it from the client: a unit or registers that are not there for it, or are read only."""
+    if not _within(rule.units, unit, 1):
+        return ModbusException.GATEWAY_PATH_UNAVAILABLE, f"unit {unit} is not in the rule for its address in [scada]"
+    match request:
+        case ReadRegisters(_, address, count) | ReadBits(_, address, count):
+            if not _within(rule.read, address, count):
+                what = (
+                    f"{count} from {address} of unit {unit} are not under read in the rule for its address in [scada]"
+                )
+                return ModbusException.ILLEGAL_DATA_ADDRESS, what
+        case WriteRegisters():
+            if not _within(rule.write, request.address, request.quantity):
+                return ModbusException.ILLEGAL_FUNCTION, "it is not under write in the rule for its address in [scada]"
+    return None
+
+
+def _within(spans: Spans, first: int, count: int) -> bool:
+    """Whether one of the spans has all of `count` from `first` on."""
+    return any(low <= first and first + count - 1 <= high for low, high in spans)

@@ -24,6 +24,7 @@ class Audit:
         self._emit = emit
         self._now_ns = now_ns
         self._faults: OrderedDict[str, str] = OrderedDict()
+        self._denied: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._period_ends_ns = 0
         self._left = EVENTS_PER_PERIOD_MAX
         self._is_full = False
@@ -36,6 +37,16 @@ class Audit:
         self._within_budget(
             Severity.WARNING, "scada.write.refused", point, f"{client} may not write {point}: {why}; nothing changed"
         )
+
+    def denied(self, host: str, code: int, why: str) -> None:
+        """A rule keeps it from something; a master asks again and again, so each thing is told once."""
+        if (host, why) in self._denied:
+            return
+        self._denied[host, why] = None
+        if len(self._denied) > HOSTS_MAX:
+            self._denied.popitem(last=False)
+        message = f"{host} is answered with exception {code:d}: {why}"
+        self._within_budget(Severity.WARNING, "scada.denied", host, message)
 
     def misbehaved(self, host: str, kind: str, why: str) -> None:
         """`kind` is the fault's short name; the same fault again from the same host says nothing new."""

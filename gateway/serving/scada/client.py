@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from gateway.protocol.modbus.server import Adu, FrameError, RequestFramer
 from gateway.serving.scada.audit import Audit
+from gateway.settings.schema import ScadaRule
 
 READ_BYTES: Final = 1_024
 """Bytes of one read: 85 requests, about a millisecond's work."""
@@ -48,6 +49,7 @@ class Client(asyncio.BufferedProtocol):
         self._is_closing = False
         self.host = ""
         self.peer = ""
+        self.rule: ScadaRule | None = None
         self._later: set[asyncio.Task[bytes]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

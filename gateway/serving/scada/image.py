@@ -27,6 +27,7 @@ from gateway.protocol.modbus.codes import ModbusException
 from gateway.protocol.modbus.server import RequestError
 from gateway.serving.scada.layout import AREAS, REGISTERS, TYPE_OF_KIND, Area, Type, area_at
 from gateway.serving.scada.map import Block, RegisterMap
+from gateway.serving.scada.watchdog import ScadaWatchdog
 
 if TYPE_CHECKING:
     from gateway.core.symbols import TextOf  # which brings Numba; the register map does without
@@ -107,6 +108,7 @@ class Image:
         loops: Sequence[str],
         now_ns: Clock,
         heartbeat: Callable[[], int],
+        watchdog: ScadaWatchdog | None = None,
     ) -> None:
         self._now_ns = now_ns
         devices = _Shared(plant.devices)
@@ -114,7 +116,7 @@ class Image:
         self._areas: dict[tuple[int, Area], AreaImage] = {}
         for unit, blocks in registers.blocks.items():
             encoders: dict[Area, Encoder] = {
-                Area.GATEWAY: _GatewayEncoder(heartbeat, started_ns),
+                Area.GATEWAY: _GatewayEncoder(heartbeat, started_ns, watchdog),
                 Area.LOOP: _LoopEncoder(_of(Area.LOOP, blocks), loops, control),
                 Area.DEVICE: _DeviceEncoder(_of(Area.DEVICE, blocks), model, devices),
                 Area.TAG: _TagEncoder(_of(Area.TAG, blocks), model, plant, text_of),
@@ -171,13 +173,18 @@ class _Shared:
 
 
 class _GatewayEncoder:
-    def __init__(self, heartbeat: Callable[[], int], started_ns: int) -> None:
+    def __init__(self, heartbeat: Callable[[], int], started_ns: int, watchdog: ScadaWatchdog | None) -> None:
         self._heartbeat = heartbeat
+        self._watchdog = watchdog
         self._started_ns = started_ns
 
     def __call__(self, blocks: _Array, bits: _Array, now_ns: int) -> None:
         blocks["heartbeat:uint16"] = self._heartbeat() & _UINT16_MAX
         blocks["uptime_s:uint32"] = min((now_ns - self._started_ns) // NS_PER_S, _UINT32_MAX)
+        blocks["watchdog_age_ms:uint32"] = _UINT32_MAX
+        if self._watchdog is not None:
+            blocks["watchdog:uint16"] = self._watchdog.count
+            blocks["watchdog_age_ms:uint32"] = min(self._watchdog.age_ns() // NS_PER_MS, _UINT32_MAX)
 
 
 class _LoopEncoder:

@@ -3,8 +3,9 @@
     address  = area start + block number x pitch + offset of the field
     the third tag's quality on any unit:  5000 + 2 x 10 + 4 = 5024
 
-Every unit has an address space of its own, with the gateway's block (heartbeat, uptime) at 0. Blocks are given in the
-order of the configuration and kept in the lock file; a pitch leaves room for fields to come, which then move nothing.
+Every unit has an address space of its own, with the gateway's block (heartbeat, SCADA's watchdog, uptime) at 0. Blocks
+are given in the order of the configuration and kept in the lock file; a pitch leaves room for fields to come, which
+then move nothing.
 
 Values of several registers stand high word first, each word high byte first ("big-endian", ABCD). Holding registers
 (function 3) and input registers (function 4) show the same image. The bits have the address of their block, counted in
@@ -135,7 +136,12 @@ AREAS: Final[dict[Area, Blocks]] = {
         0,
         10,
         10,
-        (Field("heartbeat", 0, Type.UINT16), Field("uptime_s", 2, Type.UINT32, Unit.S)),
+        (
+            Field("heartbeat", 0, Type.UINT16),
+            Field("watchdog", 1, Type.UINT16),
+            Field("uptime_s", 2, Type.UINT32, Unit.S),
+            Field("watchdog_age_ms", 4, Type.UINT32, Unit.MS),
+        ),
     ),
     Area.LOOP: Blocks(
         100,
@@ -224,6 +230,9 @@ score, reasons and rates stand in its windows' blocks, for its own is full; a te
 their place that holds more of it. The bits of reasons are in `core/view.py`. A score that is not initialised yet is
 NaN, a rate that is not known 65535. The tags of a multivariate block are numbered from 1 as the configuration names
 them; 0 is none."""
+
+WATCHDOG_REGISTER: Final = 1
+"""Where SCADA counts, on every unit."""
 
 LAYOUT_VERSION: Final = 1
 """Stands in the lock file. It changes only when an existing address would mean something else."""

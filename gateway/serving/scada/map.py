@@ -9,7 +9,8 @@ Reads. A request is answered when all of it lies between an area's first block a
 within, and reserved blocks, read 0 (a quality of 0 is "bad"). Anything else is exception 2, so one request cannot span
 two areas. An unknown unit is exception 10.
 
-Writes (functions 6 and 16) reach the points named in the setting `writable`: fields of loops, and values of tags. One
+Writes (functions 6 and 16) reach the points named in the setting `writable`: fields of loops, and values of tags; with
+a watchdog, its register on every unit. One
 request writes exactly one whole point: half of a float, or more than the point, is exception 3, as is a value that is
 refused. A register that is not writable is exception 1, one outside the map 2. There are no writable coils: functions 5
 and 15 are exception 1. A tag's write is answered once its device has answered.
@@ -21,12 +22,27 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import msgspec
+
 from gateway.core.types import Kind
-from gateway.serving.scada.layout import AREAS, REGISTERS, TYPE_OF_KIND, Area, Field, Type, Unit, modicon
+from gateway.serving.scada.layout import (
+    AREAS,
+    REGISTERS,
+    TYPE_OF_KIND,
+    WATCHDOG_REGISTER,
+    Area,
+    Field,
+    Type,
+    Unit,
+    modicon,
+)
 from gateway.serving.scada.lock import Entry
 from gateway.settings.schema import Scada, Settings, Tag
 
 WRITABLE_FIELDS: Final = ("setpoint", "output", "mode")
+WATCHDOG_FIELD: Final = "watchdog"
+UNIT_MAX: Final = 247
+"""The highest that is given by itself; 248 to 255 are reserved (Modbus over Serial Line V1.02, 2.2)."""
 
 _DURATIONS: Final = (("h", 3_600_000_000_000), ("min", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000))
 
@@ -120,6 +136,8 @@ def build_map(settings: Settings, scada: Scada, locked: tuple[Entry, ...]) -> Re
     """Lay out what `scada` shows of `settings`. Raises MapError."""
     allocator = _Allocator(locked)
     blocks: dict[int, list[Block]] = {}
+    if scada.has_unit_each:
+        scada = msgspec.structs.replace(scada, units=_unit_each(settings, scada, locked))
     for wanted in _wanted(settings, scada):
         of_unit = blocks.setdefault(wanted.unit, [_gateway_block(wanted.unit)])
         of_unit.append(wanted._replace(address=allocator.address(wanted)))
@@ -195,6 +213,34 @@ class _Allocator:
         self._next[unit, area] = max(self._next.get((unit, area), 0), after)
 
 
+def _unit_each(settings: Settings, scada: Scada, locked: tuple[Entry, ...]) -> dict[str, int]:
+    """A unit for every device that is shown: the one that the lock knows as its alone, else the next that nobody had.
+
+    Raises MapError.
+    """
+    shown = set(scada.tags)
+    devices = dict.fromkeys(tag.device for tag in settings.tags if tag.name in shown)
+    had: dict[int, set[str]] = {}
+    for entry in locked:
+        had.setdefault(entry.unit, set()).update([entry.key] if entry.area is Area.DEVICE else [])
+    units = {
+        next(iter(names)): unit
+        for unit, names in sorted(had.items())
+        if len(names) == 1 and unit != scada.loops_unit and names <= devices.keys()
+    }
+    after = max([scada.loops_unit, *had])
+    for device in devices:
+        if device not in units:
+            after += 1
+            if after > UNIT_MAX:
+                raise MapError(
+                    f"scada: there is no unit left for `{device}`: there are {UNIT_MAX}, and none is given twice; "
+                    "write units = { ... } in place of each, or show fewer devices"
+                )
+            units[device] = after
+    return units
+
+
 def _wanted(settings: Settings, scada: Scada) -> Iterator[Block]:
     """Every block that must exist, in the configuration's order, without its address."""
     tags = {tag.name: tag for tag in settings.tags}
@@ -237,6 +283,9 @@ def _writable(settings: Settings, scada: Scada, blocks: dict[int, list[Block]]) 
     addresses = {block.key: block.address for block in blocks.get(scada.loops_unit, ()) if block.area is Area.LOOP}
     of_tags = {block.subject: block for of_unit in blocks.values() for block in of_unit if block.area is Area.TAG}
     points: dict[tuple[int, int], WritePoint] = {}
+    if scada.watchdog_ns:
+        point = WritePoint("gateway/watchdog", WATCHDOG_REGISTER, -1, WATCHDOG_FIELD, Type.UINT16)
+        points |= {(unit, WATCHDOG_REGISTER): point for unit in blocks}
     for name in scada.writable:
         if name in of_tags:
             block = of_tags[name]

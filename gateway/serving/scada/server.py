@@ -22,6 +22,7 @@ from gateway.core.limits import SCADA_CLIENTS_MAX
 from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
+from gateway.core.types import NS_PER_S
 from gateway.core.view import ControlView, Mode, PlantView
 from gateway.protocol.modbus.codes import Function, ModbusException
 from gateway.protocol.modbus.server import (
@@ -38,34 +39,22 @@ from gateway.protocol.modbus.server import (
     read_response,
     write_response,
 )
-from gateway.serving.scada.access import Access
+from gateway.serving.scada.access import Access, refusal_of
 from gateway.serving.scada.audit import Audit
 from gateway.serving.scada.client import TAG_WRITES_MAX, UNREAD_S, Client
 from gateway.serving.scada.image import Image
 from gateway.serving.scada.layout import Type
-from gateway.serving.scada.map import RegisterMap, WritePoint
-from gateway.settings.schema import Scada
+from gateway.serving.scada.map import WATCHDOG_FIELD, RegisterMap, WritePoint
+from gateway.serving.scada.watchdog import ScadaWatchdog
+from gateway.settings.schema import Scada, ScadaRule
 
 if TYPE_CHECKING:
     from gateway.core.symbols import TextOf  # which brings Numba; the register map does without
 
 KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
-METRICS: Final[tuple[tuple[str, str, str], ...]] = (
-    ("fieldgate_scada_requests_total", "counter", "Modbus requests from SCADA, by function code."),
-    ("fieldgate_scada_exceptions_total", "counter", "Requests answered with a Modbus exception, by exception code."),
-    ("fieldgate_scada_clients", "gauge", "Connections to the Modbus server."),
-    ("fieldgate_scada_connections_total", "counter", "Connections ever accepted by the Modbus server."),
-    ("fieldgate_scada_refused_clients_total", "counter", "Connections refused because all were in use."),
-    ("fieldgate_scada_forbidden_clients_total", "counter", "Connections refused because of where they came from."),
-    ("fieldgate_scada_malformed_total", "counter", "Connections closed because what they sent was not Modbus TCP."),
-    ("fieldgate_scada_slow_clients_total", "counter", "Connections cut off because they did not read their answers."),
-    ("fieldgate_scada_writes_total", "counter", "Register writes from SCADA, by result (accepted, refused)."),
-    ("fieldgate_scada_image_refreshes_total", "counter", "Times that an area of the register image was encoded anew."),
-    ("fieldgate_scada_events_suppressed_total", "counter", "Events about clients that exceeded their budget."),
-)
-
 _OTHER_FUNCTION: Final = "other"
+WATCH_EVERY_S_MAX: Final = 1.0
 _WRITTEN: Final = {
     Type.FLOAT32: struct.Struct(">f"),
     Type.UINT16: struct.Struct(">H"),
@@ -73,6 +62,9 @@ _WRITTEN: Final = {
     Type.UINT64: struct.Struct(">Q"),
 }
 
+
+MayCommand: TypeAlias = Callable[[str, str], tuple[ModbusException, str] | None]
+"""Whether a client's host may write a point of a loop now: None, or what to answer and why."""
 
 NoteWrite: TypeAlias = Callable[[str, str, str, str], None]
 """Puts a loop's write on record: client, point, old and new value."""
@@ -98,6 +90,7 @@ class ScadaServer:
         registers: RegisterMap,
         write: WriteTag | None = None,
         note: NoteWrite | None = None,
+        may: MayCommand | None = None,
         plant: PlantView,
         text_of: TextOf,
         control: ControlView | None,
@@ -112,6 +105,10 @@ class ScadaServer:
         self._control = control
         self._write_tag = write
         self._note = note
+        self._may = may
+        self._now_ns = now_ns
+        self._watchdog = self._build_watchdog(settings, loops, emit) if settings.watchdog_ns else None
+        self._look: asyncio.TimerHandle | None = None
         self._image = Image(
             registers=registers,
             plant=plant,
@@ -121,8 +118,9 @@ class ScadaServer:
             loops=loops,
             now_ns=now_ns,
             heartbeat=heartbeat,
+            watchdog=self._watchdog,
         )
-        self._access = Access(clients=settings.clients, write_clients=settings.write_clients)
+        self._access = Access(clients=settings.clients, write_clients=settings.write_clients, rules=settings.rules)
         self._server: asyncio.Server | None = None
         self._clients: set[Client] = set()
         self._requests: dict[int | str, int] = {int(function): 0 for function in Function} | {_OTHER_FUNCTION: 0}
@@ -132,8 +130,13 @@ class ScadaServer:
         self._forbidden_clients = 0
         self._malformed = 0
         self._slow_clients = 0
+        self._denied = 0
         self._writes = {"accepted": 0, "refused": 0}
         self.audit = Audit(emit, now_ns)
+
+    def _build_watchdog(self, settings: Scada, loops: tuple[str, ...], emit: Emit) -> ScadaWatchdog:
+        numbers = [loops.index(name) for name in settings.watchdog_loops]
+        return ScadaWatchdog(settings.watchdog_ns, numbers, self._control, now_ns=self._now_ns, emit=emit)
 
     async def start(self) -> None:
         """Bind and listen. Raises ListenError."""
@@ -147,15 +150,25 @@ class ScadaServer:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in KEEP_ALIVE:
                 listener.setsockopt(socket.IPPROTO_TCP, option, value)
+        self._keep_watch()
 
     async def stop(self) -> None:
         """Stop listening and close every connection; again is harmless."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         server, self._server = self._server, None
         if server is not None:
             server.close()
             for client in tuple(self._clients):
                 client.abort()
             await server.wait_closed()
+
+    def _keep_watch(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.look()
+            every_s = min(WATCH_EVERY_S_MAX, self._settings.watchdog_ns / NS_PER_S / 4)
+            self._look = asyncio.get_running_loop().call_later(every_s, self._keep_watch)
 
     @property
     def port(self) -> int:
@@ -178,6 +191,9 @@ class ScadaServer:
             yield Reading("fieldgate_scada_writes_total", count, (("result", result),))
         yield Reading("fieldgate_scada_image_refreshes_total", self._image.refreshes)
         yield Reading("fieldgate_scada_events_suppressed_total", self.audit.events_suppressed)
+        yield Reading("fieldgate_scada_denied_requests_total", self._denied)
+        if self._watchdog is not None:
+            yield from self._watchdog.readings()
 
     # What the connections call.
 
@@ -191,6 +207,7 @@ class ScadaServer:
             self._refused_clients += 1
             self.audit.full(client.host, SCADA_CLIENTS_MAX)
             return False
+        client.rule = self._access.rule_of(client.host)
         self._clients.add(client)
         self._connections += 1
         return True
@@ -214,6 +231,8 @@ class ScadaServer:
         self._requests[function if function in self._requests else _OTHER_FUNCTION] += 1
         try:
             request = parse_request(adu.pdu)
+            if client.rule is not None:
+                self._check_rule(client.rule, adu.unit, request, client)
             if isinstance(request, WriteRegisters) and self._begins_tag_write(adu, request, client):
                 return b""
             pdu = self._serve(adu, request, client)
@@ -222,6 +241,19 @@ class ScadaServer:
             pdu = exception_response(function, error.code)
         return frame(adu, pdu)
 
+    def _check_rule(self, rule: ScadaRule, unit: int, request: Request, client: Client) -> None:
+        """Raises RequestError for what the client's rule keeps from it: as if it were not there, or read only."""
+        refusal = refusal_of(rule, unit, request)
+        if refusal is None:
+            return
+        self._denied += 1
+        error = RequestError(*refusal)
+        if isinstance(request, WriteRegisters):
+            self._refused(unit, request, client, error)
+        else:
+            self.audit.denied(client.host, *refusal)
+        raise error
+
     def _serve(self, adu: Adu, request: Request, client: Client) -> bytes:
         match request:
             case ReadRegisters(function, address, count):
@@ -229,10 +261,26 @@ class ScadaServer:
             case ReadBits(function, address, count):
                 return read_response(function, self._image.bits(adu.unit, address, count))
             case WriteRegisters():
-                self._write_audited(adu.unit, request, client)
+                if not self._counts(adu.unit, request, client):
+                    self._write_audited(adu.unit, request, client)
                 return write_response(adu.pdu)
             case WriteBits(function):
                 raise RequestError(ModbusException.ILLEGAL_FUNCTION, f"function {function}: no coil is writable")
+
+    def _counts(self, unit: int, request: WriteRegisters, client: Client) -> bool:
+        """Whether it was SCADA's count, which comes every second and so is counted and not audited."""
+        point = self._writable.get((unit, request.address))
+        if self._watchdog is None or point is None or point.field != WATCHDOG_FIELD:
+            return False
+        try:
+            self._check_writer(client)
+            _check_whole(point, request)
+        except RequestError as error:
+            self._refused(unit, request, client, error)
+            raise
+        self._watchdog.write(int(_value_of(point, request.data)), client.peer)
+        self._image.expire()
+        return True
 
     # Tags: the device answers, not this server, so the response waits for it. Others are answered meanwhile.
 
@@ -281,7 +329,7 @@ class ScadaServer:
     def _write_audited(self, unit: int, request: WriteRegisters, client: Client) -> None:
         try:
             self._check_writer(client)
-            point, old, new = self._write(unit, request)
+            point, old, new = self._write(unit, request, client.host)
         except RequestError as error:
             self._refused(unit, request, client, error)
             raise
@@ -291,7 +339,7 @@ class ScadaServer:
         if self._note is not None:
             self._note(client.peer, point.key, f"{old:g}", f"{new:g}")
 
-    def _write(self, unit: int, request: WriteRegisters) -> tuple[WritePoint, float, float]:
+    def _write(self, unit: int, request: WriteRegisters, host: str) -> tuple[WritePoint, float, float]:
         """The point, its old and its new value. Raises RequestError, and then nothing has changed."""
         if (unit, request.address) not in self._writable:
             self._image.registers(unit, request.address, request.quantity)  # Not mapped at all is the graver fault.
@@ -300,6 +348,8 @@ class ScadaServer:
         _check_whole(point, request)
         if self._control is None:
             raise RequestError(ModbusException.SERVER_DEVICE_FAILURE, "the control executive is not running")
+        if self._may is not None and (no := self._may(host, point.key)) is not None:
+            raise RequestError(*no)
         old = float(self._control.loops()[point.loop][point.field])
         new = float(_value_of(point, request.data))
         try:
@@ -339,7 +389,7 @@ def _write_point(control: ControlView, point: WritePoint, value: float) -> None:
 def _remedy(error: OSError) -> str:
     match error.errno:
         case errno.EACCES | errno.EPERM:
-            return "ports below 1024 need the capability CAP_NET_BIND_SERVICE; use a port such as 1502"
+            return "ports below 1024 need CAP_NET_BIND_SERVICE (drop-in privileged-ports.conf); or use one such as 1502"
         case errno.EADDRINUSE:
             return "another program listens there; stop it, or set another port under scada"
         case errno.EADDRNOTAVAIL:

@@ -19,6 +19,7 @@ import numpy as np
 
 from gateway.core.events import Emit
 from gateway.core.limits import ERRANDS_WAITING_MAX
+from gateway.core.pressure import Step
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_S, Quality
 from gateway.protocol.modbus import schedule_rows as rows
@@ -41,6 +42,7 @@ from gateway.sources.modbus.counts import Counts, polled
 from gateway.sources.modbus.fast_connect import Handover, why_closed, why_garbled
 from gateway.sources.modbus.fast_thread import PollThread
 from gateway.sources.modbus.session import Session
+from gateway.sources.modbus.standing import Standing
 from gateway.sources.modbus.tell import FastTeller
 
 CLOSE_WITHIN_S: Final = 1.0
@@ -69,11 +71,7 @@ class FastModbusSource:
         self._thread = thread
         self._tell = FastTeller(link=link, units=self.poller.units, emit=emit)
         self._seed = zlib.crc32(link.name.encode())
-        self._failures = 0  # attempts at a working connection, in a row
-        self._is_up = False
-        self._was_told_down = False
-        self._is_in_doubt = False
-        self._is_renewed = False  # the connection is closed for a try with a new one, behind which the bus is dead
+        self._standing = Standing(self._tell)
         self._closed: asyncio.Future[str] | None = None
         self._generation = 0
         self._is_gone = asyncio.Event()
@@ -124,9 +122,9 @@ class FastModbusSource:
                 while True:
                     reason = await self._attempt()
                     self._disconnected(reason)
-                    self._failures += 1
+                    self._standing.failures += 1
                     self.counts.failed_connects += 1
-                    await asyncio.sleep(source.RECONNECT.delay_ns(self._failures, self._seed) / NS_PER_S)
+                    await asyncio.sleep(source.RECONNECT.delay_ns(self._standing.failures, self._seed) / NS_PER_S)
             finally:
                 self._fail_errands("the link was stopped")
 
@@ -159,26 +157,13 @@ class FastModbusSource:
                 await self._is_gone.wait()
 
     def _disconnected(self, reason: str) -> None:
-        now_ns = self._thread.now_ns()
         self._fail_errands(f"{self._link.place} {reason}")
-        if self._is_renewed:
-            self._is_renewed = False
-            self._failures = 0
-            return  # what is to be told of it was told: the bus is dead
-        if self._is_up or not self._was_told_down:
-            self._tell.link_down(reason, now_ns)
-        self._is_up = False
-        self._was_told_down = True
-        for row in self._polls:
-            self._thread.put(at.MARK, self._index, row, int(Quality.BAD_NOT_CONNECTED))
+        if self._standing.lost(reason, self._thread.now_ns()):
+            for row in self._polls:
+                self._thread.put(at.MARK, self._index, row, int(Quality.BAD_NOT_CONNECTED))
 
-    def _works(self, now_ns: int) -> None:
-        """The connection has shown that it is one."""
-        self._failures = 0
-        self._is_in_doubt = False
-        if not self._is_up:
-            self._is_up = True
-            self._tell.link_up(now_ns)
+    def press(self, step: Step) -> None:
+        self._thread.memory.s.links[self._index, rows.IS_EASED] = step >= Step.SLOW_POLLS
 
     # What the thread tells
 
@@ -195,7 +180,7 @@ class FastModbusSource:
         unit = self._units.get(int(report["unit"]))
         poll = self._polls.get(int(report["block"]))
         if kind == at.HEARD:
-            self._works(now_ns)
+            self._standing.heard(now_ns)
         elif kind == at.DEAD:
             self._dead(unit if report["value"] else None, int(report["unit"]), now_ns)
         elif kind == at.ANSWERS and unit is not None:
@@ -241,14 +226,12 @@ class FastModbusSource:
 
     def _dead(self, unit: Unit | None, row: int, now_ns: int) -> None:
         """A request's response timeout has passed; `unit`, in `row`, was found silent by it."""
-        if not self._is_up and not self._is_in_doubt:
-            self._works(now_ns)
+        self._standing.timed_out(now_ns)
         if unit is not None:
             self._silent(unit, row, self._within, now_ns)
         heard_ns = int(self._thread.memory.connections[self._index, at.HEARD_NS])
         if now_ns - heard_ns >= source.LINK_SILENCE_NS:
-            self._is_in_doubt = True
-            self._is_renewed = self._tell.is_bus_dead
+            self._standing.doubted()
             self._thread.put(at.CLOSE, self._index, 0, self._generation)
 
     def _silent(self, unit: Unit, row: int, why: str, now_ns: int) -> None:
@@ -385,5 +368,5 @@ class FastModbusSource:
         yield Reading("fieldgate_modbus_bus_silent", self._tell.is_bus_dead, (link,))
         for unit in self.poller.units.values():
             for device in unit.devices:
-                is_up = self._is_up and not unit.is_silent
+                is_up = self._standing.is_up and not unit.is_silent
                 yield Reading("fieldgate_modbus_device_up", is_up, (link, ("device", device)))

@@ -37,9 +37,15 @@ def open_port(port: SerialPort) -> int:
     try:
         fd = os.open(port.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise PortError("is not there: plug the adapter in, or see what there is: ls /dev/serial/by-id") from None
+        raise PortError(
+            "is not there: plug the adapter in, or see what there is: ls /dev/serial/by-id; "
+            "as a service, it needs the drop-in serial.conf"
+        ) from None
     except PermissionError:
-        raise PortError("may not be opened: add the gateway's user to the port's group, often dialout") from None
+        raise PortError(
+            "may not be opened: add the gateway's user to the port's group, often dialout; "
+            "as a service, it needs the drop-in serial.conf"
+        ) from None
     except OSError as error:
         raise PortError(f"cannot be opened ({error.strerror}): check the adapter") from error
     try:

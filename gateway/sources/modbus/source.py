@@ -4,9 +4,7 @@ It sends what `Poller` decides, has each reply checked and decoded into the lane
 
 Who is told what:
 - a block's rows get a bad quality once, when its state changes; a value is never refreshed;
-- the link goes up with its first reply or, when all units are silent, its first timeout, so that a peer that accepts
-  and hangs up again does not make an event per attempt;
-- a link on which nothing came back for long is connected anew, and then is up only with a reply;
+- when the link is up, and when it is not, is for `standing` to say;
 - bytes that are not Modbus close the connection, since the stream cannot be resynchronised; a reply that does not fit
   its request fails that request alone.
 """
@@ -28,6 +26,7 @@ from gateway.core.histogram import SIZE
 from gateway.core.inbox import Lane
 from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
+from gateway.core.pressure import Step
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
@@ -55,6 +54,7 @@ from gateway.sources.modbus.connect import CannotConnectError, framer_of, gap_of
 from gateway.sources.modbus.counts import Counts, polled
 from gateway.sources.modbus.errands import Errand, Errands
 from gateway.sources.modbus.session import ROUND_OVER, LinkSilentError, Session
+from gateway.sources.modbus.standing import Standing
 from gateway.sources.modbus.tell import LaneTeller
 
 LINK_SILENCE_NS: Final = 60 * NS_PER_S
@@ -110,11 +110,7 @@ class ModbusSource:
         self._framer = framer_of(link)
         self._is_resumed = False
         self._wanted = asyncio.Event()
-        self._failures = 0  # attempts at a working connection, in a row
-        self._is_up = False
-        self._was_told_down = False
-        self._is_in_doubt = False
-        self._is_renewed = False  # the connection is closed for a try with a new one, behind which the bus is dead
+        self._standing = Standing(self._tell)
         self._heard_ns = 0
         self._session: Session | None = None
         self.counts = Counts()
@@ -138,9 +134,9 @@ class ModbusSource:
                     continue
                 self._disconnected(reason)
                 self._is_resumed = False
-                self._failures += 1
+                self._standing.failures += 1
                 self.counts.failed_connects += 1
-                await asyncio.sleep(self._reconnect.delay_ns(self._failures, self._seed) / NS_PER_S)
+                await asyncio.sleep(self._reconnect.delay_ns(self._standing.failures, self._seed) / NS_PER_S)
         finally:
             self._fail_errands("the link was stopped")
 
@@ -187,24 +183,9 @@ class ModbusSource:
     def _disconnected(self, reason: str) -> None:
         now_ns = self.now_ns()
         self._fail_errands(f"{self._link.place} {reason}")
-        if self._is_renewed:
-            self._is_renewed = False
-            self._failures = 0
-            return  # what is to be told of it was told: the bus is dead
-        if self._is_up or not self._was_told_down:
-            self._tell.link_down(reason, now_ns)
-        self._is_up = False
-        self._was_told_down = True
-        for poll in self.poller.polls:
-            self._tell.mark(poll, Quality.BAD_NOT_CONNECTED, now_ns)
-
-    def _works(self, now_ns: int) -> None:
-        """The connection has shown that it is one."""
-        self._failures = 0
-        self._is_in_doubt = False
-        if not self._is_up:
-            self._is_up = True
-            self._tell.link_up(now_ns)
+        if self._standing.lost(reason, now_ns):
+            for poll in self.poller.polls:
+                self._tell.mark(poll, Quality.BAD_NOT_CONNECTED, now_ns)
 
     # Errands
 
@@ -274,6 +255,9 @@ class ModbusSource:
             self._errands.read_sent()
         return transaction
 
+    def press(self, step: Step) -> None:
+        self.poller.is_eased = step >= Step.SLOW_POLLS
+
     def heard_bytes(self, now_ns: int) -> None:
         self.poller.heard_bytes(now_ns)
 
@@ -284,8 +268,7 @@ class ModbusSource:
             return
         self.counts.responses += 1
         self._heard_ns = now_ns
-        if not self._is_up or self._is_in_doubt:
-            self._works(now_ns)
+        self._standing.heard(now_ns)
         observe(self.counts.round_trips, now_ns - transaction.sent_ns)
         poll = transaction.poll
         if poll.is_cut:
@@ -338,8 +321,7 @@ class ModbusSource:
         if dead:
             self._discarded_told = self._framer.discarded
         for transaction in dead:
-            if not self._is_up and not self._is_in_doubt:
-                self._works(now_ns)
+            self._standing.timed_out(now_ns)
             poll = transaction.poll
             if isinstance(poll, Errand):
                 poll.fail(NoAnswerError(f"unit {poll.unit.id} on {self.name}: {within}"))
@@ -348,8 +330,7 @@ class ModbusSource:
             if poll.unit.polls and self.poller.is_found_silent(transaction):
                 self._tell.silent(poll.unit, within, self.poller.answered_ns, now_ns)
         if dead and now_ns - self._heard_ns >= LINK_SILENCE_NS:
-            self._is_in_doubt = True
-            self._is_renewed = self._tell.is_bus_dead
+            self._standing.doubted()
             raise LinkSilentError(f"has not answered for {(now_ns - self._heard_ns) / NS_PER_S:.0f} s")
 
     def _refused(self, transaction: Transaction, code: int, now_ns: int) -> None:
@@ -388,5 +369,5 @@ class ModbusSource:
         yield Reading("fieldgate_modbus_bus_silent", self._tell.is_bus_dead, (link,))
         for unit in poller.units.values():
             for device in unit.devices:
-                is_up = self._is_up and not unit.is_silent
+                is_up = self._standing.is_up and not unit.is_silent
                 yield Reading("fieldgate_modbus_device_up", is_up, (link, ("device", device)))

@@ -38,6 +38,7 @@ from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_S, RAW_SAMPLE, SAMPLE, Bytes
 from gateway.spool.journal.files import first_of, path_of, paths
 from gateway.spool.journal.format import ZSTD_LEVEL, Head, encode_cycles, encode_head
+from gateway.spool.thread import DiskThread
 
 Release: TypeAlias = Callable[[bool], None]
 """Called once with whether the cycle is in the journal, on disk."""
@@ -67,7 +68,7 @@ class _Entry:
     head: Head | None = None
 
 
-class Journal:
+class Journal(DiskThread):
     """Owns `folder` from `start` to `stop`. `passed` is told the lanes' positions that are on disk."""
 
     def __init__(
@@ -80,6 +81,7 @@ class Journal:
         passed: Callable[[dict[str, int]], None],
         stopwatch_ns: Clock = time.monotonic_ns,
     ) -> None:
+        super().__init__("journal")
         self.folder = folder
         self._keep = keep
         self._file_bytes_max = max(FILE_BYTES_MIN, min(FILE_BYTES_MAX, keep.bytes_max // FILES_PER_JOURNAL))
@@ -87,13 +89,10 @@ class Journal:
         self._emit = emit
         self._passed = passed
         self._stopwatch_ns = stopwatch_ns
-        self._thread = threading.Thread(target=self.run, name="journal", daemon=True)
         # Shared between threads, under the condition.
-        self._changed = threading.Condition()
         self._queue: deque[_Entry] = deque()
         self._queued_samples = 0
         self._queued_ns = 0
-        self._stopping = False
         self._hurry = False
         self._needed = 0
         # Written by the engine's thread only.
@@ -118,17 +117,6 @@ class Journal:
         self._commit_counts = np.zeros(SIZE, np.int64)
 
     # -- from other threads --------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, timeout_s: float) -> bool:
-        """Write what is queued and end; False when that took longer than the time-out."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def begin(self, head: Head, is_kept: Bytes) -> None:
         """The cycles from now on are of the engine in `head`; samples of rows not marked in `is_kept` are left out."""
@@ -160,7 +148,7 @@ class Journal:
                 self._queued_ns = self._stopwatch_ns()
             self._queue.append(entry)
             self._queued_samples += samples
-            self._changed.notify_all()
+            self._changed.notify()
 
     def flush(self, timeout_s: float) -> bool:
         """Returns when all that was put before is released; False when that took longer."""
@@ -201,7 +189,7 @@ class Journal:
 
     # -- the journal's thread ------------------------------------------------------------------------------------
 
-    def run(self) -> None:
+    def _run(self) -> None:
         while self._turn():
             pass
         self._close()

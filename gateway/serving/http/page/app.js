@@ -1,11 +1,13 @@
-// The page: asks /api/status and one page of /api/tags each second while it can be seen, and shows what comes.
+// The page: is told by /api/live each second what is on screen, while it can be seen, and shows it.
 // Text is set as text, never as markup: names and messages come from the plant.
 
+import { begin, may, offer, wanted } from "./access.js";
 import { draw } from "./trend.js";
 
 const EVERY_MS = 1000, PATIENCE_MS = 4000, TAGS_A_PAGE = 50, DEVICES_AT_FIRST = 10, SPAN_MS = 120_000;
 const SIGNS = { good: "✓", uncertain: "△", bad: "✕" };
 const MODES = { auto: ["good", "auto"], manual: ["uncertain", "manual"], failsafe: ["bad", "fail-safe"], initialising: ["uncertain", "initialising"], cascade: ["good", "cascade"], tracking: ["good", "tracking"], interlocked: ["bad", "interlocked"] };
+const MODES_TO_ASK_FOR = [["auto", "auto"], ["manual", "manual"], ["cascade", "cascade"]];
 const SEVERITIES = { error: ["bad", "error"], warning: ["uncertain", "warning"], notice: ["", "notice"], info: ["", "info"] };
 
 const $ = (id) => document.getElementById(id);
@@ -35,8 +37,14 @@ function fill(table, rows, empty) {
     none.colSpan = 12;
     rows = [el("tr", "", none)];
   }
-  $(table).tBodies[0].replaceChildren(...rows);
+  const body = $(table).tBodies[0], focused = body.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  if (body === pressed) return; // what is being clicked stays until it is
+  body.replaceChildren(...rows);
+  if (focused !== undefined) body.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
+let pressed = null;
+document.addEventListener("pointerdown", (event) => { pressed = event.target.closest("tbody"); });
+for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => setTimeout(() => { pressed = null; }));
 function bar(part, hot) {
   const inside = el("i");
   inside.style.width = `${Math.max(0, Math.min(1, part)) * 100}%`;
@@ -149,10 +157,12 @@ function uplinkParts(u, isNamed) {
   fact(facts, "Segments open", whole(u.segments));
   fact(facts, "Delivered", `${whole(u.delivered_records)} records${u.delivered_per_s === null ? "" : `, ${num(u.delivered_per_s)} per s`}`);
   fact(facts, "Dropped", u.dropped_records ? el("span", "over", `✕ ${whole(u.dropped_records)} records`) : "none");
+  if (u.dropped_samples) fact(facts, "Left out", el("span", "over", `${whole(u.dropped_samples)} samples, told upstream`));
+  if (u.pressure_step) fact(facts, "Pressure", el("span", "over", `✕ ${Math.round(100 * u.pressure)} %, step ${u.pressure_step} of 5: ${u.pressure_does}`));
   fact(facts, "Buffer", `${bytes(u.waiting_bytes)} of ${bytes(u.bytes_max)}`);
   return [
     el("p", "", el("b", "", isNamed ? `${u.name} ` : ""), sign(u.is_connected ? "good" : "bad", u.is_connected ? "connected" : "down"), ` for ${age(u.since_s)} `, el("span", "detail", u.detail)),
-    facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.8 * u.bytes_max)];
+    facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.7 * u.bytes_max)];
 }
 
 // In how much time a tag reaches such a score once, by its own past; what happens every day is not worth saying.
@@ -204,7 +214,7 @@ function showTags(t) {
     const known = ["asset", "path", "criticality"].map((key) => v.context[key]).filter(Boolean);
     const more = [...known, ...v.calculations.map((c) => `${c.name} ${num(c.value)}`)].join(" · ");
     return el("tr", "", cell("name", v.name, more ? el("span", "detail", ` ${more}`) : null),
-      cell("n value", v.text ?? NONE, v.unit && v.text !== null ? el("span", "unit", v.unit) : null),
+      cell("n value", v.text ?? NONE, v.unit && v.text !== null ? el("span", "unit", v.unit) : null, writing(v)),
       cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),
       labelled("age", "n", age(v.age_s)), labelled("over", "n detail", w.window_s === null ? NONE : span(w.window_s)),
       labelled("mean", "n", num(w.mean)), labelled("sd", "n", num(w.sd)), labelled("min", "n", num(w.min)), labelled("max", "n", num(w.max)),
@@ -217,11 +227,36 @@ function alarmState(a) {
   if (a.shelved_for_s !== null) return sign("uncertain", `shelved for ${age(a.shelved_for_s)}`);
   return a.suppressed ? sign("uncertain", "suppressed") : sign(...STATES[a.state]);
 }
+const button = (words, about, onClick) => {
+  const node = el("button", "small", words);
+  node.dataset.key = `${words} ${about}`;
+  node.setAttribute("aria-label", `${words} ${about}`);
+  node.type = "button";
+  node.addEventListener("click", onClick);
+  return node;
+};
+const HOURS = [[600, "10 minutes"], [3600, "1 hour"], [4 * 3600, "4 hours"], [12 * 3600, "12 hours"], [24 * 3600, "24 hours"]];
+function alarmActions(a) {
+  const of = (action, words, more = {}) => may(action) && button(words, a.name, () => offer({
+    title: a.name, action, question: () => `${words} ${a.name}?`, body: () => ({ alarm: a.name }), ...more }));
+  return [
+    a.state === "active" || a.state === "returned" ? of("alarm.acknowledge", "Acknowledge") : null,
+    a.shelved_for_s !== null ? of("alarm.unshelve", "Show again") : of("alarm.shelve", "Shelve", {
+      field: "For how long", choices: HOURS, question: (s) => `Shelve ${a.name} for ${age(Number(s))}?`,
+      body: (s) => ({ alarm: a.name, for_s: Number(s) }) }),
+  ].map((node) => node || null);
+}
+function writing(v) {
+  if (!v.writable || !may("tag.write")) return null;
+  return button("Set", v.name, () => offer({
+    title: v.name, action: "tag.write", field: `New value${v.unit ? ` in ${v.unit}` : ""}; it is ${v.text ?? "unknown"}`,
+    question: (value) => `Write ${value} ${v.unit} to ${v.name}? It was ${v.text ?? "unknown"}.`, body: (value) => ({ tag: v.name, value }) }));
+}
 function showAlarms(page) {
   const waiting = page.alarms.filter((a) => a.shelved_for_s === null && !a.suppressed && (a.state === "active" || a.state === "returned")).length;
   $("alarms-count").textContent = page.total ? `${whole(page.total)} in all, ${whole(waiting)} of those shown to be acknowledged` : "none";
   fill("alarms", page.alarms.map((a) => el("tr", "", cell("name", a.name), cell("nowrap", alarmState(a)), labelled("priority", "", a.priority),
-    labelled("since", "nowrap", a.raised_ms === null ? NONE : moment(a.raised_ms)), labelled("raised by", "n", num(a.value)), cell("detail", a.condition))), "No alarm.");
+    labelled("since", "nowrap", a.raised_ms === null ? NONE : moment(a.raised_ms)), labelled("raised by", "n", num(a.value)), cell("detail", a.condition), cell("nowrap", ...alarmActions(a)))), "No alarm.");
 }
 
 function showEvents(s) {
@@ -234,15 +269,34 @@ function showEvents(s) {
 const cards = new Map(); // loop name → its nodes
 
 function makeCard(loop) {
-  const card = { root: el("div", "loop"), mode: el("span"), note: el("p", "path"), canvas: el("canvas") };
+  const card = { root: el("div", "loop"), mode: el("span"), note: el("p", "path"), commands: el("p", "commands"), canvas: el("canvas") };
   const list = el("dl");
   for (const [key, title] of [["setpoint", "setpoint"], ["value", "process value"], ["output", "output"]]) {
     card[key] = el("dd");
     list.append(el("div", `k-${key}`, el("dt", "", title), card[key]));
   }
   card.canvas.setAttribute("role", "img");
-  card.root.append(el("h3", "", loop.name, card.mode), card.note, list, card.canvas);
+  card.root.append(el("h3", "", loop.name, card.mode), card.note, list, card.commands, card.canvas);
   return card;
+}
+
+// What may be set of a loop. The buttons stay as they are while nothing changes in that, or no click would meet one.
+const points = {
+  setpoint: (l) => [num(l.setpoint), l.unit, `, ${num(l.setpoint_min)} to ${num(l.setpoint_max)}`],
+  mode: (l) => [l.mode, "", ""],
+  output: (l) => [num(l.output), l.output_unit, `, ${num(l.output_min)} to ${num(l.output_max)}, taken in manual`],
+};
+function setPoint(card, point) {
+  const name = `control.${card.loop.name}.${point}`, [was, unit, range] = points[point](card.loop), spaced = unit && ` ${unit}`;
+  offer({
+    title: name, action: "tag.write", field: `New ${point}${range}; it is ${was}${spaced}`, choices: point === "mode" ? MODES_TO_ASK_FOR : null,
+    question: (value) => `Write ${value}${spaced} to ${name}? It was ${was}${spaced}.`, body: (value) => ({ tag: name, value }) });
+}
+function showCommands(card) {
+  const open = may("tag.write") ? card.loop.writable : [];
+  if (card.commands.dataset.open === open.join()) return;
+  card.commands.dataset.open = open.join();
+  card.commands.replaceChildren(...open.map((point) => button(`Set ${point}`, `of ${card.loop.name}`, () => setPoint(card, point))));
 }
 
 function showLoops(s) {
@@ -254,7 +308,10 @@ function showLoops(s) {
     $("loops").replaceChildren(...[...cards.values()].map((card) => card.root));
   }
   for (const loop of s.loops) {
-    const card = cards.get(loop.name), withUnit = (v, unit) => [num(v), el("span", "unit", unit)];
+    const card = cards.get(loop.name);
+    card.loop = loop;
+    showCommands(card);
+    const withUnit = (v, unit) => [num(v), el("span", "unit", unit)];
     card.mode.replaceChildren(sign(...MODES[loop.mode]), " ", loop.quality.level === "good" ? "" : quality(loop.quality));
     card.note.textContent = `${loop.input} → ${loop.output_tag}, every ${num(loop.period_ms)} ms, input ${age(loop.input_age_s)} old, ${whole(loop.misses)} missed`;
     card.setpoint.replaceChildren(...withUnit(loop.setpoint, loop.unit));
@@ -277,31 +334,55 @@ async function fetchTrends(signal) {
 
 // --- asking -------------------------------------------------------------------------------------------------------
 
-async function get(path, signal) {
+class Stranger extends Error {}
+async function answered(path, signal) {
   const response = await fetch(path, { signal, cache: "no-store" });
+  if (response.status === 401 && !signal.aborted) { // an answer to what was asked before one logged in says nothing
+    wanted();
+    throw new Stranger();
+  }
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return response.json();
+  return response;
 }
+const get = async (path, signal) => (await answered(path, signal)).json();
 
+// What is on screen comes by one stream a page, once a second (server-sent events, read by fetch: it tells a 401 from a
+// broken line, and ends when nobody looks). Asking anew ends the stream before.
 async function poll() {
   clearTimeout(timer);
-  if (document.hidden) return;
   asking?.abort();
+  if (document.hidden) return;
   const mine = (asking = new AbortController());
-  const patience = setTimeout(() => mine.abort(), PATIENCE_MS);
+  let patience = setTimeout(() => mine.abort(), PATIENCE_MS);
   try {
     if (last === null || Date.now() - last > 3 * EVERY_MS) await fetchTrends(mine.signal);
     const query = new URLSearchParams({ search: ask.search, offset: ask.offset, limit: TAGS_A_PAGE, only: ask.problems ? "problems" : "" });
-    const [status, tags, raised] = await Promise.all([get("api/status", mine.signal), get(`api/tags?${query}`, mine.signal), get("api/alarms", mine.signal)]);
-    if (mine !== asking) return;
-    last = Date.now();
-    show(status, tags, raised);
+    for await (const seen of stream(`api/live?${query}`, mine.signal)) {
+      if (mine !== asking) return;
+      clearTimeout(patience);
+      patience = setTimeout(() => mine.abort(), PATIENCE_MS);
+      last = Date.now();
+      show(seen.status, seen.tags, seen.alarms);
+    }
+    throw new Error("the stream ended");
   } catch (error) {
-    if (mine !== asking) return; // a newer question is on its way
+    if (mine !== asking || document.hidden) return; // a newer question is on its way, or nobody looks
     lose(error);
   } finally {
     clearTimeout(patience);
-    if (mine === asking) timer = setTimeout(poll, EVERY_MS);
+    if (mine === asking && !document.hidden) timer = setTimeout(poll, EVERY_MS);
+  }
+}
+
+async function* stream(path, signal) {
+  const response = await answered(path, signal), reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (true) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const events = (text + value).split("\n\n");
+    text = events.pop();
+    for (const event of events) yield JSON.parse(event.slice("data: ".length));
   }
 }
 
@@ -322,7 +403,8 @@ function show(status, tags, raised) {
 
 function lose(error) {
   $("lost").hidden = false;
-  $("lost").textContent = last === null ? "No connection to the gateway yet." : `Connection lost, last data ${clock(last)}. What is below is old.`;
+  if (error instanceof Stranger) $("lost").textContent = "Log in to see the plant.";
+  else $("lost").textContent = last === null ? "No connection to the gateway yet." : `Connection lost, last data ${clock(last)}. What is below is old.`;
   $("lost").title = String(error);
   $("main").classList.add("lost");
 }
@@ -334,4 +416,5 @@ $("previous").addEventListener("click", () => { ask.offset = Math.max(0, ask.off
 $("next").addEventListener("click", () => { ask.offset += TAGS_A_PAGE; poll(); });
 $("devices-more").addEventListener("click", () => { allDevices = !allDevices; poll(); });
 document.addEventListener("visibilitychange", poll);
+await begin(poll).catch(lose);
 poll();

@@ -1,0 +1,23 @@
+"""What the Modbus server measures of itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.serving.scada import watchdog
+
+METRICS: Final[tuple[tuple[str, str, str], ...]] = (
+    ("fieldgate_scada_requests_total", "counter", "Modbus requests from SCADA, by function code."),
+    ("fieldgate_scada_exceptions_total", "counter", "Requests answered with a Modbus exception, by exception code."),
+    ("fieldgate_scada_clients", "gauge", "Connections to the Modbus server."),
+    ("fieldgate_scada_connections_total", "counter", "Connections ever accepted by the Modbus server."),
+    ("fieldgate_scada_refused_clients_total", "counter", "Connections refused because all were in use."),
+    ("fieldgate_scada_forbidden_clients_total", "counter", "Connections refused because of where they came from."),
+    ("fieldgate_scada_malformed_total", "counter", "Connections closed because what they sent was not Modbus TCP."),
+    ("fieldgate_scada_slow_clients_total", "counter", "Connections cut off because they did not read their answers."),
+    ("fieldgate_scada_writes_total", "counter", "Register writes from SCADA, by result (accepted, refused)."),
+    ("fieldgate_scada_image_refreshes_total", "counter", "Times that an area of the register image was encoded anew."),
+    ("fieldgate_scada_events_suppressed_total", "counter", "Events about clients that exceeded their budget."),
+    ("fieldgate_scada_denied_requests_total", "counter", "Requests for what the rules keep from that client."),
+    *watchdog.METRICS,
+)

@@ -1,0 +1,349 @@
+"""HTTP as an upstream: one POST a record, on one connection, in order; HTTP/1.1 by h11, which uvicorn brings along.
+
+As JSON a record goes as it is, with an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) that is its
+identity: a server that keeps the keys with the data, in one transaction, holds each record once. With `position` the
+server is asked at connect what it holds, and those records are not sent again:
+
+    {"held": [{"stream": "samples", "segment": 70, "sequence": 41}]}     all up to 41 of that segment
+
+As line protocol (`gateway.protocol.lineprotocol`) a record that is sent again takes its own place, by what a point is.
+Records of a stream that wait meanwhile go in one request; should it be refused, each goes alone, so that one does not
+condemn others.
+
+    2xx                          accepted
+    400, 413, 422                about the record: refused for ever, with what the server says
+    401, 403, 407                the log-in; the record waits
+    408, 425, 429, 5xx, 409      later; Retry-After is heeded. 409: the server is busy with this very record
+    others                       the address or the set-up: the record waits, the address is named
+
+A connection that the server closed while nothing was under way is made anew without a word; one that breaks or is
+silent under a record ends the session, and the record is sent again: the key makes that safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from email.utils import parsedate_to_datetime
+from typing import Final, NamedTuple
+
+import h11
+import msgspec
+
+from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
+from gateway.core.record import Identity
+from gateway.core.types import NS_PER_S
+from gateway.protocol.lineprotocol import lines
+from gateway.settings.credentials import CredentialError, password_of, read_secret, tls_context, username_of
+from gateway.settings.schema import HttpAddress, HttpFormat
+
+ABOUT_THE_RECORD: Final = frozenset({400, 413, 422})
+ABOUT_THE_LOG_IN: Final = frozenset({401, 403, 407})
+LATER: Final = frozenset({408, 409, 425, 429})
+REPLY_BYTES_MAX: Final = 65_536
+"""Of a reply; more of it is read and dropped."""
+POSITION_BYTES_MAX: Final = 4 * 1024 * 1024
+TOLD_CHARACTERS_MAX: Final = 300
+GROUP_RECORDS_MAX: Final = 32
+READ_BYTES: Final = 65_536
+GZIP_LEVEL: Final = 5
+FAREWELL_S: Final = 1.0
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def told(self) -> str:
+        """What a server says about it, on one line."""
+        text = " ".join(self.body.decode(errors="replace").split())[:TOLD_CHARACTERS_MAX]
+        return f"{self.status}{f': {text}' if text else ''}"
+
+
+class _Held(msgspec.Struct):
+    stream: str
+    segment: int
+    sequence: int
+
+
+class _Position(msgspec.Struct):
+    held: list[_Held]
+
+
+class _Broken(Exception):
+    """The connection ended before the reply was whole. `is_idle`: before anything of it came."""
+
+    def __init__(self, reason: str, *, is_idle: bool) -> None:
+        super().__init__(reason)
+        self.is_idle = is_idle
+
+
+class _Connection:
+    """One connection: requests one after the other."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._state = h11.Connection(our_role=h11.CLIENT)
+        self.is_used = False
+
+    @property
+    def may_go_on(self) -> bool:
+        return self._state.our_state is h11.IDLE and not self._reader.at_eof() and not self._writer.is_closing()
+
+    async def exchange(self, request: h11.Request, body: bytes, bytes_max: int) -> Reply:
+        """Raises _Broken."""
+        reply: Reply | None = None
+        came = False
+        try:
+            # Not drained: what one record has is little, and a server may answer before it has read everything.
+            parts = (request, h11.Data(data=body), h11.EndOfMessage())
+            self._writer.write(b"".join(self._state.send(part) or b"" for part in parts))
+            while True:
+                event = self._state.next_event()
+                if event is h11.NEED_DATA:
+                    chunk = await self._reader.read(READ_BYTES)
+                    came = came or bool(chunk)
+                    if not chunk and reply is None:
+                        raise _Broken("closed by the other side", is_idle=not came)
+                    self._state.receive_data(chunk)
+                elif isinstance(event, h11.Response):
+                    headers = {name.decode().lower(): value.decode("latin-1") for name, value in event.headers}
+                    reply = Reply(event.status_code, headers, b"")
+                elif isinstance(event, h11.Data) and reply is not None:
+                    room = bytes_max - len(reply.body)
+                    reply = reply._replace(body=reply.body + bytes(event.data[:room]))
+                elif isinstance(event, h11.EndOfMessage):
+                    break
+                elif isinstance(event, h11.ConnectionClosed):
+                    raise _Broken("closed by the other side", is_idle=not came)
+        except (h11.RemoteProtocolError, OSError) as error:
+            raise _Broken(str(error) or type(error).__name__, is_idle=not came) from error
+        assert reply is not None
+        self.is_used = True
+        if self._state.our_state is h11.DONE and self._state.their_state is h11.DONE:
+            self._state.start_next_cycle()
+        return reply
+
+    async def close(self) -> None:
+        self._writer.close()
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self._writer.wait_closed()
+
+
+class HttpUpstream:
+    """A session with one server; `gateway.core.ports.Upstream`. Made by `connect`."""
+
+    def __init__(self, address: HttpAddress, *, timeout_ns: int, wall_offset_ns: Clock) -> None:
+        self._address = address
+        self._timeout_s = timeout_ns / NS_PER_S
+        self._wall_offset_ns = wall_offset_ns
+        self._tls: ssl.SSLContext | None = None
+        self._headers: list[tuple[str, str]] = []
+        self._connection: _Connection | None = None
+        self._held: dict[tuple[str, int], int] = {}
+        self._turn = asyncio.Lock()
+        self._waiting: dict[Identity, bytes] = {}
+        self._answers: dict[Identity, Answer] = {}
+        self._lost: LinkDown | None = None
+
+    async def open(self) -> None:
+        """Connect, log in, and learn what the server holds."""
+        self._tls, self._headers = await asyncio.to_thread(_read_secrets, self._address)
+        self._connection = await self._connected()
+        if self._address.position is not None:
+            reply = await self._exchange("GET", self._address.position, [], b"", POSITION_BYTES_MAX)
+            self._held = _read_position(reply, f"{self._address.name}{self._address.position}")
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def send(self, identity: Identity, payload: bytes) -> Answer:
+        if identity.sequence <= self._held.get((identity.stream, identity.segment), 0):
+            return Verdict.ACCEPTED
+        self._waiting[identity] = payload
+        async with self._turn:
+            # Whoever has the turn sends for those that wait behind; they find their answer.
+            if self._lost is None and identity in self._waiting:
+                try:
+                    await self._send_waiting()
+                except LinkDown as error:
+                    self._lost = error
+        if identity in self._answers:
+            return self._answers.pop(identity)
+        assert self._lost is not None
+        raise self._lost
+
+    async def _send_waiting(self) -> None:
+        first = next(iter(self._waiting))
+        is_joined = self._address.format is HttpFormat.INFLUX
+        fellows = [each for each in self._waiting if is_joined and each.stream == first.stream and each != first]
+        group = {each: self._waiting.pop(each) for each in (first, *fellows[: GROUP_RECORDS_MAX - 1])}
+        answer = await self._post(group)
+        if isinstance(answer, Refusal) and len(group) > 1:
+            for identity, payload in group.items():
+                self._answers[identity] = await self._post({identity: payload})
+        else:
+            self._answers |= dict.fromkeys(group, answer)
+
+    async def _post(self, group: dict[Identity, bytes]) -> Answer:
+        try:
+            body = await asyncio.to_thread(self._encoded, tuple(group.values()))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            return Refusal(f"it cannot be written as {self._address.format.value}: {type(error).__name__} {error}")
+        if not body:
+            return Verdict.ACCEPTED
+        headers: list[tuple[str, str]] = []
+        identity = next(iter(group))
+        target = self._address.target.replace("{stream}", identity.stream)
+        if self._address.format is HttpFormat.JSON:
+            who = f"{identity.gateway}/{identity.stream}/{identity.segment}/{identity.sequence}"
+            headers.append(("Idempotency-Key", json.dumps(who)))
+        reply = await self._exchange("POST", target, headers, body, REPLY_BYTES_MAX)
+        return _judged(reply, f"{self._address.name}{target}")
+
+    def _encoded(self, payloads: Sequence[bytes]) -> bytes:
+        """In a thread. Raises what `lines` raises."""
+        body = payloads[0]
+        if self._address.format is HttpFormat.INFLUX:
+            offset_ns = self._wall_offset_ns()
+            body = b"".join(lines(msgspec.json.decode(payload), offset_ns) for payload in payloads)
+        return gzip.compress(body, GZIP_LEVEL, mtime=0) if body and self._address.gzip else body
+
+    async def _exchange(
+        self, method: str, target: str, headers: list[tuple[str, str]], body: bytes, bytes_max: int
+    ) -> Reply:
+        """Raises LinkDown. Every request may be made twice: that is what the key, or the point's own place, is for."""
+        common = [("Host", self._address.authority), ("User-Agent", "fieldgate"), *self._headers, *headers]
+        if method == "POST":
+            common += [("Content-Type", self._address.format.content_type), ("Content-Length", str(len(body)))]
+            common += [("Content-Encoding", "gzip")] if self._address.gzip else []
+        request = h11.Request(
+            method=method, target=target, headers=[(name.encode(), value.encode()) for name, value in common]
+        )
+        name = self._address.name
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    connection = await self._usable()
+                    try:
+                        return await connection.exchange(request, body, bytes_max)
+                    except _Broken as broken:
+                        await self.close()
+                        if not (broken.is_idle and connection.is_used):
+                            raise LinkDown(
+                                f"{name}: connection lost ({broken})", "it is tried again by itself"
+                            ) from broken
+        except TimeoutError as error:
+            raise LinkDown(
+                f"{name}: no answer for {self._timeout_s:g} s", "check the server's load and the route to it"
+            ) from error
+
+    async def _usable(self) -> _Connection:
+        """The connection, made anew where the server ended it between two requests."""
+        if self._connection is None or not self._connection.may_go_on:
+            await self.close()
+            self._connection = await self._connected()
+        return self._connection
+
+    async def _connected(self) -> _Connection:
+        address = self._address
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                reader, writer = await asyncio.open_connection(address.host, address.port, ssl=self._tls)
+        except (OSError, TimeoutError) as error:
+            remedy = "check that the server runs and listens on this port, and the route to it"
+            if isinstance(error, ssl.SSLCertVerificationError):
+                remedy = "check ca_file, and that the certificate names this host"
+            elif isinstance(error, ssl.SSLError):
+                remedy = "check that this port speaks TLS"
+            raise LinkDown(f"{address.name}: {error or 'no answer'}", remedy) from error
+        return _Connection(reader, writer)
+
+
+@asynccontextmanager
+async def connect(
+    address: HttpAddress, *, acknowledge_timeout_ns: int, wall_offset_ns: Clock
+) -> AsyncIterator[HttpUpstream]:
+    """A session, or LinkDown. Token, password and certificates are read anew for each."""
+    upstream = HttpUpstream(address, timeout_ns=acknowledge_timeout_ns, wall_offset_ns=wall_offset_ns)
+    try:
+        await upstream.open()
+        yield upstream
+    finally:
+        await upstream.close()
+
+
+def _judged(reply: Reply, where: str) -> Answer:
+    """What a reply means for the records. Raises LinkDown where it is about something else."""
+    status = reply.status
+    if 200 <= status < 300:
+        return Verdict.ACCEPTED
+    if status in ABOUT_THE_RECORD:
+        return Refusal(reply.told)
+    if status in ABOUT_THE_LOG_IN:
+        raise LinkDown(f"{where}: the server refuses us ({reply.told})", "check token_file, or username and password")
+    if status in LATER or status >= 500:
+        raise LinkDown(
+            f"{where}: the server does not take records now ({reply.told})",
+            "look into its log and its limits",
+            retry_after_ns=_retry_after_ns(reply.headers),
+        )
+    remedy = "check the address and its path"
+    if 300 <= status < 400:
+        remedy = f"write the address that it names: {reply.headers.get('location', 'none')}"
+    raise LinkDown(f"{where}: the server has no such place for records ({reply.told})", remedy)
+
+
+def _retry_after_ns(headers: dict[str, str]) -> int:
+    """Of Retry-After (RFC 9110, 10.2.3): seconds, or a date, which is held against the server's; 0 without one."""
+    word = headers.get("retry-after", "").strip()
+    if word.isdecimal() and len(word) < 10:
+        return int(word) * NS_PER_S
+    try:
+        wait = parsedate_to_datetime(word) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError):
+        return 0
+    return max(0, round(wait.total_seconds()) * NS_PER_S)
+
+
+def _read_position(reply: Reply, where: str) -> dict[tuple[str, int], int]:
+    """By stream and segment, up to which sequence the server holds everything. Raises LinkDown."""
+    answer = _judged(reply, where)
+    try:
+        if isinstance(answer, Refusal):
+            raise ValueError(answer.reason)
+        found = msgspec.json.decode(reply.body, type=_Position).held
+    except ValueError as error:
+        raise LinkDown(
+            f"{where}: does not say what the server holds ({error})",
+            'have it answer {"held": [{"stream": "samples", "segment": 1, "sequence": 2}]}, or take position out',
+        ) from error
+    return {(each.stream, each.segment): each.sequence for each in found}
+
+
+def _read_secrets(address: HttpAddress) -> tuple[ssl.SSLContext | None, list[tuple[str, str]]]:
+    """What TLS needs, and the header that logs in."""
+    try:
+        tls = tls_context(address)
+        if address.token_file is not None:
+            token = read_secret(address.token_file, "token").strip()
+            scheme = "Token" if address.format is HttpFormat.INFLUX else "Bearer"
+            return tls, [("Authorization", f"{scheme} {token}")]
+        if address.username is None and address.username_file is None:
+            return tls, []
+        user, password = username_of(address), password_of(address)
+    except CredentialError as error:
+        raise LinkDown(str(error), error.remedy) from error
+    word = b64encode(f"{user}:{password or ''}".encode()).decode()
+    return tls, [("Authorization", f"Basic {word}")]
