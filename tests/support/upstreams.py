@@ -17,9 +17,10 @@ import nats as nats_client
 from gateway.core.ports import Upstream
 from gateway.settings.schema import BrokerAddress, FileAddress, HttpAddress, HttpFormat, MqttVersion, NatsAddress
 from gateway.upstreams import file, http, mqtt, nats
+from hil.ports import free_port
 from tests.support import spool_brokers
 from tests.support.http_ends import HttpServer, Keeper, TimeSeries
-from tests.support.spool_brokers import Broker, free_port
+from tests.support.spool_brokers import Broker
 
 SECOND_NS = 1_000_000_000
 BYTES_MAX = 200_000
