@@ -161,6 +161,10 @@ def uplink_line(uplink: UplinkStatus) -> Text:
         line.append(f", the oldest for {span(uplink.oldest_age_s)}")
     if uplink.dropped_records:
         line.append(f"; {uplink.dropped_records:,} dropped", "red")
+    if uplink.pressure_step:
+        line.append(
+            f"; pressure {uplink.pressure:.0%}, step {uplink.pressure_step}: {clean(uplink.pressure_does)}", "red"
+        )
     return line
 
 

@@ -93,9 +93,11 @@ class Changes:
         failing = reason != Reason.NONE
         if failing and not self._write_failing[index]:
             message = f"output {loop.output} of loop {loop.name} is not taken by its device: {TEXTS[reason]}"
+            if reason == Reason.NOT_KNOWN:
+                message = f"loop {loop.name} waits to know the present output of {loop.output}: {TEXTS[reason]}"
             yield Event(now_ns, Severity.ERROR, "control.output_failed", loop.name, message)
         elif self._write_failing[index] and not failing:
-            message = f"output {loop.output} of loop {loop.name} is taken by its device again"
+            message = f"output {loop.output} of loop {loop.name} is taken by its device"
             yield Event(now_ns, Severity.NOTICE, "control.output_recovered", loop.name, message)
         self._write_failing[index] = failing
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from numba import njit
 
-from gateway.control import clock, modes, program, swap, tell, transport, verdicts
+from gateway.control import clock, modes, outbox, program, swap, tell, transport, verdicts
 from gateway.control import layout as at
 from gateway.control import loops as react
 from gateway.control.layout import Blocks, Memory
@@ -32,6 +32,7 @@ SPIN_NS: Final = whole(60_000)
 """Before the deadline of a loop with a short period it wakes so much earlier and spins: a sleep ends some 50 µs late,
 which is much of 2 ms and nothing of 20."""
 FAREWELL_NS: Final = 500 * NS_PER_MS
+FAREWELL_LOOK_NS: Final = whole(5 * NS_PER_MS)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -71,6 +72,7 @@ def turn(b: Blocks, now_ns: int) -> None:
     for link in range(b.words[at.LINKS]):
         transport.adopt(b, link)
     serve_links(b, now_ns)
+    outbox.take_answers(b, now_ns)
     program.take_feeds(b, now_ns)
     for loop in range(b.words[at.LOOPS]):
         if now_ns >= b.loops[loop, at.DUE_NS]:
@@ -78,6 +80,7 @@ def turn(b: Blocks, now_ns: int) -> None:
     react.serve_pokes(b, now_ns)
     for link in range(b.words[at.LINKS]):
         transport.pump(b, link, now_ns)
+    outbox.ask_all(b, now_ns)
     for loop in range(b.words[at.LOOPS]):
         if b.loops[loop, at.DIRTY]:
             tell.publish(b, loop)
@@ -141,9 +144,11 @@ def farewell(b: Blocks) -> None:
     while has_writes(b) and now_ns < end_ns:
         for link in range(b.words[at.LINKS]):
             transport.pump(b, link, now_ns)
-        libc.poll_for(b.descriptors, b.words[at.LINKS] + 1, b.timespec, end_ns - now_ns)
+        outbox.ask_all(b, now_ns)
+        libc.poll_for(b.descriptors, b.words[at.LINKS] + 1, b.timespec, min(end_ns - now_ns, FAREWELL_LOOK_NS))
         now_ns = clock.now_ns(b)
         serve_links(b, now_ns)
+        outbox.take_answers(b, now_ns)
     for link in range(b.words[at.LINKS]):
         transport.adopt(b, link)
         transport.break_link(b, link, now_ns, verdicts.R_STOPPED)

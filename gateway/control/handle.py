@@ -21,6 +21,7 @@ import numpy as np
 from gateway.control import executive, metrics, queue, shared
 from gateway.control import layout as at
 from gateway.control.changes import Changes
+from gateway.control.courier import Outbox
 from gateway.control.feeds import publish
 from gateway.control.realtime import PRIORITY, become_real_time
 from gateway.control.wired import Wired, carry, moved, wire
@@ -67,7 +68,9 @@ class ControlExecutive:
         self._place = 0
         self._refresh_periods = refresh_periods
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._wired = wire(self._memory[self._place], loops, tags, links, blocks, refresh_periods, self._wake_fd)
+        self.outbox = Outbox(now_ns)
+        self._wired = self._wire(self._memory[self._place], loops, tags, links, blocks)
+        self.outbox.bind(self._wired.blocks, self._wired.loops)
         self._now_ns = now_ns
         self._emit = emit
         self._real_time = real_time
@@ -78,6 +81,16 @@ class ControlExecutive:
         self._left_over = self._drained[:0]
         self._running = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def _wire(
+        self,
+        empty: at.Blocks,
+        loops: Sequence[PidLoop],
+        tags: Mapping[str, tuple[int, Tag]],
+        links: Mapping[str, ModbusLink],
+        blocks: Sequence[Block],
+    ) -> Wired:
+        return wire(empty, loops, tags, links, blocks, self._refresh_periods, self._wake_fd, self.outbox.fd)
 
     @property
     def rows(self) -> frozenset[int]:
@@ -132,7 +145,7 @@ class ControlExecutive:
         old = self._wired
         place = 1 - self._place
         empty = at.clear(self._memory, place)
-        fresh = wire(empty, loops, tags, links, blocks, self._refresh_periods, self._wake_fd)
+        fresh = self._wire(empty, loops, tags, links, blocks)
         with self._commanding, ExitStack() as held:
             for connector in old.connectors:
                 held.enter_context(connector.held())
@@ -144,6 +157,7 @@ class ControlExecutive:
             for index, connector in enumerate(new.connectors):
                 connector.move(new.used[index], new.blocks.link_words, index)
             self._wired, self._place = new, place
+            self.outbox.bind(new.blocks, new.loops)
         left_over = np.zeros(at.SAMPLES, SAMPLE)
         count = int(queue.take(old.blocks.ring, old.blocks.samples, left_over))
         self._left_over = moved(np.concatenate([self._left_over, left_over[:count]]), old, new)

@@ -38,12 +38,13 @@ Bytes = npt.NDArray[np.uint8]
     FEEDS,
     FED_NS,
     WAKE_FD,
+    ASK_FD,
     WORDS,
-) = range(14)
+) = range(15)
 """ENGINE_OFFSET: engine time less monotonic time, ns. HEARTBEAT: monotonic ns of the last wake. SCRIPT_NS: see `clock`.
 SWAP_BY_NS: Python asks for the other record to be taken, at this time at the latest; 0 once that is done.
 FED_NS: engine time at which the engine last handed its feeds over. WAKE_FD: an eventfd that says that some are new, or
-0."""
+0. ASK_FD: an eventfd by which the executive tells the courier that it asks something, or 0."""
 # values of STOP
 GO, STOP_FOR_GOOD, STOP_FOR_HANDOVER = range(3)
 
@@ -53,6 +54,11 @@ SETPOINT_VERSION, SETPOINT_VALUE, MODE_WANTED, OUTPUT_VERSION, OUTPUT_VALUE, ALI
 
 # link_words: the handing over of descriptors. Python writes OFFER_*, the executive the rest.
 OFFER_FD, OFFER_GENERATION, TAKEN_GENERATION, CLOSED_GENERATION, CLOSED_REASON, REPLIES, _W6, _W7, LINK_WORDS = range(9)
+
+# out_words: outputs that the loop thread carries (`outbox`). The executive writes ASK_…, Python the others.
+ASK_VERSION, ASK_KIND, ANSWER_VERSION, ANSWER_REASON, ANSWER_QUALITY, ANSWER_NS, LOST_VERSION, _W8, OUT_WORDS = range(9)
+REPLY_BYTES = 8
+"""Of `out_replies`: the registers of an output, big-endian."""
 
 # ring: head and tail on cache lines of their own.
 RING_HEAD, RING_TAIL, RING_OVERFLOW, RING_WORDS = 0, 8, 16, 24
@@ -111,8 +117,11 @@ BLOCK_LINK, BLOCK_REGISTERS, BLOCK_WANTED, BLOCK_OUTSTANDING, BLOCK_FIELDS = ran
     STEPS_TO,
     READ_BACK,
     DEAD_MAN_NS,
-) = range(34)
-"""SOURCE, …_FROM, FEED_FORWARD and INTERLOCK are signals, TRACKS is a loop; NOT_THERE for none."""
+    IS_CARRIED,
+    BUDGET_NS,
+) = range(36)
+"""SOURCE, …_FROM, FEED_FORWARD and INTERLOCK are signals, TRACKS is a loop; NOT_THERE for none. IS_CARRIED: the output
+goes by the loop thread. BUDGET_NS: longest time from input to output that is no miss."""
 NOT_THERE = -1
 # loops, state
 (
@@ -142,9 +151,15 @@ NOT_THERE = -1
     COMMANDED_NS,
     ALIVE_SEEN,
     DIRTY,
-) = range(34, 60)
+    ASKED,
+    ASKED_NS,
+    ASKED_SINCE_NS,
+    ASK_IS_LATE,
+    ASK_FAULTS,
+    LOST_SEEN,
+) = range(36, 68)
 # loops, counters: published together with the LOOP record
-COUNTERS_FROM = 60
+COUNTERS_FROM = 68
 (
     CYCLES,
     MISSES,
@@ -181,10 +196,12 @@ NOTHING, ORDINARY, URGENT = range(3)
     FAILSAFE_RATE,
     SETPOINT_LOW,
     SETPOINT_HIGH,
+    SETPOINT_RATE,
+    SETPOINT_WANTED,
     PROCESS_VALUE,
     MANUAL_OUTPUT,
     REAL_FIELDS,
-) = range(13)
+) = range(15)
 
 # histograms
 WAKE_LATENESS, INPUT_TO_OUTPUT, FULL_CYCLE, INPUT_AGE, HISTOGRAMS = range(5)
@@ -232,6 +249,8 @@ MEMORY: Final = np.dtype(
             ("words", np.int64, (WORDS,)),
             ("commands", np.int64, (LOOPS_MAX * COMMANDS,)),
             ("link_words", np.int64, (FAST_LINKS_MAX * LINK_WORDS,)),
+            ("out_words", np.int64, (LOOPS_MAX * OUT_WORDS,)),
+            ("out_replies", np.uint8, (LOOPS_MAX, REPLY_BYTES)),
             ("links", np.int64, (FAST_LINKS_MAX, LINK_FIELDS)),
             ("slots", np.int64, (FAST_LINKS_MAX, SLOTS, SLOT_FIELDS)),
             ("received", np.uint8, (FAST_LINKS_MAX, RECEIVE_BYTES)),

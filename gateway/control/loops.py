@@ -13,9 +13,10 @@ good input ends it.
 A loop in *shadow* does all that and writes nothing, in no mode and at no stop; what somebody else has the device hold
 is read again in place of each refresh, for the tag's sake.
 
-A *miss*, at most one a cycle: the output was handed to the socket more than 10 ms after its input was complete, or
-the cycle was not done (input in, output handed over if it changed) when the next one was due. Each period that an
-overrun skipped is a miss too.
+A *miss*, at most one a cycle: the output was handed to the socket more than 10 ms after its input was complete (where
+the loop thread carries it: it was not confirmed within the loop's own budget, see `outbox`), or the cycle was not done
+(input in, output handed over if it changed) when the next one was due. Each period that an overrun skipped is a miss
+too.
 
 The executive marks what it wants sent (`BLOCK_WANTED`, `INIT_WANTED`, `WRITE_WANTED`); `transport` sends it.
 """
@@ -28,10 +29,8 @@ from gateway.control import frames, modes, pid, program, tell, verdicts
 from gateway.control import layout as at
 from gateway.control.layout import Blocks
 from gateway.core.kernels.histogram import observe
-from gateway.core.types import NS_PER_MS
 from gateway.native.jit import inner, whole
 
-BUDGET_NS = 10 * NS_PER_MS
 NONE_NS = whole(0)
 BACK_AFTER_PERIODS = 3
 """A write is read back so many periods after the last one, so that an output that moves is not read all the time."""
@@ -60,6 +59,7 @@ def begin_cycle(b: Blocks, loop: int, now_ns: int) -> None:
     state[at.DIRTY] = 1
 
     modes.take_commands(b, loop, now_ns)
+    modes.move_setpoint(b, loop, (1 + skipped) * period_ns * 1e-9)
     ask_for_output(b, loop)
     if state[at.SOURCE] < 0:
         ask_for_input(b, loop, now_ns)
@@ -78,7 +78,7 @@ def ask_for_output(b: Blocks, loop: int) -> None:
     if not state[at.HAS_OUTPUT]:
         state[at.OUTPUT_KNOWN] = 1
         return
-    if b.links[state[at.OUT_LINK], at.FD] < 0 or state[at.INIT_OUTSTANDING]:
+    if state[at.INIT_OUTSTANDING] or not (state[at.IS_CARRIED] or b.links[state[at.OUT_LINK], at.FD] >= 0):
         return
     if not state[at.OUTPUT_KNOWN] or (state[at.SHADOW] and state[at.WRITE_AGE] >= state[at.REFRESH_PERIODS]):
         state[at.INIT_WANTED] = 1
@@ -265,6 +265,23 @@ def write_sent(b: Blocks, loop: int, now_ns: int) -> None:
 
 
 @inner
+def write_handed_over(b: Blocks, loop: int, now_ns: int) -> None:
+    """To the courier: the cycle is done, its output is judged when it is confirmed."""
+    state = b.loops[loop]
+    state[at.WRITE_WANTED] = at.NOTHING
+    state[at.WRITE_OUTSTANDING] = 1
+    state[at.RAW] = state[at.RAW_NEXT]
+    state[at.RAW_VALID] = 1
+    state[at.WRITE_AGE] = 0
+    state[at.WRITES] += 1
+    state[at.DIRTY] = 1
+    state[at.ASKED_SINCE_NS] = 0
+    if state[at.CYCLE] == at.AWAITS_WRITE:
+        state[at.ASKED_SINCE_NS] = state[at.REPLY_NS]
+        end_cycle(b, loop, now_ns, NONE_NS)
+
+
+@inner
 def write_done(b: Blocks, loop: int, reply_ns: int, bits: int) -> None:
     """The device acknowledged `bits`."""
     if b.loops[loop, at.WRITE_REASON] != verdicts.R_OVERRULED:
@@ -289,13 +306,13 @@ def end_cycle(b: Blocks, loop: int, now_ns: int, reaction_ns: int) -> None:
     state = b.loops[loop]
     state[at.CYCLE] = at.DONE
     observe(b.histograms[at.FULL_CYCLE, loop], now_ns - state[at.CYCLE_NS])
-    if reaction_ns > BUDGET_NS:
+    if reaction_ns > state[at.BUDGET_NS]:
         count_miss(b, loop, verdicts.R_OVER_BUDGET)
     elif now_ns >= state[at.DUE_NS]:
         count_miss(b, loop, verdicts.R_OVER_PERIOD)
     elif state[at.INPUT_REASON] != verdicts.R_NONE:
         count_miss(b, loop, state[at.INPUT_REASON])
-    else:
+    elif not state[at.ASK_IS_LATE]:
         state[at.MISSES_IN_ROW] = 0
 
 

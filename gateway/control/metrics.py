@@ -14,7 +14,8 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "fieldgate_control_input_to_output_seconds",
         "histogram",
-        "Time from a complete reply with the input to the output handed to the socket, for cycles that wrote.",
+        "Time from a complete input to the output handed to the socket, for cycles that wrote; where the event loop "
+        "carries it: to its confirmation.",
     ),
     ("fieldgate_control_cycle_seconds", "histogram", "Time from a loop's deadline to the end of its cycle."),
     (
@@ -26,7 +27,7 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "fieldgate_control_misses_total",
         "counter",
-        "Cycles with input to output over 10 ms, or not done with a good input when the next was due.",
+        "Cycles with input to output over 10 ms (or `output_within`), or not done with a good input in time.",
     ),
     ("fieldgate_control_misses_in_row", "gauge", "Misses since the last cycle that was none."),
     ("fieldgate_control_overruns_total", "counter", "Periods skipped because the executive woke too late."),

@@ -39,7 +39,9 @@ def take_commands(b: Blocks, loop: int, now_ns: int) -> None:
     if version != state[at.SETPOINT_SEEN]:
         state[at.SETPOINT_SEEN] = version
         state[at.COMMANDED_NS] = now_ns
-        b.pid[loop, pid.SETPOINT] = np.int64(b.commands[base + at.SETPOINT_VALUE]).view(np.float64)
+        b.reals[loop, at.SETPOINT_WANTED] = np.int64(b.commands[base + at.SETPOINT_VALUE]).view(np.float64)
+        if b.reals[loop, at.SETPOINT_RATE] <= 0.0:
+            b.pid[loop, pid.SETPOINT] = b.reals[loop, at.SETPOINT_WANTED]
     asked = load_acquire(b.commands, base + at.MODE_WANTED)
     if asked != state[at.MODE_ASKED]:
         state[at.MODE_ASKED] = asked
@@ -55,6 +57,17 @@ def take_commands(b: Blocks, loop: int, now_ns: int) -> None:
     if version != state[at.ALIVE_SEEN]:
         state[at.ALIVE_SEEN] = version
         state[at.COMMANDED_NS] = now_ns
+
+
+@inner
+def move_setpoint(b: Blocks, loop: int, dt_s: float) -> None:
+    """Towards the one that was written last, no faster than the loop permits; one from a signal comes as it is."""
+    rate = b.reals[loop, at.SETPOINT_RATE]
+    if rate > 0.0:
+        travel = rate * dt_s
+        setpoint = b.pid[loop, pid.SETPOINT]
+        wanted = b.reals[loop, at.SETPOINT_WANTED]
+        b.pid[loop, pid.SETPOINT] = min(max(wanted, setpoint - travel), setpoint + travel)
 
 
 @inner
@@ -141,7 +154,9 @@ def take_signals(b: Blocks, loop: int) -> None:
     state = b.loops[loop]
     if state[at.MODE_ASKED] == at.CASCADE and is_good(b, state[at.SETPOINT_FROM]):
         setpoint = b.signals[state[at.SETPOINT_FROM]]
-        b.pid[loop, pid.SETPOINT] = min(max(setpoint, b.reals[loop, at.SETPOINT_LOW]), b.reals[loop, at.SETPOINT_HIGH])
+        setpoint = min(max(setpoint, b.reals[loop, at.SETPOINT_LOW]), b.reals[loop, at.SETPOINT_HIGH])
+        b.pid[loop, pid.SETPOINT] = setpoint
+        b.reals[loop, at.SETPOINT_WANTED] = setpoint
     if is_good(b, state[at.FEED_FORWARD]):
         b.pid[loop, pid.FEED_FORWARD] = b.signals[state[at.FEED_FORWARD]]
     if is_good(b, state[at.KP_FROM]) and is_good(b, state[at.TI_FROM]) and is_good(b, state[at.TD_FROM]):

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from gateway.control import frames, pid
 from gateway.control import layout as at
 from gateway.core.limits import FAST_LINKS_MAX, LOOPS_MAX
-from gateway.core.types import NS_PER_MS, Quality
+from gateway.core.types import NS_PER_MS, NS_PER_S, Quality
 from gateway.protocol.modbus.codes import READ_REGISTERS_MAX, Function
-from gateway.settings.schema import ModbusLink, ModbusPoint, PidLoop, Table, Tag
+from gateway.settings.schema import ModbusLink, ModbusPoint, MqttPoint, OutputBy, PidLoop, RegisterType, Table, Tag
 
 SIGNAL_FIELDS = (
     *(at.TRACKS, at.SOURCE, at.SETPOINT_FROM, at.FEED_FORWARD),
     *(at.KP_FROM, at.TI_FROM, at.TD_FROM, at.INTERLOCK),
 )
 PERIOD_MIN_NS = NS_PER_MS
+CARRIED_REFRESH_NS = NS_PER_S
+"""An output that the loop thread carries is written so often at least: that is how a lost way is noticed."""
 FUNCTIONS = {Table.INPUT: Function.READ_INPUT_REGISTERS, Table.HOLDING: Function.READ_HOLDING_REGISTERS}
 
 
@@ -90,7 +92,7 @@ def fill(
     if len(loops) > LOOPS_MAX:
         raise ValueError(f"control: {len(loops)} loops, but at most {LOOPS_MAX} are possible; remove some")
     sources = [_input_point(loop, tags) if loop.source is None else None for loop in loops]
-    sinks = [None if loop.is_internal else _output_point(loop, tags) for loop in loops]
+    sinks = [_output_point(loop, tags) if _has_register(loop) else None for loop in loops]
     used: dict[str, ModbusLink] = {}
     for loop, *points in zip(loops, sources, sinks, strict=True):
         for point in points:
@@ -132,10 +134,17 @@ def fill(
             _fill_input(b, index, block, spans[block], source)
         if sink is not None:
             _fill_output(b, index, number[links[sink[1].device].name], sink)
+        elif not loop.is_internal:
+            _fill_carried(b, index, loop, tags)
     return tuple(used.values())
 
 
 Point = tuple[int, Tag, ModbusPoint]
+
+
+def _has_register(loop: PidLoop) -> bool:
+    """Whether the executive writes the output itself."""
+    return not loop.is_internal and loop.output_by is OutputBy.EXECUTIVE
 
 
 def _input_point(loop: PidLoop, tags: Mapping[str, tuple[int, Tag]]) -> Point:
@@ -211,6 +220,31 @@ def _fill_output(b: at.Blocks, index: int, link: int, sink: Point) -> None:
     _fill(b.write_frames[index], frames.write_request(point.unit, point.address, registers))
 
 
+def _fill_carried(b: at.Blocks, index: int, loop: PidLoop, tags: Mapping[str, tuple[int, Tag]]) -> None:
+    """An output that the loop thread carries. By MQTT it is a float64 in four registers of nobody, to the executive."""
+    if loop.output_by is OutputBy.LINE:
+        _fill_output(b, index, at.NOT_THERE, _output_point(loop, tags))
+    else:
+        if loop.output not in tags or not isinstance(tags[loop.output][1].point, MqttPoint):
+            raise ValueError(f"control.{loop.name}: output {loop.output!r} is not a tag of an mqtt link")
+        tag = tags[loop.output][1]
+        assert isinstance(tag.point, MqttPoint)
+        number = ModbusPoint(
+            unit=0,
+            table=Table.HOLDING,
+            address=0,
+            type=RegisterType.FLOAT64,
+            every_ns=loop.every_ns,
+            scale=tag.point.scale,
+            offset=tag.point.offset,
+        )
+        _fill_output(b, index, at.NOT_THERE, (at.NOT_THERE, tag, number))
+    b.loops[index, at.OUT_ROW] = at.NOT_THERE
+    b.loops[index, at.IS_CARRIED] = 1
+    periods = max(1, CARRIED_REFRESH_NS // loop.every_ns)
+    b.loops[index, at.REFRESH_PERIODS] = min(b.loops[index, at.REFRESH_PERIODS], periods)
+
+
 def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) -> None:
     if loop.every_ns < PERIOD_MIN_NS:
         raise ValueError(f"control.{loop.name}: every is {loop.every_ns} ns; the shortest period is 1 ms")
@@ -222,10 +256,12 @@ def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) ->
     state[at.SHADOW] = loop.is_shadow
     state[at.READ_BACK] = loop.reads_back
     state[at.DEAD_MAN_NS] = loop.dead_man_ns
+    state[at.BUDGET_NS] = loop.output_budget_ns
     state[at.FOLLOWS] = loop.does_follow
     state[at.OUT_LINK] = at.NOT_THERE
     state[at.BLOCK] = at.NOT_THERE
     state[at.IN_ROW] = at.NOT_THERE
+    state[at.OUT_ROW] = at.NOT_THERE
     for field in SIGNAL_FIELDS:
         state[field] = at.NOT_THERE
     state[at.QUALITY] = Quality.BAD_NOT_INITIALISED
@@ -237,6 +273,8 @@ def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) ->
     b.reals[index, at.FAILSAFE_RATE] = loop.failsafe_rate or 0.0
     b.reals[index, at.SETPOINT_LOW] = loop.setpoint_min
     b.reals[index, at.SETPOINT_HIGH] = loop.setpoint_max
+    b.reals[index, at.SETPOINT_RATE] = loop.setpoint_rate_max or 0.0
+    b.reals[index, at.SETPOINT_WANTED] = loop.setpoint
     pid_state = b.pid[index]
     pid_state[pid.ACTION] = 1.0 if loop.reverse_acting else -1.0
     pid_state[pid.SETPOINT] = loop.setpoint

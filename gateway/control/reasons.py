@@ -22,6 +22,8 @@ class Reason(IntEnum):
     BAD_SIGNAL = 13
     OVERRULED = 14
     COMMANDER_LOST = 15
+    NOT_CONFIRMED = 16
+    NOT_KNOWN = 17
 
 
 TEXTS: dict[int, str] = {
@@ -40,5 +42,7 @@ TEXTS: dict[int, str] = {
     Reason.STOPPED: "the gateway stopped",
     Reason.BAD_SIGNAL: "the tag, block or loop that it lives on is bad",
     Reason.COMMANDER_LOST: "nobody commanded it for as long as its dead man permits",
+    Reason.NOT_CONFIRMED: "it was not confirmed within the loop's `output_within`",
+    Reason.NOT_KNOWN: "the tag that tells it has no value yet",
     Reason.OVERRULED: "the device holds another output than was written",
 }

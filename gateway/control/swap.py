@@ -31,6 +31,8 @@ def is_time(b: Blocks, now_ns: int) -> bool:
     for loop in range(b.words[at.LOOPS]):
         if b.loops[loop, at.CYCLE] != at.DONE or b.loops[loop, at.WRITE_WANTED] != at.NOTHING:
             return False
+        if b.loops[loop, at.ASKED] != at.FREE:
+            return False
     return True
 
 
@@ -119,8 +121,13 @@ def carry_loop(old: Blocks, new: Blocks, a: int, loop: int, now_ns: int) -> None
         state[at.RAW_VALID] = 0
     state[at.WRITE_OUTSTANDING] = 0
     state[at.INIT_OUTSTANDING] = 0
+    # What was asked is answered into the old record, where nobody looks.
+    state[at.ASKED] = at.FREE
+    state[at.ASK_IS_LATE] = 0
+    state[at.LOST_SEEN] = 0
     new.reals[loop, at.PROCESS_VALUE] = old.reals[a, at.PROCESS_VALUE]
     new.reals[loop, at.MANUAL_OUTPUT] = old.reals[a, at.MANUAL_OUTPUT]
+    new.reals[loop, at.SETPOINT_WANTED] = old.reals[a, at.SETPOINT_WANTED]
     new.pid[loop, pid.SETPOINT] = old.pid[a, pid.SETPOINT]
     for field in range(pid.FEED_FORWARD, pid.OUTPUT + 1):
         new.pid[loop, field] = old.pid[a, field]

@@ -30,6 +30,9 @@ def put_output(b: Blocks, loop: int, bits: int, time_ns: int) -> None:
 
 @inner
 def put_sample(b: Blocks, row: int, quality: int, monotonic_ns: int, bits: int) -> None:
+    """Nothing of a tag that somebody else acquires: it has no row here."""
+    if row < 0:
+        return
     queue.put(b.ring, b.samples, row, quality, monotonic_ns + load_acquire(b.words, at.ENGINE_OFFSET), bits)
 
 

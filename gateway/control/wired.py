@@ -16,7 +16,7 @@ from gateway.control.connect import Connector
 from gateway.control.feeds import Feeder
 from gateway.core.types import SAMPLE, Samples
 from gateway.native.libc import POLLIN
-from gateway.settings.schema import Block, ModbusLink, PidLoop, Tag, registers_of
+from gateway.settings.schema import Block, ModbusLink, OutputBy, PidLoop, Tag, registers_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def wire(
     blocks: Sequence[Block],
     refresh_periods: int,
     wake_fd: int,
+    ask_fd: int,
 ) -> Wired:
     """Into an empty record, with no connection yet. Raises ValueError, naming the loop."""
     used = plan.fill(b, loops, tags, links, refresh_periods)
@@ -53,6 +54,8 @@ def wire(
     if any(loop.acts_on_arrival for loop in loops):
         b.words[at.WAKE_FD] = wake_fd
         b.descriptors[len(used)] = wake_fd, POLLIN
+    if any(b.loops[: len(loops), at.IS_CARRIED]):
+        b.words[at.ASK_FD] = ask_fd
     connectors = tuple(Connector(link, b.link_words, index) for index, link in enumerate(used))
     feeder = Feeder(b, feeds, tags)
     return Wired(tuple(loops), tags, links, b, used, connectors, tuple(blocks), feeder)
@@ -119,6 +122,10 @@ def _has_same_output(old: Wired, place: int, new: Wired, index: int, carried: Ma
     if old.loops[place].is_internal or new.loops[index].is_internal:
         return old.loops[place].is_internal and new.loops[index].is_internal
     was, now = old.tags[old.loops[place].output][1], new.tags[new.loops[index].output][1]
+    if old.loops[place].output_by is not new.loops[index].output_by:
+        return False
+    if new.loops[index].output_by is not OutputBy.EXECUTIVE:
+        return was.point == now.point and was.name == now.name
     is_same_link = carried.get(int(old.blocks.loops[place, at.OUT_LINK])) == int(new.blocks.loops[index, at.OUT_LINK])
     return is_same_link and was.point == now.point and was.name == now.name
 

@@ -52,11 +52,12 @@ Block: TypeAlias = tuple[Bytes, ...]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`lendings` are those of the share's rows that are lent."""
+    """`lendings` are those of the share's rows that are lent, `expected` go with LENDs of them that are to come."""
 
     share: int
     blocks: tuple[Block, ...]
     lendings: tuple[Lending, ...] = ()
+    expected: tuple[Lending, ...] = ()
 
 
 class Shares:
@@ -64,6 +65,7 @@ class Shares:
 
     def __init__(self, engine: Engine) -> None:
         self._directory = engine.directory
+        self._tenancy = engine.tenancy
         self._pools = engine.model.pool_rows
         self._first_lent = len(engine.model.tags)
         state = self._state = engine.state
@@ -100,15 +102,18 @@ class Shares:
     def capture(self, share: int) -> Image:
         """A copy. The engine's thread only."""
         blocks = tuple(tuple(part.copy() for part in block) for block in self.blocks_of(share))
-        lendings = self._directory.lendings
-        return Image(share, blocks, tuple(lendings[row] for row in self._rows_to_lend(share) if row in lendings))
+        lendings, rows = self._directory.lendings, self._rows_to_lend(share)
+        lent = tuple(lendings[row] for row in rows if row in lendings)
+        return Image(share, blocks, lent, self._tenancy.expected_of(rows))
 
     def install(self, image: Image) -> None:
         """Write an image over the state. Nobody may read the state meanwhile."""
         for into, block in zip(self.blocks_of(image.share), image.blocks, strict=True):
             for part, saved in zip(into, block, strict=True):
                 part[:] = saved
-        lend_anew(self._directory, self._pools, self._rows_to_lend(image.share), image.lendings)
+        rows = self._rows_to_lend(image.share)
+        lend_anew(self._directory, self._pools, rows, image.lendings)
+        self._tenancy.expect_of(rows, image.expected)
 
     def _rows_to_lend(self, share: int) -> range:
         start, stop = (0, 0) if share == COMMON else self.range_of(share)

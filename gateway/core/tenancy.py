@@ -2,8 +2,12 @@
 
 A tag that leaves is told complete: its windows' last state goes into the aggregates as a farewell, should it have got
 samples since they were last recorded, and what it remembers is handed out to be parked. A tag that comes remembers
-nothing, or what came with its lending. Commands that contradict the directory (a stranger's generation, a row of no
-pool, a lending that never came) are counted and change nothing.
+nothing, or what came with its lending. Commands that contradict the directory (a generation of before, a row of no
+pool) are counted and change nothing.
+
+Where a journal begins in the middle, commands are missing. Generations only rise, so a LEND is believed whatever
+is missing before it: who had the row leaves at once, and where its own lending never came, nobody has the
+row from there on (counted). So no sample ever reaches a stranger's state.
 """
 
 from __future__ import annotations
@@ -96,6 +100,16 @@ class Tenancy:
         for lending in lendings:
             self._expected[lending.row, lending.generation] = lending
 
+    def expect_of(self, rows: range, lendings: Sequence[Lending]) -> None:
+        """Have exactly these go with LENDs to come of these rows."""
+        if rows:
+            self._expected = {key: each for key, each in self._expected.items() if key[0] not in rows}
+        self.expect(lendings)
+
+    def expected_of(self, rows: range) -> tuple[Lending, ...]:
+        """What goes with LENDs of these rows that are to come."""
+        return tuple(each for (row, _), each in self._expected.items() if row in rows)
+
     def obey(self, run: Samples, now_ns: int) -> None:
         """Commands, in their order; those of one kind and pool that follow each other are carried out together."""
         rows = -1 - run["row"].astype(np.int64)
@@ -108,7 +122,7 @@ class Tenancy:
             if pool == NO_POOL or code not in (Command.LEND, Command.EVICT):
                 self._counters[Counter.REJECTED] += stop - start
             elif code == Command.LEND:
-                self._lend(pool, rows[start:stop].tolist(), generations[start:stop])
+                self._lend(pool, rows[start:stop].tolist(), generations[start:stop], now_ns)
             else:
                 self._evict(pool, rows[start:stop].tolist(), generations[start:stop], now_ns)
 
@@ -150,23 +164,32 @@ class Tenancy:
         for number, pool in enumerate(self._model.pools):
             labels = (("link", pool.link), ("pool", pool.name))
             yield Reading("fieldgate_pool_rows", pool.rows, labels)
-            yield Reading("fieldgate_pool_lent_rows", self._lent[number] - self._evicted[number], labels)
+            of_pool = self._model.pool_rows[number]
+            lent = self._state.tables.limits["device"][of_pool.start : of_pool.stop] != NOT_LENT
+            yield Reading("fieldgate_pool_lent_rows", int(np.count_nonzero(lent)), labels)
             yield Reading("fieldgate_pool_lent_total", self._lent[number], labels)
             yield Reading("fieldgate_pool_restored_total", self._restored[number], labels)
             yield Reading("fieldgate_pool_evicted_total", self._evicted[number], labels)
 
-    def _lend(self, pool: int, rows: list[int], generations: list[int]) -> None:
+    def _lend(self, pool: int, rows: list[int], generations: list[int], now_ns: int) -> None:
         state = self._state
         for row, generation in zip(rows, generations, strict=True):
             lending = self._expected.pop((row, generation), None)
-            if lending is None or generation != int(state.generations[row]) + 1 or row in self._directory.lendings:
+            if generation <= int(state.generations[row]):
+                self._counters[Counter.REJECTED] += 1
+                continue
+            if row in self._directory.lendings:
+                self._evicted[pool] += 1
+                self._clear(pool, np.array([row], np.int64), now_ns)
+            if lending is None:
+                state.generations[row] = generation + 1
                 self._counters[Counter.REJECTED] += 1
                 continue
             is_new_device = self._directory.devices[lending.device_number] is None
             tag = self._directory.lend(lending, pool)
             state.tables.limits[row] = limit_of(tag, tag.device, int(state.tables.limits[row]["window_first"]), 0, 0)
             state.stale_after_ns[row] = tag.stale_after_ns
-            state.generations[row] += 1
+            state.generations[row] = generation
             self._lent[pool] += 1
             if is_new_device:
                 # A device is taken for good when it appears, so that only what becomes of it is told.
@@ -182,24 +205,27 @@ class Tenancy:
         self._restored[pool] += 1
 
     def _evict(self, pool: int, rows: list[int], generations: list[int], now_ns: int) -> None:
-        state, directory = self._state, self._directory
+        state = self._state
         # A dict keeps the order, and each row once.
         leaving = {
             row: None
             for row, generation in zip(rows, generations, strict=True)
-            if generation == int(state.generations[row]) and row in directory.lendings
+            if generation == int(state.generations[row]) and row in self._directory.lendings
         }
         self._commands[pool] += len(rows)
         self._evicted[pool] += len(leaving)
         self._counters[Counter.REJECTED] += len(rows) - len(leaving)
         gone = np.array(list(leaving), np.int64)
+        self._clear(pool, gone, now_ns)
+        state.generations[gone] += 1
+
+    def _clear(self, pool: int, gone: Int64s, now_ns: int) -> None:
         self._say_farewell(gone, now_ns)
         self._parked.append(self._parked_of(pool, gone))
-        state.generations[gone] += 1
         self._memories[pool].clear(gone)
-        state.tables.limits["device"][gone] = NOT_LENT
-        for row in leaving:
-            directory.strike(row)
+        self._state.tables.limits["device"][gone] = NOT_LENT
+        for row in gone.tolist():
+            self._directory.strike(row)
 
     def _parked_of(self, pool: int, rows: Int64s) -> Parked:
         memory = self._memories[pool]

@@ -22,6 +22,7 @@ from gateway.core import cycle as core_cycle
 from gateway.core.cycle import Cycle, Finished, run_cycle
 from gateway.core.engine import Engine, StepResult
 from gateway.core.events import Emit, Event, Severity
+from gateway.core.lending import Parked
 from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Measured, Reading
@@ -111,8 +112,9 @@ class Continuity:
 
     # -- start and stop ------------------------------------------------------------------------------------------
 
-    def recover(self, spec: EngineSpec, engine: Engine) -> None:
-        """Go on from what is on the disk, if anything is; blocks. `engine` is fresh, and of the present `spec`."""
+    def recover(self, spec: EngineSpec, engine: Engine, park: Callable[[Parked], None]) -> None:
+        """Go on from what is on the disk, if anything is; blocks. `engine` is fresh, and of the present `spec`; `park`
+        takes the tags that left."""
         began_s = time.monotonic()
         self._use(spec.model)
         found = Recovery(
@@ -124,6 +126,7 @@ class Continuity:
             symbols=self._symbols,
             use=lambda of: self._use(of.model),
             put=self._put_patiently,
+            park=park,
             stored=self._fan.stored(),
         ).run()
         for finding in found.findings:

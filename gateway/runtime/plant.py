@@ -27,6 +27,7 @@ from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
 from gateway.runtime.model import build_model, spec_of
+from gateway.runtime.outputs import Outputs
 from gateway.runtime.pools import Pools
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
@@ -142,6 +143,8 @@ class Plant:
             after=[self._feed_executive] if self.executive is not None else [],
             died=died,
         )
+        outbox = self.executive.outbox if self.executive is not None else None
+        self.outputs = Outputs(settings, self.engine.view, self._requester, outbox, now_ns=clock, emit=book.emit)
         self.scada: ScadaServer | None = None
         self.writer = Writer(
             settings,
@@ -196,6 +199,7 @@ class Plant:
         if self.scada is not None:
             await self.scada.start()
         self.pools.start()
+        self.outputs.start(supervisor)
         if self.executive is not None and self._inherits:
             await asyncio.to_thread(self.executive.take_over, **self._of_executive())
         self.thread.start(number)
@@ -218,11 +222,13 @@ class Plant:
         self._is_stopped = True
         orders = ["writes"] if self.orders is not None else []
         houses = (f"tags of link {name}" for name in self.pools.newcomers)
-        await supervisor.stop(*orders, *(f"link {name}" for name in self.sources), *houses)
+        links = [task for name in self.sources if (task := f"link {name}") not in self.outputs.link_tasks()]
+        await supervisor.stop(*orders, *links, *houses)
         await self.writer.finish(WRITES_STOP_S)
         await self.intakes.stop()
         if self.executive is not None and not (heir is not None and heir.executive is self.executive):
             await asyncio.to_thread(self.executive.stop, CONTROL_STOP_S, is_handover=is_reload)
+        await self.outputs.stop(supervisor)
         if self.scada is not None:
             await self.scada.stop()
         if not await asyncio.to_thread(self.thread.stop, ENGINE_STOP_S):

@@ -2,8 +2,8 @@
 
 The engine is built of the spec that the checkpoint names, its images are installed as the replay passes their cycles,
 and everything behind the checkpoint is done again. Drafts that come of it are the same as before: those whose ordinal
-is stored already are left out, the others go to the spool. Then the engine is where it was, its last durable cycle
-done.
+is stored already are left out, the others go to the spool. Tags that left are parked again, for the parking may not
+have come to it. Then the engine is where it was, its last durable cycle done.
 
 That is exact when the same code read every cycle since the oldest image, with all samples. Otherwise (a hole, a damaged
 block, tags left out of the journal, another version, no journal) the engine's memory is as good as can be had, what
@@ -25,6 +25,7 @@ from gateway.core.cycle import Cycle, Named, run_cycle
 from gateway.core.engine import Engine, StepResult
 from gateway.core.events import Severity
 from gateway.core.kernels.shuffle import keep_rows
+from gateway.core.lending import Parked
 from gateway.core.record import RecordDraft
 from gateway.core.snapshot import COMMON, Shares, adopt
 from gateway.core.spec import EngineSpec, decode_spec
@@ -44,6 +45,7 @@ CYCLES_AHEAD: Final = 16
 IMAGES_AHEAD: Final = 4
 
 Put: TypeAlias = Callable[[RecordDraft], None]
+Park: TypeAlias = Callable[[Parked], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,8 @@ class Recovered:
 
 class Recovery:
     """One attempt to go on. `engine` is fresh and of the present `spec`: it is used where it fits. `use` is told whose
-    drafts come next, `put` takes those that were not stored everywhere. `symbols` must be empty. `stored` has by stream
-    the last ordinal that all spools have, and that any of them has."""
+    drafts come next, `put` takes those that were not stored everywhere, `park` what left with a cycle. `symbols` must
+    be empty. `stored` has by stream the last ordinal that all spools have, and that any of them has."""
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class Recovery:
         symbols: Symbols,
         use: Callable[[EngineSpec], None],
         put: Put,
+        park: Park,
         stored: tuple[Mapping[str, int], Mapping[str, int]],
     ) -> None:
         self._database = database
@@ -105,6 +108,7 @@ class Recovery:
         self._use = use
         self._symbols = symbols
         self._put = put
+        self._park = park
         self._stored_by_all, self._stored_by_some = stored
 
     def run(self) -> Recovered:
@@ -235,6 +239,10 @@ class Recovery:
             found.cycles += 1
             found.samples += len(cycle.samples)
             found.now_ns = cycle.now_ns
+            if self._spec is self._present:
+                for parked in result.parked:
+                    # Nobody waits for those of a run before.
+                    self._park(replace(parked, evictions=0))
             if cycle.number > until:
                 for draft in result.drafts:
                     if draft.ordinal > self._stored_by_all.get(draft.stream.value, 0) and found.is_exact:

@@ -22,6 +22,7 @@ from gateway.core.events import Event, Severity
 from gateway.core.model import Model
 from gateway.core.pacing import Pace
 from gateway.core.ports import Upstream
+from gateway.core.pressure import Step
 from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
 from gateway.core.types import NS_PER_MS, NS_PER_S
@@ -133,7 +134,7 @@ class Way:
                 self._branches[uplink.name] = await self._opened(uplink, owns_first=uplink.name == owner)
             branch = self._branches[uplink.name]
             branch.streams = frozenset(map(str, uplink.streams))
-            branch.worker.limit(uplink.buffer_bytes_max, _grace(uplink))
+            branch.worker.limit(uplink.buffer_bytes_max, _grace(uplink), uplink.free_disk_bytes_min)
         self._spread()
 
     async def _opened(self, uplink: Uplink, *, owns_first: bool) -> Branch:
@@ -152,7 +153,12 @@ class Way:
         if store.salvaged:
             self._say(Severity.ERROR, "spool.salvaged", "spool", store.salvaged)
         worker = SpoolWorker(
-            store=store, encode=self._encoded_once, now_ns=self._clock, emit=self._book.emit, uplink=name
+            store=store,
+            encode=self._encoded_once,
+            names_of=lambda draft: self._encoder.names(draft),
+            now_ns=self._clock,
+            emit=self._book.emit,
+            uplink=name,
         )
         return Branch(worker, stored=noted_outputs(store.connection))
 
@@ -230,6 +236,10 @@ class Way:
                 while delivery.is_up and worker.depth():
                     await asyncio.sleep(LOOK_EVERY_S)
 
+    def step(self) -> Step:
+        """What the sources are to do: nothing while one uplink is at ease, since what another one sheds is its own."""
+        return min((branch.worker.pressing.step for branch in self._branches.values()), default=Step.CALM)
+
     def depth(self) -> int:
         """Records that wait, for all uplinks together."""
         return sum(branch.worker.depth() for branch in self.fan.branches)
@@ -270,4 +280,7 @@ def _state(delivery: Delivery, worker: SpoolWorker, bytes_max: int) -> UplinkSta
         segments=seen.segments_open + seen.segments_closed,
         delivered_records=delivery.acknowledged,
         dropped_records=sum(count for what, count in seen.counts.items() if what[0] == "dropped_records"),
+        dropped_samples=sum(count for what, count in seen.counts.items() if what[0] == "dropped_samples"),
+        pressure=worker.pressing.pressure,
+        pressure_step=int(worker.pressing.step),
     )

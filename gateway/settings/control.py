@@ -18,7 +18,7 @@ from gateway.settings.devices import Devices
 from gateway.settings.instances import instances
 from gateway.settings.links import Links
 from gateway.settings.loop import Plant, Read, read_loop
-from gateway.settings.schema import Block, ModbusLink, ModbusPoint, PidLoop, Signal, Tag, registers_of
+from gateway.settings.schema import Block, ModbusLink, ModbusPoint, MqttPoint, PidLoop, Signal, Tag, registers_of
 from gateway.settings.section import Section
 from gateway.settings.signals import Signals, path_in_circle
 from gateway.settings.units import show
@@ -82,7 +82,9 @@ def _check_outputs(read: Sequence[Read], links: Links, devices: Devices) -> None
 
 
 def _registers(tag: Tag, endpoint: str) -> Iterator[tuple[str, int, int]]:
-    """The registers behind a tag: two tags may well be names of one."""
+    """The registers behind a tag, or its topic: two tags may well be names of one."""
+    if isinstance(tag.point, MqttPoint):
+        yield f"{endpoint} {tag.point.write_topic}", 0, 0
     if isinstance(tag.point, ModbusPoint):
         for address in range(tag.point.address, tag.point.address + WIDTHS[tag.point.type]):
             yield endpoint, tag.point.unit, address

@@ -53,6 +53,8 @@ NOT_HERE: Mapping[str, str] = {
     "calculate": "needs a tag that is written down; write it for a tag of a device",
     "report": "needs a tag that is written down; write it for a tag of a device",
     "clamp": "needs a tag that is written down; write it for a tag of a device",
+    "write_topic": "needs a tag that is written down, which a loop can drive; write it for a tag of a device",
+    "write_payload": "needs a tag that is written down, which a loop can drive; write it for a tag of a device",
     "shape": "needs a tag that is written down; write it for a tag of a device",
     "scada": "has no meaning here: the register map shows tags that are written down; take it out",
 }

@@ -18,7 +18,7 @@ from gateway.settings.calculations import check_kept_samples
 from gateway.settings.control import check_setpoints, read_loops
 from gateway.settings.devices import Devices
 from gateway.settings.discovery import read_topics
-from gateway.settings.document import read_document
+from gateway.settings.including import ENVIRONMENT, INCLUDE, INCLUDES, read_whole, substituted
 from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_history, read_journal
 from gateway.settings.links import Links
 from gateway.settings.planning import loads
@@ -66,11 +66,11 @@ def load(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT) -> Setting
     return examine(path, environment).settings
 
 
-def examine(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT) -> Examined:
-    """As `load`, with warnings."""
+def examine(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT, place: Path | None = None) -> Examined:
+    """As `load`, with warnings. `place`: as if the file lay there."""
     report = Report()
-    document = read_document(path)
-    settings = joined(_read(Section(report, document.root(), document.content), path, environment))
+    document = substituted(read_whole(path), environment, report)
+    settings = joined(_read(Section(report, document.root(), document.content), place or path, environment))
     problems, warnings = report.problems(path), report.warnings(path)
     if problems:
         raise ConfigurationError(problems, warnings)
@@ -120,6 +120,8 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         history_bytes_max=read_history(root),
         reference=read_reference(root, directory, state_dir),
     )
+    root.get(INCLUDE, INCLUDES, ())
+    gateway.get("environment", ENVIRONMENT, ())
     gateway.finish()
     root.finish()
     _check_sessions(root, settings)

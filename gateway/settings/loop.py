@@ -13,10 +13,29 @@ from typing import Any, NamedTuple
 
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.settings.devices import Devices
-from gateway.settings.loopbounds import ANY_OUTPUT, FLOAT32_MAX, Range, read_failsafe, read_limits, read_setpoint_limits
+from gateway.settings.loopbounds import (
+    ANY_OUTPUT,
+    FLOAT32_MAX,
+    Range,
+    output_by,
+    read_failsafe,
+    read_limits,
+    read_output_within,
+    read_setpoint_limits,
+)
 from gateway.settings.loopextras import FOLLOW_KEYS, NO_PID, read_extras, read_gains
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import FormulaPoint, ModbusPoint, PidLoop, RegisterType, Signal, Table, Tag
+from gateway.settings.schema import (
+    FormulaPoint,
+    ModbusPoint,
+    MqttPoint,
+    OutputBy,
+    PidLoop,
+    RegisterType,
+    Signal,
+    Table,
+    Tag,
+)
 from gateway.settings.section import Section
 from gateway.settings.signals import Signals
 from gateway.settings.units import choice, duration, flag, number, positive, show, text
@@ -138,6 +157,10 @@ def read_loop(section: Section, name: str, plant: Plant) -> Read | None:
     if mode is StartMode.CASCADE and "setpoint_from" not in table.content:
         section.wrong("mode", 'needs a setpoint from elsewhere; write setpoint_from in pid, or mode = "auto"')
     extras = read_extras(section, name, plant.signals)
+    by = output_by(target.tag if target is not None else None, plant.slow)
+    budget_ns = read_output_within(section, by)
+    if by is OutputBy.MQTT and extras["reads_back"] and section.is_sound("read_back"):
+        section.wrong("read_back", "is for Modbus: by MQTT the tag itself tells what the device has; take it out")
     is_shadow = section.get("shadow", flag, False) or plant.are_inhibited
     section.finish(dict.fromkeys(table.content, f"belongs into pid; {PID_KEYS}"))
     if source is None or target is None:
@@ -158,6 +181,8 @@ def read_loop(section: Section, name: str, plant: Plant) -> Read | None:
         failsafe_rate=failsafe_rate,
         stale_after_ns=stale_after_ns,
         is_shadow=is_shadow,
+        output_by=by,
+        output_budget_ns=budget_ns,
         tracks=target.drives,
         **controller,
         **extras,
@@ -268,11 +293,7 @@ def _read_output(table: Section, plant: Plant) -> Output | None:
         return None
     tags = plant.devices.tags
     if name in tags:
-        tag = tags[name]
-        if tag.device in plant.slow:
-            kind = plant.slow[tag.device]
-            table.wrong("output", f"{name} is behind {kind}; an output needs a modbus_tcp link")
-        return Output(name, tag, "")
+        return Output(name, tags[name], "")
     if name == AS_SIGNAL:
         return Output(name, None, "")
     group, _, rest = name.partition(".")
@@ -295,9 +316,11 @@ def _comes(tag: Tag) -> str:
 def _check_output(pid: Section, tag: Tag) -> Range:
     """What the output's register can carry, in the tag's own unit."""
     point = tag.point
+    if isinstance(point, MqttPoint) and point.write_topic:
+        return ANY_OUTPUT
     if not isinstance(point, ModbusPoint):
         if pid.is_sound("output"):
-            pid.wrong("output", f"{tag.name} {_comes(tag)}; write a tag of a modbus_tcp link")
+            pid.wrong("output", f"{tag.name} {_comes(tag)}; write a tag of a Modbus link, or write_topic in this one")
         return ANY_OUTPUT
     if point.table is not Table.HOLDING:
         pid.wrong("output", f"{tag.name} is a {point.table}; write a tag in holding registers")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.settings.forms import says
-from gateway.settings.schema import Tag
+from gateway.settings.schema import MqttPoint, OutputBy, Tag
 from gateway.settings.section import Section
 from gateway.settings.tags import read_bounds
 from gateway.settings.units import WrongValueError, duration, number, positive, show, show_duration
 
 WHEN_OLDER_THAN = duration(2 * NS_PER_MS, 3_600 * NS_PER_S)
+OUTPUT_WITHIN = duration(10 * NS_PER_MS, 60 * NS_PER_S)
+OUTPUT_WITHIN_NS = {
+    OutputBy.EXECUTIVE: 10 * NS_PER_MS,
+    OutputBy.LINE: 250 * NS_PER_MS,
+    OutputBy.MQTT: 500 * NS_PER_MS,
+}
+"""Unless somebody says otherwise. A frame at 9,600 baud takes 10 ms, and a read may be under way before it."""
 STALE_PERIODS = 10
 STALE_FLOOR_NS = 500 * NS_PER_MS
 FLOAT32_MAX = 3.4e38
@@ -56,6 +64,24 @@ def read_limits(section: Section, output: Tag | None, carried: Range) -> tuple[R
         section.wrong("limits", f"{low:g} to {high:g} does not fit the output's register; write within {carried}")
         return carried, rate
     return Range(low, high), rate
+
+
+def output_by(output: Tag | None, slow: Mapping[str, str]) -> OutputBy:
+    """Who brings it to its device; `slow` has the devices that are not behind plain Modbus TCP."""
+    if output is None:
+        return OutputBy.EXECUTIVE
+    if isinstance(output.point, MqttPoint):
+        return OutputBy.MQTT
+    return OutputBy.LINE if output.device in slow else OutputBy.EXECUTIVE
+
+
+def read_output_within(section: Section, by: OutputBy) -> int:
+    """The budget from input to output."""
+    if section.has("output_within") and by is OutputBy.EXECUTIVE and section.is_sound("output_within"):
+        section.wrong(
+            "output_within", "is for outputs by serial lines and by MQTT; by Modbus TCP it is 10 ms; take it out"
+        )
+    return section.get("output_within", OUTPUT_WITHIN, OUTPUT_WITHIN_NS[by])
 
 
 def read_setpoint_limits(section: Section, source: Tag | None, setpoint: float) -> Range:

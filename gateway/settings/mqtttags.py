@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from gateway.core.types import Kind
 from gateway.protocol.mqtt.form import BIG_END, FLOATS, SIGNED, Form, Layout, WireForm
 from gateway.settings.addresses import field_path, topic
+from gateway.settings.forms import says
 from gateway.settings.payloads import BytePlace, byte_place, member
 from gateway.settings.schema import MqttPoint, Priority, RegisterType, Report, Tag
 from gateway.settings.section import Section
@@ -23,7 +24,7 @@ from gateway.settings.tags import (
     tag_of,
 )
 from gateway.settings.texts import check_labels, check_text_report
-from gateway.settings.units import flag
+from gateway.settings.units import WrongValueError, flag, show, text
 
 _MODBUS_ONLY = "belongs to tags of Modbus links, and this device's link is mqtt; take it out"
 MQTT_ELSEWHERE = dict.fromkeys(
@@ -44,6 +45,21 @@ MQTT_ELSEWHERE = dict.fromkeys(
     _MODBUS_ONLY,
 )
 
+
+VALUE: Final = "{value}"
+"""In a payload that is published: where the number goes."""
+
+
+def write_payload(value: object) -> str:
+    word = text(value)
+    if word.count(VALUE) != 1:
+        raise WrongValueError(
+            f"{show(word)} has {VALUE} {word.count(VALUE)} times; write it once, where the number goes"
+        )
+    return word
+
+
+says(write_payload, "a text with {value} in it, like '{\"position\": {value}}'", {"type": "string"})
 
 _KINDS: Final = {
     RegisterType.FLOAT64: Kind.F64,
@@ -68,6 +84,8 @@ class MqttSpec(NamedTuple):
     quality_field: tuple[str | int, ...]
     place: BytePlace | None
     kind: Kind
+    write_topic: str
+    write_payload: str
     scale: float
     offset: float
     clamp_low: float | None
@@ -103,6 +121,8 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
         quality_field=section.get("quality_field", field_path, ()),
         place=section.get("bytes", byte_place, None),
         kind=kind,
+        write_topic=section.get("write_topic", topic, ""),
+        write_payload=_read_payload(section),
         scale=scale,
         offset=offset,
         clamp_low=clamp_low,
@@ -117,12 +137,30 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
         for key in ("scale", "offset", "valid", "clamp"):
             if key in section.content:
                 section.wrong(key, "belongs to numbers, and this tag is a text; take it out")
+    _check_write(section, spec)
     if spec.durable and spec.qos == 0 and section.is_sound("qos"):
         section.wrong("durable", "needs acknowledged messages; write qos = 1 or qos = 2 as well")
     if spec.durable and spec.qos == 1 and not (spec.time_field or spec.sequence_field):
         why = "without time_field or sequence_field, what the broker repeats after a fault counts twice"
         section.warn("durable", f"{why}; name one of them, or write qos = 2")
     return spec
+
+
+def _read_payload(section: Section) -> str:
+    """Where {value} stays as it is, beside what is replaced anywhere."""
+    section.has("write_payload")
+    variables = {**section.variables, "value": VALUE}
+    own = Section(section.report, section.place, section.content, variables, section.note)
+    return own.get("write_payload", write_payload, VALUE)
+
+
+def _check_write(section: Section, spec: MqttSpec) -> None:
+    if section.has("write_payload") and not section.has("write_topic"):
+        section.wrong("write_payload", 'has no use without a topic; write write_topic = "plant/valve/set" as well')
+    if spec.write_topic and spec.kind is Kind.SYMBOL and section.is_sound("write_topic", "type"):
+        section.wrong("write_topic", "is for numbers, which loops write, and this tag is a text; take it out")
+    if spec.write_topic and spec.scale == 0.0 and section.is_sound("scale"):
+        section.wrong("write_topic", "cannot be with scale = 0, from which no number leads back; write another scale")
 
 
 def _read_kind(section: Section) -> Kind:
@@ -201,13 +239,15 @@ def _topic_point(spec: MqttSpec, tag: str, device_topic: str | None, form: Form)
         form=form,
         quality_field=spec.quality_field,
         name=(spec.name or tag) if form.layout in (Layout.READINGS, Layout.SENML) else "",
+        write_topic=spec.write_topic.replace("{tag}", tag),
+        write_payload=spec.write_payload,
         at=0 if spec.place is None else spec.place.at,
         wire=0 if spec.place is None else spec.place.wire,
     )
 
 
 def _sparkplug_point(spec: MqttSpec, tag: str, place: tuple[str, ...]) -> MqttPoint:
-    for key in ("topic", *_OF_FIELDS, "qos", "durable", "priority", "name", "bytes"):
+    for key in ("topic", *_OF_FIELDS, "qos", "durable", "priority", "name", "bytes", "write_topic", "write_payload"):
         if key in spec.section.content:
             spec.section.wrong(key, "has no meaning for a metric of Sparkplug; take it out")
     return MqttPoint(

@@ -13,8 +13,10 @@ from typing import Any
 from gateway.settings import (
     addresses,
     devices,
+    including,
     journal,
     load,
+    mqtttags,
     payloads,
     reads,
     scadarules,
@@ -50,6 +52,18 @@ LINK_OF_DEVICE = Form(
 )
 
 GATEWAY = (
+    Key(
+        "include",
+        including.INCLUDES,
+        "[]",
+        "More files of this configuration, by name or pattern, relative to this one. No key may stand in two.",
+    ),
+    Key(
+        "gateway.environment",
+        including.ENVIRONMENT,
+        "[]",
+        "Environment variables that ${NAME} in a text stands for. Not for passwords: those are files.",
+    ),
     Key("gateway.inhibit_writes", flag, "false", "Nothing is written to the plant: all loops run as shadows."),
     Key("gateway.id", name, REQUIRED, "Who this gateway is, in every record that goes upstream. Never change it."),
     Key(
@@ -134,6 +148,19 @@ DEVICES = (
 )
 
 
+def output_keys(at: str) -> tuple[Key, ...]:
+    """Of a tag of an mqtt link that a loop drives."""
+    return (
+        Key(
+            f"{at}.write_topic",
+            addresses.topic,
+            "(nothing is written)",
+            "Where the loop that drives the tag publishes its output, by MQTT; the tag itself tells the present one.",
+        ),
+        Key(f"{at}.write_payload", mqtttags.write_payload, '"{value}"', "What is published there."),
+    )
+
+
 def tag_keys(at: str) -> tuple[Key, ...]:
     """A tag, wherever it is written."""
     return (
@@ -162,7 +189,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "false",
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
-        Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.priority", tags.PRIORITY, "normal", "Low: left out first, or read more seldom, under pressure."),
         Key(f"{at}.quality_field", addresses.field_path, "(good)", "Where its quality is in a JSON payload."),
         Key(f"{at}.name", payloads.member, "(the tag's name)", "Its name in arrays of readings and in SenML."),
         Key(
@@ -171,6 +198,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "(needed by structs)",
             "The first byte, the type, and big or little (the default), in a struct.",
         ),
+        *output_keys(at),
         Key(f"{at}.metric", sparkplug.metric, "(the tag's name)", "Its name in the births of Sparkplug B."),
         Key(f"{at}.scale", number, "1.0", "value = scale · register + offset"),
         Key(f"{at}.offset", number, "0.0", "value = scale · register + offset"),

@@ -142,6 +142,12 @@ CONTROL = (
         NOTHING,
         "Without a command (a setpoint, mode or output, the same one too) for so long it goes to its fail-safe.",
     ),
+    Key(
+        "control.NAME.output_within",
+        loopbounds.OUTPUT_WITHIN,
+        "(250ms by a serial line or a converter, 500ms by MQTT)",
+        "From the input to the confirmed output, where it does not go by Modbus TCP; later is a miss, and told.",
+    ),
     Key("control.NAME.read_back", flag, "false", "Reads a written output again; writes and tells what is not there."),
     Key("control.NAME.on_arrival", flag, "false", "Acts when its input comes, and not only on its period."),
     Key("control.NAME.pid.ti", loop.TIME_CONSTANT, "(no integral part)", "Integral time."),

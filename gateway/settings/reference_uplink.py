@@ -58,6 +58,12 @@ UPLINK = (
         "2GB",
         "What may wait while the broker is away; then the oldest is dropped.",
     ),
+    Key(
+        "uplink.NAME.free_disk",
+        uplink.FREE_DISK,
+        "100MB",
+        "Of the disk: when no more is free, events alone are recorded.",
+    ),
     Key("uplink.NAME.drain", uplink.DRAIN, "200/s", "Pace of the backlog after an outage, in records, at the most."),
     Key("uplink.NAME.bandwidth", bandwidth, "(no limit)", "What live records and the backlog may send together."),
     Key("uplink.NAME.drain_share", share, "0.25", "The part of the bandwidth that the backlog gets in any case."),

@@ -27,8 +27,10 @@ from gateway.settings.schema_brokers import Retained as Retained
 from gateway.settings.schema_brokers import SparkplugHost as SparkplugHost
 from gateway.settings.schema_control import LOOP_POINTS as LOOP_POINTS
 from gateway.settings.schema_control import Block as Block
+from gateway.settings.schema_control import OutputBy as OutputBy
 from gateway.settings.schema_control import PidLoop as PidLoop
 from gateway.settings.schema_control import Signal as Signal
+from gateway.settings.schema_control import driven_by as driven_by
 from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
 from gateway.settings.schema_uplink import FileAddress as FileAddress
@@ -164,6 +166,8 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
     phase_ns: int | None = None
     """When in the period, on the grid of engine time; None: wherever there is room."""
     jitter_ns: int = 0
+    priority: Priority = Priority.NORMAL
+    """What is of low priority is read more seldom under pressure (`gateway.core.pressure`)."""
     limits: ReadLimits = ANY_READ
     writable: bool = False
     verify: bool = False
@@ -207,6 +211,9 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
     """In a struct: the first byte, and a WireForm, plus BIG_END."""
     sparkplug: tuple[str, ...] = ()
     metric: str = ""
+    write_topic: str = ""
+    """Where a loop that drives the tag publishes its output; empty: nothing is written."""
+    write_payload: str = "{value}"
 
 
 class FormulaPoint(msgspec.Struct, frozen=True, kw_only=True):

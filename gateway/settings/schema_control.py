@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final, Literal
 
 import msgspec
@@ -27,6 +28,17 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     inputs: tuple[Signal, ...]
     parameters: tuple[float, ...] = ()
+
+
+class OutputBy(StrEnum):
+    """Who brings a loop's output to its device."""
+
+    EXECUTIVE = "executive"
+    """By a Modbus TCP connection of its own."""
+    LINE = "line"
+    """The loop thread, by the session of the device's link: serial lines, RTU over TCP, TLS."""
+    MQTT = "mqtt"
+    """The loop thread, by a session of the loop's own with the broker."""
 
 
 LOOP_POINTS: Final = ("setpoint", "mode", "output")
@@ -87,10 +99,21 @@ class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
     """What was written is read again a few periods later; what is not there is written again, and told."""
     dead_man_ns: int = 0
     """Without a command for so long it goes to its fail-safe, in every mode; 0: it needs none."""
+    output_by: OutputBy = OutputBy.EXECUTIVE
+    output_budget_ns: int = 10_000_000
+    """From a complete input to the output handed to the socket, or confirmed where the loop thread carries it."""
+    setpoint_rate_max: float | None = None
+    """How fast a setpoint that was written is approached, in units a second; None: at once."""
     acts_on_arrival: bool = False
     """It acts when its input comes, and not only on its period."""
 
 
 def registers_of(loop: PidLoop) -> tuple[str, ...]:
     """Full names of the tags that the executive reads and writes by itself."""
-    return (() if loop.source is not None else (loop.input,)) + (() if loop.is_internal else (loop.output,))
+    has_register = not loop.is_internal and loop.output_by is OutputBy.EXECUTIVE
+    return (() if loop.source is not None else (loop.input,)) + ((loop.output,) if has_register else ())
+
+
+def driven_by(loop: PidLoop) -> tuple[str, ...]:
+    """Full names of the tags that are the loop's: nobody else writes them."""
+    return tuple(dict.fromkeys((*registers_of(loop), *(() if loop.is_internal else (loop.output,)))))

@@ -105,3 +105,5 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     drain_share: float = 0.25
     """The part of the bandwidth that the backlog gets in any case."""
     drain_between: Hours | None = None
+    free_disk_bytes_min: int = 0
+    """Of the disk: when no more is free, nothing but events is recorded; 0: not looked at."""

@@ -17,7 +17,7 @@ from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
 from gateway.settings.scadarules import RULES
-from gateway.settings.schema import LOOP_POINTS, Http, ModbusPoint, PidLoop, Scada, Tag, registers_of
+from gateway.settings.schema import LOOP_POINTS, Http, ModbusPoint, PidLoop, Scada, Tag, driven_by
 from gateway.settings.section import Section
 from gateway.settings.units import Parser, array_of, duration, integer, show, text
 
@@ -75,7 +75,7 @@ def loop_points(loops: Loops) -> list[str]:
 
 def writable_tags(devices: Devices, loops: Loops) -> list[str]:
     """Tags that somebody may write: those of loops belong to their loops."""
-    of_loops = {name for loop, _ in loops.read for name in registers_of(loop)}
+    of_loops = {name for loop, _ in loops.read for name in driven_by(loop)}
     return [name for name, tag in devices.tags.items() if _is_writable(tag) and name not in of_loops]
 
 

@@ -32,6 +32,7 @@ STREAMS = array_of(choice(Stream), '["events", "aggregates", "multivariate"]', l
 BUFFER = size(10**6, 10**12)
 GRACE = duration(0, 7 * 24 * 3_600 * NS_PER_S)
 GRACE_BUFFER = size(0, 10**12)
+FREE_DISK = size(0, 10**13)
 DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 
@@ -99,6 +100,7 @@ def _read(section: Section, name: str, gateway_id: str, files: Files, zone: Zone
         bandwidth_bytes_per_s=section.get("bandwidth", bandwidth, 0),
         drain_share=section.get("drain_share", share, 0.25),
         drain_between=_hours(section, zone),
+        free_disk_bytes_min=section.get("free_disk", FREE_DISK, 100 * 10**6),
     )
     section.finish(LINK_ELSEWHERE)
     return uplink

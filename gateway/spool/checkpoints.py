@@ -35,8 +35,9 @@ RAW_BYTES_MAX: Final = 1024 * 1024 * 1024
 
 
 LENT: Final = -1
-"""Number of the block that tells which of a share's rows are lent; not there until one was."""
-NOTHING_LENT: Final = hashlib.blake2b(msgspec.msgpack.encode(()), digest_size=8).digest()
+"""Number of the block that tells which of a share's rows are lent."""
+EXPECTED: Final = -2
+"""Number of the block with what goes with LENDs to come."""
 
 
 class CheckpointDamaged(Exception):
@@ -95,10 +96,12 @@ class CheckpointWriter:
                 digest = digest_of(block)
                 if self._digests.get((checkpoint.head.epoch, image.share, number)) != digest:
                     changed.append((image.share, number, digest, encode_block(block, self._compressor)))
-            lent = msgspec.msgpack.encode(image.lendings)
-            digest = hashlib.blake2b(lent, digest_size=8).digest()
-            if self._digests.get((checkpoint.head.epoch, image.share, LENT), NOTHING_LENT) != digest:
-                changed.append((image.share, LENT, digest, self._compressor.compress(lent)))
+            # Always once: the file may have those of an earlier run.
+            for number, lendings in ((LENT, image.lendings), (EXPECTED, image.expected)):
+                raw = msgspec.msgpack.encode(lendings)
+                digest = hashlib.blake2b(raw, digest_size=8).digest()
+                if self._digests.get((checkpoint.head.epoch, image.share, number)) != digest:
+                    changed.append((image.share, number, digest, self._compressor.compress(raw)))
         return changed
 
     def write(
@@ -211,17 +214,19 @@ class CheckpointReader:
             rows = self._connection.execute(
                 "SELECT block, body FROM checkpoint_blocks WHERE epoch = ? AND share = ? ORDER BY block", (epoch, share)
             ).fetchall()
-        lent = [body for number, body in rows if number == LENT]
-        rows = [row for row in rows if row[0] != LENT]
+        beside = {number: body for number, body in rows if number < 0}
+        rows = [row for row in rows if row[0] >= 0]
         what = "what belongs to no share" if share == COMMON else f"share {share}"
         if [number for number, _ in rows] != list(range(len(like))):
             raise CheckpointDamaged(f"{what} of the checkpoint has {len(rows)} of {len(like)} blocks")
         try:
             blocks = tuple(decode_block(body, shape) for (_, body), shape in zip(rows, like, strict=True))
-            lendings = tuple(lending for body in lent for lending in decode_lendings(body))
+            lent, expected = (
+                decode_lendings(beside[number]) if number in beside else () for number in (LENT, EXPECTED)
+            )
         except (zstandard.ZstdError, ValueError, msgspec.DecodeError) as error:
             raise CheckpointDamaged(f"{what} of the checkpoint is damaged: {error}") from error
-        return Image(share, blocks, lendings)
+        return Image(share, blocks, lent, expected)
 
     def _spec(self, digest: str) -> bytes:
         found = self._connection.execute("SELECT body FROM checkpoint_specs WHERE digest = ?", (digest,)).fetchall()

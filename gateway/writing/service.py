@@ -33,7 +33,7 @@ from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError, excep
 from gateway.protocol.modbus.pdu import read_data
 from gateway.protocol.modbus.reactions import Reaction, rule_of
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import FormulaPoint, ModbusPoint, Settings, Tag, registers_of
+from gateway.settings.schema import FormulaPoint, ModbusPoint, Settings, Tag, driven_by
 from gateway.writing.audit import Line, Trail, TrailError
 from gateway.writing.loops import LoopPoints
 from gateway.writing.order import Order, Value, ValueRefusedError, confirmed, differs, order_of
@@ -130,7 +130,7 @@ class Writer:
         self._is_inhibited = settings.inhibit_writes
         self._tags: Mapping[str, Tag] = {tag.name: tag for tag in settings.tags}
         self._link_of = {device.name: device.link for device in settings.devices}
-        self._loop_of = {tag: loop.name for loop in settings.loops for tag in registers_of(loop)}
+        self._loop_of = {tag: loop.name for loop in settings.loops for tag in driven_by(loop)}
         self._loops = LoopPoints(settings.loops, control)
         self._has_local = settings.writes.local
         self._tasks: set[asyncio.Task[Outcome]] = set()

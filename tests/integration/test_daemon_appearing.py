@@ -111,12 +111,18 @@ def test_devices_appear_leave_and_find_their_state_also_after_a_reload_and_a_res
 
 
 @pytest.mark.slow
-def test_kills_while_devices_come_and_go_leave_no_tag_with_a_strangers_values(tmp_path: Path) -> None:
-    seed = 20_261_125
+@pytest.mark.parametrize(
+    ("journal", "seed"),
+    [("", 20_261_125), ("[journal]\n", 20_261_125), ("[journal]\n", 7), ('[journal]\ncommit_every = "500ms"\n', 8)],
+    ids=["no journal", "journal", "journal, another seed", "journal, large groups"],
+)
+def test_kills_while_devices_come_and_go_leave_no_tag_with_a_strangers_values(
+    tmp_path: Path, journal: str, seed: int
+) -> None:
     draw = random.Random(seed)
     with (
         mosquitto(tmp_path) as broker,
-        Gateway(tmp_path, CONFIG.format(port=broker.port, limit=20)) as gateway,
+        Gateway(tmp_path, CONFIG.format(port=broker.port, limit=20) + journal) as gateway,
         closing(Publisher(broker.port)) as pub,
     ):
         sent = 0

@@ -103,6 +103,50 @@ class Bus:
             os.write(self.line.master, self.spoil(unit, reply + crc16(reply).to_bytes(2, "little")))
 
 
+class WritableBus:
+    """Units at a line that share registers which can be read (3) and written (6, 16)."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.registers = [0] * 64
+        self.writes: list[tuple[int, tuple[int, ...]]] = []
+        self.is_silent = False
+        self._held = b""
+
+    def start(self) -> None:
+        self._held = b""
+        asyncio.get_running_loop().add_reader(self.line.master, self._read)
+
+    def stop(self) -> None:
+        if self.line.master >= 0:
+            asyncio.get_running_loop().remove_reader(self.line.master)
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            self._held += os.read(self.line.master, 4_096)
+        while len(self._held) >= (size := self._size()):
+            request, self._held = self._held[:size], self._held[size:]
+            assert crc16(request) == 0, request.hex()
+            if not self.is_silent:
+                body = self._answer(request[1], request[2:-2])
+                reply = request[:1] + body
+                os.write(self.line.master, reply + crc16(reply).to_bytes(2, "little"))
+
+    def _size(self) -> int:
+        is_many = len(self._held) > 6 and self._held[1] == 16
+        return 9 + self._held[6] if is_many else 8
+
+    def _answer(self, function: int, data: bytes) -> bytes:
+        address, word = int.from_bytes(data[:2], "big"), int.from_bytes(data[2:4], "big")
+        if function == 3:
+            found = b"".join(value.to_bytes(2, "big") for value in self.registers[address : address + word])
+            return bytes([function, len(found)]) + found
+        words = [word] if function == 6 else [int.from_bytes(data[i : i + 2], "big") for i in range(5, len(data), 2)]
+        self.registers[address : address + len(words)] = words
+        self.writes.append((address, tuple(words)))
+        return bytes([function]) + data[:4]
+
+
 @asynccontextmanager
 async def served(line: Line, **options: object) -> AsyncIterator[Bus]:
     bus = Bus(line, **options)  # type: ignore[arg-type]

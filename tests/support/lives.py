@@ -20,10 +20,11 @@ from pathlib import Path
 
 import zstandard
 
-from gateway.core.cycle import Finished, run_cycle
+from gateway.core.cycle import Cycle, Finished, run_cycle
 from gateway.core.encode import Encoder
 from gateway.core.engine import Engine
 from gateway.core.events import Event
+from gateway.core.lending import Parked
 from gateway.core.record import Stream
 from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols, no_texts
@@ -81,7 +82,9 @@ class Life:
             use=lambda model: asyncio.run(self.way.use(model)),
         )
         self.engine: Engine = spec.build()
-        self.continuity.recover(spec, self.engine)
+        self.parked: list[Parked] = []
+        """What left with the cycles that were done again."""
+        self.continuity.recover(spec, self.engine, self.parked.append)
         self.reload(spec, self.engine)
 
     def reload(self, spec: EngineSpec, engine: Engine) -> None:
@@ -97,12 +100,14 @@ class Life:
     def feed(self, seed: int, last: int, *, pause_s: float = 0.0, tags: int = 40) -> None:
         """The cycles behind the present one."""
         for number in range(self.number + 1, last + 1):
-            cycle = cycle_of(seed, number, tags)
-            self.continuity.take(cycle, run_cycle(self.engine, cycle))
-            while not self.way.worker.has_room():
-                time.sleep(0.001)
+            self.take(cycle_of(seed, number, tags))
             if pause_s:
                 time.sleep(pause_s)
+
+    def take(self, cycle: Cycle) -> None:
+        self.continuity.take(cycle, run_cycle(self.engine, cycle))
+        while not self.way.worker.has_room():
+            time.sleep(0.001)
 
     def finish(self) -> None:
         """The last cycle, as at a stop."""

@@ -634,7 +634,31 @@ CASES = [
     # Control
     ("[control.c]\n", "1:10", "control.c.pid: is missing; write pid = {"),
     (LOOP.replace("d.pv", "d.pw"), "2:9", 'control.c.pid.input: "d.pw" is not a tag; did you mean "d.pv"?'),
-    (LOOP.replace("d.out", "m.t"), "2:25", "control.c.pid.output: m.t comes by MQTT; write a tag of a modbus_tcp link"),
+    (
+        LOOP.replace("d.out", "m.t"),
+        "2:25",
+        "control.c.pid.output: m.t comes by MQTT; write a tag of a Modbus link, or write_topic in this one",
+    ),
+    (
+        LOOP + 'output_within = "1s"',
+        "5:1",
+        "control.c.output_within: is for outputs by serial lines and by MQTT; by Modbus TCP it is 10 ms; take it out",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", write_payload = "{value}" }',
+        "3:25",
+        "devices.x.tags.a.write_payload: has no use without a topic; write write_topic",
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", write_topic = "s", write_payload = "on" }',
+        "3:44",
+        'devices.x.tags.a.write_payload: "on" has {value} 0 times; write it once, where the number goes',
+    ),
+    (
+        SENSOR + 'tags.a = { topic = "t", type = "string", write_topic = "s" }',
+        "3:42",
+        "devices.x.tags.a.write_topic: is for numbers, which loops write, and this tag is a text; take it out",
+    ),
     (
         LOOP.replace("d.pv", "e.pv")
         + '[devices.e]\nlink = "plc"\ntags.pv = { register = "holding 3", type = "string", registers = 4 }\n',

@@ -146,15 +146,40 @@ def test_commands_give_the_same_state_however_the_batch_is_cut() -> None:
 
 def test_commands_that_contradict_the_directory_are_counted_and_change_nothing() -> None:
     gate = pooled()
-    lend(gate, T0, lending("a.x", 1, 1))
-    evict(gate, T0, 1, 3)
+    lend(gate, T0, lending("a.x", 1, 3))
+    evict(gate, T0, 1, 5)
     evict(gate, T0, 0, 1)
     evict(gate, T0, 99, 1)
-    gate.step(T0, commands([command(Command.LEND, 2, 1, T0)]))
+    lend(gate, T0, lending("b.x", 1, 1))
     lend(gate, T0, lending("b.x", 1, 3))
     assert rejected(gate) == 5
-    assert gate.directory.find("a.x") == (1, 1)
+    assert gate.directory.find("a.x") == (1, 3)
     assert len(gate.directory) == 2
+
+
+def test_a_lend_whose_evict_is_missing_before_it_leaves_nobody_with_a_strangers_values() -> None:
+    gate = pooled()
+    lend(gate, T0, lending("a.x", 1, 1), one(T0, 1.0, 1))
+    (parked,) = lend(gate, T0, lending("b.x", 1, 7), one(T0, 2.0, 1))
+    assert parked.names == ("a.x",)
+    assert gate.directory.find("a.x") is None
+    assert gate.directory.find("b.x") == (1, 7)
+    found = gate.view.aggregates(np.array([1], np.int32))
+    assert set(found["min"].tolist()) == {2.0}
+    (parked,) = evict(gate, T0, 1, 7)
+    assert parked.names == ("b.x",)
+    assert rejected(gate) == 0
+
+
+def test_a_lend_whose_lending_is_missing_leaves_the_row_to_nobody_until_the_next() -> None:
+    gate = pooled()
+    lend(gate, T0, lending("a.x", 1, 1), one(T0, 1.0, 1))
+    gate.step(T0, np.concatenate([commands([command(Command.LEND, 1, 3, T0)]), one(T0, 2.0, 1)]))
+    assert gate.directory.find("a.x") is None
+    assert rejected(gate) == 2, "the command, and the sample of nobody"
+    lend(gate, T0, lending("c.x", 1, 5), one(T0, 3.0, 1))
+    assert gate.directory.find("c.x") == (1, 5)
+    assert set(gate.view.aggregates(np.array([1], np.int32))["max"].tolist()) == {3.0}
 
 
 def test_a_device_is_there_as_long_as_one_of_its_tags() -> None:

@@ -169,7 +169,8 @@ def fold(tables: Tables, panes: int, batch: Samples, start: int, kept: Samples) 
         row = int(sample["row"])
         if row < 0:
             break
-        if row >= rows:
+        if row >= rows or tables.limits[row]["device"] < 0:
+            # Of no row, or of one that nobody has: what it remembered would be the next tenant's.
             counters[COUNT_REJECTED] += 1
             i += 1
             continue

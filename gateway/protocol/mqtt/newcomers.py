@@ -28,6 +28,10 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_pool_refused_topics_total", "counter", "Topics that got no row, by reason, each once a minute."),
 )
 
+OUTGOING_SAMPLES: Final = 1_024
+"""Answers are sent out in parts of about so many samples, far less than a lane holds: what a lane has no room for even
+when it is empty is cut off, and a command must never be."""
+
 Lend = Callable[[tuple[Lending, ...]], bool]
 
 
@@ -169,7 +173,9 @@ class Newcomers:
         return [topic for lender in self.lenders for topic in lender.topics()]
 
     def answer(self, answers: Sequence[Answer]) -> None:
-        lendings, parts, released = [], [], []
+        lendings: list[Lending] = []
+        parts: list[Samples] = []
+        released: list[tuple[int, Topic]] = []
         for told in answers:
             lender = next(lender for lender in self.lenders if lender.terms.pool == told.pool)
             given = lender.answer(told.row, told.generation, told.state)
@@ -178,15 +184,18 @@ class Newcomers:
                 parts += given[1]
                 t = self._place_of(lender, told.row)
                 released.append((t, self._topics[t]))
+                if sum(map(len, parts)) >= OUTGOING_SAMPLES:
+                    self._send_out(lendings, parts, released)
+                    lendings, parts, released = [], [], []
         if lendings:
-            # As plain bytes: a concatenation would lay the fields out anew.
-            self._outbox.append(
-                _Outgoing(
-                    tuple(lendings),
-                    np.concatenate([part.view(RAW_SAMPLE) for part in parts]).view(SAMPLE),
-                    tuple(released),
-                )
-            )
+            self._send_out(lendings, parts, released)
+
+    def _send_out(
+        self, lendings: Sequence[Lending], parts: Sequence[Samples], released: Sequence[tuple[int, Topic]]
+    ) -> None:
+        # As plain bytes: a concatenation would lay the fields out anew.
+        samples = np.concatenate([part.view(RAW_SAMPLE) for part in parts]).view(SAMPLE)
+        self._outbox.append(_Outgoing(tuple(lendings), samples, tuple(released)))
 
     def flush(self, lane: Lane, is_usable: Callable[[int], bool]) -> None:
         """Into the lane what it has room for, in order. A message of more than a whole lane would never have."""

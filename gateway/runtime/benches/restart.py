@@ -76,7 +76,7 @@ class Run:
         building_s = time.perf_counter()
         self.engine = spec.build()
         self.build_s = time.perf_counter() - building_s
-        self.continuity.recover(spec, self.engine)
+        self.continuity.recover(spec, self.engine, lambda parked: None)
         self.continuity.begin(spec, self.engine, _settings(folder))
         self.recovery_s = time.perf_counter() - began_s
 

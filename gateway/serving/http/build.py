@@ -15,6 +15,7 @@ from gateway.core.alarms import AlarmKind
 from gateway.core.events import Event
 from gateway.core.histogram import quantile_ns, total
 from gateway.core.model import Model, TagDefinition
+from gateway.core.pressure import DOES
 from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.types import (
     NS_PER_MS,
@@ -203,6 +204,10 @@ def uplink_status(uplink: UplinkState, recorder: Recorder, now_ns: int) -> Uplin
         segments=uplink.segments,
         delivered_records=uplink.delivered_records,
         dropped_records=uplink.dropped_records,
+        dropped_samples=uplink.dropped_samples,
+        pressure=round(uplink.pressure, 3),
+        pressure_step=uplink.pressure_step,
+        pressure_does=DOES[uplink.pressure_step] if uplink.pressure_step else "",
         delivered_per_s=recorder.delivered.get(uplink.name, Rate()).per_s(),
     )
 

@@ -119,6 +119,11 @@ class UplinkState:
     segments: int
     delivered_records: int
     dropped_records: int
+    dropped_samples: int
+    """All that were left out, of raw samples and others, in records that were dropped or thinned."""
+    pressure: float
+    """0 to 1, and the step of the ladder that it has led to (`gateway.core.pressure`)."""
+    pressure_step: int
 
 
 class StatusSource(Protocol):
@@ -276,6 +281,11 @@ class UplinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     segments: int
     delivered_records: int
     dropped_records: int
+    dropped_samples: int
+    pressure: float
+    pressure_step: int
+    pressure_does: str
+    """What the step does, for people; empty when it is calm."""
     delivered_per_s: float | None
 
 

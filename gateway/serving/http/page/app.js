@@ -157,10 +157,12 @@ function uplinkParts(u, isNamed) {
   fact(facts, "Segments open", whole(u.segments));
   fact(facts, "Delivered", `${whole(u.delivered_records)} records${u.delivered_per_s === null ? "" : `, ${num(u.delivered_per_s)} per s`}`);
   fact(facts, "Dropped", u.dropped_records ? el("span", "over", `✕ ${whole(u.dropped_records)} records`) : "none");
+  if (u.dropped_samples) fact(facts, "Left out", el("span", "over", `${whole(u.dropped_samples)} samples, told upstream`));
+  if (u.pressure_step) fact(facts, "Pressure", el("span", "over", `✕ ${Math.round(100 * u.pressure)} %, step ${u.pressure_step} of 5: ${u.pressure_does}`));
   fact(facts, "Buffer", `${bytes(u.waiting_bytes)} of ${bytes(u.bytes_max)}`);
   return [
     el("p", "", el("b", "", isNamed ? `${u.name} ` : ""), sign(u.is_connected ? "good" : "bad", u.is_connected ? "connected" : "down"), ` for ${age(u.since_s)} `, el("span", "detail", u.detail)),
-    facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.8 * u.bytes_max)];
+    facts, bar(u.waiting_bytes / u.bytes_max, u.waiting_bytes > 0.7 * u.bytes_max)];
 }
 
 // In how much time a tag reaches such a score once, by its own past; what happens every day is not worth saying.
