@@ -1,7 +1,7 @@
 """Compile what the daemons of the tests would otherwise compile one by one: `python -m tests.warm`, beside the lint.
 
-One gateway with all of its parts is started on devices that do not answer, and stopped when it is ready. Kernels that
-only tests call, and what a sample of some kind needs first, are still compiled where they are needed.
+One gateway with all of its parts is started on devices that do not answer, and stopped when it is ready. What only a
+sample of some kind needs is still compiled where it is needed.
 """
 
 from __future__ import annotations
@@ -37,6 +37,13 @@ mqtt = "mqtt://127.0.0.1:{closed}"
 link = "plc"
 tags.level = {{ register = "holding 0", type = "float32" }}
 tags.valve = {{ register = "holding 10", write = true }}
+[devices.meter]
+link = "plc"
+tags.double = {{ formula = "power * 2" }}
+[devices.meter.tags.power]
+register = "holding 0"
+report = {{ change = 1.0 }}
+calculate.day = {{ of = ["mean"], calendar = "day" }}
 [devices.pump]
 link = "slow"
 tags.speed = {{ register = "holding 0" }}
