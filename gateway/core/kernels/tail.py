@@ -63,7 +63,7 @@ def eased(score: float, slack: float) -> float:
 def tail_after(top: float, tail: float, spread: float, blocks: float) -> tuple[float, float]:
     """Where the tail begins and its mean excess, after one more block; spread 0 is no block yet."""
     # As precise as `tail` is kept: two blocks with the same top, at the floor most often, are equal.
-    y = float(np.float32(math.log(min(max(top, ODDS_MIN), ODDS_MAX))))
+    y = np.float64(np.float32(math.log(min(max(top, ODDS_MIN), ODDS_MAX))))
     if spread == 0.0:
         return y, 1.0
     blocks = max(blocks, 1.0)
