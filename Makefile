@@ -108,6 +108,7 @@ deb:
 	@ls -l dist/*.deb
 
 try-deb:
+	@packaging/debian-packages.sh --unless "command -v debootstrap" debootstrap
 	@packaging/deb/try.sh
 
 # The newest versions of all that a developer installs, for whoever refreshes them: look at the difference, run the tests.
