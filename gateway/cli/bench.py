@@ -90,15 +90,24 @@ def spool(seconds: float, json_only: bool) -> None:
 @command.command()
 @click.option("--rate", type=click.IntRange(10_000), default=200_000, show_default=True, help="Samples/s all the time.")
 @click.option("--outage", type=click.FloatRange(1, 600), default=12.0, show_default=True, help="Its length in seconds.")
+@click.option(
+    "--overload",
+    type=click.IntRange(0),
+    default=1_000_000,
+    show_default=True,
+    help="Samples/s of a second outage, with a small buffer; 0: none.",
+)
 @click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
-def outage(rate: int, outage: float, json_only: bool) -> None:
-    """An outage of the upstream under load, and the drain beside live records."""
+def outage(rate: int, outage: float, overload: int, json_only: bool) -> None:
+    """An outage of the upstream under load, the drain beside live records, and more than can be kept."""
     from gateway.cli.common import prepare_kernels
 
     prepare_kernels()
     from gateway.runtime.benches.outage import run
 
-    result = run(samples_per_s=rate, outage_s=outage, progress=lambda line: click.echo(line, err=True))
+    result = run(
+        samples_per_s=rate, outage_s=outage, overload_per_s=overload, progress=lambda line: click.echo(line, err=True)
+    )
     click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
 
 

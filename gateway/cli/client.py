@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import functools
 import http.client
+import os
 import ssl
 import sys
 from collections.abc import Callable, Iterable
@@ -27,7 +28,7 @@ from gateway.cli.common import CONFIGURATION, exit_with
 from gateway.cli.operate import local_token
 from gateway.settings.addresses import Endpoint
 from gateway.settings.brokers import Files
-from gateway.settings.document import read_document
+from gateway.settings.including import read_whole, substituted
 from gateway.settings.problems import ConfigurationError, Report
 from gateway.settings.section import Section
 from gateway.settings.serving import HTTP_LISTEN, read_http
@@ -199,8 +200,8 @@ def _checked(url: str) -> str:
 def _of(path: Path, user: str | None) -> Api:
     """Where a configuration has its gateway listen."""
     try:
-        document = read_document(path)
         report = Report()
+        document = substituted(read_whole(path), os.environ, report)
         listen = read_http(Section(report, document.root(), document.content), Files(path.parent, None))
         if len(report):
             raise ConfigurationError(report.problems(path))

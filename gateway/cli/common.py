@@ -21,10 +21,13 @@ CONFIGURATION: Final = Path("/etc/fieldgate/fieldgate.toml")
 """Of the service; read when a command that asks a gateway is not told which, and it is there."""
 
 
-def load_or_exit(path: Path) -> Settings:
-    """The settings of a file; its warnings go to stderr. With problems: all on stderr, one a line, and exit code 2."""
+def load_or_exit(path: Path, place: Path | None = None) -> Settings:
+    """The settings of a file; its warnings go to stderr. With problems: all on stderr, one a line, and exit code 2.
+
+    `place`: as if the file lay there.
+    """
     try:
-        examined = examine_here(path)
+        examined = examine(path, os.environ, place)
     except ConfigurationError as error:
         exit_with(error)
     print_warnings(examined.warnings)

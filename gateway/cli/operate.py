@@ -14,7 +14,7 @@ import msgspec
 from gateway.cli.app import EXIT_FAILED
 from gateway.cli.common import CONFIGURATION, exit_with
 from gateway.serving.operator.messages import Answered, short, socket_path
-from gateway.settings.document import read_document
+from gateway.settings.including import read_whole
 from gateway.settings.problems import ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,7 +57,7 @@ def _candidates(config: Path | None) -> Iterator[Path]:
     path = config or CONFIGURATION
     if config is not None or path.is_file():
         try:
-            gateway = read_document(path).content.get("gateway")
+            gateway = read_whole(path).content.get("gateway")
         except ConfigurationError as error:
             exit_with(error)
         written = gateway.get("state_dir") if isinstance(gateway, dict) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -24,7 +25,7 @@ from gateway.serving.http.users import (
     write_users,
 )
 from gateway.settings.brokers import Files
-from gateway.settings.document import read_document
+from gateway.settings.including import read_whole, substituted
 from gateway.settings.problems import ConfigurationError, Report
 from gateway.settings.section import Section
 from gateway.settings.serving import read_http
@@ -109,7 +110,7 @@ def list_users(as_json: bool, config: Path) -> None:
 def users_file(config: Path) -> Path:
     """The users file that a configuration names. Leaves with exit code 2 when it names none."""
     try:
-        document = read_document(config)
+        document = substituted(read_whole(config), os.environ, Report())
     except ConfigurationError as error:
         exit_with(error)
     http = read_http(Section(Report(), document.root(), document.content), Files(config.parent, None))

@@ -127,10 +127,14 @@ class Encoder:
         self._outputs = model.output_names
         self._text_of = text_of
 
+    def names(self, draft: RecordDraft) -> Sequence[str]:
+        """By row, as of when the draft was made."""
+        return draft.names or self._names
+
     def __call__(self, draft: RecordDraft) -> bytes:
         return encode(
             draft,
-            draft.names or self._names,
+            self.names(draft),
             draft.kinds or self._kinds,
             text_of=self._text_of,
             labels=self._labels,

@@ -163,6 +163,12 @@ SPOOL_GROUP_DRAFTS: Final = 64
 LOSSES_PER_REPORT: Final = 100
 """Ledger lines in one loss report. The rest waits for the next one, a second later."""
 
+LOSS_TAGS_MAX: Final = 500
+"""Tags named in one line of the loss ledger. More are drawn together by device, more devices into one count."""
+
+LOSS_TAGS_PER_REPORT: Final = 2_000
+"""Tags named in one loss report. Lines beyond wait for the next one, a second later."""
+
 UPLINKS_MAX: Final = 4
 """Uplinks of one gateway. More is refused when the configuration is read."""
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 from gateway.core.intake import Frame, Identities
+from gateway.core.pressure import Step
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.record import Identity
 from gateway.core.types import Samples
@@ -23,6 +24,10 @@ class Source(Protocol):
 
     async def run(self) -> None:
         """Until cancelled. Operating errors are handled inside; what comes out is a programmer's error."""
+        ...
+
+    def press(self, step: Step) -> None:
+        """The pressure upstream: from SLOW_POLLS on ask for less, from HOLD on acknowledge nothing that may wait."""
         ...
 
     def readings(self) -> Iterator[Reading | HistogramReading]: ...

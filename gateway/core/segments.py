@@ -28,8 +28,9 @@ KIND_LEDGER: Final = "ledger"
 class Loss(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was dropped: one line of the loss ledger.
 
-    `segment` and the sequences are absent when the records were dropped before they had an identity. Times are
-    engine ns: of the first and last sample inside, and of the (latest) drop.
+    `segment` and the sequences are absent when the records were dropped before they had an identity; `records` is 0
+    where samples were left out of records that went on. Times are engine ns: of the first and last sample inside, and
+    of the (latest) drop. `tags` says of which tags how many samples (`gateway.core.losses`).
     """
 
     stream: str
@@ -42,6 +43,7 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     segment: int | None = None
     from_sequence: int | None = None
     to_sequence: int | None = None
+    tags: dict[str, int] = {}
 
 
 class SegmentEnd(msgspec.Struct, frozen=True, tag_field="record", tag=KIND_SEGMENT_END):

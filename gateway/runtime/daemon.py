@@ -27,7 +27,8 @@ from gateway.runtime.historian import Historian
 from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
 from gateway.runtime.referencing import ReferenceWatch
-from gateway.runtime.reload import compare
+from gateway.runtime.reload import Foreseen, compare, foresee
+from gateway.runtime.schooling import Nothing
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
@@ -35,6 +36,8 @@ from gateway.runtime.uplink import Way
 from gateway.runtime.web import Web
 from gateway.serving.http.server import HttpServerFailed
 from gateway.serving.http.status import Phase
+from gateway.serving.operator.messages import Answered
+from gateway.serving.operator.server import Action, Asker
 from gateway.serving.scada.lock import LockError
 from gateway.serving.scada.map import MapError
 from gateway.serving.scada.server import ListenError
@@ -42,12 +45,13 @@ from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
 from gateway.spool.records import StoreRefused, StoreUnavailable
-from gateway.writing.audit import Trail
+from gateway.writing.audit import Line, Trail, TrailError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 STATUS_EVERY_S = 5.0
 HISTORY_STOP_S = 0.5
+PRESS_EVERY_S = 0.2
 
 _log = logging.getLogger("fieldgate")
 
@@ -95,7 +99,11 @@ class Daemon:
         self._progress = Progress()
         self._web = Web(self._trail, loop=loop, now_ns=clock, emit=book.emit)
         self._operator, self._schooling = operators(
-            settings.state_dir, lambda: self._progress.plant, clock, book.emit, self._web.actions()
+            settings.state_dir,
+            lambda: self._progress.plant,
+            clock,
+            book.emit,
+            {**self._web.actions(), "configuration.diff": Action(Nothing, self._foresee)},
         )
         self._stop = asyncio.Event()
         self._reference = ReferenceWatch(settings, now_ns=clock, emit=book.emit)
@@ -129,10 +137,11 @@ class Daemon:
         self._supervisor.start("reload", lambda: self._keep_reloading())
         self._supervisor.start("schooling", self._schooling.run)
         self._supervisor.start("reference", self._reference.run)
+        self._supervisor.start("pressure", self._keep_pressing)
         if self._historian is not None:
             self._historian.start()
         await stopping
-        await self._supervisor.stop("watchdog", "reload", "schooling", "reference")
+        await self._supervisor.stop("watchdog", "reload", "schooling", "reference", "pressure")
         await self._end(self._progress.plant)
         return EXIT_FAILED if self._failed else EXIT_OK
 
@@ -178,6 +187,13 @@ class Daemon:
         await self._supervisor.stop_all()
         self._notifier.close()
 
+    async def _keep_pressing(self) -> None:
+        """The pressure upstream, to all sources; told again and again."""
+        while True:
+            for source in self._progress.plant.sources.values() if self._progress.plant else ():
+                source.press(self._way.step())
+            await asyncio.sleep(PRESS_EVERY_S)
+
     async def _keep_reloading(self) -> None:
         while True:
             await self._reference.wait()
@@ -196,17 +212,40 @@ class Daemon:
             for problem in error.problems:
                 self._say(Severity.ERROR, "configuration.refused", str(problem))
             count = len(error.problems)
-            self._say(Severity.ERROR, "configuration.refused", f"{count} errors; the running configuration is kept")
+            self._refuse(f"{count} errors; the running configuration is kept")
         except START_FAILURES as error:
-            self._say(Severity.ERROR, "configuration.refused", f"{error}; the running configuration is kept")
+            self._refuse(f"{error}; the running configuration is kept")
+
+    def _refuse(self, why: str) -> None:
+        self._say(Severity.ERROR, "configuration.refused", why)
+        self._note("refused", why)
+
+    def _note(self, result: str, reason: str) -> None:
+        """A reload, on record: whoever sent the signal, or changed a reference table, is not known."""
+        line = Line(
+            id=f"{self._clock():x}", way="reload", who="unknown", what=str(self._settings.path), new="", result=result,
+            reason=reason,
+        )  # fmt: skip
+        try:
+            self._trail.post(line)
+        except TrailError as error:
+            self._say(Severity.ERROR, "audit.lost", str(error))
+
+    async def _foresee(self, asker: Asker, nothing: Nothing) -> Answered:
+        """What `_read_again` would do now; nothing is done."""
+        try:
+            new = await asyncio.to_thread(load, self._settings.path, self._environment)
+        except ConfigurationError as error:
+            found = Foreseen(refused=tuple(map(str, error.problems)), restarts=(), keeps=(), differences=())
+        else:
+            found = foresee(self._settings, new)
+        return Answered(not found.refused, ", ".join(found.refused or found.restarts) or "nothing", found)
 
     async def _apply(self, new: Settings) -> None:
         changes = compare(self._settings, new)
         if changes.refused:
             keys = ", ".join(changes.refused)
-            self._say(
-                Severity.ERROR, "configuration.refused", f"{keys} cannot change while running; restart the service"
-            )
+            self._refuse(f"{keys} cannot change while running; restart the service")
             return
         old = self._progress.plant
         assert old is not None
@@ -225,6 +264,7 @@ class Daemon:
         self._settings = new
         self._reference.note(new)
         self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
+        self._note("applied", f"restarted: {changes.describe()}")
 
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
         """The new plant in the old one's place; when it cannot start, one like the old is put there again."""
@@ -263,6 +303,7 @@ class Daemon:
             settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
             hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
             executive=before.executive if before is not None else None,
+            held=before.writer.arbiter.held if before is not None else None,
         )  # fmt: skip
         plant.warm()
         return plant

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gateway.runtime.differences import differences
 from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings, registers_of
 from gateway.sources.modbus import is_for_thread
 
@@ -24,12 +25,44 @@ class Changes:
     def is_empty(self) -> bool:
         return not (self.plant or self.links or self.uplink or self.http)
 
-    def describe(self) -> str:
+    def parts(self) -> list[str]:
         parts = ["the plant (links, devices, loops, registers)"] if self.plant else []
         parts += [f"link {name}" for name in sorted(self.links)]
         parts += ["the uplinks"] if self.uplink else []
-        parts += ["http"] if self.http else []
-        return ", ".join(parts) or "nothing"
+        return parts + (["http"] if self.http else [])
+
+    def describe(self) -> str:
+        return ", ".join(self.parts()) or "nothing"
+
+
+class Foreseen(msgspec.Struct, frozen=True):
+    """What a reload would do, in words. With something under `refused` it would do nothing."""
+
+    refused: tuple[str, ...]
+    restarts: tuple[str, ...]
+    keeps: tuple[str, ...]
+    differences: tuple[str, ...]
+
+
+def foresee(old: Settings, new: Settings) -> Foreseen:
+    """What `compare` decides, with what differs and what goes on."""
+    changes = compare(old, new)
+    differing = differences(old, new)
+    changed = {one.name for one in differing if one.what == "tag"}
+    loops = {one.name for one in differing if one.what == "loop"}
+    tags_kept = sum(1 for tag in new.tags if tag.name not in changed)
+    keeps = [f"{tags_kept} of {len(new.tags)} tags, with their windows, scores and alarms"]
+    if new.loops:
+        kept = sum(1 for loop in new.loops if loop.name not in loops)
+        keeps.append(f"{kept} of {len(new.loops)} loops as they are, and no loop that stays loses a cycle")
+    if new.uplinks and not changes.uplink:
+        keeps.append("the uplinks' sessions and what waits for them")
+    return Foreseen(
+        refused=tuple(f"{key} cannot change while running; restart the service" for key in changes.refused),
+        restarts=() if changes.is_empty else tuple(changes.parts()),
+        keeps=tuple(keeps),
+        differences=tuple(str(one) for one in differing),
+    )
 
 
 PLANT_PARTS = (

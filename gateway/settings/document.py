@@ -68,16 +68,20 @@ class Document:
 
     source: Text
     content: dict[str, object]
+    parts: tuple[Document, ...] = ()
+    """Files that it includes; what they say is in `content`."""
 
     @cached_property
     def _offsets(self) -> dict[KeyPath, int]:
         return scan(self.source.text)
 
     def position(self, path: KeyPath) -> Position:
-        """Of the key, or of the nearest table around it when it is not there."""
+        """Of the key, or of the nearest table around it when it is not there; in the file that comes nearest."""
+        places = (self, *self.parts)
         for length in range(len(path), 0, -1):
-            if path[:length] in self._offsets:
-                return self.source.position(self._offsets[path[:length]])
+            for place in places:
+                if path[:length] in place._offsets:
+                    return place.source.position(place._offsets[path[:length]])
         return Position(self.source.file, 1, 1)
 
     def root(self) -> TomlPlace:

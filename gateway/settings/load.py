@@ -15,16 +15,16 @@ from typing import NamedTuple
 from gateway.settings.alarms import check_names
 from gateway.settings.brokers import Files
 from gateway.settings.calculations import check_kept_samples
-from gateway.settings.control import check_setpoints, read_loops
+from gateway.settings.control import check_commanders, check_setpoints, read_loops
 from gateway.settings.devices import Devices
 from gateway.settings.discovery import read_topics
-from gateway.settings.document import read_document
+from gateway.settings.including import ENVIRONMENT, INCLUDE, INCLUDES, read_whole, substituted
 from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_history, read_journal
 from gateway.settings.links import Links
 from gateway.settings.planning import loads
 from gateway.settings.problems import ConfigurationError, Problem, Report
 from gateway.settings.referencetables import joined, read_reference
-from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, Settings
+from gateway.settings.schema import BrokerAddress, Commands, MqttLink, MqttPoint, Settings
 from gateway.settings.section import Section
 from gateway.settings.serving import read_http, read_scada, watched
 from gateway.settings.taglist import TagLists
@@ -66,11 +66,11 @@ def load(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT) -> Setting
     return examine(path, environment).settings
 
 
-def examine(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT) -> Examined:
-    """As `load`, with warnings."""
+def examine(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT, place: Path | None = None) -> Examined:
+    """As `load`, with warnings. `place`: as if the file lay there."""
     report = Report()
-    document = read_document(path)
-    settings = joined(_read(Section(report, document.root(), document.content), path, environment))
+    document = substituted(read_whole(path), environment, report)
+    settings = joined(_read(Section(report, document.root(), document.content), place or path, environment))
     problems, warnings = report.problems(path), report.warnings(path)
     if problems:
         raise ConfigurationError(problems, warnings)
@@ -120,9 +120,12 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         history_bytes_max=read_history(root),
         reference=read_reference(root, directory, state_dir),
     )
+    root.get(INCLUDE, INCLUDES, ())
+    gateway.get("environment", ENVIRONMENT, ())
     gateway.finish()
     root.finish()
     _check_sessions(root, settings)
+    check_commanders(loops, _commanding(settings))
     _check_durable(settings, devices)
     if not len(root.report):
         links.warn_of_oddities()
@@ -131,6 +134,15 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         defaults.polls.warn_of_unused()
         _warn_of_shared_topics(settings, devices)
     return settings
+
+
+def _commanding(settings: Settings) -> dict[Commands, tuple[str, ...]]:
+    mqtt = settings.writes.mqtt
+    return {
+        Commands.SCADA: settings.scada.writable if settings.scada is not None else (),
+        Commands.PAGE: settings.writes.page,
+        Commands.MQTT: mqtt.loops if mqtt is not None else (),
+    }
 
 
 def _state_dir(gateway: Section, directory: Path, environment: Mapping[str, str]) -> Path:

@@ -15,12 +15,14 @@ from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.load import BITS_PER_CHARACTER, BusLoad, Timing, bus_load
 from gateway.protocol.modbus.plan import Point
 from gateway.protocol.modbus.points import Encoding, Padding, WireType
-from gateway.settings.schema import ModbusLink, ModbusPoint, ReadLimits, Report, Settings, Table, Tag
+from gateway.settings.schema import ModbusLink, ModbusPoint, Priority, ReadLimits, Report, Settings, Table, Tag
 from gateway.settings.schema_modbus import Framing
 
 ROUND_TRIP_ASSUMED_NS: Final = 10 * NS_PER_MS
 """What a device behind TCP, or a turnaround on a serial bus, takes unless somebody has measured it."""
 LOAD_WARNED: Final = 0.8
+EASED_PERIODS_MAX: Final = 10
+"""How much more seldom a block of low priority is read under pressure, as far as its values do not become stale."""
 
 READ_FUNCTIONS: Final[dict[Table, Function]] = {
     Table.COIL: Function.READ_COILS,
@@ -57,6 +59,7 @@ def point_of(row: int, tag: Tag) -> Point:
         period_ns=at.every_ns,
         phase_ns=at.phase_ns,
         jitter_ns=at.jitter_ns,
+        eased_ns=_eased_ns(tag, at) if at.priority is Priority.LOW else 0,
         limits=limits_of(at.limits),
         big_words=at.big_endian_words,
         big_bytes=at.big_endian_bytes,
@@ -72,6 +75,11 @@ def point_of(row: int, tag: Tag) -> Point:
         padding=Padding[at.padding.name],
         deadband=None if at.report is None else deadband_of(at.report),
     )
+
+
+def _eased_ns(tag: Tag, at: ModbusPoint) -> int:
+    """As many periods as leave the value fresh, even when a reading comes late."""
+    return at.every_ns * max(1, min(EASED_PERIODS_MAX, 2 * tag.stale_after_ns // (3 * at.every_ns)))
 
 
 def deadband_of(report: Report) -> Deadband:

@@ -13,6 +13,7 @@ from typing import Any
 from gateway.settings import (
     addresses,
     devices,
+    including,
     journal,
     load,
     mqtttags,
@@ -51,6 +52,18 @@ LINK_OF_DEVICE = Form(
 )
 
 GATEWAY = (
+    Key(
+        "include",
+        including.INCLUDES,
+        "[]",
+        "More files of this configuration, by name or pattern, relative to this one. No key may stand in two.",
+    ),
+    Key(
+        "gateway.environment",
+        including.ENVIRONMENT,
+        "[]",
+        "Environment variables that ${NAME} in a text stands for. Not for passwords: those are files.",
+    ),
     Key("gateway.inhibit_writes", flag, "false", "Nothing is written to the plant: all loops run as shadows."),
     Key("gateway.id", name, REQUIRED, "Who this gateway is, in every record that goes upstream. Never change it."),
     Key(
@@ -176,7 +189,7 @@ def tag_keys(at: str) -> tuple[Key, ...]:
             "false",
             "Acknowledged only once it is on disk, so that no crash loses one. Needs `qos` and [journal].",
         ),
-        Key(f"{at}.priority", tags.PRIORITY, "normal", "What is left out last when QoS 0 comes faster than is taken."),
+        Key(f"{at}.priority", tags.PRIORITY, "normal", "Low: left out first, or read more seldom, under pressure."),
         Key(f"{at}.quality_field", addresses.field_path, "(good)", "Where its quality is in a JSON payload."),
         Key(f"{at}.name", payloads.member, "(the tag's name)", "Its name in arrays of readings and in SenML."),
         Key(

@@ -275,7 +275,8 @@ class _Join:
         if not context and own == Own({}):
             return tag
         point = tag.point
-        if isinstance(point, MqttPoint) and point.priority is Priority.NORMAL and "criticality" in context:
+        may_have = isinstance(point, ModbusPoint | MqttPoint) and point.priority is Priority.NORMAL
+        if may_have and "criticality" in context:
             point = msgspec.structs.replace(point, priority=CRITICALITIES[context["criticality"]])
         return msgspec.structs.replace(
             tag,

@@ -60,7 +60,6 @@ MODBUS_ELSEWHERE = dict.fromkeys(
         "sequence_field",
         "qos",
         "durable",
-        "priority",
         "metric",
         "name",
         "quality_field",
@@ -118,6 +117,7 @@ class ModbusSpec(NamedTuple):
     poll: PollGroup
     writable: bool
     verify: bool
+    priority: Priority
     report: Report | None
 
 
@@ -181,6 +181,7 @@ def read_modbus(section: Section, defaults: Defaults) -> ModbusSpec:
         poll=poll,
         writable=writable,
         verify=_read_verify(section, writable),
+        priority=section.get("priority", PRIORITY, Priority.NORMAL),
         report=report,
     )
     section.finish(MODBUS_ELSEWHERE)
@@ -288,6 +289,7 @@ def bind_modbus(
         every_ns=spec.poll.every_ns,
         phase_ns=spec.poll.phase_ns,
         jitter_ns=spec.poll.jitter_ns,
+        priority=spec.priority,
         limits=limits,
         writable=spec.writable,
         verify=spec.verify,

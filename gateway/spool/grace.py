@@ -120,3 +120,17 @@ def note_done(connection: sqlite3.Connection, places: Iterable[tuple[str, int]])
             " FROM segments WHERE state = 'done' ORDER BY segment DESC LIMIT ?)",
             (SEGMENTS_DONE_MAX,),
         )
+
+
+def delete(connection: sqlite3.Connection, totals: Totals, key: Key) -> None:
+    """A record, whether it waits or is kept, and what was asked for it."""
+    answered(connection, key)
+    deleted = connection.execute(
+        "DELETE FROM records WHERE stream = ? AND segment = ? AND sequence = ? RETURNING id, bytes", key
+    ).fetchall()
+    for record, size in deleted:
+        was_kept = connection.execute("DELETE FROM acknowledged WHERE record = ?", (record,)).rowcount
+        totals.kept_records -= was_kept
+        totals.kept_bytes -= size * was_kept
+        totals.records -= 1 - was_kept
+        totals.bytes -= size * (1 - was_kept)

@@ -8,10 +8,40 @@ acknowledged; a report that is itself dropped or refused gives its lines back.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
 
-from gateway.core.limits import LOSSES_PER_REPORT
+import msgspec
+import numpy as np
+import zstandard
+
+from gateway.core.limits import LOSS_TAGS_PER_REPORT, LOSSES_PER_REPORT
+from gateway.core.losses import OTHERS, added, bounded, merged
 from gateway.core.segments import Loss
+from gateway.spool.records import Key
+
+
+class _Body(msgspec.Struct):
+    """Of a record's body, what says whose samples are in it (`gateway.core.encode`)."""
+
+    tags: list[str] = []
+    tag: list[int] = []
+
+
+def tags_of(connection: sqlite3.Connection, key: Key, samples: int) -> dict[str, int]:
+    """Of which tags a stored record has how many samples, together `samples`; OTHERS for what cannot be read."""
+    found = connection.execute(
+        "SELECT body FROM records WHERE stream = ? AND segment = ? AND sequence = ?", key
+    ).fetchall()
+    counts: dict[str, int] = {}
+    for (body,) in found:
+        with suppress(zstandard.ZstdError, msgspec.DecodeError):
+            columns = msgspec.json.decode(zstandard.ZstdDecompressor().decompress(body), type=_Body)
+            counted = np.bincount(np.array(columns.tag, np.int64), minlength=len(columns.tags))
+            counts = {name: int(count) for name, count in zip(columns.tags, counted, strict=False) if count}
+    unknown = samples - sum(counts.values())
+    return bounded(added((counts, {OTHERS: unknown} if unknown > 0 else {})))
 
 
 def write(connection: sqlite3.Connection, loss: Loss) -> None:
@@ -22,61 +52,48 @@ def write(connection: sqlite3.Connection, loss: Loss) -> None:
     else:
         follows = "segment = ? AND to_sequence = ?"
         place = (loss.segment, (loss.from_sequence or 0) - 1)
-    lengthened = connection.execute(
-        "UPDATE ledger SET to_sequence = ?, records = records + ?, samples = samples + ?,"
-        " first_ns = min(first_ns, ?), last_ns = max(last_ns, ?), dropped_ns = ?"
-        f" WHERE announced_segment IS NULL AND stream = ? AND reason = ? AND {follows}",
-        (
-            loss.to_sequence,
-            loss.records,
-            loss.samples,
-            loss.first_ns,
-            loss.last_ns,
-            loss.dropped_ns,
-            loss.stream,
-            loss.reason,
-            *place,
-        ),
-    )
-    if lengthened.rowcount:
-        return
-    connection.execute(
-        "INSERT INTO ledger (stream, segment, from_sequence, to_sequence, records, samples, first_ns, last_ns, reason,"
-        " dropped_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            loss.stream,
-            loss.segment,
-            loss.from_sequence,
-            loss.to_sequence,
-            loss.records,
-            loss.samples,
-            loss.first_ns,
-            loss.last_ns,
-            loss.reason,
-            loss.dropped_ns,
-        ),
-    )
+    before = connection.execute(
+        f"SELECT id, {_COLUMNS} FROM ledger"
+        f" WHERE announced_segment IS NULL AND stream = ? AND reason = ? AND {follows} LIMIT 1",
+        (loss.stream, loss.reason, *place),
+    ).fetchall()
+    for line, *columns in before:
+        longer = merged(_loss(columns), loss)
+        connection.execute(
+            "UPDATE ledger SET to_sequence = ?, records = ?, samples = ?, first_ns = ?, last_ns = ?, dropped_ns = ?,"
+            " tags = ? WHERE id = ?",
+            (
+                loss.to_sequence,
+                longer.records,
+                longer.samples,
+                longer.first_ns,
+                longer.last_ns,
+                longer.dropped_ns,
+                msgspec.json.encode(longer.tags).decode(),
+                line,
+            ),
+        )
+    if not before:
+        columns = [getattr(loss, name) for name in _FIELDS]
+        connection.execute(
+            f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))})",
+            (*columns[:-1], msgspec.json.encode(loss.tags).decode()),
+        )
 
 
-_COLUMNS = (
-    "stream, reason, records, samples, first_ns, last_ns, dropped_ns, segment, from_sequence, to_sequence"  # as in Loss
+_FIELDS = (
+    *("stream", "reason", "records", "samples", "first_ns", "last_ns", "dropped_ns"),
+    *("segment", "from_sequence", "to_sequence", "tags"),
 )
+"""Of a Loss, and columns of the table."""
+_COLUMNS = ", ".join(_FIELDS)
 
 
-def _loss(row: tuple[str, str, int, int, int, int, int, int | None, int | None, int | None]) -> Loss:
-    stream, reason, records, samples, first_ns, last_ns, dropped_ns, segment, from_sequence, to_sequence = row
-    return Loss(
-        stream=stream,
-        reason=reason,
-        records=records,
-        samples=samples,
-        first_ns=first_ns,
-        last_ns=last_ns,
-        dropped_ns=dropped_ns,
-        segment=segment,
-        from_sequence=from_sequence,
-        to_sequence=to_sequence,
-    )
+def _loss(columns: Sequence[Any]) -> Loss:
+    """`tags` was not written before the fourth schema."""
+    *plain, tags = columns
+    fields = dict(zip(_FIELDS, plain, strict=False))
+    return Loss(**fields, tags=msgspec.json.decode(tags, type=dict[str, int]) if tags else {})
 
 
 def lines(connection: sqlite3.Connection) -> list[Loss]:
@@ -89,8 +106,18 @@ def unannounced(connection: sqlite3.Connection) -> tuple[list[int], tuple[Loss, 
     rows = connection.execute(
         f"SELECT id, {_COLUMNS} FROM ledger WHERE announced_segment IS NULL ORDER BY id LIMIT ?",
         (LOSSES_PER_REPORT,),
-    ).fetchall()
-    return [row[0] for row in rows], tuple(_loss(row[1:]) for row in rows)
+    )
+    ids: list[int] = []
+    losses: list[Loss] = []
+    names = 0
+    for line, *columns in rows:
+        loss = _loss(columns)
+        names += len(loss.tags)
+        if losses and names > LOSS_TAGS_PER_REPORT:
+            break
+        ids.append(line)
+        losses.append(loss)
+    return ids, tuple(losses)
 
 
 def announce(connection: sqlite3.Connection, ids: Iterable[int], segment: int, sequence: int) -> None:

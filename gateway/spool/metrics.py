@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gateway.core.readings import Labels, Reading
+from gateway.spool import pressing
+from gateway.spool.store import Store
 
 METRICS: tuple[tuple[str, str, str], ...] = (
+    *pressing.METRICS,
     ("fieldgate_spool_produced_records_total", "counter", "Records that were given an identity."),
     ("fieldgate_spool_acknowledged_records_total", "counter", "Records that arrived upstream."),
     ("fieldgate_spool_rejected_records_total", "counter", "Records that upstream refused for ever."),
@@ -49,3 +52,10 @@ class Snapshot:
         yield Reading("fieldgate_spool_records", self.records, whose)
         yield Reading("fieldgate_spool_segments", self.segments_open, (("state", "open"), *whose))
         yield Reading("fieldgate_spool_segments", self.segments_closed, (("state", "closed"), *whose))
+
+
+def look(store: Store) -> Snapshot:
+    totals = store.totals
+    opened, closed = store.segments()
+    oldest_ns, counts = store.oldest_ns(), dict(store.counts)
+    return Snapshot(totals.records, totals.bytes, totals.kept_bytes, opened, closed, oldest_ns, counts)

@@ -7,21 +7,22 @@ spool thread takes the losses along and writes them into the ledger with its nex
 from __future__ import annotations
 
 from collections import deque
-
-import msgspec
+from typing import Final
 
 from gateway.core.record import PRIORITIES, RecordDraft, Stream
-from gateway.core.segments import Loss
+from gateway.spool.sieve import LeftOut, NamesOf, own_names
 
 BY_URGENCY: tuple[Stream, ...] = tuple(sorted(Stream, key=PRIORITIES.__getitem__))
+QUEUE_FULL: Final = "queue full"
 
 
 class DraftQueue:
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, names_of: NamesOf = own_names) -> None:
         assert capacity > 0
         self.capacity = capacity
+        self._names_of = names_of
+        self._left_out = LeftOut(names_of)
         self._drafts: dict[Stream, deque[RecordDraft]] = {stream: deque() for stream in BY_URGENCY}
-        self._losses: dict[str, Loss] = {}
 
     def __len__(self) -> int:
         return sum(len(drafts) for drafts in self._drafts.values())
@@ -29,7 +30,8 @@ class DraftQueue:
     def append(self, draft: RecordDraft, now_ns: int) -> None:
         self._drafts[draft.stream].append(draft)
         if len(self) > self.capacity:
-            self._drop_one(now_ns)
+            stream = next(stream for stream in reversed(BY_URGENCY) if self._drafts[stream])
+            self._left_out.whole(self._drafts[stream].popleft(), QUEUE_FULL, now_ns)
 
     def take(self, most: int) -> list[RecordDraft]:
         """Urgent streams first, each in its order."""
@@ -40,40 +42,7 @@ class DraftQueue:
                 taken.append(drafts.popleft())
         return taken
 
-    def take_losses(self) -> list[Loss]:
-        losses = list(self._losses.values())
-        self._losses.clear()
-        return losses
-
-    def give_back_losses(self, losses: list[Loss]) -> None:
-        """They could not be written down: keep them for the next commit."""
-        for loss in losses:
-            self._note(loss)
-
-    def _drop_one(self, now_ns: int) -> None:
-        stream = next(stream for stream in reversed(BY_URGENCY) if self._drafts[stream])
-        draft = self._drafts[stream].popleft()
-        self._note(
-            Loss(
-                stream=stream.value,
-                reason="queue full",
-                records=1,
-                samples=len(draft),
-                first_ns=draft.first_ns,
-                last_ns=draft.last_ns,
-                dropped_ns=now_ns,
-            )
-        )
-
-    def _note(self, loss: Loss) -> None:
-        before = self._losses.get(loss.stream, loss)
-        if before is not loss:
-            loss = msgspec.structs.replace(
-                loss,
-                records=before.records + loss.records,
-                samples=before.samples + loss.samples,
-                first_ns=min(before.first_ns, loss.first_ns),
-                last_ns=max(before.last_ns, loss.last_ns),
-                dropped_ns=max(before.dropped_ns, loss.dropped_ns),
-            )
-        self._losses[loss.stream] = loss
+    def take_left_out(self) -> LeftOut:
+        """What was dropped since the last call."""
+        taken, self._left_out = self._left_out, LeftOut(self._names_of)
+        return taken

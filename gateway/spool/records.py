@@ -89,6 +89,10 @@ class Totals:
     kept_records: int = 0
     kept_bytes: int = 0
 
+    def fill(self, bytes_max: int) -> float:
+        """How full of what waits, from 0 to 1."""
+        return min(1.0, self.bytes / max(1, bytes_max))
+
 
 @dataclass(frozen=True, slots=True)
 class Grace:

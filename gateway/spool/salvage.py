@@ -117,12 +117,14 @@ def _readable(connection: sqlite3.Connection, query: str, *parameters: Any) -> I
 
 
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
-    columns = [row[1] for row in new.execute(f"PRAGMA table_info({table})")]
-    marks = ", ".join("?" * len(columns))
-    for order in ("ASC", "DESC"):
-        for row in _readable(old, f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED ORDER BY rowid {order}"):
+    """The columns that both have: the damaged file may be of an earlier schema."""
+    there = {row[1] for row in _readable(old, f"PRAGMA table_info({table})")}
+    columns = [row[1] for row in new.execute(f"PRAGMA table_info({table})") if row[1] in there]
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+    for order in ("ASC", "DESC") if columns else ():
+        for row in _readable(old, f"SELECT {names} FROM {table} NOT INDEXED ORDER BY rowid {order}"):
             with suppress(sqlite3.IntegrityError):
-                new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
+                new.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", row)
 
 
 def _copy_records(old: sqlite3.Connection, new: sqlite3.Connection) -> tuple[int, int, bool]:
@@ -150,9 +152,19 @@ def _copy_records(old: sqlite3.Connection, new: sqlite3.Connection) -> tuple[int
     acknowledged = {row[0] for row in new.execute("SELECT record FROM acknowledged")}
     lost = [key for record, key in sorted(known.items()) if record not in acknowledged]
     for key in lost:
-        place = {"segment": key.segment, "from_sequence": key.sequence, "to_sequence": key.sequence}
-        nothing = {"samples": 0, "first_ns": 0, "last_ns": 0, "dropped_ns": 0}
-        ledger.write(new, Loss(stream=key.stream, reason=DAMAGED, records=1, **nothing, **place))
+        loss = Loss(
+            stream=key.stream,
+            reason=DAMAGED,
+            records=1,
+            samples=0,
+            first_ns=0,
+            last_ns=0,
+            dropped_ns=0,
+            segment=key.segment,
+            from_sequence=key.sequence,
+            to_sequence=key.sequence,
+        )
+        ledger.write(new, loss)
     return copied, len(lost), is_certain
 
 

@@ -106,7 +106,12 @@ def _keep_checkpoints(db: Any, epoch: Epoch) -> None:
     db["checkpoint_blocks"].create({**blocks, "body": bytes}, pk=tuple(blocks), not_null={"body"})
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged, _keep_checkpoints)
+def _name_lost_tags(db: Any, epoch: Epoch) -> None:
+    """Fourth schema: lines of the ledger say of which tags the samples were."""
+    db["ledger"].add_column("tags", str)
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged, _keep_checkpoints, _name_lost_tags)
 
 
 def migrate(db: Database, path: Path, epoch: Epoch) -> None:

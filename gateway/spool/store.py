@@ -29,6 +29,7 @@ import zstandard
 from sqlite_utils import Database
 
 from gateway.core.limits import DEAD_LETTERS_MAX, SEGMENTS_MAX
+from gateway.core.pressure import LOWEST_SHARE
 from gateway.core.record import PRIORITIES, Stream
 from gateway.core.segments import Loss, LossReport, SegmentEnd, encode_body
 from gateway.spool import grace as kept
@@ -296,32 +297,27 @@ class Store:
             key,
         ).fetchall()
 
-    def _delete(self, key: Key) -> None:
-        kept.answered(self.connection, key)
-        deleted = self.connection.execute(
-            "DELETE FROM records WHERE stream = ? AND segment = ? AND sequence = ? RETURNING id, bytes", key
-        ).fetchall()
-        for record, size in deleted:
-            was_kept = self.connection.execute("DELETE FROM acknowledged WHERE record = ?", (record,)).rowcount
-            self.totals.kept_records -= was_kept
-            self.totals.kept_bytes -= size * was_kept
-            self.totals.records -= 1 - was_kept
-            self.totals.bytes -= size * (1 - was_kept)
-
     # -- losing, never silently ---------------------------------------------------------------------------------
 
     def _make_room(self, now_ns: int) -> None:
+        """The lowest priority leaves the last part of the room to the others, and goes first."""
+        self._shrink(int(LOWEST_SHARE * self.bytes_max), max(PRIORITIES.values()), now_ns)
         kept.make_room(self.connection, self.totals, self.totals.bytes + self.totals.kept_bytes - self.bytes_max)
-        # What is left now waits, all of it.
-        while self.totals.bytes > self.bytes_max:
+        self._shrink(self.bytes_max, 0, now_ns)
+
+    def _shrink(self, bytes_max: int, priority: int, now_ns: int) -> None:
+        """Drop what waits, the lowest priority first, the oldest first, none that is more urgent than `priority`."""
+        while self.totals.bytes > bytes_max:
+            kept.make_room(self.connection, self.totals, self.totals.kept_bytes)
+            # What is left now waits, all of it.
             victims = self.connection.execute(
                 "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
-                " WHERE priority = (SELECT max(priority) FROM records) AND priority >= 0 ORDER BY id LIMIT ?",
-                (DROPPED_AT_ONCE,),
+                " WHERE priority = (SELECT max(priority) FROM records) AND priority >= ? ORDER BY id LIMIT ?",
+                (priority, DROPPED_AT_ONCE),
             ).fetchall()
             if not victims:
                 return
-            excess = self.totals.bytes - self.bytes_max
+            excess = self.totals.bytes - bytes_max
             wanted = 0
             while excess > 0 and wanted < len(victims):
                 excess -= victims[wanted][4]
@@ -330,7 +326,9 @@ class Store:
 
     def _drop(self, rows: Sequence[tuple[str, int, int, int, int, int, int]], reason: str, now_ns: int) -> None:
         for stream, segment, sequence, samples, _, first_ns, last_ns in rows:
-            self._delete(Key(stream, segment, sequence))
+            key = Key(stream, segment, sequence)
+            tags = ledger.tags_of(self.connection, key, samples)
+            kept.delete(self.connection, self.totals, key)
             if stream == Stream.EVENTS:
                 ledger.report_lost(self.connection, segment, sequence)
             self.record_loss(
@@ -345,6 +343,7 @@ class Store:
                     segment=segment,
                     from_sequence=sequence,
                     to_sequence=sequence,
+                    tags=tags,
                 )
             )
         kept.note_done(self.connection, [(row[0], row[1]) for row in rows])
@@ -353,7 +352,8 @@ class Store:
         """Write down what was dropped, here or before it came here."""
         with self.transaction():
             ledger.write(self.connection, loss)
-            self.counts["dropped_records", loss.stream, loss.reason] += loss.records
+            if loss.records:
+                self.counts["dropped_records", loss.stream, loss.reason] += loss.records
             self.counts["dropped_samples", loss.stream, loss.reason] += loss.samples
 
     def losses(self) -> list[Loss]:

@@ -17,7 +17,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -30,14 +30,17 @@ from gateway.core.readings import HistogramReading, Reading
 from gateway.core.record import RecordDraft
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.spool.checkpoints import note_outputs
-from gateway.spool.metrics import METRICS, Snapshot
+from gateway.spool.group import Encode as Encode
+from gateway.spool.group import Group
+from gateway.spool.metrics import METRICS, Snapshot, look
+from gateway.spool.pressing import Pressing
 from gateway.spool.queue import DraftQueue
-from gateway.spool.records import Encoded, Grace, Key, Lane, Stored, StoreDamaged, StoreUnavailable, compressor
+from gateway.spool.records import Grace, Key, Lane, Stored, StoreDamaged, StoreUnavailable
 from gateway.spool.requests import Companion, Request, SpoolStopped, answer, call, fail, nothing
+from gateway.spool.sieve import NamesOf, own_names
 from gateway.spool.store import Store
 from gateway.spool.thread import DiskThread
 
-Encode: TypeAlias = Callable[[RecordDraft], bytes]
 T = TypeVar("T")
 
 __all__ = ["METRICS", "SpoolStopped", "SpoolWorker"]
@@ -62,19 +65,18 @@ class SpoolWorker(DiskThread):
         emit: Emit,
         stopwatch_ns: Clock = time.monotonic_ns,
         queue_max: int = SPOOL_QUEUE_DRAFTS,
+        names_of: NamesOf = own_names,
         uplink: str = "",
     ) -> None:
         super().__init__("spool")
         self.uplink = uplink
         """Whose records these are, for its metrics and events."""
         self._store = store
-        self._encode = encode
         self._now_ns = now_ns
         self._emit = emit
         self._stopwatch_ns = stopwatch_ns
-        self._compressor = compressor()
         # Shared between threads, under the condition.
-        self._queue = DraftQueue(queue_max)
+        self._queue = DraftQueue(queue_max, names_of)
         self._queued_ns = 0
         self._requests: deque[Request] = deque()
         self._acknowledged: list[Key] = []
@@ -83,14 +85,16 @@ class SpoolWorker(DiskThread):
         self._ended = False
         self._on_stored: Callable[[], None] = nothing
         # The spool thread's own.
-        self._group: list[Encoded] = []
+        self._group = Group(encode, names_of)
+        self.pressing = Pressing(store.path, now_ns=now_ns, emit=emit)
+        """How near the spool is to what it can take, and what it does about it."""
         self._available = True
         self._failures = 0
         self._link_up = False
         self._last_commit_ns = 0
         self._last_report_ns = 0
         self._commit_counts = np.zeros(SIZE, np.int64)
-        self._snapshot = self._look()
+        self._snapshot = look(self._store)
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -117,6 +121,9 @@ class SpoolWorker(DiskThread):
         """Stored with the next commit, within a second at the latest; the last value of a key counts."""
         with self._changed:
             self._meta[key] = value
+
+    async def read_meta(self, key: str, default: str) -> str:
+        return await self._ask(lambda: self._store.read_meta(key, default))
 
     def accompany(self, companion: Companion) -> None:
         """Have this stored in one transaction with all drafts put before."""
@@ -159,14 +166,17 @@ class SpoolWorker(DiskThread):
     def snapshot(self) -> Snapshot:
         return self._snapshot
 
-    def limit(self, bytes_max: int, grace: Grace) -> None:
-        """From the next commit on, drop the oldest records beyond this many bytes, and keep acknowledged ones so."""
+    def limit(self, bytes_max: int, grace: Grace, floor_bytes: int) -> None:
+        """From the next commit on, drop the oldest records beyond this many bytes, keep acknowledged ones so, and
+        leave so much of the disk free."""
         self._store.bytes_max = bytes_max
         self._store.grace = grace
+        self.pressing.floor_bytes = floor_bytes
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         whose = (("uplink", self.uplink),) if self.uplink else ()
         yield from self._snapshot.readings(whose)
+        yield from self.pressing.readings(whose)
         yield Reading("fieldgate_spool_unavailable_total", self._failures, whose)
         yield Reading("fieldgate_spool_available", float(self._available), whose)
         yield Reading("fieldgate_spool_limit_bytes", self._store.bytes_max, whose)
@@ -245,7 +255,7 @@ class SpoolWorker(DiskThread):
         elif due:
             self._try(self._store_group)
         if requests or due or stopping:
-            self._snapshot = self._look()
+            self._snapshot = look(self._store)
         return not stopping
 
     def _wait_s(self) -> float:
@@ -282,11 +292,13 @@ class SpoolWorker(DiskThread):
         with self._changed:
             acknowledged, self._acknowledged = self._acknowledged, []
             meta, self._meta = self._meta, {}
-            losses = self._queue.take_losses()
+            dropped, fill = self._queue.take_left_out(), len(self._queue) / self._queue.capacity
             drafts = self._queue.take(SPOOL_GROUP_DRAFTS - len(self._group))
             companion = None if self._queue else self._companion
             self._queued_ns = self._stopwatch_ns()
-        self._group += [self._encoded(draft) for draft in drafts]
+        self.pressing.look(fill, self._store.totals.fill(self._store.bytes_max), self._queued_ns, self._subject)
+        self._group.take_in(drafts, dropped, self.pressing, self._now_ns())
+        losses = self._group.take_losses()
         if companion is not None:
             companion.prepare()
         started_ns = self._stopwatch_ns()
@@ -302,7 +314,8 @@ class SpoolWorker(DiskThread):
                     self._store.record_loss(loss)
                 for key, value in meta.items():
                     self._store.write_meta(key, value)
-                self._store.append(self._group, self._now_ns())
+                self._store.append(self._group.encoded, self._now_ns())
+                note_outputs(self._store.connection, self._group.ordinals)
                 if companion is not None:
                     companion.write(self._store.connection)
                 self._store.expire(self._now_ns())
@@ -311,10 +324,10 @@ class SpoolWorker(DiskThread):
             with self._changed:
                 self._acknowledged[:0] = acknowledged
                 self._meta = meta | self._meta
-                self._queue.give_back_losses(losses)
+            self._group.give_back(losses)
             raise
         stored = len(self._group) + reported
-        self._group = []
+        self._group.stored()
         self._last_commit_ns = self._stopwatch_ns()
         observe(self._commit_counts, self._last_commit_ns - started_ns)
         if not self._available:
@@ -326,10 +339,6 @@ class SpoolWorker(DiskThread):
             companion.stored(self._store.connection)
         if stored:
             self._on_stored()
-
-    def _encoded(self, draft: RecordDraft) -> Encoded:
-        body = self._compressor.compress(self._encode(draft))
-        return Encoded(draft.stream, draft.first_ns, draft.last_ns, len(draft), body, draft.ordinal)
 
     def _begin_segments(self, ordinals: dict[str, int]) -> None:
         self._store_all()
@@ -365,17 +374,14 @@ class SpoolWorker(DiskThread):
         self._store.close_waiting_segments()
         self._on_stored()
 
-    def _look(self) -> Snapshot:
-        totals = self._store.totals
-        opened, closed = self._store.segments()
-        oldest_ns, counts = self._store.oldest_ns(), dict(self._store.counts)
-        return Snapshot(totals.records, totals.bytes, totals.kept_bytes, opened, closed, oldest_ns, counts)
-
     def _tell_lost(self) -> None:
         lost = len(self._group) + len(self._queue)
         if lost:
             self._say(Severity.ERROR, "spool.lost", f"stopped with {lost} records that could not be stored")
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
-        subject = f"spool {self.uplink}" if self.uplink else "spool"
-        self._emit(Event(self._now_ns(), severity, kind, subject, message))
+        self._emit(Event(self._now_ns(), severity, kind, self._subject, message))
+
+    @property
+    def _subject(self) -> str:
+        return f"spool {self.uplink}" if self.uplink else "spool"

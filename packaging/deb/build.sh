@@ -64,6 +64,7 @@ $python -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$stage" "$s
 echo "Adding the unit, the configuration and the documentation"
 install -Dm 644 "$source/packaging/fieldgate.service" "$stage/usr/lib/systemd/system/fieldgate.service"
 install -Dm 640 "$here/fieldgate.toml" "$stage/etc/fieldgate/fieldgate.toml"
+mkdir -p "$stage/etc/fieldgate/conf.d"
 share=$stage/usr/share/fieldgate
 install -Dm 644 -t "$share/prometheus" "$source"/packaging/prometheus/*.yml
 install -Dm 644 -t "$share/grafana" "$source"/packaging/grafana/*.json

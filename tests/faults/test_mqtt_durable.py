@@ -7,6 +7,7 @@ from pathlib import Path
 
 import uvloop
 
+from gateway.core.pressure import Step
 from gateway.settings.schema import Tag
 from tests.support.mqtt import Rig, ScriptedBroker, StuckIntake, link, message, running, tag, until
 
@@ -100,6 +101,29 @@ def test_a_broker_that_forgot_the_session_starts_afresh(tmp_path: Path) -> None:
                     await until(lambda rig=rig: rig.is_connected, "connected")
                     broker.send(message("speed", reading(run), qos=2, packet_id=7))
                     await until(lambda rig=rig, run=run: rig.good(1)[-1:] == [float(run)], "a message of this session")
+
+    uvloop.run(scenario())
+
+
+def test_under_the_highest_pressure_the_broker_keeps_what_it_has_and_brings_it_later(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with ScriptedBroker().serving() as broker:
+            broker.answers_all = True
+            async with running(Rig(link(broker.port), TAGS, intake=tmp_path)) as rig:
+                await until(lambda: rig.is_connected, "connected")
+                broker.send(message("force", reading(0), qos=1, packet_id=1))
+                await until(lambda: len(broker.acks) == 1, "the first is acknowledged")
+                rig.source.press(Step.HOLD)
+                broker.send(message("force", reading(1), qos=1, packet_id=2))
+                await until(lambda: rig.source._session.is_paused, "reading pauses")
+                for n in range(2, 50):
+                    broker.send(message("force", reading(n), qos=1, packet_id=n + 1))
+                await asyncio.sleep(0.1)
+                assert len(broker.acks) <= 2, "what was read already may be acknowledged, no more"
+                rig.source.press(Step.SLOW_POLLS)
+                await until(lambda: len(broker.acks) == 50, "all acknowledged")
+                await until(lambda: len(rig.good(0)) == 50, "all there")
+                assert rig.good(0) == [float(n) for n in range(50)]
 
     uvloop.run(scenario())
 

@@ -48,6 +48,7 @@ HEALTHY = {
     'fieldgate_spool_records{uplink="cloud"}': "3+0x240",
     'fieldgate_spool_bytes{uplink="cloud"}': "9000+0x240",
     'fieldgate_spool_limit_bytes{uplink="cloud"}': "1000000+0x240",
+    'fieldgate_pressure_step{uplink="cloud"}': "0+0x240",
     'fieldgate_modbus_connected{link="plc"}': "1+0x240",
     'fieldgate_modbus_bus_silent{link="plc"}': "0+0x240",
     'fieldgate_mqtt_connected{link="floor"}': "1+0x240",
@@ -120,6 +121,10 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
     "the buffer fills": (
         {'fieldgate_spool_bytes{uplink="cloud"}': gauge(900_000, 9_000)},
         {"FieldgateBufferNearlyFull"},
+    ),
+    "less is recorded": (
+        {'fieldgate_pressure_step{uplink="cloud"}': gauge(2, 0)},
+        {"FieldgateUnderPressure"},
     ),
     "the disk is full": ({'fieldgate_spool_available{uplink="cloud"}': gauge(0, 1)}, {"FieldgateSpoolUnavailable"}),
     "records are dropped for the first time, at once": (

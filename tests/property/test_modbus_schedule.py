@@ -68,6 +68,7 @@ def blocks_of(units: int, per_unit: int, periods_ms: list[int], jitter_ms: int) 
             row=0, name=f"u{unit}.{i}", device=f"u{unit}", unit=unit, function=Function.READ_HOLDING_REGISTERS,
             address=100 * i, wire=WireType.UINT16, kind=Kind.F64,
             period_ns=periods_ms[(unit + i) % len(periods_ms)] * NS_PER_MS, jitter_ns=jitter_ms * NS_PER_MS,
+            eased_ns=(i % 2) * 4 * periods_ms[(unit + i) % len(periods_ms)] * NS_PER_MS,
         )
         for unit in range(1, units + 1) for i in range(per_unit)
     )  # fmt: skip
@@ -97,6 +98,10 @@ class Both:
     def begin(self, now_ns: int) -> None:
         self.poller.begin(now_ns)
         decide(self.s, BEGIN, 0, now_ns, 0)
+
+    def ease(self, is_eased: bool) -> None:
+        self.poller.is_eased = is_eased
+        self.s.links[LINK, at.IS_EASED] = is_eased
 
     def next_request(self, now_ns: int, is_held_back: bool) -> Transaction | None:
         transaction = self.poller.next_request(now_ns, is_held_back=is_held_back)
@@ -189,6 +194,8 @@ def test_the_kernels_decide_as_the_poller_does_whatever_the_link_does(
             _, number, what = replies.pop(0)
             both.reply(number, what, now_ns)
         both.expire(now_ns)
+        if rng.random() < 0.005:
+            both.ease(rng.random() < 0.5)
         is_held_back = rng.random() < 0.02
         while (transaction := both.next_request(now_ns, is_held_back)) is not None:
             if transaction.poll.unit.id not in silent and rng.random() < 0.97:

@@ -326,6 +326,9 @@ class FakeSource:
             segments=2,
             delivered_records=(self.now_ns() - START_NS) // NS_PER_S * 12,
             dropped_records=0,
+            dropped_samples=0,
+            pressure=0.0,
+            pressure_step=0,
         )
         return (cloud,)
 

@@ -69,7 +69,9 @@ def test_an_overflowing_queue_drops_the_lowest_priority_and_ledgers_it(tmp_path:
     assert spool.stop(10.0)
     with closing(sqlite3.connect(tmp_path / "spool.db")) as connection:
         stored = dict(connection.execute("SELECT stream, count(*) FROM records GROUP BY stream"))
-        ledger = connection.execute("SELECT stream, segment, records, samples, first_ns, reason FROM ledger").fetchall()
+        ledger = connection.execute(
+            "SELECT stream, segment, records, samples, first_ns, reason FROM ledger WHERE records"
+        ).fetchall()
     assert stored == {"events": 4, "samples": 7}
     assert ledger == [("samples", None, 13, 39, 1, "queue full")]
     assert value_of(spool, "fieldgate_spool_dropped_records_total") == 13
@@ -168,7 +170,8 @@ def test_a_full_disk_is_said_once_and_got_over_without_help(tmp_path: Path) -> N
     wait_until(lambda: value_of(spool, "fieldgate_spool_available") == 1)
     wait_until(lambda: value_of(spool, "fieldgate_spool_queue_drafts") == 0)
     assert spool.stop(10)
-    assert [event.kind for event in events] == ["spool.unavailable", "spool.available"]
+    kinds = [event.kind for event in events if event.kind.startswith("spool.")]
+    assert kinds == ["spool.unavailable", "spool.available"]
     assert "the disk is full" in events[0].message
     with closing(sqlite3.connect(tmp_path / "spool.db")) as connection:
         (stored,) = connection.execute("SELECT count(*) FROM records").fetchone()

@@ -53,7 +53,7 @@ def lives(folder: Path, *chapters: tuple[tuple[Uplink, ...], Callable[[Way], Awa
         supervisor = Supervisor(now_ns=clock, emit=book.emit)
         way = Way(open_first(folder, chapters[0][0]), gateway_id="plant", clock=clock, book=book, text_of=no_texts)
         way._encoded_once = EncodedOnce(encode)
-        way.fan.branches[0].worker._encode = way._encoded_once
+        way.fan.branches[0].worker._group._encode = way._encoded_once
         way.start(supervisor)
         for uplinks, act in chapters:
             await way.connect(uplinks, supervisor)

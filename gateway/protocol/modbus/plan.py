@@ -85,6 +85,8 @@ class Point:
     phase_ns: int | None = None
     """When in the period, on the grid of engine time; None: wherever there is room."""
     jitter_ns: int = 0
+    eased_ns: int = 0
+    """The period while polls of low priority are slowed down; 0: the same as ever."""
     limits: ReadLimits = ANY_READ
     big_words: bool = True
     big_bytes: bool = True
@@ -136,6 +138,8 @@ class Block:
     has_texts: bool = False
     """Whether `gateway.protocol.modbus.texts.decode_texts` has to come after `decode_block`."""
     jitter_ns: int = 0
+    slow_ns: int = 0
+    """The period while polls of low priority are slowed down, a multiple of `period_ns`."""
 
     @property
     def unit(self) -> int:
@@ -175,7 +179,7 @@ def runs_of(points: Iterable[Point]) -> list[Run]:
     """By ascending period: the tags that are read together, and when."""
     groups: dict[tuple[object, ...], list[Point]] = defaultdict(list)
     for point in points:
-        when = (point.period_ns, point.phase_ns, point.jitter_ns)
+        when = (point.period_ns, point.phase_ns, point.jitter_ns, point.eased_ns)
         groups[point.device, point.unit, point.function, *when].append(point)
     free: dict[int, list[list[Point]]] = defaultdict(list)
     fixed: list[Run] = []
@@ -251,9 +255,8 @@ def _block(run: Sequence[Point], phase_ns: int) -> Block:
         record["high"] = point.high
     has_texts = any(point.wire is WireType.STRING for point in run)
     request = read_request(first.unit, first.function, start, count)
-    return Block(
-        first.device, first.period_ns, phase_ns, tuple(run), request, table, _rules(run), has_texts, first.jitter_ns
-    )
+    when = first.jitter_ns, first.eased_ns or first.period_ns
+    return Block(first.device, first.period_ns, phase_ns, tuple(run), request, table, _rules(run), has_texts, *when)
 
 
 def _rules(run: Sequence[Point]) -> Samples | None:

@@ -89,11 +89,10 @@ class Poller:
         self._trips = RoundTrips()
         self.answered_ns = -1
         """When any unit last said something."""
-        self.late = 0
-        self.skipped_held_back = 0
-        self.skipped_failing = 0
-        self.timeouts = 0
-        self.strays = 0
+        self.is_eased = False
+        """Whether blocks of low priority are asked for more seldom."""
+        self.late = self.timeouts = self.strays = 0
+        self.skipped_held_back = self.skipped_failing = 0
 
     @property
     def polls(self) -> Iterable[Poll]:
@@ -147,9 +146,10 @@ class Poller:
     def _schedule_after(self, poll: Poll, time_ns: int) -> int:
         """Due at its first grid point after `time_ns`; returns how many grid points were passed over for it."""
         block = poll.block
-        number = (time_ns - poll.grid_ns) // block.period_ns + 1
-        skipped = max(0, number - (poll.due_ns - poll.grid_ns) // block.period_ns - 1)
-        due_ns = poll.grid_ns + number * block.period_ns
+        period_ns = block.slow_ns if self.is_eased else block.period_ns
+        number = (time_ns - poll.grid_ns) // period_ns + 1
+        skipped = max(0, number - (poll.due_ns - poll.grid_ns) // period_ns - 1)
+        due_ns = poll.grid_ns + number * period_ns
         self._schedule(poll, due_ns + block.moved_ns(number) if block.jitter_ns else due_ns)
         return skipped
 

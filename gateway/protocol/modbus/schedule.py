@@ -56,7 +56,7 @@ def schedule(s: Schedule, link: int, block: int, due_ns: int) -> None:
 def schedule_after(s: Schedule, link: int, block: int, time_ns: int) -> Any:
     """Due at its first grid point after `time_ns`; returns how many grid points were passed over for it."""
     row = s.blocks[block]
-    period_ns = row[at.PERIOD_NS]
+    period_ns = row[at.SLOW_NS] if s.links[link, at.IS_EASED] else row[at.PERIOD_NS]
     number = (time_ns - row[at.GRID_NS]) // period_ns + 1
     skipped = max(np.int64(0), number - (s.due[block] - row[at.GRID_NS]) // period_ns - 1)
     due_ns = row[at.GRID_NS] + number * period_ns

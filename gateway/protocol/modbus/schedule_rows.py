@@ -21,7 +21,9 @@ FIRST_UNIT, UNITS, FIRST_BLOCK, BLOCKS, FIRST_SLOT, SLOTS, IN_FLIGHT_MAX, TIMEOU
 OUTSTANDING, HOLDING, LAST_ID, FREE_NS, PROBE_FREE_NS, PROBED_NS, LINK_PEAK_NS, LINK_TRIP_NS, PUSHES = range(9, 18)
 LINK_ANSWERED_NS = 18
 # links, counters
-LATE, SKIPPED_HELD_BACK, SKIPPED_FAILING, TIMEOUTS, STRAYS, LINK_FIELDS = range(19, 25)
+LATE, SKIPPED_HELD_BACK, SKIPPED_FAILING, TIMEOUTS, STRAYS = range(19, 24)
+# links, written while they run: whether blocks of low priority are asked for more seldom
+IS_EASED, LINK_FIELDS = 24, 25
 
 # units
 UNIT_ID, PEAK_NS, TRIP_NS, ANSWERED_NS, OWED_NS, PROBE_GIVES_UP_NS, UNIT_FAILURES, UNIT_RETRY_NS = range(8)
@@ -29,9 +31,9 @@ UNIT_ID, PEAK_NS, TRIP_NS, ANSWERED_NS, OWED_NS, PROBE_GIVES_UP_NS, UNIT_FAILURE
 IS_SILENT, IS_BABBLING, UNIT_FIELDS = range(8, 11)
 
 # blocks, config
-UNIT, PERIOD_NS, PHASE_NS, JITTER_NS, SEED, RANK = range(6)
+UNIT, PERIOD_NS, PHASE_NS, JITTER_NS, SEED, RANK, SLOW_NS = range(7)
 # blocks, state
-GRID_NS, SEQUENCE, GOOD_NS, WAITS, BLOCK_FAILURES, BLOCK_RETRY_NS, VERSION, BLOCK_FIELDS = range(6, 14)
+GRID_NS, SEQUENCE, GOOD_NS, WAITS, BLOCK_FAILURES, BLOCK_RETRY_NS, VERSION, BLOCK_FIELDS = range(7, 15)
 
 # transactions
 ID, OF_BLOCK, OF_UNIT, SENT_NS, GIVES_UP_NS, IS_PROBE, HOLDS_SLOT, OF_VERSION, SLOT_FIELDS = range(9)
@@ -115,7 +117,8 @@ def fill_block(s: Schedule, at: int, block: Block, unit: int) -> None:
     version = row[VERSION]
     row[:] = 0
     row[UNIT], row[PERIOD_NS], row[PHASE_NS], row[SEED] = unit, block.period_ns, block.phase_ns, block.request.address
-    row[JITTER_NS], row[GOOD_NS], row[VERSION] = block.jitter_ns, -1, version + 1
+    row[JITTER_NS], row[SLOW_NS], row[GOOD_NS] = block.jitter_ns, block.slow_ns or block.period_ns, -1
+    row[VERSION] = version + 1
 
 
 def rank(s: Schedule, link: int, order: Sequence[int]) -> None:

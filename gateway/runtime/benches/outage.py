@@ -25,6 +25,7 @@ from gateway.core.ports import Answer, LinkDown, Upstream
 from gateway.core.record import Identity, RecordDraft, Stream
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
 from gateway.receiver import Offer, SequenceLedger
+from gateway.runtime.benches import overload
 from gateway.runtime.benches.environment import environment
 from gateway.runtime.benches.spool_data import as_sent, batches
 from gateway.runtime.delivery import Delivery
@@ -126,10 +127,12 @@ class Plant:
         return range(first, len(self.due_ns))
 
 
-def run(*, samples_per_s: int, outage_s: float, progress: Progress) -> dict[str, object]:
-    """The whole of it takes about twice the outage."""
+def run(*, samples_per_s: int, outage_s: float, overload_per_s: int, progress: Progress) -> dict[str, object]:
+    """The whole of it takes about twice the outage, and with an overload three times."""
     with tempfile.TemporaryDirectory(prefix="fieldgate-bench-") as folder:
-        figures = asyncio.run(_run(Path(folder), samples_per_s, outage_s, progress))
+        figures: dict[str, object] = {**asyncio.run(_run(Path(folder), samples_per_s, outage_s, progress))}
+    if overload_per_s:
+        figures |= overload.run(samples_per_s=overload_per_s, outage_s=outage_s, progress=progress)
     return {"bench": "outage", "environment": environment(), "figures": figures, "peers": {}, "ratios": {}}
 
 

@@ -15,6 +15,7 @@ from gateway.core.alarms import AlarmKind
 from gateway.core.events import Event
 from gateway.core.histogram import quantile_ns, total
 from gateway.core.model import Model, TagDefinition
+from gateway.core.pressure import DOES
 from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.types import (
     NS_PER_MS,
@@ -40,6 +41,7 @@ from gateway.serving.http.status import (
     LinksStatus,
     LinkState,
     LinkStatus,
+    LoopDetail,
     LoopsAnswer,
     LoopStatus,
     LoopTrend,
@@ -138,6 +140,7 @@ def loop_statuses(plant: Plant, now_ns: int) -> tuple[LoopStatus, ...]:
     if not plant.loops:
         return ()
     model = plant.model
+    details = plant.details() or [LoopDetail()] * len(plant.loops)
     return tuple(
         LoopStatus(
             name=loop.name,
@@ -159,9 +162,11 @@ def loop_statuses(plant: Plant, now_ns: int) -> tuple[LoopStatus, ...]:
             cycles=int(state["cycles"]),
             misses=int(state["misses"]),
             overruns=int(state["overruns"]),
+            is_shadow=loop.is_shadow,
+            **detail._asdict(),
             writable=tuple(point for point in LOOP_POINTS if f"control.{loop.name}.{point}" in plant.writable),
         )
-        for loop, state in zip(plant.loops, plant.control_view.loops(), strict=True)
+        for loop, state, detail in zip(plant.loops, plant.control_view.loops(), details, strict=True)
     )
 
 
@@ -203,6 +208,10 @@ def uplink_status(uplink: UplinkState, recorder: Recorder, now_ns: int) -> Uplin
         segments=uplink.segments,
         delivered_records=uplink.delivered_records,
         dropped_records=uplink.dropped_records,
+        dropped_samples=uplink.dropped_samples,
+        pressure=round(uplink.pressure, 3),
+        pressure_step=uplink.pressure_step,
+        pressure_does=DOES[uplink.pressure_step] if uplink.pressure_step else "",
         delivered_per_s=recorder.delivered.get(uplink.name, Rate()).per_s(),
     )
 
@@ -232,7 +241,7 @@ def tag_page(
     now_ns: int,
     *,
     search: str,
-    names: list[str],
+    names: Sequence[str],
     only_problems: bool,
     offset: int,
     limit: int,

@@ -19,6 +19,7 @@ import numpy as np
 
 from gateway.core.events import Emit
 from gateway.core.limits import ERRANDS_WAITING_MAX
+from gateway.core.pressure import Step
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_S, Quality
 from gateway.protocol.modbus import schedule_rows as rows
@@ -160,6 +161,9 @@ class FastModbusSource:
         if self._standing.lost(reason, self._thread.now_ns()):
             for row in self._polls:
                 self._thread.put(at.MARK, self._index, row, int(Quality.BAD_NOT_CONNECTED))
+
+    def press(self, step: Step) -> None:
+        self._thread.memory.s.links[self._index, rows.IS_EASED] = step >= Step.SLOW_POLLS
 
     # What the thread tells
 

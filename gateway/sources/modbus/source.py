@@ -26,6 +26,7 @@ from gateway.core.histogram import SIZE
 from gateway.core.inbox import Lane
 from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
+from gateway.core.pressure import Step
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
@@ -253,6 +254,9 @@ class ModbusSource:
             self.counts.requests += 1
             self._errands.read_sent()
         return transaction
+
+    def press(self, step: Step) -> None:
+        self.poller.is_eased = step >= Step.SLOW_POLLS
 
     def heard_bytes(self, now_ns: int) -> None:
         self.poller.heard_bytes(now_ns)

@@ -35,6 +35,9 @@ class Sink(Protocol):
     may_shed: bool
     """Whether messages of QoS 0 may be left out when too much comes; else nothing is decoded while it must wait."""
 
+    is_held: bool
+    """Acknowledgements are to be held back, where there are any that may wait."""
+
     @property
     def must_wait(self) -> bool:
         """Whether nothing more may be decoded for the time being."""
@@ -55,6 +58,7 @@ class Sink(Protocol):
 
 class DirectSink:
     may_shed = True
+    is_held = False
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
@@ -83,6 +87,7 @@ class DurableSink:
     """`lane` stages one turn; `target` is the lane that the engine empties. Used on the loop's thread only."""
 
     may_shed = False
+    is_held = False
 
     def __init__(self, target: Lane, intake: Intake, ingest: Ingest) -> None:
         self.lane = Lane(target.name, min(STEP_SAMPLES_MAX, target.capacity // 4))
@@ -97,7 +102,7 @@ class DurableSink:
     @property
     def must_wait(self) -> bool:
         room = self._target.room - self._waiting_samples
-        return room < self.lane.capacity or len(self._waiting) >= INTAKE_FRAMES_MAX
+        return self.is_held or room < self.lane.capacity or len(self._waiting) >= INTAKE_FRAMES_MAX
 
     def begin_session(self) -> None:
         """So does the next frame, from its start on."""

@@ -22,6 +22,7 @@ from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
 from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.ports import Clock, Intake
+from gateway.core.pressure import Step
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.symbols import Intern, no_symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
@@ -125,6 +126,9 @@ class MqttSource:
         self._paused_ns = 0
         self._down_reason = ""
         self._told: dict[str, str] = {}
+
+    def press(self, step: Step) -> None:
+        self._sink.is_held = step >= Step.HOLD
 
     async def run(self) -> None:
         await self._sink.restore()
