@@ -241,7 +241,7 @@ def tag_page(
     now_ns: int,
     *,
     search: str,
-    names: list[str],
+    names: Sequence[str],
     only_problems: bool,
     offset: int,
     limit: int,
