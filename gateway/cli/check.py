@@ -24,6 +24,7 @@ from gateway.settings.schema import (
     ModbusLink,
     NatsAddress,
     Settings,
+    SparkplugAddress,
     UpstreamAddress,
 )
 from gateway.settings.units import show_duration, show_size
@@ -134,6 +135,8 @@ def _address(link: Link) -> str:
 def _upstream(address: UpstreamAddress) -> str:
     if isinstance(address, FileAddress):
         return str(address.path)
+    if isinstance(address, SparkplugAddress):
+        return f"{address.name} (Sparkplug B, MQTT {address.broker.version})"
     if isinstance(address, HttpAddress):
         return f"{address.name}{address.target} ({address.format.value})"
     if isinstance(address, NatsAddress):

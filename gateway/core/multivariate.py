@@ -3,10 +3,11 @@
     array     one per device   bytes    what
     records   1                  168    clock, score, whose tags
     rows      8                   32    its tags' rows, as they were named
-    tags      11 × 8             704    of each tag: centre, usual sizes, how unusual it is (TAG places)
-    features  4 × 44           1,408    of each feature: mean, now, of late, what follows (FEATURE places)
+    tags      12 × 8             768    of each tag: centre, usual sizes, what it explains (TAG places)
+    features  2 × 44             704    of each feature: mean, now (FEATURE places)
     matrices  2 × 44 × 44     30,976    covariance of the features; inverse of their shrunk correlation
-    blocks    8 × 9 × 9        5,184    inverse of each tag's own part of that inverse
+    weights   8 × 44           2,816    of each tag: its residual, as a sum over the features
+    squares   4 × 9 × 9        2,592    what residuals are together, and what an error of a tag does to them
 
 38 kB a device, allocated for those that have one only (`gateway.core.limits` says how many may). With k tags there are
 k + k (k + 1) / 2 features: the tags, then their products in the order (0, 0), (0, 1) … (1, 1) …. What is done to all
@@ -28,17 +29,23 @@ from gateway.core.types import Float64s, Samples
 K = MULTIVARIATE_TAGS_MAX
 M = K + K * (K + 1) // 2
 
-TAG_PLACES = 11
-VALUE, MEAN, SQUARE, CENTRE, SCALE, Z, SIZE, FAST_SIZE, EXPLAINS, REST, STRENGTH = range(TAG_PLACES)
-"""Its value, running mean and mean square distance; what z is counted from and in; z; the usual size of a residual, and
-of its short mean; what the tag explains usually, and leaves usually; how much more it explains now."""
+TAG_PLACES = 12
+VALUE, MEAN, SQUARE, CENTRE, SCALE, Z, SIZE, SHORT, EXPLAINS, REST, FACTOR, OFFSET = range(TAG_PLACES)
+"""Its value, running mean and mean square distance; what z is counted from and in; z; the usual size of its residual,
+and the residual's short mean; what of the distance the tag explains now; what it leaves usually; what its z
+was changed by when it was last counted from elsewhere."""
 
-FEATURE_PLACES = 4
-FEATURE_MEAN, NOW, FAST, PRODUCT = range(FEATURE_PLACES)
-"""Mean; distance from it in deviations, now and as a short mean; the inverse times one of these."""
+FEATURE_PLACES = 2
+FEATURE_MEAN, NOW = range(FEATURE_PLACES)
+"""Mean; distance from it in deviations."""
 
 COVARIANCE, INVERSE = 0, 1
 """Places in `matrices`."""
+
+SQUARE_PLACES = 4
+BLOCK, SENSITIVITY, SPREAD, PRECISION = range(SQUARE_PLACES)
+"""Places in `squares`: room to invert a tag's own part of the correlation; what an error of tag j adds to the residual
+of tag k at [k, j], as a short mean; products of the residuals' short means, as they usually are; the inverse of it."""
 
 MULTIVARIATE = np.dtype(
     [
@@ -72,8 +79,9 @@ MULTIVARIATE = np.dtype(
     align=True,
 )
 """`score` is NaN while it warms up; `once_h` as in LIVE (`gateway.core.view`). `row_…` are the tags that explain best
-what is off, -1 for none, `share_…` their parts. `flags` are FLAG bits (`gateway.core.state`), `skipped` counts the
-times at which some tag had no value, `restarts` those at which the plant had moved elsewhere and was learned anew."""
+what is off, -1 for none, `share_…` how much of it each explains by itself. `flags` are FLAG bits
+(`gateway.core.state`), `skipped` counts the times at which some tag had no value, `restarts` those at which the plant
+had moved elsewhere and its values were counted from there."""
 
 
 class MultivariateTables(NamedTuple):
@@ -82,7 +90,8 @@ class MultivariateTables(NamedTuple):
     tags: Float64s
     features: Float64s
     matrices: Float64s
-    blocks: Float64s
+    weights: Float64s
+    squares: Float64s
 
 
 def multivariate_tables(model: Model, scale_ns_default: float) -> MultivariateTables:
@@ -94,7 +103,8 @@ def multivariate_tables(model: Model, scale_ns_default: float) -> MultivariateTa
         tags=np.full((len(chosen), TAG_PLACES, K), 0.0, np.float64),
         features=np.full((len(chosen), FEATURE_PLACES, M), 0.0, np.float64),
         matrices=np.full((len(chosen), 2, M, M), 0.0, np.float64),
-        blocks=np.full((len(chosen), K, K + 1, K + 1), 0.0, np.float64),
+        weights=np.full((len(chosen), K, M), 0.0, np.float64),
+        squares=np.full((len(chosen), SQUARE_PLACES, K + 1, K + 1), 0.0, np.float64),
     )
     for place, (number, device) in enumerate(chosen):
         record = tables.records[place]

@@ -60,8 +60,8 @@ The scores are the tag's, and as in LIVE (`gateway.core.view`)."""
 DISAGREEMENT = np.dtype(
     [("row", "<i4"), ("rank", "<i4"), ("share", "<f8"), ("score", "<f8"), ("score_once_h", "<f8")], align=True
 )
-"""One of the tags that explain best what is off at its device: `rank` 1 is the first, `share` its part. The scores are
-the device's (`gateway.core.multivariate`)."""
+"""One of the tags that explain best what is off at its device: `rank` 1 is the first, `share` how much of it the
+tag explains by itself. The scores are the device's (`gateway.core.multivariate`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
 from gateway.spool.records import StoreRefused, StoreUnavailable
-from gateway.writing.audit import Trail
+from gateway.writing.audit import Line, Trail, TrailError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -212,9 +212,24 @@ class Daemon:
             for problem in error.problems:
                 self._say(Severity.ERROR, "configuration.refused", str(problem))
             count = len(error.problems)
-            self._say(Severity.ERROR, "configuration.refused", f"{count} errors; the running configuration is kept")
+            self._refuse(f"{count} errors; the running configuration is kept")
         except START_FAILURES as error:
-            self._say(Severity.ERROR, "configuration.refused", f"{error}; the running configuration is kept")
+            self._refuse(f"{error}; the running configuration is kept")
+
+    def _refuse(self, why: str) -> None:
+        self._say(Severity.ERROR, "configuration.refused", why)
+        self._note("refused", why)
+
+    def _note(self, result: str, reason: str) -> None:
+        """A reload, on record: whoever sent the signal, or changed a reference table, is not known."""
+        line = Line(
+            id=f"{self._clock():x}", way="reload", who="unknown", what=str(self._settings.path), new="", result=result,
+            reason=reason,
+        )  # fmt: skip
+        try:
+            self._trail.post(line)
+        except TrailError as error:
+            self._say(Severity.ERROR, "audit.lost", str(error))
 
     async def _foresee(self, asker: Asker, nothing: Nothing) -> Answered:
         """What `_read_again` would do now; nothing is done."""
@@ -230,9 +245,7 @@ class Daemon:
         changes = compare(self._settings, new)
         if changes.refused:
             keys = ", ".join(changes.refused)
-            self._say(
-                Severity.ERROR, "configuration.refused", f"{keys} cannot change while running; restart the service"
-            )
+            self._refuse(f"{keys} cannot change while running; restart the service")
             return
         old = self._progress.plant
         assert old is not None
@@ -251,6 +264,7 @@ class Daemon:
         self._settings = new
         self._reference.note(new)
         self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
+        self._note("applied", f"restarted: {changes.describe()}")
 
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
         """The new plant in the old one's place; when it cannot start, one like the old is put there again."""
@@ -289,6 +303,7 @@ class Daemon:
             settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
             hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
             executive=before.executive if before is not None else None,
+            held=before.writer.arbiter.held if before is not None else None,
         )  # fmt: skip
         plant.warm()
         return plant

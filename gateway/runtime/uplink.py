@@ -28,6 +28,7 @@ from gateway.core.symbols import TextOf
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.delivery import Delivery
+from gateway.runtime.edgenode import surroundings
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.fan import Branch, EncodedOnce, Fan
 from gateway.runtime.letters import Letters
@@ -35,13 +36,14 @@ from gateway.runtime.spoolfiles import OWNER_KEY, left_behind, next_owner, own_f
 from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
-from gateway.settings.schema import FileAddress, Hours, HttpAddress, NatsAddress, Uplink
+from gateway.settings.schema import FileAddress, Hours, HttpAddress, NatsAddress, SparkplugAddress, Uplink
 from gateway.spool.checkpoints import noted_outputs
 from gateway.spool.records import Grace, StoreUnavailable
 from gateway.spool.salvage import damage, salvage
 from gateway.spool.store import Store
 from gateway.spool.worker import SpoolStopped, SpoolWorker
-from gateway.upstreams import file, http, mqtt, nats
+from gateway.upstreams import file, http, mqtt, nats, sparkplug
+from gateway.upstreams.sparkplug import Surroundings
 
 RETRY = Backoff(base_ns=500 * NS_PER_MS, cap_ns=15 * NS_PER_S)
 LEASE_KEY = "engine_time_ns"
@@ -72,11 +74,13 @@ def _grace(uplink: Uplink) -> Grace:
     return Grace(uplink.grace_ns, uplink.grace_bytes_max)
 
 
-def _session(uplink: Uplink, clock: EngineClock) -> AbstractAsyncContextManager[Upstream]:
+def _session(uplink: Uplink, clock: EngineClock, around: Surroundings) -> AbstractAsyncContextManager[Upstream]:
     """One session with the other end, of whatever kind it is."""
     address, timeout_ns = uplink.address, uplink.acknowledge_timeout_ns
     if isinstance(address, FileAddress):
         return file.connect(address)
+    if isinstance(address, SparkplugAddress):
+        return sparkplug.connect(address, acknowledge_timeout_ns=timeout_ns, around=around)
     if isinstance(address, HttpAddress):
         return http.connect(address, acknowledge_timeout_ns=timeout_ns, wall_offset_ns=clock.wall_offset_ns)
     if isinstance(address, NatsAddress):
@@ -203,11 +207,13 @@ class Way:
     def _delivery(self, uplink: Uplink) -> Delivery:
         # Gateways and uplinks that lost one network must not all come back at the same instant.
         seed = zlib.crc32(f"{self._gateway_id}/{uplink.name}".encode())
+        worker = self._branches[uplink.name].worker
+        around = surroundings(worker, lambda: self.letters.plant, self._clock, self._text_of)
         return Delivery(
             gateway_id=self._gateway_id,
             name=uplink.name,
-            spool=self._branches[uplink.name].worker,
-            connect=partial(_session, uplink, self._clock),
+            spool=worker,
+            connect=partial(_session, uplink, self._clock, around),
             envelope=envelope,
             retry_after_ns=lambda failures: RETRY.delay_ns(failures, seed),
             pace=Pace(uplink.drain_records_per_s, uplink.bandwidth_bytes_per_s, uplink.drain_share),

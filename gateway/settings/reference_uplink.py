@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.settings import addresses, httpaddress, uplink
+from gateway.settings import addresses, httpaddress, sparkplug, uplink
 from gateway.settings.reference_brokers import CREDENTIAL, broker_keys
 from gateway.settings.reference_key import NOTHING, Key
 from gateway.settings.units import bandwidth, flag, hours, share, text
@@ -10,6 +10,18 @@ from gateway.settings.units import bandwidth, flag, hours, share, text
 UPLINK = (
     *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME", "`nats`, `http` or `file`"),
     Key("uplink.NAME.topic", addresses.topic, "(fieldgate/{gateway}/{stream})", "MQTT topic of the records."),
+    Key(
+        "uplink.NAME.sparkplug",
+        sparkplug.edge_node,
+        "(records as they are)",
+        "Over `mqtt`, be this edge node of Sparkplug B: samples are metrics of its devices, events one of its own.",
+    ),
+    Key(
+        "uplink.NAME.primary_host",
+        sparkplug.host_id,
+        "(none)",
+        "The host application of Sparkplug without which nothing is sent: records wait for it.",
+    ),
     Key(
         "uplink.NAME.nats",
         addresses.nats_server,
@@ -48,7 +60,7 @@ UPLINK = (
         "uplink.NAME.streams",
         uplink.STREAMS,
         '["events", "aggregates", "calculations", "multivariate"]',
-        "What is sent. samples: every single one.",
+        "What is sent. samples: every single one. Of Sparkplug B: events and samples.",
     ),
     Key("uplink.NAME.aggregates_every", uplink.PERIOD, "10s", "How often the windows are recorded."),
     Key("uplink.NAME.samples_every", uplink.PERIOD, "1s", "How often the samples that came are put into a record."),

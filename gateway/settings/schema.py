@@ -25,8 +25,10 @@ from gateway.settings.schema_brokers import MqttSession as MqttSession
 from gateway.settings.schema_brokers import MqttVersion as MqttVersion
 from gateway.settings.schema_brokers import Retained as Retained
 from gateway.settings.schema_brokers import SparkplugHost as SparkplugHost
+from gateway.settings.schema_control import HOLD_POINT as HOLD_POINT
 from gateway.settings.schema_control import LOOP_POINTS as LOOP_POINTS
 from gateway.settings.schema_control import Block as Block
+from gateway.settings.schema_control import Commands as Commands
 from gateway.settings.schema_control import OutputBy as OutputBy
 from gateway.settings.schema_control import PidLoop as PidLoop
 from gateway.settings.schema_control import Signal as Signal
@@ -38,6 +40,7 @@ from gateway.settings.schema_uplink import Hours as Hours
 from gateway.settings.schema_uplink import HttpAddress as HttpAddress
 from gateway.settings.schema_uplink import HttpFormat as HttpFormat
 from gateway.settings.schema_uplink import NatsAddress as NatsAddress
+from gateway.settings.schema_uplink import SparkplugAddress as SparkplugAddress
 from gateway.settings.schema_uplink import Uplink as Uplink
 from gateway.settings.schema_uplink import UpstreamAddress as UpstreamAddress
 

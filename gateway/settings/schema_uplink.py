@@ -73,7 +73,22 @@ class HttpAddress(msgspec.Struct, frozen=True, kw_only=True):
         return f"http{'s' if self.tls else ''}://{self.authority}"
 
 
-UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | FileAddress | HttpAddress
+class SparkplugAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway as an edge node of Sparkplug B."""
+
+    broker: BrokerAddress
+    group: str
+    edge: str
+    primary_host: str | None = None
+    """The host application for which records wait; None: for none."""
+
+    @property
+    def name(self) -> str:
+        secure = "s" if self.broker.tls else ""
+        return f"mqtt{secure}://{self.broker.host}:{self.broker.port} as {self.group}/{self.edge}"
+
+
+UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | FileAddress | HttpAddress | SparkplugAddress
 
 
 class Hours(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,14 @@ def address(value: object) -> tuple[str, ...]:
     return tuple(word.split("/"))
 
 
+def edge_node(value: object) -> tuple[str, ...]:
+    """`"group/edge"`."""
+    word = text(value)
+    if not _ADDRESS.fullmatch(word) or word.count("/") != 1:
+        raise WrongValueError(f'{show(word)} is no edge node; write its group and its name, like "plant/boiler-house"')
+    return tuple(word.split("/"))
+
+
 def metric(value: object) -> str:
     word = text(value)
     if len(word.encode()) > METRIC_BYTES_MAX:
@@ -55,4 +63,5 @@ def read_host(section: Section) -> SparkplugHost:
 
 says(host_id, 'one name, like "scada-1"', matching("[^/+#]+"))
 says(address, 'like "group/edge/device", or "group/edge" for the edge node itself', matching("[^/+#]+(/[^/+#]+){1,2}"))
+says(edge_node, 'a group and a name, like "plant/boiler-house"', matching("[^/+#]+/[^/+#]+"))
 says(metric, "a text", {"type": "string"})

@@ -12,8 +12,9 @@ from gateway.settings.addresses import subject, topic
 from gateway.settings.brokers import LINK_ELSEWHERE, Files, read_broker, read_nats
 from gateway.settings.httpaddress import read_http
 from gateway.settings.instances import has_name
-from gateway.settings.schema import FileAddress, Hours, Uplink, UpstreamAddress
+from gateway.settings.schema import BrokerAddress, FileAddress, Hours, SparkplugAddress, Uplink, UpstreamAddress
 from gateway.settings.section import Section
+from gateway.settings.sparkplug import edge_node, host_id
 from gateway.settings.units import (
     array_of,
     bandwidth,
@@ -37,6 +38,7 @@ DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 
 DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.CALCULATIONS, Stream.MULTIVARIATE)
+OF_SPARKPLUG = (Stream.EVENTS, Stream.SAMPLES)
 CUT = (Stream.AGGREGATES, Stream.SAMPLES)
 KINDS = ("mqtt", "nats", "http", "file")
 ROTATE = size(16 * 10**6, 10**11)
@@ -81,6 +83,12 @@ def _check_together(section: Section, uplink: Uplink, other: Uplink) -> None:
             )
     if isinstance(uplink.address, FileAddress) and uplink.address == other.address:
         section.wrong("file", f"is that of uplink.{other.name} too; give each a file of its own")
+    if isinstance(uplink.address, SparkplugAddress) and isinstance(other.address, SparkplugAddress):
+        ours, theirs = uplink.address, other.address
+        if (ours.group, ours.edge) == (theirs.group, theirs.edge):
+            section.wrong(
+                "sparkplug", f"is that of uplink.{other.name} too; an edge node is one, name each differently"
+            )
 
 
 def _read(section: Section, name: str, gateway_id: str, files: Files, zone: Zone) -> Uplink:
@@ -89,7 +97,7 @@ def _read(section: Section, name: str, gateway_id: str, files: Files, zone: Zone
         name=name,
         address=address,
         topic=where,
-        streams=tuple(section.get("streams", STREAMS, DEFAULT_STREAMS)),
+        streams=_streams(section, address),
         aggregates_every_ns=_period(section, "aggregates_every", 10 * NS_PER_S),
         samples_every_ns=_period(section, "samples_every", NS_PER_S),
         buffer_bytes_max=section.get("buffer", BUFFER, 2 * 10**9),
@@ -124,8 +132,30 @@ def _read_address(section: Section, name: str, gateway_id: str, files: Files) ->
         return FileAddress(path=path, rotate_bytes=section.get("rotate", ROTATE, 256 * 10**6)), ""
     if not kinds:
         section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats, http or file =')
-    where = section.get("topic", topic, DEFAULT_TOPIC.replace("{gateway}", gateway_id))
-    return read_broker(section, client, files), where
+    broker = read_broker(section, client, files)
+    if section.has("sparkplug"):
+        return _edge_node(section, broker), ""
+    if section.has("primary_host"):
+        section.wrong("primary_host", 'belongs to Sparkplug B; write sparkplug = "group/edge" as well, or take it out')
+    return broker, section.get("topic", topic, DEFAULT_TOPIC.replace("{gateway}", gateway_id))
+
+
+def _edge_node(section: Section, broker: BrokerAddress) -> SparkplugAddress:
+    group, edge = section.get("sparkplug", edge_node, ("nowhere", "nobody"))
+    if section.has("topic"):
+        section.wrong("topic", "is Sparkplug's own; take it out")
+    return SparkplugAddress(
+        broker=broker, group=group, edge=edge, primary_host=section.get("primary_host", host_id, None)
+    )
+
+
+def _streams(section: Section, address: UpstreamAddress) -> tuple[Stream, ...]:
+    if not isinstance(address, SparkplugAddress):
+        return tuple(section.get("streams", STREAMS, DEFAULT_STREAMS))
+    streams = tuple(section.get("streams", STREAMS, OF_SPARKPLUG))
+    if others := [stream for stream in streams if stream not in OF_SPARKPLUG]:
+        section.wrong("streams", f"has {', '.join(others)}, and Sparkplug takes events and samples; take it out")
+    return streams
 
 
 def _hours(section: Section, zone: Zone) -> Hours | None:

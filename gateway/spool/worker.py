@@ -124,6 +124,9 @@ class SpoolWorker(DiskThread):
         with self._changed:
             self._meta[key] = value
 
+    async def read_meta(self, key: str, default: str) -> str:
+        return await self._ask(lambda: self._store.read_meta(key, default))
+
     def accompany(self, companion: Companion) -> None:
         """Have this stored in one transaction with all drafts put before."""
         with self._changed:

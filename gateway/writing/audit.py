@@ -1,4 +1,5 @@
-"""The audit trail: who wrote what, from where, with which result, appended to a file and synced.
+"""The audit trail: who wrote what, from where, with which result, appended to a file and synced. Its lines are chained
+(`chain`), and log-ins and reloads are in it too.
 
 Every write has a line before anything is sent, so that none goes without a trace, and one with its result. When the
 trail cannot be kept, nothing is written. Files are put aside at `AUDIT_FILE_BYTES_MAX` and the oldest of
@@ -21,8 +22,10 @@ from gateway.core.limits import AUDIT_FILE_BYTES_MAX, AUDIT_FILES_MAX, AUDIT_WAI
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
 from gateway.core.types import NS_PER_S
+from gateway.writing.chain import NO_HEAD, Head, chained, cut_torn_end, head_of
 
 FILE: Final = "audit.jsonl"
+ANCHOR_EVERY_NS: Final = 3_600 * NS_PER_S
 
 METRICS = (("fieldgate_audit_lines_total", "counter", "Lines of the audit trail, by whether they were written."),)
 
@@ -54,6 +57,10 @@ class Trail:
         self._emit = emit
         self._waiting: asyncio.Queue[tuple[bytes, asyncio.Future[None]]] = asyncio.Queue(AUDIT_WAITING_MAX)
         self._is_broken = False
+        self._head: Head | None = None
+        """None: to be found in the files."""
+        self._anchored = NO_HEAD
+        self._anchor_ns = 0
         self.written = 0
         self.lost = 0
 
@@ -68,7 +75,7 @@ class Trail:
         wall = datetime.fromtimestamp(self._wall_ns() / NS_PER_S, UTC)
         text: dict[str, Any] = {"time": wall.isoformat(timespec="milliseconds"), **msgspec.to_builtins(line)}
         try:
-            self._waiting.put_nowait((msgspec.json.encode(text) + b"\n", done))
+            self._waiting.put_nowait((msgspec.json.encode(text), done))
         except asyncio.QueueFull:
             self.lost += 1
             raise TrailError(f"{AUDIT_WAITING_MAX} lines of the audit trail wait for the disk already") from None
@@ -79,11 +86,11 @@ class Trail:
         try:
             while True:
                 taken = [await self._waiting.get(), *self._take()]
-                text = b"".join(line for line, _ in taken)
-                self._end(taken, await asyncio.shield(asyncio.to_thread(self._append, text)))
+                lines = [line for line, _ in taken]
+                self._end(taken, await asyncio.shield(asyncio.to_thread(self._append, lines)))
         finally:
             if left := self._take():
-                self._end(left, self._append(b"".join(line for line, _ in left)))
+                self._end(left, self._append([line for line, _ in left]))
 
     def _take(self) -> list[tuple[bytes, asyncio.Future[None]]]:
         taken = []
@@ -108,9 +115,16 @@ class Trail:
             severity = Severity.ERROR if error else Severity.NOTICE
             self._emit(Event(self._now_ns(), severity, "audit.broken" if error else "audit.kept", "audit", said))
 
-    def _append(self, lines: bytes) -> TrailError | None:
+    def _append(self, new: list[bytes]) -> TrailError | None:
         """On another thread."""
         try:
+            head = self._head if self._head is not None else self._found_head()
+            self._head = None  # until all of it is there: else what the file has is looked at again
+            chain = []
+            for line in new:
+                whole, head = chained(line, head)
+                chain.append(whole)
+            lines = b"".join(chain)
             if self._path.exists() and self._path.stat().st_size + len(lines) > AUDIT_FILE_BYTES_MAX:
                 self._put_aside()
             fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
@@ -122,7 +136,24 @@ class Trail:
                 os.close(fd)
         except OSError as error:
             return TrailError(f"the audit trail {self._path} cannot be kept: {error.strerror}")
+        self._head = head
+        self._anchor(head)
         return None
+
+    def _found_head(self) -> Head:
+        """Raises OSError."""
+        torn = cut_torn_end(self._path)
+        if torn:
+            what = f"{torn} bytes at the end of {self._path} are no whole line: a power cut left them; they are cut off"
+            self._emit(Event(self._now_ns(), Severity.WARNING, "audit.torn", "audit", what))
+        return head_of(self._path)
+
+    def _anchor(self, head: Head) -> None:
+        """Tell the head, for whoever wants to know later that the trail was not cut off or made anew."""
+        now_ns = self._now_ns()
+        if self._anchored is NO_HEAD or now_ns - self._anchor_ns >= ANCHOR_EVERY_NS:
+            self._anchored, self._anchor_ns = head, now_ns
+            self._emit(Event(now_ns, Severity.INFO, "audit.head", "audit", str(head)))
 
     def _put_aside(self) -> None:
         stamp = datetime.fromtimestamp(self._wall_ns() / NS_PER_S, UTC).strftime("%Y%m%dT%H%M%S%f")

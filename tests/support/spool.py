@@ -69,6 +69,7 @@ def running_spool(
     queue_max: int = 1024,
     segments_max: int = 64,
     grace: Grace = NO_GRACE,
+    encode: Callable[[RecordDraft], bytes] = encode,
 ) -> Iterator[SpoolWorker]:
     store = Store(path, bytes_max=bytes_max, segments_max=segments_max, grace=grace)
     spool = SpoolWorker(store=store, encode=encode, now_ns=time.time_ns, emit=events.append, queue_max=queue_max)

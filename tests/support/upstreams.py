@@ -15,10 +15,19 @@ import aiomqtt
 import nats as nats_client
 
 from gateway.core.ports import Upstream
-from gateway.settings.schema import BrokerAddress, FileAddress, HttpAddress, HttpFormat, MqttVersion, NatsAddress
-from gateway.upstreams import file, http, mqtt, nats
+from gateway.settings.schema import (
+    BrokerAddress,
+    FileAddress,
+    HttpAddress,
+    HttpFormat,
+    MqttVersion,
+    NatsAddress,
+    SparkplugAddress,
+)
+from gateway.upstreams import file, http, mqtt, nats, sparkplug
 from tests.support import spool_brokers
 from tests.support.http_ends import HttpServer, Keeper, TimeSeries
+from tests.support.sparkplug_host import HostSide
 from tests.support.spool_brokers import Broker, free_port
 
 SECOND_NS = 1_000_000_000
@@ -66,7 +75,7 @@ class Mosquitto(FarEnd):
     def __init__(self, folder: Path, version: MqttVersion) -> None:
         self._version = version
         self._broker = spool_brokers.mosquitto(folder, "allow_anonymous true", f"max_packet_size {BYTES_MAX}")
-        self._got: list[bytes] = []
+        self.messages: list[tuple[str, bytes]] = []
         self._reader: asyncio.Task[None] | None = None
         # MQTT 3.1.1 cannot say that a record is too large: the broker hangs up.
         self.refuses_what_is_too_large = version is MqttVersion.V5
@@ -76,12 +85,15 @@ class Mosquitto(FarEnd):
         return mqtt.connect(address, topic="contract/{stream}", acknowledge_timeout_ns=2 * SECOND_NS)
 
     async def held(self) -> list[bytes]:
-        # QoS 1 delivers to the subscriber in order: when a marker of ours is through, so is everything before it.
+        await self.settle()
+        return [payload for _, payload in self.messages]
+
+    async def settle(self) -> None:
+        """QoS 1 delivers to the subscriber in order: when a marker of ours is through, so is everything before it."""
         self._marked.clear()
         async with mqtt.Client("127.0.0.1", self._broker.port) as client:
             await client.publish("contract/mark", b"", qos=1)
         await asyncio.wait_for(self._marked.wait(), 5)
-        return list(self._got)
 
     async def go_away(self) -> None:
         if self._reader is not None:
@@ -99,13 +111,13 @@ class Mosquitto(FarEnd):
 
     async def _read(self, ready: asyncio.Event) -> None:
         async with mqtt.Client("127.0.0.1", self._broker.port) as client:
-            await client.subscribe("contract/#", qos=1)
+            await client.subscribe([("contract/#", 1), ("spBv1.0/#", 1)])
             ready.set()
             async for message in client.messages:
                 if str(message.topic) == "contract/mark":
                     self._marked.set()
                 else:
-                    self._got.append(bytes(message.payload))  # type: ignore[arg-type]
+                    self.messages.append((str(message.topic), bytes(message.payload)))  # type: ignore[arg-type]
 
 
 class JetStream(FarEnd):
@@ -182,6 +194,41 @@ class Files(FarEnd):
             self.folder.mkdir()
 
 
+class Sparkplug(Mosquitto):
+    """A broker, and a host application that watches the edge node."""
+
+    def __init__(self, folder: Path, version: MqttVersion) -> None:
+        super().__init__(folder, version)
+        self._bd_seq = -1
+
+    def address(self, **more: Any) -> SparkplugAddress:
+        broker = BrokerAddress(host="127.0.0.1", port=self._broker.port, version=self._version, client_id="contract")
+        return SparkplugAddress(broker=broker, group="plant", edge="boiler-house", **more)
+
+    async def _next_bd_seq(self) -> int:
+        self._bd_seq += 1
+        return self._bd_seq
+
+    def connect(self) -> AbstractAsyncContextManager[Upstream]:
+        around = sparkplug.Surroundings(self._next_bd_seq, lambda: (), lambda: 0, lambda: SECOND_NS)
+        return sparkplug.connect(self.address(), acknowledge_timeout_ns=2 * SECOND_NS, around=around)
+
+    def form(self, payload: bytes) -> bytes:
+        record = json.loads(payload)
+        (said,) = record.get("value", record.get("message"))
+        return repr((record["stream"], record["segment"], record["sequence"], said)).encode()
+
+    async def held(self) -> list[bytes]:
+        await self.settle()
+        host = HostSide()
+        for topic, payload in self.messages:
+            host.take(topic, payload)
+        return [
+            repr((*each.who[:3], json.loads(each.value)["message"] if each.device == "" else each.value)).encode()
+            for each in host.samples
+        ]
+
+
 class HttpJson(FarEnd):
     def __init__(self, folder: Path, *, position: str | None = None) -> None:
         self.keeper = Keeper(BYTES_MAX)
@@ -235,6 +282,8 @@ class HttpInflux(FarEnd):
 FAR_ENDS: dict[str, Any] = {
     "mqtt 3.1.1": partial(Mosquitto, version=MqttVersion.V311),
     "mqtt 5": partial(Mosquitto, version=MqttVersion.V5),
+    "sparkplug 3.1.1": partial(Sparkplug, version=MqttVersion.V311),
+    "sparkplug 5": partial(Sparkplug, version=MqttVersion.V5),
     "nats jetstream": JetStream,
     "file": Files,
     "http json": HttpJson,

@@ -640,6 +640,18 @@ CASES = [
         "control.c.pid.output: m.t comes by MQTT; write a tag of a Modbus link, or write_topic in this one",
     ),
     (
+        LOOP + 'commands = { from = ["local", "phone"] }',
+        "5:14",
+        'control.c.commands.from: "phone" is not known here; write "local", "page", "scada" or "mqtt"',
+    ),
+    (LOOP + "commands = { from = [] }", "5:14", "control.c.commands.from: has 0 elements; write 1 to 4 of them"),
+    (LOOP + 'commands = { hold = "2d" }', "5:14", "control.c.commands.hold:"),
+    (
+        LOOP + "setpoint_limits = { rate = 0 }",
+        "5:21",
+        "control.c.setpoint_limits.rate: 0 is not above zero; write a number greater than 0",
+    ),
+    (
         LOOP + 'output_within = "1s"',
         "5:1",
         "control.c.output_within: is for outputs by serial lines and by MQTT; by Modbus TCP it is 10 ms; take it out",
@@ -841,6 +853,27 @@ CASES = [
     ('[uplink.u]\nnats = "nats://b"\nmqtt = "mqtt://b"', "1:9", "uplink.u: is both mqtt and nats; write one"),
     ('[uplink.u]\nnats = "nats://b"\nsubject = "a.*"', "3:1", 'uplink.u.subject: "a.*" is not a subject; write it'),
     ('[uplink.u]\nnats = "nats://b"\nca_file = "p"', "3:1", "uplink.u.ca_file: has no use without TLS; write tls://"),
+    ('[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "plant"', "3:1", 'uplink.u.sparkplug: "plant" is no edge node; write'),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nprimary_host = "s"',
+        "3:1",
+        "uplink.u.primary_host: belongs to Sparkplug B; write sparkplug =",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "p/e"\ntopic = "x"',
+        "4:1",
+        "uplink.u.topic: is Sparkplug's own; take it out",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "p/e"\nstreams = ["samples", "aggregates"]',
+        "4:1",
+        "uplink.u.streams: has aggregates, and Sparkplug takes events and samples; take it out",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "p/e"\n[uplink.v]\nmqtt = "mqtt://c"\nsparkplug = "p/e"',
+        "6:1",
+        "uplink.v.sparkplug: is that of uplink.u too; an edge node is one, name each differently",
+    ),
     ('[uplink.u]\nhttp = "ftp://b"', "2:1", 'uplink.u.http: "ftp://b" is not an HTTP address; write it like'),
     ('[uplink.u]\nhttp = "http://u:p@b/"', "2:1", "uplink.u.http: has a user in its address; write username ="),
     ('[uplink.u]\nhttp = "http://b/ä"', "2:1", 'uplink.u.http: "http://b/ä" is not an address; write it'),

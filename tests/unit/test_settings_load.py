@@ -113,6 +113,8 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("uplink", "nats"),
         ("uplink", "file"),
         ("uplink", "http"),
+        ("uplink", "sparkplug"),
+        ("uplink", "primary_host"),
         ("reference.assets", "table"),
     }
     known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags", "loops")}

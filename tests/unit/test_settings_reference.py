@@ -71,6 +71,7 @@ tag_list = "sensors"
 OTHER_UPLINKS = (
     'nats = "nats://127.0.0.1"',
     'file = "records.jsonl"',
+    'mqtt = "mqtt://b"\nsparkplug = "plant/edge"\nprimary_host = "scada-1"',
     'http = "http://127.0.0.1/records"\nposition = "http://127.0.0.1/position"',
 )
 REFERENCE = '[reference.r]\nfile = "gateway.toml"\n'
@@ -78,6 +79,7 @@ SERVING = '[history]\n[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
 FAR_ENDS = {
     "nats": '[uplink.u]\nnats = "tls://nats.example"\nsubject = "plant.{stream}"\n',
     "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
+    "sparkplug": '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "plant/edge"\nprimary_host = "scada-1"\n',
     "http": '[uplink.u]\nhttp = "https://b/write?precision=ns"\nformat = "influx"\ngzip = false\ntoken_file = "t"\n',
 }
 BY_PATH = {key.path: key for key in KEYS}

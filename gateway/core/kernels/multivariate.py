@@ -1,18 +1,17 @@
 """The multivariate score of a device: how far a tag is from what the others say of it.
 
-For the tags' values and their products, what each is beyond what the others say follows from the inverse of their
-correlation (`relations`), which is renewed once a scale: a residual e_j, and c_j, what of the whole distance the tag
-would explain alone.
+Of each tag there is a residual r_k against what the others say, and of each error that a meter may have it is known
+how it moves all residuals (`relations`). Short means of the residuals are held against their usual covariance, so what
+the model does not explain counts as usual: whole = m' C⁻¹ m, and rest_j, what is left when tag j is put right. The
+tag that leaves the least is named first, with the part of the whole that it explains alone; where two explain nearly
+as much, the plant itself does not tell them apart. The largest sqrt(whole - rest_j), in USUAL, gives the score as in
+`persistence`: z² / (z² + 1), 0.5 at USUAL deviations.
 
-The short mean of e_j is held against the usual size of that mean, so what the
-model does not explain counts as usual; the largest such ratio gives the score as in `persistence`: z² / (z² + 1), 0.5
-at USUAL times. The shares c_j say whose tag it is: a wrong sensor moves the residuals of all its
-neighbours, and theirs may be the more unusual, but only its own explains them all.
-
-Values are counted from a centre, in a scale, both taken from the first CENTRE_SCALES; when the plant has moved far
-from them, it is learned anew. While the score is above 0.5 the model learns next to nothing: what changed for good
-is learned under maintenance. A single far value has little weight in the short mean, and a tag is believed less where
-what the others say is unusual in itself, since there the model was never fitted.
+Values are counted from a centre, in a scale, both taken from the first CENTRE_SCALES; when the plant has moved far from
+them, centre and scale follow, and what was learned is expressed in them. While the score is above 0.5 the model learns
+next to nothing: what changed for good is learned under maintenance. A single far value has little weight in the short
+means, and a tag is believed less where it leaves more than usual: what no single error explains is a place where the
+model was never fitted.
 
 A step is made on the grid, when the slowest of the tags has had time for a new value and all have a value that
 counts; else the device keeps its score and the skip is counted.
@@ -26,31 +25,34 @@ from numba import njit
 
 from gateway.core.kernels.atomics import begin_write, end_write
 from gateway.core.kernels.number import as_float
-from gateway.core.kernels.persistence import LEVEL_SCALES, WARM_UP_SCALES, strength
+from gateway.core.kernels.persistence import WARM_UP_SCALES, strength
 from gateway.core.kernels.relations import (
-    explained_by,
+    change_features,
+    distance_of,
     features_of,
     invert,
     learn_features,
-    multiply,
+    left_by,
     residual_of,
+    sensitivity_of,
 )
 from gateway.core.kernels.tail import BLOCK_SCALES, BLOCKS_MIN, HIGH_AT, blocks_until, odds_of, tail_after
 from gateway.core.multivariate import (
     CENTRE,
     COVARIANCE,
     EXPLAINS,
-    FAST,
-    FAST_SIZE,
+    FACTOR,
     FEATURE_MEAN,
     MEAN,
-    NOW,
-    PRODUCT,
+    OFFSET,
     REST,
     SCALE,
+    SENSITIVITY,
+    SHORT,
     SIZE,
+    SPREAD,
     SQUARE,
-    STRENGTH,
+    SQUARE_PLACES,
     VALUE,
     MultivariateTables,
 )
@@ -63,17 +65,33 @@ BASE_SCALES = 1_000.0
 CENTRE_SCALES = 10.0
 CENTRE_OFF_MAX = 2.0
 SCALE_TIMES_MAX = 3.0
-"""The centre moved by more of its scale, or the scale by a larger factor: learn anew."""
+"""The centre moved by more of its scale, or the scale by a larger factor: values are counted from elsewhere."""
+
+FACTOR_MAX = 1e4
+"""A scale that changed by more: learn anew."""
 
 FIRST_INVERSE_SCALES = 10.0
 INVERSE_SCALES = 1.0
 
-USUAL = 10.0
-FAST_SIZE_MIN = 1e-3
+SHORT_SCALES = 1.0
+SPREAD_SCALES = 20.0
+"""From then on the usual covariance of the short means is known well enough to see what is usually left."""
+
+NEWER = 2.0
+"""What is usual is averaged with weights that grow with age to this power less one: of the first hours, when the model
+was poor, little stays."""
+
+USUAL = 8.0
+LEFT_TIMES = 4.0
+"""A tag that leaves more than so many times what it usually leaves is believed less."""
 
 FAR_SIZES = 6.0
-LEARN_SLOWLY = 1e-3
 SCORE_AT = 0.5
+LEARN_SLOWLY = 1e-3
+WARY_AT = 0.3
+LEARN_LESS = 0.1
+"""From a score of WARY_AT on the model learns LESS: a fault that grows is not to become usual while it is small."""
+
 HOUR_NS = 3_600.0 * NS_PER_S
 EPSILON = 1e-9
 
@@ -123,24 +141,29 @@ def has_moved(multi: MultivariateTables, m: int) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def scale_of(multi: MultivariateTables, m: int, j: int) -> float:
+    floor = max(EPSILON * abs(multi.tags[m, MEAN, j]), 1e-280)
+    return max(math.sqrt(multi.tags[m, SQUARE, j]), floor)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def centre(multi: MultivariateTables, m: int) -> None:
-    """Take mean and deviation as centre and scale, and forget what was learned of the features."""
+    """Take mean and deviation as centre and scale, of nothing learned yet."""
     record = multi.records[m]
     count = record["count"]
     for j in range(count):
-        mean = multi.tags[m, MEAN, j]
-        multi.tags[m, CENTRE, j] = mean
-        floor = max(EPSILON * abs(mean), 1e-280)
-        multi.tags[m, SCALE, j] = max(math.sqrt(multi.tags[m, SQUARE, j]), floor)
+        multi.tags[m, SCALE, j] = scale_of(multi, m, j)
+        multi.tags[m, CENTRE, j] = multi.tags[m, MEAN, j]
         multi.tags[m, SIZE, j] = 0.0
-        multi.tags[m, FAST_SIZE, j] = 0.0
+        multi.tags[m, SHORT, j] = 0.0
         multi.tags[m, EXPLAINS, j] = 0.0
         multi.tags[m, REST, j] = 0.0
-        multi.tags[m, STRENGTH, j] = 0.0
+        for place in range(SQUARE_PLACES):
+            for k in range(count):
+                multi.squares[m, place, k, j] = 0.0
     size = features_of(count)
     for f in range(size):
         multi.features[m, FEATURE_MEAN, f] = 0.0
-        multi.features[m, FAST, f] = 0.0
         for g in range(size):
             multi.matrices[m, COVARIANCE, f, g] = 0.0
     record["centred_ns"] = 0.0
@@ -149,42 +172,72 @@ def centre(multi: MultivariateTables, m: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def judge(multi: MultivariateTables, m: int, u: float, base: float) -> float:
-    """Residuals against what is usual of them; returns the largest short mean, in USUAL such sizes. PRODUCT is of FAST
-    after it."""
+def centre_anew(multi: MultivariateTables, m: int) -> bool:
+    """Take mean and deviation of now as centre and scale, and what was learned along; false when they are too far from
+    what they were for that."""
     count = multi.records[m]["count"]
-    size = features_of(count)
-    multiply(multi, m, NOW)
-    weight = u / (u + LEVEL_SCALES)
     for j in range(count):
-        residual = abs(residual_of(multi, m, j))
-        usual = multi.tags[m, SIZE, j]
+        factor = multi.tags[m, SCALE, j] / scale_of(multi, m, j)
+        if not 1.0 / FACTOR_MAX < factor < FACTOR_MAX:
+            return False
+        multi.tags[m, FACTOR, j] = factor
+        offset = (multi.tags[m, CENTRE, j] - multi.tags[m, MEAN, j]) / scale_of(multi, m, j)
+        multi.tags[m, OFFSET, j] = offset
+    for j in range(count):
+        multi.tags[m, SCALE, j] = scale_of(multi, m, j)
+        multi.tags[m, CENTRE, j] = multi.tags[m, MEAN, j]
+        for k in range(count):
+            multi.squares[m, SENSITIVITY, k, j] /= multi.tags[m, FACTOR, j]
+    change_features(multi, m)
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def shorten(multi: MultivariateTables, m: int, u: float, base: float) -> None:
+    """Residuals, and what errors would add to them, into their short means; these into their usual products."""
+    count = multi.records[m]["count"]
+    weight = plain = u / (u + SHORT_SCALES)
+    for k in range(count):
+        residual = abs(residual_of(multi, m, k))
+        usual = multi.tags[m, SIZE, k]
         if usual > 0.0 and residual > FAR_SIZES * usual:
-            weight = min(weight, u / (u + LEVEL_SCALES) * FAR_SIZES * usual / residual)
+            weight = min(weight, plain * FAR_SIZES * usual / residual)
             residual = FAR_SIZES * usual
-        multi.tags[m, SIZE, j] = usual + base * (residual - usual)
-    for f in range(size):
-        multi.features[m, FAST, f] += weight * (multi.features[m, NOW, f] - multi.features[m, FAST, f])
-    multiply(multi, m, FAST)
-    whole = 0.0
-    for f in range(size):
-        whole += multi.features[m, PRODUCT, f] * multi.features[m, FAST, f]
+        multi.tags[m, SIZE, k] = usual + base * (residual - usual)
+    for k in range(count):
+        multi.tags[m, SHORT, k] += weight * (residual_of(multi, m, k) - multi.tags[m, SHORT, k])
+        for j in range(count):
+            before = multi.squares[m, SENSITIVITY, k, j]
+            multi.squares[m, SENSITIVITY, k, j] = before + weight * (sensitivity_of(multi, m, k, j) - before)
+    for k in range(count):
+        for j in range(count):
+            product = multi.tags[m, SHORT, k] * multi.tags[m, SHORT, j]
+            multi.squares[m, SPREAD, k, j] += base * (product - multi.squares[m, SPREAD, k, j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def judge(multi: MultivariateTables, m: int, whole: float, base: float) -> float:
+    """What each tag explains of the whole distance; returns the largest that one explains, in USUAL deviations."""
     largest = 0.0
-    for j in range(count):
-        fast = abs(residual_of(multi, m, j))
-        explained = explained_by(multi, m, j)
-        rest = max(whole - explained, 0.0)
-        usual = multi.tags[m, FAST_SIZE, j]
+    for j in range(multi.records[m]["count"]):
+        rest = left_by(multi, m, j, whole)
         usual_rest = multi.tags[m, REST, j]
-        ratio = fast / (USUAL * max(usual, FAST_SIZE_MIN))
-        if rest > usual_rest > 0.0:
-            ratio *= usual_rest / rest
-        multi.tags[m, STRENGTH, j] = max(explained - multi.tags[m, EXPLAINS, j], 0.0)
-        multi.tags[m, FAST_SIZE, j] = usual + base * (fast - usual)
-        multi.tags[m, EXPLAINS, j] += base * (explained - multi.tags[m, EXPLAINS, j])
+        explained = whole - rest
+        ratio = math.sqrt(explained) / USUAL
+        if rest > LEFT_TIMES * usual_rest:
+            ratio *= math.sqrt(LEFT_TIMES * usual_rest / rest)
+        multi.tags[m, EXPLAINS, j] = explained
         multi.tags[m, REST, j] = usual_rest + base * (rest - usual_rest)
         largest = max(largest, ratio)
     return largest
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def trust_in(count: int, age: float) -> float:
+    """By how much a distance counts less because the covariance is of few independent short means (its expectation by
+    the F distribution of Hotelling's T²)."""
+    means = 0.5 * min(BASE_SCALES, age - FIRST_INVERSE_SCALES) / SHORT_SCALES
+    return math.sqrt(max(means - count - 2.0, 0.0) / (means + 1.0))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -194,18 +247,15 @@ def place_of_largest(multi: MultivariateTables, m: int, but: int, and_but: int) 
     for j in range(multi.records[m]["count"]):
         if j in (but, and_but):
             continue
-        if best < 0 or multi.tags[m, STRENGTH, j] > multi.tags[m, STRENGTH, best]:
+        if best < 0 or multi.tags[m, EXPLAINS, j] > multi.tags[m, EXPLAINS, best]:
             best = j
     return best
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def tell(multi: MultivariateTables, m: int, score: float, once_h: float) -> None:
+def tell(multi: MultivariateTables, m: int, score: float, once_h: float, whole: float) -> None:
     """Score and the first three tags into the record."""
     record = multi.records[m]
-    total = 0.0
-    for j in range(record["count"]):
-        total += multi.tags[m, STRENGTH, j]
     first = place_of_largest(multi, m, -1, -1)
     second = place_of_largest(multi, m, first, -1)
     third = place_of_largest(multi, m, first, second)
@@ -217,8 +267,8 @@ def tell(multi: MultivariateTables, m: int, score: float, once_h: float) -> None
     for place in range(3):
         j = first if place == 0 else (second if place == 1 else third)
         share = 0.0
-        if j >= 0 and total > 0.0:
-            share = multi.tags[m, STRENGTH, j] / total
+        if j >= 0 and whole > 0.0:
+            share = multi.tags[m, EXPLAINS, j] / whole
         if place == 0:
             record["share_first"] = share
         elif place == 1:
@@ -264,8 +314,11 @@ def step_device(multi: MultivariateTables, device_words: Int64s, m: int, now_ns:
     before = record["age_ns"] / scale_ns
     record["age_ns"] += step_ns
     slowly = 1.0
-    if record["score"] >= SCORE_AT and record["flags"] & FLAG_MAINTENANCE == 0:  # false while it is NaN
-        slowly = LEARN_SLOWLY
+    if record["flags"] & FLAG_MAINTENANCE == 0:
+        if record["score"] >= SCORE_AT:  # false while it is NaN
+            slowly = LEARN_SLOWLY
+        elif record["score"] >= WARY_AT:
+            slowly = LEARN_LESS
     follow(multi, m, slowly * u / (u + min(BASE_SCALES, before)))
     if before + u < CENTRE_SCALES:
         return
@@ -282,19 +335,26 @@ def step_device(multi: MultivariateTables, device_words: Int64s, m: int, now_ns:
         record["inverse_due"] = INVERSE_SCALES
         if slowly == 1.0 and has_moved(multi, m):
             record["restarts"] += 1
-            centre(multi, m)
-            forget(multi, device_words, m)
+            record["inverse_due"] = 0.0
+            if not centre_anew(multi, m):
+                centre(multi, m)
+                forget(multi, device_words, m)
             return
         invert(multi, m)
-    usual = u / (u + min(BASE_SCALES, age - FIRST_INVERSE_SCALES))
-    largest = judge(multi, m, u, slowly * usual)
+    shorten(multi, m, u, slowly * u / (u + min(BASE_SCALES, (age - FIRST_INVERSE_SCALES) / NEWER)))
+    if age < SPREAD_SCALES:
+        return
+    whole = distance_of(multi, m)
+    largest = trust_in(record["count"], age) * judge(
+        multi, m, whole, slowly * u / (u + min(BASE_SCALES, (age - SPREAD_SCALES) / NEWER))
+    )
     if age >= WARM_UP_SCALES:
         record["begun"] |= BEGUN_EVENT
     if record["begun"] & BEGUN_EVENT:
         score = strength(largest)
         once_h = rarity(multi, m, score, u, age, scale_ns)
         begin_write(device_words, record["device"])
-        tell(multi, m, score, once_h)
+        tell(multi, m, score, once_h, whole)
         end_write(device_words, record["device"])
 
 
