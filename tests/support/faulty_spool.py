@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.events import Event
+from gateway.core.record import RecordDraft
 from gateway.spool.records import StoreUnavailable
 from gateway.spool.store import Store
 from gateway.spool.worker import SpoolWorker
@@ -30,8 +31,13 @@ def heard(event: Event) -> None:
     say(event=event.kind, message=event.message)
 
 
-async def main(path: Path, first: int) -> None:
-    worker = SpoolWorker(store=Store(path, bytes_max=1 << 30), encode=encode, now_ns=time.time_ns, emit=heard)
+async def main(path: Path, first: int, noise_bytes: int) -> None:
+    """Drafts are numbered from `first` on; so many bytes in each body do not compress."""
+
+    def noisy(record: RecordDraft) -> bytes:
+        return encode(record)[:-1] + b',"noise":"' + os.urandom(noise_bytes).hex().encode() + b'"}'
+
+    worker = SpoolWorker(store=Store(path, bytes_max=1 << 30), encode=noisy, now_ns=time.time_ns, emit=heard)
     worker.start()
     made = first
     say(ready=True)
@@ -51,4 +57,4 @@ async def main(path: Path, first: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
