@@ -34,9 +34,10 @@ from gateway.spool.records import Grace
 from gateway.spool.store import Store
 from gateway.spool.worker import SpoolWorker
 from gateway.upstreams import mqtt, nats
+from hil.ports import free_port
 from hil.proxy import Proxy
 from tests.support.spool import draft, encode
-from tests.support.spool_brokers import Broker, free_port, nats_server
+from tests.support.spool_brokers import Broker, nats_server
 from tests.support.uplink import TOPIC, Consumer, address, delivery_by
 
 TIMEOUT_NS = 1_000_000_000
