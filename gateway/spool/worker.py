@@ -169,10 +169,8 @@ class SpoolWorker(DiskThread):
         return self._snapshot
 
     def limit(self, bytes_max: int, grace: Grace, floor_bytes: int) -> None:
-        """From the next commit on, drop the oldest records beyond this many bytes, keep acknowledged ones so, and
-        leave so much of the disk free."""
-        self._store.bytes_max = bytes_max
-        self._store.grace = grace
+        """From the next commit on: what may wait, what is kept once acknowledged, what of the disk is to stay free."""
+        self._store.bytes_max, self._store.grace = bytes_max, grace
         self.pressing.floor_bytes = floor_bytes
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
