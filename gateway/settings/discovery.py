@@ -136,8 +136,8 @@ def _check_heartbeats(section: Section, idle_ns: int, offers: Sequence[tuple[str
     if longest_ns >= idle_ns and section.is_sound("evict_idle_after"):
         section.wrong(
             "evict_idle_after",
-            f"is not longer than the heartbeat of a report, {show_duration(longest_ns)}: a tag that says the same again and "
-            "again would leave; write a longer one, or a shorter heartbeat",
+            f"is not longer than the heartbeat of a report, {show_duration(longest_ns)}: a tag that always says the "
+            "same would leave; write a longer one, or a shorter heartbeat",
         )
 
 

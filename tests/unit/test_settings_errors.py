@@ -529,7 +529,8 @@ CASES = [
         "devices.x.tags.a.scale: belongs to numbers, and this tag is a text; take it out",
     ),
     (
-        '[topics.t]\nlink = "floor"\nmatch = "a/{device}/{tag}"\nevict_idle_after = "5s"\nreport = { heartbeat = "10s" }',
+        '[topics.t]\nlink = "floor"\nmatch = "a/{device}/{tag}"\nevict_idle_after = "5s"\n'
+        'report = { heartbeat = "10s" }',
         "4:1",
         "topics.t.evict_idle_after: is not longer than the heartbeat of a report, 10s",
     ),
