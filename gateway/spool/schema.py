@@ -20,7 +20,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlite_utils import Database
 
@@ -30,6 +30,12 @@ from gateway.spool.records import StoreRefused
 
 Epoch: TypeAlias = Callable[[], int]
 Migration: TypeAlias = Callable[[Any, Epoch], None]
+
+
+COUNT_PRODUCED: Final = (
+    "CREATE TRIGGER IF NOT EXISTS count_produced AFTER INSERT ON records"
+    " BEGIN UPDATE streams SET produced = produced + 1 WHERE stream = NEW.stream; END"
+)
 
 
 def draw_epoch() -> int:
@@ -56,10 +62,7 @@ def _create(db: Any, epoch: Epoch) -> None:
     )
     db["records"].create_index(["stream", "segment", "sequence"], unique=True)
     db["records"].create_index(["priority"])
-    db.conn.execute(
-        "CREATE TRIGGER count_produced AFTER INSERT ON records"
-        " BEGIN UPDATE streams SET produced = produced + 1 WHERE stream = NEW.stream; END"
-    )
+    db.conn.execute(COUNT_PRODUCED)
     db["ledger"].create(
         {
             "id": int,
@@ -111,7 +114,18 @@ def _name_lost_tags(db: Any, epoch: Epoch) -> None:
     db["ledger"].add_column("tags", str)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged, _keep_checkpoints, _name_lost_tags)
+def _count_produced(db: Any, epoch: Epoch) -> None:
+    """Fifth schema: the very first files did not count what they gave out."""
+    if "produced" not in db["streams"].columns_dict:
+        db["streams"].add_column("produced", int, not_null_default=0)
+        db.conn.execute(
+            "UPDATE streams SET produced ="
+            " (SELECT coalesce(sum(next_sequence - 1), 0) FROM segments s WHERE s.stream = streams.stream)"
+        )
+    db.conn.execute(COUNT_PRODUCED)
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged, _keep_checkpoints, _name_lost_tags, _count_produced)
 
 
 def migrate(db: Database, path: Path, epoch: Epoch) -> None:
@@ -126,3 +140,15 @@ def migrate(db: Database, path: Path, epoch: Epoch) -> None:
         with db.atomic():
             migration(db, epoch)
             db.conn.execute(f"PRAGMA user_version = {number}")
+    _know_all_streams(db, epoch)
+
+
+def _know_all_streams(db: Database, epoch: Epoch) -> None:
+    """A file knows the streams of the version that made it; those that came later begin in it now."""
+    known = {stream for (stream,) in db.conn.execute("SELECT stream FROM streams")}
+    missing = [stream.value for stream in Stream if stream.value not in known]
+    if missing:
+        with db.atomic():
+            db["streams"].insert_all(
+                {"stream": stream, "next_segment": first_segment(epoch()), "produced": 0} for stream in missing
+            )

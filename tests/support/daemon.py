@@ -333,7 +333,7 @@ class MuteProxy(Proxy):
 
     is_mute = False
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, generation: int) -> None:
         is_answer = writer.get_extra_info("sockname")[1] == self.port
         with suppress(OSError):
             try:
