@@ -54,7 +54,7 @@ def test_kept_records_stay_within_their_bytes_the_longest_acknowledged_going_fir
 
 
 def test_kept_records_make_room_before_anything_that_waits_is_lost(tmp_path: Path) -> None:
-    store = opened(tmp_path / "spool.db", bytes_max=12_000, grace=Grace(ns=10**9, bytes_max=1 << 20))
+    store = opened(tmp_path / "spool.db", bytes_max=13_500, grace=Grace(ns=10**9, bytes_max=1 << 20))
     store.acknowledge(store.append([encoded(n, size=1_000) for n in range(5)], 0), now_ns=1)
     store.append([encoded(n, size=1_000) for n in range(8)], 2)
     assert store.losses() == []
