@@ -20,6 +20,7 @@ import msgspec
 from gateway.core.events import Event, Severity
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
+from gateway.runtime import garbage
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
@@ -160,6 +161,7 @@ class Daemon:
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplinks, self._supervisor)
+        garbage.end_building(is_first=True)
         self._progress.phase = Phase.READY
         self._tell(self._summary())
         self._notifier.ready(self._summary())
@@ -199,7 +201,9 @@ class Daemon:
             await self._reference.wait()
             self._notifier.reloading(monotonic_ns=time.monotonic_ns())
             self._progress.phase = Phase.RELOADING
+            garbage.begin_building()
             await self._read_again()
+            garbage.end_building(is_first=False)
             self._progress.phase = Phase.READY
             self._notifier.ready(self._summary())
 
@@ -303,6 +307,7 @@ class Daemon:
             settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
             hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
             executive=before.executive if before is not None else None,
+            held=before.writer.arbiter.held if before is not None else None,
         )  # fmt: skip
         plant.warm()
         return plant

@@ -528,6 +528,12 @@ CASES = [
         "3:42",
         "devices.x.tags.a.scale: belongs to numbers, and this tag is a text; take it out",
     ),
+    (
+        '[topics.t]\nlink = "floor"\nmatch = "a/{device}/{tag}"\nevict_idle_after = "5s"\n'
+        'report = { heartbeat = "10s" }',
+        "4:1",
+        "topics.t.evict_idle_after: is not longer than the heartbeat of a report, 10s",
+    ),
     (SENSOR + 'payload = "xml"', "3:1", 'devices.x.payload: "xml" is not known here; write "json"'),
     (SENSOR + 'reading = { name = "n" }', "3:1", "devices.x.reading: tells of readings in an array; write payload"),
     (
@@ -638,6 +644,18 @@ CASES = [
         LOOP.replace("d.out", "m.t"),
         "2:25",
         "control.c.pid.output: m.t comes by MQTT; write a tag of a Modbus link, or write_topic in this one",
+    ),
+    (
+        LOOP + 'commands = { from = ["local", "phone"] }',
+        "5:14",
+        'control.c.commands.from: "phone" is not known here; write "local", "page", "scada" or "mqtt"',
+    ),
+    (LOOP + "commands = { from = [] }", "5:14", "control.c.commands.from: has 0 elements; write 1 to 4 of them"),
+    (LOOP + 'commands = { hold = "2d" }', "5:14", "control.c.commands.hold:"),
+    (
+        LOOP + "setpoint_limits = { rate = 0 }",
+        "5:21",
+        "control.c.setpoint_limits.rate: 0 is not above zero; write a number greater than 0",
     ),
     (
         LOOP + 'output_within = "1s"',

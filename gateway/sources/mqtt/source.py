@@ -86,7 +86,7 @@ class MqttSource:
         feeds = [feed_of(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
         self._host = host_of(link, metrics, intern) if intake is None else None
-        self._report = report_of(tags)
+        self._report = report_of(tags, () if newcomers is None else newcomers.lenders)
         self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
         offered = [] if newcomers is None else [template.feeds[0] for template in newcomers.templates]
@@ -267,6 +267,8 @@ class MqttSource:
         connack = await reply(session, session.connack, "CONNECT")
         if connack.code:
             raise refusal(connack.code, self._version, connack.reason, connack.server_reference)
+        if connack.session_present and not self._keeps_session and self._version == V5:
+            raise ProtocolError("the broker goes on with a session that was to begin anew")  # MQTT-3.2.2-4
         if not connack.session_present:
             self._ingest.begin_session()
             self._sink.begin_session()
