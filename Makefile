@@ -8,6 +8,7 @@
 #   make test-browser               the live page in Chromium
 #   make wheel                      the package, in dist/
 #   make deb | try-deb              the Debian package, in dist/; try it in an empty system (root, debootstrap)
+#   make wheelhouse                 all wheels in one archive, for machines without a network, in dist/
 #   make aedes                      the npm broker that the slow tests use beside the others
 #   make setup | lint | constraints | clean
 
@@ -29,7 +30,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps gcc libc6-dev libmodbus-dev openssl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-slow test-browser unit lint bench chaos aedes wheel deb try-deb constraints clean
+.PHONY: help setup tools demo test test-slow test-browser unit lint bench chaos aedes wheel wheelhouse deb try-deb constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -98,11 +99,16 @@ wheel: $(STAMP)
 	@packaging/with-progress.sh "Building the wheel" $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls -l dist/*.whl
 
+wheelhouse:
+	@packaging/with-progress.sh "Collecting the wheels" packaging/wheelhouse.sh
+	@ls -l dist/fieldgate-*.tar.gz
+
 deb:
 	@packaging/with-progress.sh "Building the Debian package" packaging/deb/build.sh
 	@ls -l dist/*.deb
 
 try-deb:
+	@packaging/debian-packages.sh --unless "command -v debootstrap" debootstrap
 	@packaging/deb/try.sh
 
 # The newest versions of all that a developer installs, for whoever refreshes them: look at the difference, run the tests.

@@ -136,7 +136,17 @@ def link_table(links: LinksStatus, rows_max: int) -> Table:
 
 def loop_table(loops: tuple[LoopStatus, ...], rows_max: int) -> Table:
     """Those that are not in automatic mode come first."""
-    table = plain_table("loops", "mode", "setpoint", "value", "output", "misses", right=("setpoint", "value", "output"))
+    table = plain_table(
+        "loops",
+        "mode",
+        "setpoint",
+        "value",
+        "output",
+        "misses",
+        "commander",
+        "last fault",
+        right=("setpoint", "value", "output"),
+    )
     for loop in sorted(loops, key=lambda loop: loop.mode == "auto")[:rows_max]:
         table.add_row(
             clean(loop.name),
@@ -144,7 +154,9 @@ def loop_table(loops: tuple[LoopStatus, ...], rows_max: int) -> Table:
             number(loop.setpoint, loop.unit),
             number(loop.process_value, loop.unit),
             number(loop.output, loop.output_unit),
-            f"{loop.misses:,} of {loop.cycles:,}",
+            f"{loop.misses:,} of {loop.cycles:,}" + (f", {loop.misses_in_row} in a row" if loop.misses_in_row else ""),
+            clean(loop.commander),
+            clean(loop.output_fault or loop.last_miss),
         )
     _count_rest(table, len(loops), rows_max)
     return table

@@ -24,7 +24,8 @@ def command(config: Path | None, verify: bool | None, as_json: bool, tag: str, v
     may drive it. Exit code 1: it was refused, or is not surely written.
 
     A loop takes a setpoint, a mode and in manual an output: fieldgate write control.boiler.setpoint 78, fieldgate write
-    control.boiler.mode manual (auto, manual, cascade), fieldgate write control.boiler.output 40.
+    control.boiler.mode manual (auto, manual, cascade), fieldgate write control.boiler.output 40. Where commands hold a
+    loop, fieldgate write control.boiler.hold take has it, and release gives it up.
 
     A negative VALUE needs -- before it: fieldgate write boiler.offset -- -3
     """

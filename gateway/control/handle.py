@@ -24,6 +24,7 @@ from gateway.control.changes import Changes
 from gateway.control.courier import Outbox
 from gateway.control.feeds import publish
 from gateway.control.realtime import PRIORITY, become_real_time
+from gateway.control.reasons import Reasons
 from gateway.control.wired import Wired, carry, moved, wire
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
@@ -295,6 +296,11 @@ class ControlExecutive:
         records, counters = self._look(self._wired)
         for event in self._changes.since_last(self._now_ns(), records, counters):
             self._emit(event)
+
+    def reasons(self) -> list[Reasons]:
+        """Of each loop: misses in a row, and why it missed, failed safe and was not taken by its device last."""
+        _, counters = self._look(self._wired)
+        return [Reasons.of(row) for row in counters]
 
     def timing(self) -> tuple[Int64s, Int64s]:
         """Histograms over all loops so far: lateness of wakes, input to output."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
+
+from gateway.control import layout as at
+from gateway.core.types import Int64s
 
 
 class Reason(IntEnum):
@@ -46,3 +50,26 @@ TEXTS: dict[int, str] = {
     Reason.NOT_KNOWN: "the tag that tells it has no value yet",
     Reason.OVERRULED: "the device holds another output than was written",
 }
+
+
+class Reasons(NamedTuple):
+    """What a loop's counters say in words; empty where nothing has happened yet."""
+
+    misses_in_row: int
+    last_miss: str
+    last_failsafe: str
+    output: str
+    """Why the device does not take the output now."""
+
+    @staticmethod
+    def of(row: Int64s) -> Reasons:
+        def text(field: int) -> str:
+            reason = int(row[field - at.COUNTERS_FROM])
+            return "" if reason == Reason.NONE else TEXTS[reason]
+
+        return Reasons(
+            misses_in_row=int(row[at.MISSES_IN_ROW - at.COUNTERS_FROM]),
+            last_miss=text(at.MISS_REASON),
+            last_failsafe=text(at.FAILSAFE_REASON),
+            output=text(at.WRITE_REASON),
+        )

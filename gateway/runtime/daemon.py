@@ -305,6 +305,7 @@ class Daemon:
             settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
             hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
             executive=before.executive if before is not None else None,
+            held=before.writer.arbiter.held if before is not None else None,
         )  # fmt: skip
         plant.warm()
         return plant

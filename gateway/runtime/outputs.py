@@ -21,6 +21,7 @@ import aiomqtt
 import numpy as np
 
 from gateway.control.courier import Carrier, Courier, Outbox, OutputFailedError
+from gateway.control.handle import ControlExecutive
 from gateway.control.reasons import Reason
 from gateway.core.backoff import Backoff
 from gateway.core.events import Emit, Event, Severity
@@ -225,13 +226,13 @@ class Outputs:
         settings: Settings,
         view: PlantView,
         requester: Callable[[str], Requester | None],
-        outbox: Outbox | None,
+        executive: ControlExecutive | None,
         *,
         now_ns: Clock,
         emit: Emit,
     ) -> None:
-        """`outbox` is None where no loop runs."""
-        self._outbox = outbox
+        """`executive` is None where no loop runs."""
+        outbox = self._outbox = executive.outbox if executive is not None else None
         self.carriers: dict[str, Carrier] = {}
         self.sessions: dict[str, MqttOutput] = {}
         self.links: set[str] = set()

@@ -19,7 +19,6 @@ from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
-from gateway.protocol.modbus.codes import ModbusException
 from gateway.protocol.modbus.errands import Requester
 from gateway.protocol.modbus.plan import Block, plan
 from gateway.runtime.clock import EngineClock, WallStamp
@@ -38,9 +37,11 @@ from gateway.settings.schema import Block as LoopBlock
 from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag, registers_of
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
+from gateway.writing.arbiter import Held
 from gateway.writing.audit import Trail
 from gateway.writing.mqtt import MqttOrders
-from gateway.writing.service import Why, Writer
+from gateway.writing.scada import ScadaDoor
+from gateway.writing.service import Writer
 
 ENGINE_STOP_S = 2.0
 WRITES_STOP_S = 0.5
@@ -48,17 +49,6 @@ CONTROL_STOP_S = 1.5
 STATE_CHANGES_EVERY_CYCLES = 10
 CONTROL_LANE_WEIGHT = 4
 """The executive's samples are few and dear: when all lanes are full they get four shares."""
-
-
-SCADA_ANSWERS = {
-    Why.FORBIDDEN: ModbusException.ILLEGAL_FUNCTION,
-    Why.UNKNOWN: ModbusException.ILLEGAL_DATA_ADDRESS,
-    Why.VALUE: ModbusException.ILLEGAL_DATA_VALUE,
-    Why.BUSY: ModbusException.SERVER_DEVICE_BUSY,
-    Why.AWAY: ModbusException.GATEWAY_TARGET_FAILED_TO_RESPOND,
-    Why.FAULT: ModbusException.SERVER_DEVICE_FAILURE,
-}
-"""What a SCADA client is told of a write to a tag that was not, or not surely, carried out."""
 
 
 def lane_capacity(tags: int) -> int:
@@ -94,10 +84,12 @@ class Plant:
         died: Callable[[], None],
         keep: Keep = keep_nothing,
         executive: ControlExecutive | None = None,
+        held: Mapping[str, Held] | None = None,
     ) -> None:
         """`hand_on` takes the engine's cycles, `keep` payloads that cannot be used.
 
-        `executive` is that of the plant before: it goes on with the loops of this one, without losing a cycle.
+        `executive` is that of the plant before: it goes on with the loops of this one, without losing a cycle. `held`
+        says who held which of them.
         """
         self.settings = settings
         self._give = hand_on
@@ -143,22 +135,27 @@ class Plant:
             after=[self._feed_executive] if self.executive is not None else [],
             died=died,
         )
-        outbox = self.executive.outbox if self.executive is not None else None
-        self.outputs = Outputs(settings, self.engine.view, self._requester, outbox, now_ns=clock, emit=book.emit)
+        self.outputs = Outputs(
+            settings, self.engine.view, self._requester, self.executive, now_ns=clock, emit=book.emit
+        )
         self.scada: ScadaServer | None = None
-        self.writer = Writer(
-            settings,
+        self.writer = self._build_writer(trail, held or {})
+        mqtt = settings.writes.mqtt
+        self.orders = MqttOrders(mqtt, self.writer, now_ns=clock, emit=book.emit) if mqtt is not None else None
+
+    def _build_writer(self, trail: Trail, held: Mapping[str, Held]) -> Writer:
+        return Writer(
+            self.settings,
             model=self.model,
             view=self.engine.view,
             requesters=self._requester,
             trail=trail,
-            text_of=symbols.text_of,
-            now_ns=clock,
-            emit=book.emit,
+            text_of=self.symbols.text_of,
+            now_ns=self._clock,
+            emit=self._book.emit,
             control=self.executive,
+            held=held,
         )
-        mqtt = settings.writes.mqtt
-        self.orders = MqttOrders(mqtt, self.writer, now_ns=clock, emit=book.emit) if mqtt is not None else None
 
     def _build_sources(self) -> list[Drained]:
         """The sources of all links, and their lanes."""
@@ -250,6 +247,9 @@ class Plant:
             return False
         source.take_again(letter)
         return True
+
+    def now_ns(self) -> int:
+        return self._clock()
 
     def heartbeats(self) -> dict[str, int]:
         """When each thread that matters last finished a cycle, engine time; 0 before the first."""
@@ -365,11 +365,13 @@ class Plant:
         registers = build_map(self.settings, scada, lock.load(scada.lock_file))
         if registers.lock_changed:
             lock.save(scada.lock_file, registers.lock)
+        door = ScadaDoor(self.writer)
         return ScadaServer(
             settings=scada,
             registers=registers,
-            write=self._write_from_scada,
-            note=self.writer.note_loop,
+            write=door.write,
+            note=door.note,
+            may=door.may,
             plant=self.engine.view,
             text_of=self.symbols.text_of,
             control=self.executive,
@@ -379,10 +381,6 @@ class Plant:
             heartbeat=lambda: self.thread.cycles,
             emit=self._book.emit,
         )
-
-    async def _write_from_scada(self, tag: str, value: float, client: str) -> ModbusException | None:
-        outcome = await self.writer.write(tag, value, way="scada", who=client)
-        return None if outcome.is_ok else SCADA_ANSWERS[outcome.why]
 
     def _feed_executive(self) -> None:
         """After each cycle, on the engine's thread."""

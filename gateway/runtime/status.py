@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -170,6 +171,7 @@ class RuntimeStatus:
                 outputs=plant.model.output_names,
                 alarms=plant.engine.alarms.view,
                 stages=STAGES if plant.executive is not None else STAGES[:2],
+                details=partial(_details, plant),
                 writable=frozenset(() if plant.settings.inhibit_writes else plant.settings.writes.page),
             )
             self._shown = (plant, shown)
@@ -187,3 +189,15 @@ class RuntimeStatus:
 
     def measured(self) -> Sequence[Measured]:
         return tuple(self._measured())
+
+
+def _details(plant: Plant) -> list[http.LoopDetail]:
+    """Of its loops, for the page."""
+    if plant.executive is None:
+        return []
+    now_ns = plant.now_ns()
+    held = [plant.writer.arbiter.holder(loop.name, now_ns) for loop in plant.settings.loops]
+    return [
+        http.LoopDetail(*reasons, "" if by is None else str(by.by))
+        for reasons, by in zip(plant.executive.reasons(), held, strict=True)
+    ]

@@ -6,7 +6,7 @@ One output under two loops is refused here, and one setpoint; what a single loop
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +18,17 @@ from gateway.settings.devices import Devices
 from gateway.settings.instances import instances
 from gateway.settings.links import Links
 from gateway.settings.loop import Plant, Read, read_loop
-from gateway.settings.schema import Block, ModbusLink, ModbusPoint, MqttPoint, PidLoop, Signal, Tag, registers_of
+from gateway.settings.schema import (
+    Block,
+    Commands,
+    ModbusLink,
+    ModbusPoint,
+    MqttPoint,
+    PidLoop,
+    Signal,
+    Tag,
+    registers_of,
+)
 from gateway.settings.section import Section
 from gateway.settings.signals import Signals, path_in_circle
 from gateway.settings.units import show
@@ -133,6 +143,15 @@ def _takes(signals: Sequence[Signal]) -> Iterator[str]:
             yield f"blocks.{signal.name}"
         elif signal.of == "loop" and signal.what != "input":
             yield f"control.{signal.name}"
+
+
+def check_commanders(loops: Loops, allowed: Mapping[Commands, Sequence[str]]) -> None:
+    """Who may write points of a loop (by way) should be among those who may command it."""
+    for loop, section in loops.read:
+        for way, points in allowed.items():
+            point = next((name for name in points if name.startswith(f"control.{loop.name}.")), None)
+            if point is not None and way.value not in loop.commanders:
+                section.warn("commands", f"leave out {way}, by which {point} may be written; add it to from")
 
 
 def check_setpoints(loops: Loops, writable: frozenset[str]) -> None:

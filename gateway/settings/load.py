@@ -15,7 +15,7 @@ from typing import NamedTuple
 from gateway.settings.alarms import check_names
 from gateway.settings.brokers import Files
 from gateway.settings.calculations import check_kept_samples
-from gateway.settings.control import check_setpoints, read_loops
+from gateway.settings.control import check_commanders, check_setpoints, read_loops
 from gateway.settings.devices import Devices
 from gateway.settings.discovery import read_topics
 from gateway.settings.including import ENVIRONMENT, INCLUDE, INCLUDES, read_whole, substituted
@@ -24,7 +24,7 @@ from gateway.settings.links import Links
 from gateway.settings.planning import loads
 from gateway.settings.problems import ConfigurationError, Problem, Report
 from gateway.settings.referencetables import joined, read_reference
-from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, Settings
+from gateway.settings.schema import BrokerAddress, Commands, MqttLink, MqttPoint, Settings
 from gateway.settings.section import Section
 from gateway.settings.serving import read_http, read_scada, watched
 from gateway.settings.taglist import TagLists
@@ -125,6 +125,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     gateway.finish()
     root.finish()
     _check_sessions(root, settings)
+    check_commanders(loops, _commanding(settings))
     _check_durable(settings, devices)
     if not len(root.report):
         links.warn_of_oddities()
@@ -133,6 +134,15 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         defaults.polls.warn_of_unused()
         _warn_of_shared_topics(settings, devices)
     return settings
+
+
+def _commanding(settings: Settings) -> dict[Commands, tuple[str, ...]]:
+    mqtt = settings.writes.mqtt
+    return {
+        Commands.SCADA: settings.scada.writable if settings.scada is not None else (),
+        Commands.PAGE: settings.writes.page,
+        Commands.MQTT: mqtt.loops if mqtt is not None else (),
+    }
 
 
 def _state_dir(gateway: Section, directory: Path, environment: Mapping[str, str]) -> Path:

@@ -200,7 +200,7 @@ def _read_controller(section: Section, pid: Section, name: str, plant: Plant, so
         kp, ti_s, td_s = gains.first
     weight, filtered = _read_shape(pid, ti_s, td_s)
     action = pid.get("action", ACTION, Action.REVERSE)
-    setpoints = read_setpoint_limits(section, source.tag if source is not None else None, setpoint)
+    setpoints, rate = read_setpoint_limits(section, source.tag if source is not None else None, setpoint)
     if setpoint not in setpoints and pid.is_sound("setpoint"):
         pid.wrong("setpoint", f"{setpoint:g} is outside the setpoint's limits; write one from {setpoints}")
     anti_windup_ns = pid.get("back_calculation", TIME_CONSTANT, None)
@@ -208,6 +208,7 @@ def _read_controller(section: Section, pid: Section, name: str, plant: Plant, so
         "setpoint": setpoint,
         "setpoint_min": setpoints.low,
         "setpoint_max": setpoints.high,
+        "setpoint_rate_max": rate,
         "kp": kp,
         "ti_s": ti_s,
         "td_s": td_s,

@@ -84,10 +84,17 @@ def read_output_within(section: Section, by: OutputBy) -> int:
     return section.get("output_within", OUTPUT_WITHIN, OUTPUT_WITHIN_NS[by])
 
 
-def read_setpoint_limits(section: Section, source: Tag | None, setpoint: float) -> Range:
-    """As written, else what is valid for the input, else nothing but the setpoint itself."""
+def read_setpoint_limits(section: Section, source: Tag | None, setpoint: float) -> tuple[Range, float | None]:
+    """As written, else what is valid for the input, else nothing but the setpoint itself; and its fastest change."""
     table = section.table("setpoint_limits")
-    if table is None:
+    rate = None if table is None else table.get("rate", positive, None)
+    return _read_setpoint_range(section, table, source, setpoint), rate
+
+
+def _read_setpoint_range(section: Section, table: Section | None, source: Tag | None, setpoint: float) -> Range:
+    if table is None or (table.has("rate") and not (table.has("min") or table.has("max"))):
+        if table is not None:
+            table.finish()
         if source is not None and source.valid_low is not None and source.valid_high is not None:
             return Range(source.valid_low, source.valid_high)
         return Range(setpoint, setpoint)

@@ -10,13 +10,14 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from gateway.core.types import NS_PER_MS, NS_PER_S
-from gateway.settings.schema import Block, Signal
+from gateway.settings.schema import Block, Commands, Signal
 from gateway.settings.section import Section
 from gateway.settings.signals import Signals
-from gateway.settings.units import Parser, WrongValueError, duration, flag, number, positive, show
+from gateway.settings.units import Parser, WrongValueError, array_of, choice, duration, flag, number, positive, show
 
 TIME_CONSTANT = duration(NS_PER_MS, 24 * 3_600 * NS_PER_S)
 DEAD_MAN = duration(100 * NS_PER_MS, 24 * 3_600 * NS_PER_S)
+HOLD = duration(0, 24 * 3_600 * NS_PER_S)
 POINTS_MAX = 12
 INTERLOCKS_MAX = 9
 NO_PID = ("setpoint", "setpoint_from", "kp", "ki", "kd", "ti", "td", "form", "action", "gains", "feed_forward")
@@ -95,10 +96,25 @@ def read_extras(section: Section, name: str, signals: Signals) -> dict[str, Any]
     """Fields of the loop."""
     return {
         "interlock": _read_interlocks(section, name, signals),
+        **_read_commands(section),
         "dead_man_ns": section.get("dead_man", DEAD_MAN, None) or 0,
         "reads_back": section.get("read_back", flag, False),
         "acts_on_arrival": section.get("on_arrival", flag, False),
     }
+
+
+WAYS = array_of(choice(Commands), '["local", "scada"]', len(Commands), count_min=1)
+
+
+def _read_commands(section: Section) -> dict[str, Any]:
+    """Who may command the loop, and for how long a command holds it."""
+    table = section.table("commands")
+    if table is None:
+        return {}
+    ways = table.get("from", WAYS, tuple(Commands))
+    found = {"commanders": tuple(way.value for way in ways), "command_hold_ns": table.get("hold", HOLD, 0)}
+    table.finish()
+    return found
 
 
 def _read_interlocks(section: Section, name: str, signals: Signals) -> Signal | None:

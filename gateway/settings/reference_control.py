@@ -174,6 +174,24 @@ CONTROL = (
         "(high of the input's `valid`)",
         "Highest setpoint anybody may write.",
     ),
+    Key(
+        "control.NAME.setpoint_limits.rate",
+        positive,
+        "(at once)",
+        "How fast a written setpoint is approached, a second.",
+    ),
+    Key(
+        "control.NAME.commands.from",
+        loopextras.WAYS,
+        '["local", "page", "scada", "mqtt"]',
+        "Who may command the loop, the most important first: `fieldgate write`, the page, SCADA clients, MQTT.",
+    ),
+    Key(
+        "control.NAME.commands.hold",
+        loopextras.HOLD,
+        "0s",
+        "For so long after a command others are refused, but for the more important. 0s: the last one wins.",
+    ),
     Key("control.NAME.failsafe.output", loopbounds.failsafe_output, REQUIRED, "The output of a bad or old input."),
     Key("control.NAME.failsafe.rate", positive, "(at once)", "How fast the output goes there, in units a second."),
     Key(

@@ -43,6 +43,17 @@ class OutputBy(StrEnum):
 
 LOOP_POINTS: Final = ("setpoint", "mode", "output")
 """What may be written of a loop, where the configuration allows it: `control.NAME.setpoint`, and so on."""
+HOLD_POINT: Final = "hold"
+"""Written by take and release, by everybody but SCADA clients: they take a loop by commanding it."""
+
+
+class Commands(StrEnum):
+    """The ways in which a loop may be commanded, the most important first unless a loop says otherwise."""
+
+    LOCAL = "local"
+    PAGE = "page"
+    SCADA = "scada"
+    MQTT = "mqtt"
 
 
 class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +110,10 @@ class PidLoop(msgspec.Struct, frozen=True, kw_only=True):
     """What was written is read again a few periods later; what is not there is written again, and told."""
     dead_man_ns: int = 0
     """Without a command for so long it goes to its fail-safe, in every mode; 0: it needs none."""
+    commanders: tuple[str, ...] = tuple(way.value for way in Commands)
+    """Who may command it, the most important first."""
+    command_hold_ns: int = 0
+    """For how long a command holds the loop for whom it came from; 0: the last command wins."""
     output_by: OutputBy = OutputBy.EXECUTIVE
     output_budget_ns: int = 10_000_000
     """From a complete input to the output handed to the socket, or confirmed where the loop thread carries it."""

@@ -17,7 +17,7 @@ from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
 from gateway.settings.scadarules import RULES
-from gateway.settings.schema import LOOP_POINTS, Http, ModbusPoint, PidLoop, Scada, Tag, driven_by
+from gateway.settings.schema import HOLD_POINT, LOOP_POINTS, Http, ModbusPoint, PidLoop, Scada, Tag, driven_by
 from gateway.settings.section import Section
 from gateway.settings.units import Parser, array_of, duration, integer, show, text
 
@@ -71,6 +71,10 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
 def loop_points(loops: Loops) -> list[str]:
     """What may be written of loops, where the configuration allows it: `control.boiler.setpoint` and others."""
     return [f"control.{name}.{point}" for name in loops.names for point in LOOP_POINTS]
+
+
+def hold_points(loops: Loops) -> list[str]:
+    return [f"control.{name}.{HOLD_POINT}" for name in loops.names]
 
 
 def writable_tags(devices: Devices, loops: Loops) -> list[str]:

@@ -10,7 +10,7 @@ from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.schema import MqttWrites, Writes
 from gateway.settings.section import Section
-from gateway.settings.serving import TAG_GLOBS, WRITE_GLOBS, loop_points, select, writable_tags
+from gateway.settings.serving import TAG_GLOBS, WRITE_GLOBS, hold_points, loop_points, select, writable_tags
 from gateway.settings.units import flag
 
 TOPIC: Final = "fieldgate/{gateway}/write/{tag}"
@@ -21,7 +21,7 @@ def read_writes(root: Section, gateway_id: str, devices: Devices, loops: Loops, 
     section = root.table("writes")
     if section is None:
         return Writes()
-    names = [*writable_tags(devices, loops), *loop_points(loops)]
+    names = [*writable_tags(devices, loops), *loop_points(loops), *hold_points(loops)]
     writes = Writes(
         local=section.get("local", flag, True),
         page=select(section, "page", TAG_GLOBS, (), names, all_known=not devices.incomplete),
@@ -52,7 +52,7 @@ def _read_mqtt(section: Section, gateway_id: str, devices: Devices, loops: Loops
         topic=asked,
         reply=reply,
         tags=select(table, "tags", TAG_GLOBS, ("*",), names, all_known=not devices.incomplete),
-        loops=select(table, "loops", WRITE_GLOBS, (), loop_points(loops), all_known=True),
+        loops=select(table, "loops", WRITE_GLOBS, (), [*loop_points(loops), *hold_points(loops)], all_known=True),
     )
     if not names and not writes.loops and not devices.incomplete:
         table.warn("tags", "there is no tag that may be written; write write = true in one")

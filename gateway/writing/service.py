@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
 from itertools import count
 from typing import Final
 
@@ -26,20 +25,17 @@ from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
 from gateway.core.symbols import TextOf
-from gateway.core.types import Kind, Quality
+from gateway.core.types import NS_PER_S, Kind, Quality
 from gateway.core.view import ControlView, PlantView
-from gateway.protocol.modbus.errands import CrowdedError, ErrandError, NoAnswerError, Requester
-from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError, exception_name
-from gateway.protocol.modbus.pdu import read_data
-from gateway.protocol.modbus.reactions import Reaction, rule_of
+from gateway.protocol.modbus.errands import Requester
 from gateway.settings.problems import did_you_mean
 from gateway.settings.schema import FormulaPoint, ModbusPoint, Settings, Tag, driven_by
+from gateway.writing.arbiter import Arbiter, Commander, CommandRefusedError, Held
 from gateway.writing.audit import Line, Trail, TrailError
 from gateway.writing.loops import LoopPoints
-from gateway.writing.order import Order, Value, ValueRefusedError, confirmed, differs, order_of
+from gateway.writing.order import Order, Value, ValueRefusedError, order_of
+from gateway.writing.sending import OK, Result, Why, send
 
-BUSY_RETRIES: Final = 4
-BUSY_RETRY_S: Final = 0.5
 WRITE_S_MAX: Final = 10.0
 """From the order to its result, the wait for others on the link included."""
 EVENTS_PER_PERIOD_MAX: Final = 20
@@ -48,44 +44,13 @@ PERIOD_NS: Final = 10_000_000_000
 METRICS = (
     ("fieldgate_writes_total", "counter", "Writes to tags, by way (local, mqtt, scada) and result."),
     ("fieldgate_writes_under_way", "gauge", "Writes that are under way."),
+    ("fieldgate_control_held_seconds", "gauge", "For how long a loop is still held by who commanded it, by way."),
     (
         "fieldgate_write_refusals_suppressed_total",
         "counter",
         "Refused writes that were counted only: beyond the budget of events and lines of the trail.",
     ),
 )
-
-
-class Result(StrEnum):
-    WRITTEN = "written"
-    """The device confirmed it."""
-    VERIFIED = "verified"
-    """And holds the value."""
-    DIFFERS = "differs"
-    """The device confirmed it, and holds another value."""
-    UNCERTAIN = "uncertain"
-    """Sent, and not answered."""
-    REFUSED = "refused"
-    """Nothing was sent."""
-    REJECTED = "rejected"
-    """The device answered with an exception."""
-    FAILED = "failed"
-    """Nothing was sent, because of a fault."""
-
-
-OK: Final = (Result.WRITTEN, Result.VERIFIED)
-
-
-class Why(StrEnum):
-    """What kind of no it is, for ways in that answer with a code."""
-
-    NONE = ""
-    FORBIDDEN = "forbidden"
-    UNKNOWN = "unknown"
-    VALUE = "value"
-    BUSY = "busy"
-    AWAY = "away"
-    FAULT = "fault"
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,13 +90,16 @@ class Writer:
         now_ns: Clock,
         emit: Emit,
         control: ControlView | None = None,
+        held: Mapping[str, Held] | None = None,
     ) -> None:
+        """`held`: who held which loop in the plant before."""
         self._text_of = text_of
         self._is_inhibited = settings.inhibit_writes
         self._tags: Mapping[str, Tag] = {tag.name: tag for tag in settings.tags}
         self._link_of = {device.name: device.link for device in settings.devices}
         self._loop_of = {tag: loop.name for loop in settings.loops for tag in driven_by(loop)}
-        self._loops = LoopPoints(settings.loops, control)
+        self.arbiter = Arbiter(settings.loops, held or {})
+        self._loops = LoopPoints(settings.loops, control, self.arbiter, now_ns)
         self._has_local = settings.writes.local
         self._tasks: set[asyncio.Task[Outcome]] = set()
         self._allowed: dict[str, frozenset[str]] = {"page": frozenset(settings.writes.page)}
@@ -178,11 +146,21 @@ class Writer:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
+    def check_loop(self, point: str, by: Commander) -> None:
+        """Whether this commander may command the loop of this point now. Raises CommandRefusedError."""
+        self._loops.check(point, "", by)
+
+    def _tell_holder(self, name: str, said: str) -> None:
+        if said:
+            loop = self._loops.loop_of(name)
+            self._emit(Event(self._now_ns(), Severity.NOTICE, "control.commander", loop, said))
+
     def note_loop(self, who: str, point: str, old: str, new: str) -> None:
         """What SCADA wrote to a loop: its executive has taken it already."""
         line = Line(
             id=f"{next(self._numbers):x}", way="scada", who=who, what=point, old=old, new=new, result=Result.WRITTEN
         )
+        self._tell_holder(point, self._loops.took(point, Commander(line.way, who.rpartition(":")[0])))
         self._results[line.way, Result.WRITTEN] += 1
         try:
             self._trail.post(line)
@@ -235,9 +213,15 @@ class Writer:
 
     async def _ordered(self, name: str, value: Value, line: Line) -> Outcome:
         """To a loop. Raises _Refused."""
-        await self._note_before(line)
+        by = Commander(line.way, line.who)
         try:
-            self._loops.order(name, value)
+            self._loops.check(name, value, by)
+            await self._note_before(line)
+            self._loops.check(name, value, by)
+            self._tell_holder(name, self._loops.order(name, value, by))
+        except CommandRefusedError as error:
+            why = Why.BUSY if error.is_held else Why.FORBIDDEN
+            raise _Refused(Result.REFUSED, why, str(error)) from None
         except ValueError as error:
             raise _Refused(Result.REFUSED, Why.VALUE, str(error)) from None
         return Outcome(tag=name, result=Result.WRITTEN, old=line.old, new=line.new)
@@ -285,7 +269,7 @@ class Writer:
         result, why, reason = Result.UNCERTAIN, Why.AWAY, f"no result within {WRITE_S_MAX:g} s"
         try:
             async with asyncio.timeout(WRITE_S_MAX), self._locks.setdefault(link, asyncio.Lock()):
-                result, why, reason = await _send(requester, order, is_verified)
+                result, why, reason = await send(requester, order, is_verified)
         except TimeoutError:
             pass  # it may have been sent: what was set before says so
         except asyncio.CancelledError:
@@ -339,42 +323,8 @@ class Writer:
             yield Reading("fieldgate_writes_total", number, (("result", result), ("way", way)))
         yield Reading("fieldgate_writes_under_way", self._under_way)
         yield Reading("fieldgate_write_refusals_suppressed_total", self._suppressed)
-
-
-async def _send(requester: Requester, order: Order, is_verified: bool) -> tuple[Result, Why, str]:
-    """One write, and its read-back."""
-    try:
-        found = confirmed(order, await _patiently(requester, order.unit, order.request))
-    except DeviceRefusedError as error:
-        code = f"exception {error.code}, {exception_name(error.code)}"
-        rule = rule_of(error.code)
-        if rule.reaction is Reaction.UNREACHABLE:
-            return Result.UNCERTAIN, Why.AWAY, f"a gateway on the way says: {code}"
-        why = Why.BUSY if rule.reaction is Reaction.LATER else Why.FAULT
-        return Result.REJECTED, why, f"the device refuses it with {code}: {rule.remedy}"
-    except (NoAnswerError, ReplyError) as error:
-        return Result.UNCERTAIN, Why.AWAY, f"{error}; it may have been carried out: read the tag before you try again"
-    except ErrandError as error:
-        return Result.FAILED, Why.BUSY if isinstance(error, CrowdedError) else Why.AWAY, str(error)
-    if not is_verified:
-        return Result.WRITTEN, Why.NONE, ""
-    try:
-        if not found:
-            found = read_data(order.read, await _patiently(requester, order.unit, order.read))
-    except (DeviceRefusedError, ErrandError, ReplyError) as error:
-        return Result.DIFFERS, Why.FAULT, f"the device confirmed it, and cannot be read back: {error}"
-    if differs(order, found):
-        return Result.DIFFERS, Why.FAULT, f"the device confirmed it, and holds {found.hex(' ', 2)} (registers)"
-    return Result.VERIFIED, Why.NONE, ""
-
-
-async def _patiently(requester: Requester, unit: int, request: bytes) -> bytes:
-    """A device that says that it is busy is asked again: the same value twice is the same value."""
-    for _ in range(BUSY_RETRIES):
-        try:
-            return await requester.request(unit, request)
-        except DeviceRefusedError as error:
-            if rule_of(error.code).reaction is not Reaction.LATER:
-                raise
-        await asyncio.sleep(BUSY_RETRY_S)
-    return await requester.request(unit, request)
+        now_ns = self._now_ns()
+        for loop in self.arbiter.held:
+            if (held := self.arbiter.holder(loop, now_ns)) is not None:
+                labels = (("loop", loop), ("way", held.by.way))
+                yield Reading("fieldgate_control_held_seconds", (held.until_ns - now_ns) / NS_PER_S, labels)

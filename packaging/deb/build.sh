@@ -70,6 +70,7 @@ install -Dm 644 -t "$share/prometheus" "$source"/packaging/prometheus/*.yml
 install -Dm 644 -t "$share/grafana" "$source"/packaging/grafana/*.json
 doc=$stage/usr/share/doc/fieldgate
 install -Dm 644 "$source/packaging/README.md" "$doc/README.md"
+install -Dm 644 "$source/packaging/THREATS.md" "$doc/THREATS.md"
 install -Dm 644 -t "$doc/examples" "$source/config/fieldgate.toml"
 install -Dm 644 -t "$doc/examples/registers" "$source"/config/registers/*.csv
 install -Dm 644 -t "$doc/examples/reference" "$source"/config/reference/*.csv
@@ -82,9 +83,17 @@ run() {
     PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1 "$python" -m gateway "$@"
 }
 run explain --json-schema > "$share/fieldgate.schema.json"
-_FIELDGATE_COMPLETE=bash_source run > "$work/completion" || true  # click ends with 1 after printing it
-sed 's/python3\? -m gateway/fieldgate/; s/_python_m_gateway/_fieldgate/g' "$work/completion" \
-    > "$stage/usr/share/bash-completion/completions/fieldgate"
+complete() {
+    _FIELDGATE_COMPLETE=$1_source run > "$work/completion" || true  # click ends with 1 after printing it
+    sed 's/python3\? -m gateway/fieldgate/; s/_python_m_gateway/_fieldgate/g' "$work/completion" > "$2"
+}
+mkdir -p "$stage/usr/share/zsh/vendor-completions" "$stage/usr/share/fish/vendor_completions.d" "$stage/usr/share/man/man1"
+complete bash "$stage/usr/share/bash-completion/completions/fieldgate"
+complete zsh "$stage/usr/share/zsh/vendor-completions/_fieldgate"
+complete fish "$stage/usr/share/fish/vendor_completions.d/fieldgate.fish"
+PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1 "$python" "$here/manpage.py" "$version" | gzip -9n \
+    > "$stage/usr/share/man/man1/fieldgate.1.gz"
+"$python" "$here/sbom.py" "$site" "$version" > "$doc/sbom.cdx.json"
 
 echo "Packing"
 size=$(du -sk --exclude=DEBIAN "$stage" | cut -f 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,26 @@ def test_one_finds_a_tag_and_watches_it_move(visit: Visit) -> None:
     assert re.match(r"\d+(\.\d+)?\s*V", first)
     until(lambda: text(value) != first, "the value moves")
     assert "✓ good" in text(row(page, "tags", "meter.voltage"))
+
+
+def test_one_looks_at_what_a_tag_was(visit: Visit) -> None:
+    page = visit("victor")
+    page.get_by_label("Search tags").fill("meter volt")
+    page.get_by_role("button", name="Trend meter.voltage").click()
+    dialog = page.get_by_role("dialog", name="meter.voltage")
+    hour = dialog.get_by_role("button", name="1 hour")
+
+    def is_drawn() -> bool:
+        hour.click()
+        dialog.get_by_text(
+            re.compile(r"One point every|Nothing is kept|nothing is kept yet|not in the history")
+        ).wait_for()
+        return "One point every 10 s" in text(dialog)
+
+    until(is_drawn, "the first step of the history is there", 40.0)
+    assert hour.get_attribute("aria-pressed") == "true"
+    dialog.get_by_role("button", name="Close").click()
+    assert not dialog.is_visible()
 
 
 def test_a_viewer_has_no_buttons_that_do_anything(visit: Visit) -> None:
@@ -115,12 +136,14 @@ def test_a_link_dies_and_returns_before_ones_eyes(visit: Visit, plant: Plant) ->
     row(page, "tags", "meter.voltage").get_by_text("✓ good").wait_for()
 
 
-def test_a_gateway_that_stops_answering_is_said_to_be_gone(visit: Visit) -> None:
+def test_a_gateway_that_stops_answering_is_said_to_be_gone(visit: Visit, plant: Plant) -> None:
     page = visit("victor")
     row(page, "tags", "tank.level").wait_for()
-    page.context.set_offline(True)
-    page.get_by_text(re.compile(r"Connection lost, last data \d\d:\d\d:\d\d\.")).wait_for()
-    page.context.set_offline(False)
+    plant.gateway.signal(signal.SIGSTOP)
+    try:
+        page.get_by_text(re.compile(r"Connection lost, last data \d\d:\d\d:\d\d\.")).wait_for()
+    finally:
+        plant.gateway.signal(signal.SIGCONT)
     page.locator("#lost").wait_for(state="hidden")
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from gateway.cli.app import COMMANDS
 from gateway.settings.load import examine
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
@@ -123,7 +128,7 @@ def test_the_configuration_that_the_package_brings_is_sound() -> None:
     assert shipped.settings.http.host == "127.0.0.1"
 
 
-@pytest.mark.parametrize("script", ["build.sh", "try.sh", "postinst", "prerm", "postrm"])
+@pytest.mark.parametrize("script", ["build.sh", "try.sh", "postinst", "prerm", "postrm", "../wheelhouse.sh"])
 def test_scripts_are_posix_shell_and_stop_at_the_first_error(script: str) -> None:
     text = (DEB / script).read_text()
     assert text.startswith("#!/bin/sh\n")
@@ -143,6 +148,38 @@ def test_the_package_brings_what_the_unit_names() -> None:
         f"--group --no-create-home --home /var/lib/fieldgate {settings()['User']}\n" in (DEB / "postinst").read_text()
     )
     assert "procps" in (DEB / "control").read_text()  # /bin/kill of ExecReload
+
+
+def script(name: str, *arguments: str) -> str:
+    command = [sys.executable, str(DEB / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=PACKAGING.parent, check=True)
+    return done.stdout
+
+
+def test_the_manual_page_has_every_command_and_option_and_groff_has_nothing_to_say(tmp_path: Path) -> None:
+    page = script("manpage.py", "1.2~dev")
+    for name in COMMANDS:
+        assert f".SS fieldgate {name.replace('-', chr(92) + '-')} " in page, name
+    assert ".B \\-\\-write\\-lock" in page
+    if tool := shutil.which("groff"):
+        path = tmp_path / "fieldgate.1"
+        path.write_text(page)
+        said = subprocess.run([tool, "-man", "-ww", "-Tutf8", str(path)], capture_output=True, text=True, timeout=60)
+        assert (said.returncode, said.stderr) == (0, "")
+        assert "the command line or the configuration is wrong" in said.stdout
+
+
+def test_the_bill_of_materials_lists_what_is_installed_with_version_and_licence() -> None:
+    bill = json.loads(script("sbom.py", str(Path(msgspec.__file__).parents[1]), "1.2"))
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    assert bill["metadata"]["component"]["version"] == "1.2"
+    parts = {part["name"]: part for part in bill["components"]}
+    assert parts["msgspec"]["version"] == metadata.version("msgspec")
+    assert parts["numpy"]["purl"] == f"pkg:pypi/numpy@{metadata.version('numpy')}"
+    assert len({part["bom-ref"] for part in parts.values()}) == len(parts)
+    assert all(part["hashes"][0]["content"] for part in parts.values())
+    unnamed = [name for name, part in parts.items() if "licenses" not in part]
+    assert len(unnamed) < len(parts) / 10, unnamed
 
 
 def test_every_blank_of_the_control_file_is_filled_in() -> None:

@@ -16,7 +16,7 @@ import uvloop
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality
 from gateway.settings.schema import MqttPoint, MqttSession, MqttVersion, Report, SparkplugHost, Tag
 from tests.support.brokers import Broker, mosquitto, nats
-from tests.support.mqtt import WALL_OFFSET_NS, Rig, link, publisher, running, until
+from tests.support.mqtt import WALL_OFFSET_NS, Rig, ScriptedBroker, link, publisher, running, until
 from tests.support.sparkplug import EdgeNode, Payload
 
 V311, V5 = MqttVersion.V311, MqttVersion.V5
@@ -111,6 +111,41 @@ def test_an_edge_node_is_asked_for_its_births_and_followed_until_its_death(
 
     with start(tmp_path) as broker:
         uvloop.run(scenario(broker.port))
+
+
+@pytest.mark.parametrize("version", [V311, V5], ids=["3.1.1", "5"])
+def test_each_session_is_clean_subscribes_first_and_then_publishes_its_state(version: MqttVersion) -> None:
+    """tck-id-message-flow-phid-sparkplug-clean-session-311, -clean-session-50, -subscription;
+    tck-id-host-topic-phid-birth-sub-required; tck-id-payloads-state-subscribe;
+    tck-id-operational-behavior-primary-application-state-with-multiple-servers-state."""
+    is_v5 = version is V5
+    connack = b"\x20\x03\x00\x00\x00" if is_v5 else b"\x20\x02\x00\x00"
+
+    async def scenario() -> None:
+        broker = ScriptedBroker(connack=connack)
+        broker.answers_all = True
+        async with broker.serving(), running(Rig(link(broker.port, version=version, session=HOST), [TAG])):
+            for _ in range(2):
+                await until(lambda: any(first & 0xF0 == 0x30 for first, _ in broker.packets), "its STATE")
+                (connect, body), *others = broker.packets
+                assert connect == 0x10
+                assert body[7] & 0x02, "clean session, or clean start"
+                # Version, flags and keep-alive are followed by the properties.
+                assert not is_v5 or b"\x11\x00\x00\x00\x00" in body[11 : 11 + body[10]], "expiry 0"
+                published = next(place for place, (first, _) in enumerate(others) if first & 0xF0 == 0x30)
+                before = [first for first, _ in others[:published]]
+                assert set(before) == {0x82}
+                asked = b"".join(body for _, body in others[:published])
+                assert STATE.encode() in asked
+                assert b"spBv1.0/plant/DDATA/edge/+" in asked
+                first, body = others[published]
+                assert (first & 0x06, first & 0x01) == (0x02, 0x01), "QoS 1, retained"
+                assert body[2 : 2 + len(STATE)].decode() == STATE
+                assert 0x82 not in [first for first, _ in others[published:]]
+                broker.packets.clear()
+                broker.drop()
+
+    uvloop.run(asyncio.wait_for(scenario(), 20.0))
 
 
 def test_a_host_that_is_killed_is_told_offline_by_the_broker(tmp_path: Path) -> None:

@@ -226,6 +226,8 @@ class ScriptedBroker:
         self.connections = 0
         self.port = 0
         self.received = bytearray()
+        self.packets: list[tuple[int, bytes]] = []
+        """(first byte, what follows the length) of all that came."""
         self.acks: list[tuple[int, int]] = []
         """(first byte, packet identifier) of each PUBACK, PUBREC and PUBCOMP."""
         self.subscribes_bytes: list[int] = []
@@ -264,6 +266,7 @@ class ScriptedBroker:
                 first = (await reader.readexactly(1))[0]
                 body = await reader.readexactly(await _length(reader))
                 self.received += bytes((first,)) + body
+                self.packets.append((first, body))
                 if first in (0x40, 0x50, 0x70):
                     self.acks.append((first, int.from_bytes(body[:2], "big")))
                 answer = self._answer(first, body)

@@ -640,6 +640,18 @@ CASES = [
         "control.c.pid.output: m.t comes by MQTT; write a tag of a Modbus link, or write_topic in this one",
     ),
     (
+        LOOP + 'commands = { from = ["local", "phone"] }',
+        "5:14",
+        'control.c.commands.from: "phone" is not known here; write "local", "page", "scada" or "mqtt"',
+    ),
+    (LOOP + "commands = { from = [] }", "5:14", "control.c.commands.from: has 0 elements; write 1 to 4 of them"),
+    (LOOP + 'commands = { hold = "2d" }', "5:14", "control.c.commands.hold:"),
+    (
+        LOOP + "setpoint_limits = { rate = 0 }",
+        "5:21",
+        "control.c.setpoint_limits.rate: 0 is not above zero; write a number greater than 0",
+    ),
+    (
         LOOP + 'output_within = "1s"',
         "5:1",
         "control.c.output_within: is for outputs by serial lines and by MQTT; by Modbus TCP it is 10 ms; take it out",

@@ -20,7 +20,7 @@ from gateway.protocol.modbus.errands import NoAnswerError, NotConnectedError
 from gateway.protocol.modbus.frames import DeviceRefusedError
 from gateway.runtime.model import build_model
 from gateway.settings.schema import Settings
-from gateway.writing import audit, service
+from gateway.writing import audit, sending
 from gateway.writing.audit import Line, Trail, TrailError
 from gateway.writing.order import ValueRefusedError, order_of
 from gateway.writing.service import Outcome, Result, Why, Writer
@@ -307,7 +307,7 @@ def test_nothing_is_written_while_writing_is_inhibited(tmp_path: Path) -> None:
 def test_a_busy_device_is_asked_again_and_what_it_says_otherwise_is_the_result(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "BUSY_RETRY_S", 0.01)
+    monkeypatch.setattr(sending, "BUSY_RETRY_S", 0.01)
     rig = Rig(settings, tmp_path)
 
     async def body() -> None:

@@ -282,7 +282,9 @@ class Host:
         elif message.verb == "DDEATH":
             self.deaths += 1
             self._unbear(member)
-            self.out.mark(member, Quality.BAD_NOT_CONNECTED, message.arrival_ns)
+            # Of a device by the edge node's time, of a node by our own (chapters 5.5 and 5.9).
+            source_ns = self.out.time_of(message.payload.timestamp_ms, message)
+            self.out.mark(member, Quality.BAD_NOT_CONNECTED, message.arrival_ns, source_ns)
             self.out.say(message.arrival_ns, Severity.WARNING, "sparkplug.death", member.address, "the device is gone")
         else:
             self._data(node, member, message)

@@ -77,7 +77,11 @@ class Outbox:
         self.put(want, Quality.BAD if is_lost else quality_of(metric), source_ns, arrival_ns, value)
 
     def _source_ns(self, metric: wire.Metric, message: Message) -> int:
-        wall_ms = metric.timestamp_ms if metric.timestamp_ms is not None else message.payload.timestamp_ms
+        has_own = metric.timestamp_ms is not None
+        return self.time_of(metric.timestamp_ms if has_own else message.payload.timestamp_ms, message)
+
+    def time_of(self, wall_ms: int | None, message: Message) -> int:
+        """Engine time of what a message says of itself; its arrival where it says none that can be believed."""
         if wall_ms is None:
             return message.arrival_ns
         # What is beyond any time there is must not reach int64 arithmetic.
@@ -89,9 +93,9 @@ class Outbox:
     def put(self, want: Want, quality: int, source_ns: int, arrival_ns: int, value: float | int) -> None:
         self._samples.append((want.row, quality, source_ns, arrival_ns, value))
 
-    def mark(self, member: Member, quality: Quality, now_ns: int) -> None:
+    def mark(self, member: Member, quality: Quality, now_ns: int, source_ns: int | None = None) -> None:
         for want in member.wants.values():
-            self.put(want, quality, now_ns, now_ns, 0)
+            self.put(want, quality, now_ns if source_ns is None else source_ns, now_ns, 0)
 
     def say(self, now_ns: int, severity: Severity, kind: str, address: Address, message: str) -> None:
         self.events.append(Event(now_ns, severity, kind, str(address), message))

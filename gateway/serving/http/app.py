@@ -32,7 +32,7 @@ from gateway.core.histogram import BUCKETS, SIZE
 from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
-from gateway.serving.http.alarms import alarm_page
+from gateway.serving.http.alarms import AlarmPage, alarm_page
 from gateway.serving.http.build import (
     build_status,
     event_page,
@@ -44,12 +44,13 @@ from gateway.serving.http.build import (
 from gateway.serving.http.devices import device_page
 from gateway.serving.http.doors import ACTIONS, NEEDS, Doors
 from gateway.serving.http.history import HISTORY_PATH, History
+from gateway.serving.http.live import LIVE_PATH, Live
 from gateway.serving.http.metrics import MetricTable
 from gateway.serving.http.openapi import OPENAPI_PATH
-from gateway.serving.http.query import PAGE_MAX, Query, QueryInvalid
+from gateway.serving.http.query import Query, QueryInvalid, TagQuery
 from gateway.serving.http.recorder import Recorder
 from gateway.serving.http.search import Finder
-from gateway.serving.http.status import HealthAnswer, StatusSource
+from gateway.serving.http.status import HealthAnswer, Status, StatusSource, TagPage
 
 BODY_BYTES_MAX: Final = 65_536
 """Body of one request. More, or a body of unsaid length, is refused unread."""
@@ -76,6 +77,14 @@ SECURITY_HEADERS: Final = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page shows in a second: everything at a glance, the tags that are asked for, alarms."""
+
+    status: Status
+    tags: TagPage
+    alarms: AlarmPage
 
 
 def _json(answer: msgspec.Struct, status_code: int = 200) -> Response:
@@ -106,6 +115,7 @@ class Routes:
         self._registry = registry
         self._recorder = recorder
         self._finder = Finder()
+        self.viewers = Live()
         self._description = description
         self._now_ns = now_ns
         folder = files("gateway.serving.http") / "page"
@@ -119,6 +129,7 @@ class Routes:
             "/api/devices": self.devices,
             "/api/loops": self.loops,
             "/api/alarms": self.alarms,
+            LIVE_PATH: self.live,
             "/api/events": self.events,
             HISTORY_PATH: self._history.answer,
         }
@@ -142,28 +153,37 @@ class Routes:
         return _health(ready_answer(self._source.health(), self._now_ns()))
 
     async def status(self, request: Request) -> Response:
-        return _json(build_status(self._source, self._recorder, self._finder, self._now_ns()))
+        return _json(self._status())
 
     async def tags(self, request: Request) -> Response:
-        query = Query.of(request)
-        names = request.query_params.getlist("name")
-        if len(names) > PAGE_MAX:
-            raise QueryInvalid(f"name: at most {PAGE_MAX} tags at a time")
-        only = request.query_params.get("only", "")
-        if only not in ("", "problems"):
-            raise QueryInvalid("only: write problems, or leave it out")
-        page = tag_page(
+        return _json(self._tag_page(TagQuery.of(request)))
+
+    async def live(self, request: Request) -> Response:
+        query = TagQuery.of(request)
+
+        def make() -> bytes:
+            seen = Seen(
+                status=self._status(), tags=self._tag_page(query), alarms=self._alarm_page(Query(), every=False)
+            )
+            return msgspec.json.encode(seen)
+
+        return self.viewers.answer(request, query, make, self._doors.may_look)
+
+    def _status(self) -> Status:
+        return build_status(self._source, self._recorder, self._finder, self._now_ns())
+
+    def _tag_page(self, query: TagQuery) -> TagPage:
+        return tag_page(
             self._source.plant(),
             self._finder,
             self._source.health(),
             self._now_ns(),
-            search=query.search,
-            names=names,
-            only_problems=only == "problems",
-            offset=query.offset,
-            limit=query.limit,
+            search=query.part.search,
+            names=query.names,
+            only_problems=query.only_problems,
+            offset=query.part.offset,
+            limit=query.part.limit,
         )
-        return _json(page)
 
     async def devices(self, request: Request) -> Response:
         query = Query.of(request)
@@ -180,16 +200,18 @@ class Routes:
         include = request.query_params.get("include", "")
         if include not in ("", "all"):
             raise QueryInvalid("include: write all for those that are normal too, or leave it out")
-        page = alarm_page(
+        return _json(self._alarm_page(query, every=include == "all"))
+
+    def _alarm_page(self, query: Query, *, every: bool) -> AlarmPage:
+        return alarm_page(
             self._source.plant(),
             self._source.health(),
             self._now_ns(),
             search=query.search,
-            every=include == "all",
+            every=every,
             offset=query.offset,
             limit=query.limit,
         )
-        return _json(page)
 
     async def events(self, request: Request) -> Response:
         query = Query.of(request)
@@ -252,7 +274,8 @@ class Guard:
         finally:
             path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
             self._answered[path, code] += 1
-            observe(self._seconds, self._now_ns() - began_ns)
+            if path != LIVE_PATH:  # which is answered for as long as somebody looks
+                observe(self._seconds, self._now_ns() - began_ns)
 
     def _refusal(self, scope: Scope) -> Response | None:
         if self._connections() > self._connections_max:

@@ -41,6 +41,7 @@ from gateway.serving.http.status import (
     LinksStatus,
     LinkState,
     LinkStatus,
+    LoopDetail,
     LoopsAnswer,
     LoopStatus,
     LoopTrend,
@@ -139,6 +140,7 @@ def loop_statuses(plant: Plant, now_ns: int) -> tuple[LoopStatus, ...]:
     if not plant.loops:
         return ()
     model = plant.model
+    details = plant.details() or [LoopDetail()] * len(plant.loops)
     return tuple(
         LoopStatus(
             name=loop.name,
@@ -160,9 +162,11 @@ def loop_statuses(plant: Plant, now_ns: int) -> tuple[LoopStatus, ...]:
             cycles=int(state["cycles"]),
             misses=int(state["misses"]),
             overruns=int(state["overruns"]),
+            is_shadow=loop.is_shadow,
+            **detail._asdict(),
             writable=tuple(point for point in LOOP_POINTS if f"control.{loop.name}.{point}" in plant.writable),
         )
-        for loop, state in zip(plant.loops, plant.control_view.loops(), strict=True)
+        for loop, state, detail in zip(plant.loops, plant.control_view.loops(), details, strict=True)
     )
 
 
@@ -237,7 +241,7 @@ def tag_page(
     now_ns: int,
     *,
     search: str,
-    names: list[str],
+    names: Sequence[str],
     only_problems: bool,
     offset: int,
     limit: int,

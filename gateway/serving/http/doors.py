@@ -54,6 +54,7 @@ NEEDS: Final = {
     "/api/alarms": Role.VIEWER,
     "/api/events": Role.VIEWER,
     "/api/history": Role.VIEWER,
+    "/api/live": Role.VIEWER,
 }
 """The least role of each path that shows something of the plant."""
 
@@ -112,6 +113,11 @@ class Doors:
             return await handler(request) if visitor.role >= needs else _too_low(visitor, needs)
 
         return Route(path, behind)
+
+    async def may_look(self, request: Request) -> bool:
+        """Whether the asker is still somebody."""
+        visitor = await self._visitor(request)
+        return isinstance(visitor, Visitor) and visitor.role >= Role.VIEWER
 
     async def me(self, request: Request) -> Response:
         try:

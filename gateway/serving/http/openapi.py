@@ -82,6 +82,8 @@ class Shown:
     may_be_unwell: bool = False
     """503 with the same answer says no."""
     may_be_unknown: bool = False
+    kind: str = "text/plain"
+    """Of what is not JSON."""
 
 
 SHOWN: Final[Mapping[str, Shown]] = {
@@ -94,6 +96,12 @@ SHOWN: Final[Mapping[str, Shown]] = {
     "/api/devices": Shown("Devices, those that need attention first.", DevicePage, (SEARCH, *PART)),
     "/api/loops": Shown("Control loops and their last two minutes.", LoopsAnswer),
     "/api/alarms": Shown("Alarms, the most urgent first.", AlarmPage, (SEARCH, *PART, EVERY)),
+    "/api/live": Shown(
+        "Status, tags and alarms once a second, as server-sent events of one JSON object each.",
+        None,
+        (SEARCH, *PART, NAMES, PROBLEMS),
+        kind="text/event-stream",
+    ),
     "/api/events": Shown("Events, newest first.", EventPage, PART),
     HISTORY_PATH: Shown(
         "What a tag was, at falling resolution.", HistoryAnswer, (TAG, FROM, TO, STEP, POINTS), may_be_unknown=True
@@ -164,7 +172,7 @@ ABOUT: Final = (
 
 
 def _read(path: str, shown: Shown, of: Mapping[Any, Schema]) -> Schema:
-    responses = {"200": _answer("As asked.", of[shown.answer]) if shown.answer else _text("As asked.")}
+    responses = {"200": _answer("As asked.", of[shown.answer]) if shown.answer else _text("As asked.", shown.kind)}
     if shown.may_be_unwell:
         responses["503"] = _answer("No; `reasons` tells why.", of[shown.answer])
     codes = [
@@ -216,5 +224,5 @@ def _answer(words: str, schema: Schema) -> Schema:
     return {"description": words, "content": {JSON: {"schema": schema}}}
 
 
-def _text(words: str) -> Schema:
-    return {"description": words, "content": {"text/plain": {"schema": {"type": "string"}}}}
+def _text(words: str, kind: str = "text/plain") -> Schema:
+    return {"description": words, "content": {kind: {"schema": {"type": "string"}}}}

@@ -21,9 +21,9 @@ class QueryInvalid(ValueError):
 class Query:
     """The parameters of a list, checked. Raises QueryInvalid."""
 
-    search: str
-    offset: int
-    limit: int
+    search: str = ""
+    offset: int = 0
+    limit: int = PAGE_DEFAULT
 
     @classmethod
     def of(cls, request: Request) -> Query:
@@ -35,6 +35,25 @@ class Query:
             offset=whole(request, "offset", default=0, low=0, high=OFFSET_MAX),
             limit=whole(request, "limit", default=PAGE_DEFAULT, low=1, high=PAGE_MAX),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TagQuery:
+    """Which tags: those that are named, or those that a search finds. Raises QueryInvalid."""
+
+    part: Query
+    names: tuple[str, ...]
+    only_problems: bool
+
+    @classmethod
+    def of(cls, request: Request) -> TagQuery:
+        names = tuple(request.query_params.getlist("name"))
+        if len(names) > PAGE_MAX:
+            raise QueryInvalid(f"name: at most {PAGE_MAX} tags at a time")
+        only = request.query_params.get("only", "")
+        if only not in ("", "problems"):
+            raise QueryInvalid("only: write problems, or leave it out")
+        return cls(Query.of(request), names, only == "problems")
 
 
 def whole(request: Request, name: str, *, default: int, low: int, high: int) -> int:

@@ -7,6 +7,7 @@ directory at hand, and the last few searches with them, until tags come or go.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -55,7 +56,7 @@ class Finder:
         self._take(directory)
         return self._tags.find(search)
 
-    def exactly(self, directory: Directory, names: list[str]) -> Int32s:
+    def exactly(self, directory: Directory, names: Sequence[str]) -> Int32s:
         """Rows of the tags with these very names, in the order asked for; names of no tag are left out."""
         found = [directory.find(name) for name in names]
         return np.array([place[0] for place in found if place is not None], np.int32)

@@ -32,6 +32,7 @@ from gateway.serving.http.app import METRICS as APP_METRICS
 from gateway.serving.http.app import Guard, Routes, make_app
 from gateway.serving.http.doors import Doors, Perform
 from gateway.serving.http.history import History, ReadHistory
+from gateway.serving.http.live import LIVE_PATH, Live
 from gateway.serving.http.metrics import BuildCollector, GatewayCollector, MetricTable, make_registry
 from gateway.serving.http.openapi import describe
 from gateway.serving.http.overview import METRICS as OVERVIEW_METRICS
@@ -50,6 +51,7 @@ METRICS: MetricTable = (
     *APP_METRICS,
     *ACCESS_METRICS,
     *OVERVIEW_METRICS,
+    ("fieldgate_http_viewers", "gauge", "Pages that are told what changes."),
     ("fieldgate_http_connections", "gauge", "HTTP connections open now."),
     (
         "fieldgate_http_connections_cut_total",
@@ -86,12 +88,18 @@ class Connection(H11Protocol):
     def _check(self) -> None:
         state = self.server_state
         assert isinstance(state, Connections)
-        if self.answered == self.answered_at_check:
+        if self.answered == self.answered_at_check and not self._is_viewer_who_reads():
             state.cut_too_slow += 1
             self.transport.abort()
             return
         self.answered_at_check = self.answered
         self.watch = self.loop.call_later(state.answer_s_max, self._check)
+
+    def _is_viewer_who_reads(self) -> bool:
+        """A stream is never answered to its end; whoever takes what is sent may stay."""
+        cycle = self.cycle
+        is_stream = cycle is not None and cycle.response_started and cycle.scope["path"] == LIVE_PATH
+        return is_stream and self.transport.get_write_buffer_size() == 0
 
     def on_response_complete(self) -> None:
         self.answered += 1
@@ -116,18 +124,29 @@ class _Server(uvicorn.Server):
     """Says when it has started, and notes the plant once a second."""
 
     def __init__(
-        self, config: uvicorn.Config, state: Connections, recorder: Recorder, source: StatusSource, now_ns: Clock
+        self,
+        config: uvicorn.Config,
+        state: Connections,
+        recorder: Recorder,
+        live: Live,
+        source: StatusSource,
+        now_ns: Clock,
     ) -> None:
         super().__init__(config)
         self.server_state = state
         self.startup_over = threading.Event()
         self._recorder = recorder
+        self._live = live
         self._source = source
         self._now_ns = now_ns
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.startup_over.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._live.close()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:  # uvicorn ticks ten times a second
@@ -209,7 +228,7 @@ class HttpServer:
             timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=16_384,
         )
-        self._server = _Server(config, self._state, recorder, source, now_ns)
+        self._server = _Server(config, self._state, recorder, self._routes.viewers, source, now_ns)
         # A daemon, so that a hung answer never keeps the gateway from leaving.
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._socket: socket.socket | None = None
@@ -255,6 +274,7 @@ class HttpServer:
     def readings(self) -> Iterator[Reading | HistogramReading]:
         yield from self._guard.readings()
         yield from self._access.readings()
+        yield Reading("fieldgate_http_viewers", self._routes.viewers.viewers)
         yield Reading("fieldgate_http_connections", len(self._state.connections))
         yield Reading("fieldgate_http_connections_cut_total", self._state.cut_too_many, (("reason", "too many"),))
         yield Reading("fieldgate_http_connections_cut_total", self._state.cut_too_slow, (("reason", "too slow"),))

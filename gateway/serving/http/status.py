@@ -22,6 +22,12 @@ from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
 from gateway.core.types import Samples
 from gateway.core.view import ControlView, PlantView
+from gateway.serving.http.loops import LoopDetail as LoopDetail
+from gateway.serving.http.loops import LoopsAnswer as LoopsAnswer
+from gateway.serving.http.loops import LoopStatus as LoopStatus
+from gateway.serving.http.loops import LoopTrend as LoopTrend
+from gateway.serving.http.loops import QualityStatus as QualityStatus
+from gateway.serving.http.loops import TrendPoint as TrendPoint
 from gateway.serving.http.together import MultivariateStatus
 from gateway.settings.schema import PidLoop
 
@@ -62,6 +68,8 @@ class Plant:
     alarms: Callable[[], Samples]
     """ALARM records of all alarms, in the order of `Model.alarms`."""
     stages: tuple[Stage, ...]
+    details: Callable[[], Sequence[LoopDetail]] = lambda: ()
+    """Of all loops in their order; none where nobody knows."""
     writable: frozenset[str] = frozenset()
     """Tags, and points of loops, that operators may write by the page."""
 
@@ -195,14 +203,6 @@ class LinksStatus(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[LinkStatus, ...]
 
 
-class QualityStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`level` is good, uncertain or bad; `reason` the words for the code."""
-
-    code: int
-    level: str
-    reason: str
-
-
 class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     link: str
@@ -224,49 +224,6 @@ class DevicePage(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
     good: int
     devices: tuple[DeviceStatus, ...]
-
-
-class LoopStatus(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    mode: str
-    input: str
-    output_tag: str
-    setpoint: float | None
-    process_value: float | None
-    output: float | None
-    unit: str
-    output_unit: str
-    setpoint_min: float
-    setpoint_max: float
-    output_min: float
-    output_max: float
-    quality: QualityStatus
-    input_age_s: float | None
-    period_ms: float
-    cycles: int
-    misses: int
-    overruns: int
-    writable: tuple[str, ...]
-    """Which of setpoint, mode and output operators may write by the page."""
-
-
-class TrendPoint(msgspec.Struct, frozen=True, array_like=True):
-    """A loop at one second: [time_ms, setpoint, process value, output]."""
-
-    time_ms: int
-    setpoint: float | None
-    process_value: float | None
-    output: float | None
-
-
-class LoopTrend(msgspec.Struct, frozen=True, kw_only=True):
-    loop: LoopStatus
-    trend: tuple[TrendPoint, ...]
-
-
-class LoopsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    time_ms: int
-    loops: tuple[LoopTrend, ...]
 
 
 class UplinkStatus(msgspec.Struct, frozen=True, kw_only=True):

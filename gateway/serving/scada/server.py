@@ -63,6 +63,9 @@ _WRITTEN: Final = {
 }
 
 
+MayCommand: TypeAlias = Callable[[str, str], tuple[ModbusException, str] | None]
+"""Whether a client's host may write a point of a loop now: None, or what to answer and why."""
+
 NoteWrite: TypeAlias = Callable[[str, str, str, str], None]
 """Puts a loop's write on record: client, point, old and new value."""
 
@@ -87,6 +90,7 @@ class ScadaServer:
         registers: RegisterMap,
         write: WriteTag | None = None,
         note: NoteWrite | None = None,
+        may: MayCommand | None = None,
         plant: PlantView,
         text_of: TextOf,
         control: ControlView | None,
@@ -101,6 +105,7 @@ class ScadaServer:
         self._control = control
         self._write_tag = write
         self._note = note
+        self._may = may
         self._now_ns = now_ns
         self._watchdog = self._build_watchdog(settings, loops, emit) if settings.watchdog_ns else None
         self._look: asyncio.TimerHandle | None = None
@@ -324,7 +329,7 @@ class ScadaServer:
     def _write_audited(self, unit: int, request: WriteRegisters, client: Client) -> None:
         try:
             self._check_writer(client)
-            point, old, new = self._write(unit, request)
+            point, old, new = self._write(unit, request, client.host)
         except RequestError as error:
             self._refused(unit, request, client, error)
             raise
@@ -334,7 +339,7 @@ class ScadaServer:
         if self._note is not None:
             self._note(client.peer, point.key, f"{old:g}", f"{new:g}")
 
-    def _write(self, unit: int, request: WriteRegisters) -> tuple[WritePoint, float, float]:
+    def _write(self, unit: int, request: WriteRegisters, host: str) -> tuple[WritePoint, float, float]:
         """The point, its old and its new value. Raises RequestError, and then nothing has changed."""
         if (unit, request.address) not in self._writable:
             self._image.registers(unit, request.address, request.quantity)  # Not mapped at all is the graver fault.
@@ -343,6 +348,8 @@ class ScadaServer:
         _check_whole(point, request)
         if self._control is None:
             raise RequestError(ModbusException.SERVER_DEVICE_FAILURE, "the control executive is not running")
+        if self._may is not None and (no := self._may(host, point.key)) is not None:
+            raise RequestError(*no)
         old = float(self._control.loops()[point.loop][point.field])
         new = float(_value_of(point, request.data))
         try:

@@ -1,4 +1,4 @@
-// The page: asks /api/status and one page of /api/tags each second while it can be seen, and shows what comes.
+// The page: is told by /api/live each second what is on screen, while it can be seen, and shows it.
 // Text is set as text, never as markup: names and messages come from the plant.
 
 import { begin, may, offer, wanted } from "./access.js";
@@ -336,35 +336,54 @@ async function fetchTrends(signal) {
 // --- asking -------------------------------------------------------------------------------------------------------
 
 class Stranger extends Error {}
-async function get(path, signal) {
+async function answered(path, signal) {
   const response = await fetch(path, { signal, cache: "no-store" });
   if (response.status === 401 && !signal.aborted) { // an answer to what was asked before one logged in says nothing
     wanted();
     throw new Stranger();
   }
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return response.json();
+  return response;
 }
+const get = async (path, signal) => (await answered(path, signal)).json();
 
+// What is on screen comes by one stream a page, once a second (server-sent events, read by fetch: it tells a 401 from a
+// broken line, and ends when nobody looks). Asking anew ends the stream before.
 async function poll() {
   clearTimeout(timer);
-  if (document.hidden) return;
   asking?.abort();
+  if (document.hidden) return;
   const mine = (asking = new AbortController());
-  const patience = setTimeout(() => mine.abort(), PATIENCE_MS);
+  let patience = setTimeout(() => mine.abort(), PATIENCE_MS);
   try {
     if (last === null || Date.now() - last > 3 * EVERY_MS) await fetchTrends(mine.signal);
     const query = new URLSearchParams({ search: ask.search, offset: ask.offset, limit: TAGS_A_PAGE, only: ask.problems ? "problems" : "" });
-    const [status, tags, raised] = await Promise.all([get("api/status", mine.signal), get(`api/tags?${query}`, mine.signal), get("api/alarms", mine.signal)]);
-    if (mine !== asking) return;
-    last = Date.now();
-    show(status, tags, raised);
+    for await (const seen of stream(`api/live?${query}`, mine.signal)) {
+      if (mine !== asking) return;
+      clearTimeout(patience);
+      patience = setTimeout(() => mine.abort(), PATIENCE_MS);
+      last = Date.now();
+      show(seen.status, seen.tags, seen.alarms);
+    }
+    throw new Error("the stream ended");
   } catch (error) {
-    if (mine !== asking) return; // a newer question is on its way
+    if (mine !== asking || document.hidden) return; // a newer question is on its way, or nobody looks
     lose(error);
   } finally {
     clearTimeout(patience);
-    if (mine === asking) timer = setTimeout(poll, EVERY_MS);
+    if (mine === asking && !document.hidden) timer = setTimeout(poll, EVERY_MS);
+  }
+}
+
+async function* stream(path, signal) {
+  const response = await answered(path, signal), reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (true) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const events = (text + value).split("\n\n");
+    text = events.pop();
+    for (const event of events) yield JSON.parse(event.slice("data: ".length));
   }
 }
 
