@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Each does all of its own set-up, once.
 #
 #   make demo ARGS="--seconds 45"   everything at work on simulated devices
-#   make test                       lint, types and all tests that take minutes
+#   make test                       lint, types and all tests that take minutes; JOBS=1: one test after the other
 #   make bench                      what this machine can do
 #   make chaos ARGS="--rounds 500"  kill engine, gateway and broker, spoil the link; every record must arrive once
 #   make test-slow                  the tests that take longer
@@ -10,7 +10,7 @@
 #   make deb | try-deb              the Debian package, in dist/; try it in an empty system (root, debootstrap)
 #   make wheelhouse                 all wheels in one archive, for machines without a network, in dist/
 #   make aedes                      the npm broker that the slow tests use beside the others
-#   make setup | lint | constraints | clean
+#   make setup | lint | kernels | constraints | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,6 +20,8 @@ TOOLS_STAMP := $(VENV)/.tools
 PIP := $(BIN)/python -m pip
 CONSTRAINED := --progress-bar off --constraint constraints.txt
 ARGS ?=
+# Test files that run at once. The tests wait for devices and daemons more than they compute.
+JOBS ?= 2
 export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
 # Debian keeps brokers out of an ordinary user's path.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -30,7 +32,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps gcc libc6-dev libmodbus-dev openssl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-slow test-browser unit lint bench chaos aedes wheel wheelhouse deb try-deb constraints clean
+.PHONY: help setup tools demo test test-slow test-browser unit lint kernels bench chaos aedes wheel wheelhouse deb try-deb constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -54,7 +56,10 @@ $(TOOLS_STAMP): $(STAMP) packaging/debian-packages.sh
 demo: $(STAMP)
 	@$(BIN)/fieldgate demo $(ARGS)
 
-test: tools lint unit
+# Lint leaves a core to the compiler: with what it has compiled, the daemons of the tests start at once.
+test: tools
+	@$(MAKE) --no-print-directory --jobs 2 lint kernels
+	@$(MAKE) --no-print-directory unit
 
 # Drives the live page in Chromium, which is large: not part of `make test`.
 BROWSER_STAMP := $(VENV)/.browser
@@ -82,7 +87,10 @@ test-slow: tools $(AEDES_STAMP) $(JSMODBUS_STAMP)
 	@$(BIN)/python -m pytest -m slow --timeout 600 $(ARGS)
 
 unit: $(STAMP) $(TOOLS_STAMP)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+kernels: $(STAMP)
+	@$(BIN)/python -m tests.warm
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -9,20 +9,13 @@ import time
 from pathlib import Path
 
 from hil.children import ON_ITS_OWN
+from hil.ports import free_port
 
 READY_S_MAX = 15.0
 
 
 class BrokerFailed(RuntimeError):
     """The broker's process ended or did not listen in time; the message carries the end of its log."""
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class NatsServer:

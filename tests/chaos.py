@@ -46,13 +46,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=500, help="of each kind of upstream; default %(default)s")
     parser.add_argument("--kills", type=int, default=200, help="of the engine's process; default %(default)s")
     parser.add_argument("--intake-kills", type=int, default=50, help="of the gateway under MQTT load; %(default)s")
+    parser.add_argument("--kind", choices=KINDS, default=None, help="one kind of upstream alone")
     parser.add_argument("--seed", type=int, default=None, help="default: drawn, and printed")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
     is_whole = True
     if arguments.kills:
         is_whole &= kill_the_engine(arguments.kills, seed)
-    for kind in KINDS if arguments.rounds else ():
+    for kind in (arguments.kind,) if arguments.kind else KINDS if arguments.rounds else ():
         print(f"{kind}: {arguments.rounds} rounds, seed {seed}", file=sys.stderr)
         started_s = time.monotonic()
         verdict, done = rounds_of(kind, arguments.rounds, seed)

@@ -23,6 +23,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ORDER = os.environ.get("TEST_ORDER", "")
 SEED = str(random.randrange(10**9)) if ORDER == "any" else ORDER
+if SEED:
+    os.environ["TEST_ORDER"] = SEED  # for those that run beside this process
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

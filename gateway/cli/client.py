@@ -75,6 +75,10 @@ class Api:
                 " is it a gateway, and of this version?"
             ) from error
 
+    def text(self, path: str) -> str:
+        """The answer as it is. Raises Unreachable."""
+        return self._body(path).decode(errors="replace")
+
     def _body(self, target: str) -> bytes:
         status, body = self._answer(target)
         if status == http.client.UNAUTHORIZED:

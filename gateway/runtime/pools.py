@@ -23,7 +23,7 @@ from gateway.protocol.mqtt.newcomers import Answer, Newcomers
 from gateway.protocol.mqtt.patterns import parse
 from gateway.runtime.statedir import PARKING_FILE
 from gateway.settings.schema import Settings, TopicGroup
-from gateway.sources.mqtt import feed_of
+from gateway.sources.mqtt import feed_of, ruled_of
 from gateway.spool.parking import Parking, Question
 
 PARK_ALL_S: Final = 1.0
@@ -138,7 +138,9 @@ def _terms(group: TopicGroup, number: int, model: Model) -> Terms:
         name=group.name,
         pool=number,
         patterns=tuple(parse(pattern, group.tag) for pattern in group.patterns),
-        offers=tuple(Offer(glob, shape, feed_of(-1, tag)) for shape, (glob, tag) in enumerate(group.offers)),
+        offers=tuple(
+            Offer(glob, shape, feed_of(-1, tag), ruled_of(-1, tag)) for shape, (glob, tag) in enumerate(group.offers)
+        ),
         rows=model.pool_rows[number],
         devices=model.pool_devices[number],
         tags_per_device=group.tags_per_device,

@@ -6,7 +6,7 @@ tags of that name. Windows cannot be changed there: rows are lent from one pool,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.core import limits
 from gateway.core.types import NS_PER_S, Kind
@@ -16,10 +16,10 @@ from gateway.settings.forms import form_of, says
 from gateway.settings.instances import instances
 from gateway.settings.links import Links
 from gateway.settings.mqtttags import MqttSpec, bind_mqtt, read_mqtt
-from gateway.settings.schema import MqttLink, Tag, TopicGroup
+from gateway.settings.schema import MqttLink, MqttPoint, Tag, TopicGroup
 from gateway.settings.section import Section
 from gateway.settings.tags import Defaults
-from gateway.settings.units import array_of, duration, integer, name, show, text
+from gateway.settings.units import array_of, duration, integer, name, show, show_duration, text
 
 GROUPS_MAX = 32
 PATTERNS_MAX = 64
@@ -36,7 +36,7 @@ MATCH = array_of(text, '["plant/{area}/{device}/{tag}"]', PATTERNS_MAX, count_mi
 TAG_KEYS = frozenset(
     {
         *("type", "field", "time_field", "sequence_field", "quality_field", "qos", "priority", "scale", "offset"),
-        *("unit", "windows", "stale_after", "valid", "labels"),
+        *("unit", "windows", "stale_after", "valid", "labels", "report", "clamp"),
     }
 )
 """Of a tag's keys, those that hold for many."""
@@ -51,8 +51,6 @@ NOT_HERE: Mapping[str, str] = {
     "durable": "needs a tag that is written down; write it for a tag of a device",
     "alarm": "needs a tag that is written down; write it for a tag of a device",
     "calculate": "needs a tag that is written down; write it for a tag of a device",
-    "report": "needs a tag that is written down; write it for a tag of a device",
-    "clamp": "needs a tag that is written down; write it for a tag of a device",
     "write_topic": "needs a tag that is written down, which a loop can drive; write it for a tag of a device",
     "write_payload": "needs a tag that is written down, which a loop can drive; write it for a tag of a device",
     "shape": "needs a tag that is written down; write it for a tag of a device",
@@ -117,6 +115,7 @@ def _read(section: Section, group_name: str, links: Links, defaults: Defaults) -
             part.wrong("windows", "is the same for all tags of this table; write a [topics.NAME] of its own for these")
         offers.append((glob, bind_mqtt(own, "", TAG, "", (), Form())))
     offers.append(("*", bind_mqtt(spec, "", TAG, "", (), Form())))
+    _check_heartbeats(section, idle_ns, offers)
     return TopicGroup(
         name=group_name,
         link="" if link is None else link.name,
@@ -128,6 +127,18 @@ def _read(section: Section, group_name: str, links: Links, defaults: Defaults) -
         evict_idle_after_ns=idle_ns,
         offers=tuple(offers),
     )
+
+
+def _check_heartbeats(section: Section, idle_ns: int, offers: Sequence[tuple[str, Tag]]) -> None:
+    """What says the same again and again must not look silent."""
+    reports = [tag.point.report for _, tag in offers if isinstance(tag.point, MqttPoint)]
+    longest_ns = max((report.heartbeat_ns for report in reports if report is not None), default=0)
+    if longest_ns >= idle_ns and section.is_sound("evict_idle_after"):
+        section.wrong(
+            "evict_idle_after",
+            f"is not longer than the heartbeat of a report, {show_duration(longest_ns)}: a tag that always says the "
+            "same would leave; write a longer one, or a shorter heartbeat",
+        )
 
 
 def _read_tag(section: Section, defaults: Defaults) -> MqttSpec:

@@ -134,3 +134,12 @@ def delete(connection: sqlite3.Connection, totals: Totals, key: Key) -> None:
         totals.kept_bytes -= size * was_kept
         totals.records -= 1 - was_kept
         totals.bytes -= size * (1 - was_kept)
+
+
+def row(connection: sqlite3.Connection, key: Key) -> list[tuple[str, int, int, int, int, int, int]]:
+    """A record without its body; nothing when there is none."""
+    return connection.execute(
+        "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
+        " WHERE stream = ? AND segment = ? AND sequence = ?",
+        key,
+    ).fetchall()

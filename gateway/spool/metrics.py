@@ -19,6 +19,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_spool_dead_letters_deleted_total", "counter", "Dead letters deleted to keep within their limit."),
     ("fieldgate_spool_segments_kept_open_total", "counter", "Outages that went on in a segment: too many waiting."),
     ("fieldgate_spool_unavailable_total", "counter", "Transactions that failed: disk full, or input/output error."),
+    ("fieldgate_spool_backfill_failures_total", "counter", "Times that the log could not be written into the file."),
     ("fieldgate_spool_available", "gauge", "1 while the store takes records."),
     ("fieldgate_spool_bytes", "gauge", "Bytes of the records that wait."),
     ("fieldgate_spool_limit_bytes", "gauge", "Bytes at which the oldest records are dropped."),

@@ -62,7 +62,11 @@ class Pressing:
             self._tell(before, {"drafts wait": queue, "spool": spool, "disk": self._disk}, subject)
 
     def _look_at_disk(self) -> None:
-        seen = os.statvfs(self._path.parent)
+        try:
+            seen = os.statvfs(self._path.parent)
+        except OSError:
+            # A disk that cannot even say this takes nothing either, which the spool tells; the last word stands.
+            return
         self._free_bytes = seen.f_bavail * seen.f_frsize
         self._disk = disk_pressure(self._free_bytes, self.floor_bytes)
 

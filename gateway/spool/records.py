@@ -23,7 +23,10 @@ ZSTD_LEVEL: Final = 3
 _UNAVAILABLE: Final[dict[int, tuple[str, str]]] = {
     sqlite3.SQLITE_FULL: ("the disk is full", "free some space or lower the uplink's buffer"),
     sqlite3.SQLITE_IOERR: ("the disk does not read or write", "look into the kernel's log"),
-    sqlite3.SQLITE_CANTOPEN: ("the file cannot be opened", "check that the state directory exists and is ours"),
+    sqlite3.SQLITE_CANTOPEN: (
+        "the file cannot be opened",
+        "check that the state directory exists, is ours and not mounted read-only",
+    ),
     sqlite3.SQLITE_READONLY: ("the file is read-only", "check the mount and the owner of the state directory"),
     sqlite3.SQLITE_BUSY: ("another process holds the file", "stop the other process"),
     sqlite3.SQLITE_NOMEM: ("out of memory", "give the service more memory"),

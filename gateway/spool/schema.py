@@ -18,11 +18,10 @@ file from a newer fieldgate is refused, never guessed at.
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
-
-from sqlite_utils import Database
+from typing import Any, Final, TypeAlias
 
 from gateway.core.record import Stream
 from gateway.core.segments import EPOCHS_MAX, first_segment
@@ -30,6 +29,12 @@ from gateway.spool.records import StoreRefused
 
 Epoch: TypeAlias = Callable[[], int]
 Migration: TypeAlias = Callable[[Any, Epoch], None]
+
+
+COUNT_PRODUCED: Final = (
+    "CREATE TRIGGER IF NOT EXISTS count_produced AFTER INSERT ON records"
+    " BEGIN UPDATE streams SET produced = produced + 1 WHERE stream = NEW.stream; END"
+)
 
 
 def draw_epoch() -> int:
@@ -56,10 +61,7 @@ def _create(db: Any, epoch: Epoch) -> None:
     )
     db["records"].create_index(["stream", "segment", "sequence"], unique=True)
     db["records"].create_index(["priority"])
-    db.conn.execute(
-        "CREATE TRIGGER count_produced AFTER INSERT ON records"
-        " BEGIN UPDATE streams SET produced = produced + 1 WHERE stream = NEW.stream; END"
-    )
+    db.conn.execute(COUNT_PRODUCED)
     db["ledger"].create(
         {
             "id": int,
@@ -111,18 +113,45 @@ def _name_lost_tags(db: Any, epoch: Epoch) -> None:
     db["ledger"].add_column("tags", str)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged, _keep_checkpoints, _name_lost_tags)
+def _count_produced(db: Any, epoch: Epoch) -> None:
+    """Fifth schema: the very first files did not count what they gave out."""
+    if "produced" not in db["streams"].columns_dict:
+        db["streams"].add_column("produced", int, not_null_default=0)
+        db.conn.execute(
+            "UPDATE streams SET produced ="
+            " (SELECT coalesce(sum(next_sequence - 1), 0) FROM segments s WHERE s.stream = streams.stream)"
+        )
+    db.conn.execute(COUNT_PRODUCED)
 
 
-def migrate(db: Database, path: Path, epoch: Epoch) -> None:
+MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged, _keep_checkpoints, _name_lost_tags, _count_produced)
+
+
+def migrate(connection: sqlite3.Connection, path: Path, epoch: Epoch) -> None:
     """Bring the file to the present schema; raises StoreRefused when it is from the future."""
-    (version,) = db.conn.execute("PRAGMA user_version").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise StoreRefused(
             f"{path}: written by a newer fieldgate (schema {version}, this one knows {len(MIGRATIONS)}); "
             "install that version again, or move the file away to start with an empty spool"
         )
-    for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
-        with db.atomic():
-            migration(db, epoch)
-            db.conn.execute(f"PRAGMA user_version = {number}")
+    if version < len(MIGRATIONS):
+        # Here and not above: it imports pandas where that is installed, and every start would wait for it.
+        from sqlite_utils import Database
+
+        db = Database(connection)
+        for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+            with db.atomic():
+                migration(db, epoch)
+                db.conn.execute(f"PRAGMA user_version = {number}")
+    _know_all_streams(connection, epoch)
+
+
+def _know_all_streams(connection: sqlite3.Connection, epoch: Epoch) -> None:
+    """A file knows the streams of the version that made it; those that came later begin in it now."""
+    known = {stream for (stream,) in connection.execute("SELECT stream FROM streams")}
+    missing = [(stream.value, first_segment(epoch())) for stream in Stream if stream.value not in known]
+    if missing:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO streams (stream, next_segment, produced) VALUES (?, ?, 0)", missing)
+        connection.execute("COMMIT")

@@ -20,13 +20,12 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 
 import zstandard
-from sqlite_utils import Database
 
 from gateway.core.limits import DEAD_LETTERS_MAX, SEGMENTS_MAX
 from gateway.core.pressure import LOWEST_SHARE
@@ -34,6 +33,7 @@ from gateway.core.record import PRIORITIES, Stream
 from gateway.core.segments import Loss, LossReport, SegmentEnd, encode_body
 from gateway.spool import grace as kept
 from gateway.spool import ledger
+from gateway.spool.backfill import LOG_PAGES_MAX
 from gateway.spool.checkpoints import note_outputs
 from gateway.spool.records import Encoded, Grace, Key, Lane, Stored, Totals, compress, damage_mark, translated
 from gateway.spool.schema import draw_epoch, migrate
@@ -73,16 +73,19 @@ class Store:
         self.counts: Counter[tuple[str, ...]] = Counter()
         self._damaged: set[Key] = set()
         self._oldest_id = 0
-        with translated(path):
+        with translated(path), ExitStack() as undo:
             self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            undo.callback(self.connection.close)
             self.connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA synchronous = FULL")
             self.connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
-            migrate(Database(self.connection), path, epoch)
+            self.connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES_MAX}")
+            migrate(self.connection, path, epoch)
             size = "SELECT count(*), coalesce(sum(bytes), 0) FROM"
             waiting = self.connection.execute(f"{size} records WHERE {kept.WAITS}").fetchone()
             acknowledged = self.connection.execute(f"{size} acknowledged").fetchone()
+            undo.pop_all()
         self.totals = Totals(*waiting, *acknowledged)
         if not goes_on:
             self.close_open_segments()
@@ -96,6 +99,11 @@ class Store:
     def mark_damaged(self) -> None:
         """Have the next start salvage this file, whatever it sees of the damage itself."""
         damage_mark(self.path).touch()
+
+    def finish_backfill(self) -> None:
+        """What the log has got since `Backfill` was through with it."""
+        with translated(self.path):
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def close(self) -> None:
         with translated(self.path):
@@ -245,7 +253,7 @@ class Store:
         if damaged:
             with self.transaction():
                 for key in damaged:
-                    self._drop(self._row(key), "damaged on the disk", now_ns)
+                    self._drop(kept.row(self.connection, key), "damaged on the disk", now_ns)
         self._damaged.clear()
         return damaged
 
@@ -286,16 +294,9 @@ class Store:
                 "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?", (DEAD_LETTERS_MAX,)
             )
             self.counts["dead_letters_deleted", key.stream] += deleted.rowcount
-            rows = self._row(key)
+            rows = kept.row(self.connection, key)
             self.counts["rejected_records", key.stream] += len(rows)
             self._drop(rows, "rejected", now_ns)
-
-    def _row(self, key: Key) -> list[tuple[str, int, int, int, int, int, int]]:
-        return self.connection.execute(
-            "SELECT stream, segment, sequence, samples, bytes, first_ns, last_ns FROM records"
-            " WHERE stream = ? AND segment = ? AND sequence = ?",
-            key,
-        ).fetchall()
 
     # -- losing, never silently ---------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.record import RecordDraft
 from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.spool.backfill import STOP_S, Backfill
 from gateway.spool.checkpoints import note_outputs
 from gateway.spool.group import Encode as Encode
 from gateway.spool.group import Group
@@ -88,6 +89,7 @@ class SpoolWorker(DiskThread):
         self._group = Group(encode, names_of)
         self.pressing = Pressing(store.path, now_ns=now_ns, emit=emit)
         """How near the spool is to what it can take, and what it does about it."""
+        self._backfill = Backfill(store.path)
         self._available = True
         self._failures = 0
         self._link_up = False
@@ -167,10 +169,8 @@ class SpoolWorker(DiskThread):
         return self._snapshot
 
     def limit(self, bytes_max: int, grace: Grace, floor_bytes: int) -> None:
-        """From the next commit on, drop the oldest records beyond this many bytes, keep acknowledged ones so, and
-        leave so much of the disk free."""
-        self._store.bytes_max = bytes_max
-        self._store.grace = grace
+        """From the next commit on: what may wait, what is kept once acknowledged, what of the disk is to stay free."""
+        self._store.bytes_max, self._store.grace = bytes_max, grace
         self.pressing.floor_bytes = floor_bytes
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
@@ -179,6 +179,7 @@ class SpoolWorker(DiskThread):
         yield from self.pressing.readings(whose)
         yield Reading("fieldgate_spool_unavailable_total", self._failures, whose)
         yield Reading("fieldgate_spool_available", float(self._available), whose)
+        yield Reading("fieldgate_spool_backfill_failures_total", self._backfill.failures, whose)
         yield Reading("fieldgate_spool_limit_bytes", self._store.bytes_max, whose)
         yield Reading("fieldgate_spool_queue_drafts", len(self._queue), whose)
         yield Reading("fieldgate_spool_oldest_age_seconds", self.oldest_age_s(), whose)
@@ -222,6 +223,7 @@ class SpoolWorker(DiskThread):
     def _run(self) -> None:
         """Until `stop`. What comes out is a programmer's error, or a file that somebody must look at."""
         try:
+            self._backfill.start()
             while self._turn():
                 pass
         except StoreDamaged:
@@ -237,7 +239,10 @@ class SpoolWorker(DiskThread):
                 request.refuse()
             if companion is not None:
                 companion.given_up()
+            has_ended = self._backfill.stop(STOP_S)
             self._store.close()
+            if has_ended:
+                self._backfill.close()
 
     def _turn(self) -> bool:
         with self._changed:
@@ -278,6 +283,7 @@ class SpoolWorker(DiskThread):
             work()
         except StoreUnavailable as error:
             self._failures += 1
+            self._backfill.want()
             if self._available:
                 self._available = False
                 self._say(Severity.ERROR, "spool.unavailable", f"{error}; records wait in memory")
@@ -304,6 +310,10 @@ class SpoolWorker(DiskThread):
         started_ns = self._stopwatch_ns()
         self._last_commit_ns = started_ns
         try:
+            if self._backfill.take_done():
+                self._store.finish_backfill()
+            if self._available and (news := self._backfill.news()):
+                self._say(Severity.ERROR, "spool.backfill", f"{self._store.path}: {news}")
             if not self._available:
                 # Deleting makes room, and must not depend on whether the group fits.
                 self._store.acknowledge(acknowledged, self._now_ns())
@@ -326,12 +336,14 @@ class SpoolWorker(DiskThread):
                 self._meta = meta | self._meta
             self._group.give_back(losses)
             raise
+        self._backfill.committed(sum(len(each.body) for each in self._group.encoded))
         stored = len(self._group) + reported
         self._group.stored()
         self._last_commit_ns = self._stopwatch_ns()
         observe(self._commit_counts, self._last_commit_ns - started_ns)
         if not self._available:
             self._available = True
+            self._backfill.forgive()
             self._say(Severity.NOTICE, "spool.available", f"{self._store.path}: records are stored again")
         if companion is not None:
             with self._changed:

@@ -19,10 +19,11 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from hil.broker import BrokerFailed, NatsServer, free_port
+from hil.broker import BrokerFailed, NatsServer
 from hil.children import ON_ITS_OWN
 from hil.demo.consumer import Consumer, GivenOut, missing
 from hil.demo.view import STARTING, View
+from hil.ports import free_port
 from hil.proxy import Proxy
 
 SECONDS_MIN = 12

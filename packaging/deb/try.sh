@@ -47,7 +47,7 @@ cp "$new" "$root/try/new.deb"
 cp "$here/service.py" "$root/try/"
 contents() {
     # Not what the package manager notes about itself, nor Python's own cached bytecode.
-    in_root find / -xdev \( -path /proc -o -path /try -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache/ldconfig \
+    in_root find / -xdev \( -path /proc -o -path /run -o -path /try -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache/ldconfig \
         -o -path '/etc/passwd-' -o -path '/etc/shadow-' -o -path '/etc/group-' -o -path '/etc/gshadow-' \
         -o -path '/usr/lib/python3*/__pycache__' -o -path '/tmp' \) -prune -o -print | sort
     in_root getent passwd

@@ -22,7 +22,7 @@ from gateway.protocol.modbus.line import crc16
 from gateway.settings.load import load
 from gateway.settings.schema import ModbusLink
 from gateway.settings.schema_modbus import Framing, Parity
-from hil.broker import free_port
+from hil.ports import free_port
 from tests.support.daemon import Outside
 from tests.support.lines import Bus, plugged
 

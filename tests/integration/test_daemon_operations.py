@@ -20,9 +20,9 @@ import zstandard
 from gateway.core.types import Quality
 from gateway.runtime import metric_tables
 from gateway.serving.http import server as http_server
-from hil.broker import free_port
 from hil.devices.instruments import TankUnit
 from hil.devices.modbus import Endpoint, Unit
+from hil.ports import free_port
 from tests.support import brokers
 from tests.support.daemon import STOP_S_MAX, FarEnd, Gateway, Outside, publish, until
 from tests.support.modbus import ScriptedServer, good, scripted
@@ -209,6 +209,7 @@ def test_sigterm_leaves_in_time_and_loses_no_sample(tmp_path: Path, world: World
         assert gateway.status()["uplink"]["is_connected"] == (uplink == "up")
         taken = gateway.device_samples()["machine"]
         assert gateway.terminate() == 0
+        assert not gateway.lines("gateway.hung"), "every part ended within its time"
     summary = far_end.expect_everything()
     assert (summary.received > 0) == (uplink == "up")
     values = set(counts(far_end.records()) + counts(waiting_records(tmp_path)))

@@ -26,7 +26,8 @@ from gateway.settings.schema import RegisterType, Table
 from gateway.settings.schema_modbus import Framing, Parity, Rs485, SerialPort, TlsFiles
 from gateway.sources.modbus.serial import open_port
 from gateway.sources.modbus.tls import role_in, role_of
-from tests.support.lines import Line, converter, free_port, libmodbus, plugged, pymodbus_line, served
+from hil.ports import free_port
+from tests.support.lines import Line, converter, libmodbus, plugged, pymodbus_line, served
 from tests.support.modbus import Asked, Rig, pymodbus_server, running, scripted, tag, until
 
 Run = Callable[[Coroutine[Any, Any, None]], None]

@@ -16,7 +16,8 @@ import uvloop
 
 from gateway.core.types import NS_PER_S, Kind, Quality
 from gateway.settings.schema import MqttVersion, Report, Tag
-from tests.support.brokers import Broker, free_port, mosquitto, nats
+from hil.ports import free_port
+from tests.support.brokers import Broker, mosquitto, nats
 from tests.support.mqtt import WALL_OFFSET_NS, Rig, ScriptedBroker, link, publisher, running, tag, until
 
 V311, V5 = MqttVersion.V311, MqttVersion.V5

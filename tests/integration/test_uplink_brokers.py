@@ -15,8 +15,9 @@ from gateway.core.ports import LinkDown, Verdict
 from gateway.core.record import Identity, Stream
 from gateway.settings.schema import MqttVersion
 from gateway.upstreams.mqtt import connect
+from hil.ports import free_port
 from tests.support.spool import draft, running_spool, value_of
-from tests.support.spool_brokers import Broker, free_port, mosquitto, nats
+from tests.support.spool_brokers import Broker, mosquitto, nats
 from tests.support.uplink import TOPIC, Consumer, address, delivery_to, running, until
 
 

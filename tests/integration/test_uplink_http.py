@@ -26,9 +26,9 @@ from gateway.core.record import Identity
 from gateway.settings.schema import HttpAddress, HttpFormat
 from gateway.spool.worker import SpoolWorker
 from gateway.upstreams.http import connect
+from hil.ports import free_port
 from tests.support.http_ends import HttpServer, Keeper, Request, Response, TimeSeries
 from tests.support.spool import draft, running_spool
-from tests.support.spool_brokers import free_port
 from tests.support.uplink import delivery_by, running, until
 
 SECOND_NS = 1_000_000_000

@@ -120,6 +120,7 @@ def test_windows_equal_the_oracles_after_every_sample_through_many_rotations(see
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 @example(362)
+@example(268435457)
 def test_scores_equal_the_oracles_through_spikes_shifts_standstill_and_noise(seed: int) -> None:
     rng = np.random.default_rng(seed)
     oracle = TagOracle(TAGS[2], 2, PANES)

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from hil.ports import free_port
+
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 5.0
@@ -27,13 +29,6 @@ ROOT = Path(__file__).parents[2]
 AEDES = ROOT / ".cache" / "aedes"
 AEDES_MISSING = "aedes is not installed; make aedes"
 MOSQUITTO_MISSING = "mosquitto is not installed: apt-get install --yes mosquitto"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Broker:

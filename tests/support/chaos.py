@@ -1,6 +1,7 @@
-"""Chaos: gateway and broker are killed, the link is cut, held and slowed at random; then the books are compared.
+"""Chaos: gateway and broker are killed, the link is spoilt in all ways at random; then the books are compared.
 
-A seed gives the same harm at the same distances again; the machine's own timing is not its.
+A seed gives the same harm at the same distances again; the machine's own timing is not its. All kinds of harm come in
+turn, in an order that is drawn anew each time.
 
 The gateway's side (spool and delivery, making records all the while) is a process of its own that is killed with
 SIGKILL and started again over the same file. The broker is a NATS server that syncs always, killed likewise: as
@@ -33,14 +34,23 @@ from gateway.spool.records import Grace
 from gateway.spool.store import Store
 from gateway.spool.worker import SpoolWorker
 from gateway.upstreams import mqtt, nats
+from hil.ports import free_port
 from hil.proxy import Proxy
 from tests.support.spool import draft, encode
-from tests.support.spool_brokers import Broker, free_port, nats_server
+from tests.support.spool_brokers import Broker, nats_server
 from tests.support.uplink import TOPIC, Consumer, address, delivery_by
 
 TIMEOUT_NS = 1_000_000_000
 GRACE = Grace(10**18, 1 << 30)
 KINDS = ("jetstream", "mqtt")
+HARM = (
+    *("kill gateway", "kill broker"),
+    *("cut", "tear", "reset", "hold", "forget", "delay", "slow"),
+)
+"""What the last seven do: `hil.proxy`."""
+TORN_BYTES_MAX = 400
+"""Records have some 200 bytes, so most are torn in the middle."""
+SLOW_BYTES_PER_S = 20_000
 SETTLE_S = 60.0
 
 
@@ -78,7 +88,8 @@ class World:
         self._folder = folder
         self._kind = kind
         self._chance = chance
-        self.done = dict.fromkeys(("kill gateway", "kill broker", "cut", "hold", "delay"), 0)
+        self.done = dict.fromkeys(HARM, 0)
+        self._next: list[str] = []
         self._starts = 0
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["tests.support.chaos"])
@@ -121,7 +132,9 @@ class World:
             await asyncio.to_thread(self._broker.kill)
 
     async def _harm(self) -> None:
-        what = self._chance.choice(list(self.done))
+        if not self._next:
+            self._next = self._chance.sample(HARM, len(HARM))
+        what = self._next.pop()
         self.done[what] += 1
         pause_s = self._chance.uniform(0.0, 0.3)
         if what == "kill gateway":
@@ -142,10 +155,20 @@ class World:
             # Now and then for longer than an acknowledgement may take.
             await asyncio.sleep(pause_s * (6 if self._chance.random() < 0.3 else 1))
             self._proxy.release()
-        else:
+        elif what == "delay":
             self._proxy.delay_s = pause_s / 5
             await asyncio.sleep(pause_s)
             self._proxy.delay_s = 0.0
+        elif what == "slow":
+            self._proxy.bytes_per_s = SLOW_BYTES_PER_S
+            await asyncio.sleep(pause_s)
+            self._proxy.bytes_per_s = 0
+        elif what == "tear":
+            self._proxy.tear(self._chance.randint(1, TORN_BYTES_MAX))
+        elif what == "forget":
+            self._proxy.forget()
+        else:
+            self._proxy.reset()
 
     async def _start_gateway(self) -> None:
         self._starts += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import tty
 from collections import Counter
@@ -195,11 +194,6 @@ async def converter(line: Line, port: int) -> AsyncIterator[None]:
         loop.remove_reader(line.master)
         task.cancel()
         writer.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @contextmanager

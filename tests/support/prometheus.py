@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from hil.broker import free_port
+from hil.ports import free_port
 from tests.support.daemon import until
 
 ALERTS = Path(__file__).parents[2] / "packaging" / "prometheus" / "alerts.yml"

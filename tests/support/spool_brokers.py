@@ -9,14 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hil.ports import free_port
 from tests.support.spool import wait_until
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _answers(port: int) -> bool:

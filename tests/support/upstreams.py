@@ -25,10 +25,11 @@ from gateway.settings.schema import (
     SparkplugAddress,
 )
 from gateway.upstreams import file, http, mqtt, nats, sparkplug
+from hil.ports import free_port
 from tests.support import spool_brokers
 from tests.support.http_ends import HttpServer, Keeper, TimeSeries
 from tests.support.sparkplug_host import HostSide
-from tests.support.spool_brokers import Broker, free_port
+from tests.support.spool_brokers import Broker
 
 SECOND_NS = 1_000_000_000
 BYTES_MAX = 200_000

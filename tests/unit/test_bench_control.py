@@ -26,6 +26,7 @@ def test_a_small_control_bench_measures_executive_twin_and_peer() -> None:
             assert 0 < figures["wake_lateness_p50_ms"] <= figures["wake_lateness_p999_ms"]
         assert case["twin"]["wake_lateness_p99_ms"] > 0
         assert case["ratios"]["wake_p99_to_twin"] > 0
+        assert case["bare_send"]["input_to_output_p50_ms"] > 0
 
 
 @pytest.mark.parametrize(("loops", "links"), [(1, 1), (8, 1), (9, 3), (32, 4), (64, 8), (7, 1), (13, 13)])

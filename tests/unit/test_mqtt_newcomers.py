@@ -11,10 +11,12 @@ from gateway.core.inbox import Lane
 from gateway.core.model import DeviceDefinition, Model, Pool
 from gateway.core.readings import Reading
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
+from gateway.protocol.deadband import Deadband
 from gateway.protocol.mqtt.appearing import AppearingIngest
 from gateway.protocol.mqtt.lender import Lender, Offer, Terms, Wanted
 from gateway.protocol.mqtt.newcomers import Answer, Newcomers
 from gateway.protocol.mqtt.patterns import WrongPatternError, parse
+from gateway.protocol.mqtt.report import Report, Ruled
 from gateway.protocol.mqtt.table import SPARE_NAME_BYTES, Feed
 from tests.support.engine import MINUTE_NS, T0, tag
 from tests.support.mqtt import message as publish
@@ -27,7 +29,15 @@ CONNACK = b"\x20\x02\x00\x00"
 class Rig:
     """An ingest with a pool, an engine behind its lane, and a parking that answers when it is told to."""
 
-    def __init__(self, *, rows: int = 4, devices: int = 4, tags_per_device: int = 4, lane: int = 4_096) -> None:
+    def __init__(
+        self,
+        *,
+        rows: int = 4,
+        devices: int = 4,
+        tags_per_device: int = 4,
+        lane: int = 4_096,
+        ruled: Ruled | None = None,
+    ) -> None:
         shape = tag(windows_ns=(MINUTE_NS,))
         hot = tag(windows_ns=(MINUTE_NS,), unit="K")
         pool = Pool("floor", "broker", rows, devices, (hot, shape))
@@ -38,7 +48,7 @@ class Rig:
             "floor",
             0,
             (parse(PATTERN, None),),
-            (Offer("temp*", 0, Feed("", -1, "", Kind.F64, offset=273.0)), Offer("*", 1, feed)),
+            (Offer("temp*", 0, Feed("", -1, "", Kind.F64, offset=273.0)), Offer("*", 1, feed, ruled)),
             model.pool_rows[0],
             model.pool_devices[0],
             tags_per_device,
@@ -52,14 +62,23 @@ class Rig:
         )
         self.newcomers = Newcomers([self.lender], self._lend)
         self.lane = Lane("broker", lane)
-        written = [Feed("plant/hall/door", 0, "hall", Kind.F64)]
-        self.ingest = AppearingIngest(written, 4, newcomers=self.newcomers, ask=self._ask)
+        self.report = None if ruled is None else Report((), [terms.rows])
+        self.ingest = self._new_ingest()
         self.parked: dict[str, bytes] = {}
         self.wanted: list[Wanted] = []
         self.evictions = 0
         self.now_ns = T0
         self._influences: list[Influence] = []
         self._number = 0
+        self.receive(CONNACK)
+
+    def _new_ingest(self) -> AppearingIngest:
+        written = [Feed("plant/hall/door", 0, "hall", Kind.F64)]
+        return AppearingIngest(written, 4, newcomers=self.newcomers, ask=self._ask, report=self.report)
+
+    def begin_again(self) -> None:
+        """Another session takes the newcomers over, as after a reload of the link."""
+        self.ingest = self._new_ingest()
         self.receive(CONNACK)
 
     def _lend(self, lendings: object) -> bool:
@@ -286,3 +305,36 @@ def test_names_of_tags_tell_their_topics_apart() -> None:
     assert pattern.match("a/b c/t.x") == ("a/b%20c", "t%2Ex")
     assert pattern.match("a/Öl/t") == ("a/%C3%96l", "t")
     assert parse("meters/{device}/kwh", "energy").match("meters/7/kwh") == ("7", "energy")
+
+
+def test_what_is_no_news_of_a_tag_that_appeared_is_left_out_and_a_new_tenant_begins_anew() -> None:
+    ruled = Ruled(-1, Kind.F64, Deadband(change=0.5, heartbeat_ns=MINUTE_NS), 0.0, 8.0)
+    rig = Rig(rows=2, devices=2, ruled=ruled)
+    waiting = [publish("plant/a/x", text) for text in (b"1.0", b"1.2", b"3.0")]
+    rig.receive(*waiting)  # two wait for the parking with the first
+    rig.settle()
+    for value in (3.1, 3.2, 99.0):
+        rig.send("plant/a/x", value)
+    assert rig.window("a.x") == (3, 4.0), "changes, within the clamp"
+    rig.send("plant/b/temperature", 1.0)
+    rig.send("plant/b/temperature", 1.0)
+    assert rig.window("b.temperature") == (2, 274.0), "whose offer has no rule"
+    rig.now_ns += NS_PER_S
+    rig.send("plant/b/temperature", 1.0)
+    rig.send("plant/c/x", 8.0)
+    assert rig.names() == {"hall.door", "b.temperature", "c.x"}
+    assert rig.window("c.x") == (1, 8.0), "not compared with what the row's last tenant said"
+    assert rig.report is not None
+    assert rig.report.unchanged == 3
+
+
+def test_another_session_of_the_link_goes_on_with_who_has_a_row() -> None:
+    ruled = Ruled(-1, Kind.F64, Deadband(change=0.5, heartbeat_ns=MINUTE_NS), 0.0, 10.0)
+    rig = Rig(ruled=ruled)
+    rig.send("plant/a/x", 1.0)
+    rig.begin_again()
+    before = rig.ingest.fast_messages
+    rig.send("plant/a/x", 2.0)
+    rig.send("plant/a/x", 2.1)
+    assert rig.ingest.fast_messages == before + 2
+    assert rig.window("a.x") == (2, 1.5)

@@ -528,6 +528,12 @@ CASES = [
         "3:42",
         "devices.x.tags.a.scale: belongs to numbers, and this tag is a text; take it out",
     ),
+    (
+        '[topics.t]\nlink = "floor"\nmatch = "a/{device}/{tag}"\nevict_idle_after = "5s"\n'
+        'report = { heartbeat = "10s" }',
+        "4:1",
+        "topics.t.evict_idle_after: is not longer than the heartbeat of a report, 10s",
+    ),
     (SENSOR + 'payload = "xml"', "3:1", 'devices.x.payload: "xml" is not known here; write "json"'),
     (SENSOR + 'reading = { name = "n" }', "3:1", "devices.x.reading: tells of readings in an array; write payload"),
     (

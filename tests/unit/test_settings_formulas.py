@@ -122,4 +122,4 @@ limits = { min = 0, max = 100 }
 failsafe = { output = 0 }
 """
     problems = problems_of(tmp_path, text('t = { formula = "d.pv", valid = { low = 0, high = 1 } }') + loop)
-    assert any("v.t is computed; write a tag of a modbus_tcp link" in problem.message for problem in problems)
+    assert any("v.t is computed; write a tag of a Modbus link" in problem.message for problem in problems)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
 from gateway.core.state import BEGUN_EVENT_RATE, BEGUN_PERSISTENT_RATE
@@ -61,7 +62,8 @@ def eased(score: float, slack: float) -> float:
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def tail_after(top: float, tail: float, spread: float, blocks: float) -> tuple[float, float]:
     """Where the tail begins and its mean excess, after one more block; spread 0 is no block yet."""
-    y = math.log(min(max(top, ODDS_MIN), ODDS_MAX))
+    # As precise as `tail` is kept: two blocks with the same top, at the floor most often, are equal.
+    y = np.float64(np.float32(math.log(min(max(top, ODDS_MIN), ODDS_MAX))))
     if spread == 0.0:
         return y, 1.0
     blocks = max(blocks, 1.0)

@@ -45,7 +45,7 @@ class AppearingIngest(Ingest):
         )
         self._newcomers = newcomers
         self._ask = ask
-        newcomers.attach(self._table, self._written)
+        newcomers.attach(self._table, self._written, report)
 
     @property
     def must_wait(self) -> bool:
@@ -102,6 +102,6 @@ class AppearingIngest(Ingest):
 
     def _deliver(self, lane: Lane, t: int, topic: Topic, samples: Samples) -> None:
         if self._newcomers.is_pending(t):
-            self._newcomers.wait(t, samples)
+            self._newcomers.wait(t, samples if self._report is None else self._report.pass_on(samples))
         else:
             super()._deliver(lane, t, topic, samples)

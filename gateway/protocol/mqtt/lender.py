@@ -28,6 +28,7 @@ import numpy.typing as npt
 from gateway.core.lending import Command, Lending, command, commands
 from gateway.core.types import Int64s, Samples
 from gateway.protocol.mqtt.patterns import Pattern
+from gateway.protocol.mqtt.report import Ruled
 from gateway.protocol.mqtt.table import SPARE_NAME_BYTES, Feed
 
 PENDING_MAX: Final = 4_096
@@ -65,11 +66,13 @@ class Departure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a pool gives: tags whose name fits `names` get `shape`, read as `feed` says."""
+    """What a pool gives: tags whose name fits `names` get `shape`, read as `feed` says, and of `ruled`, whose row means
+    nothing, not everything is passed on."""
 
     names: str
     shape: int
     feed: Feed
+    ruled: Ruled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,10 @@ class Lender:
 
     def rows_lent(self) -> Int64s:
         return np.flatnonzero(self._state == RowState.LENT) + self.terms.rows.start
+
+    def places(self) -> list[tuple[str, Place]]:
+        """Topics and places of all tenants."""
+        return [(tenant.topic, Place(row, tenant.offer, tenant.device)) for row, tenant in self._tenants.items()]
 
     def topics(self) -> list[str]:
         """Of all tenants, last seen first."""

@@ -20,6 +20,7 @@ from gateway.core.readings import Reading
 from gateway.core.types import RAW_SAMPLE, SAMPLE, Int64s, Samples
 from gateway.protocol.mqtt.lender import IDLE_EVICTIONS_MAX, Lender, Place, Wanted
 from gateway.protocol.mqtt.places import give_up_place, refuse, take_place
+from gateway.protocol.mqtt.report import Report
 from gateway.protocol.mqtt.table import SPARE_NAME_BYTES, Table, Topic
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
@@ -69,13 +70,16 @@ class Newcomers:
         self._first_place: dict[int, int] = {}
         self._first_spare = 0
         self._table: Table | None = None
+        self._report: Report | None = None
         self.recall: deque[str] = deque()
         """Topics that are to be given a row without having spoken."""
         self._more_idle = False
 
-    def attach(self, table: Table, before: int) -> None:
-        """The table that has these templates, behind `before` topics, then the spare places, lender by lender."""
+    def attach(self, table: Table, before: int, report: Report | None = None) -> None:
+        """The table that has these templates, behind `before` topics, then the spare places, lender by lender. Another
+        one takes over who has a place already."""
         self._table = table
+        self._report = report
         template, place = before, before + len(self.templates)
         self._first_spare = place
         for lender in self.lenders:
@@ -83,6 +87,11 @@ class Newcomers:
             self._first_place[lender.terms.pool] = place
             template += len(lender.terms.offers)
             place += len(lender.terms.rows)
+        self._topics.clear()
+        for lender in self.lenders:
+            for topic, given in lender.places():
+                t = self._settle_in(lender, topic, given)
+                table.topics[t]["held"] = lender.is_pending(given.row)
 
     def adopt(self, lendings: Mapping[int, Lending], generations: Int64s, evictions: Sequence[int]) -> None:
         """Go on with an engine that was restored; `evictions` are those of each pool so far."""
@@ -240,7 +249,10 @@ class Newcomers:
         at = len(table.text) - (self.spare - spare) * SPARE_NAME_BYTES
         template = self._first_template[lender.terms.pool] + given.offer
         take_place(table, t, template, given.row, np.frombuffer(topic.encode(), np.uint8), first, at)
-        feed = replace(lender.terms.offers[given.offer].feed, topic=topic, row=given.row, device=given.device)
+        offer = lender.terms.offers[given.offer]
+        if self._report is not None:
+            self._report.lend(given.row, offer.ruled)
+        feed = replace(offer.feed, topic=topic, row=given.row, device=given.device)
         self._topics[t] = Topic(topic, feed.qos, first, (feed,))
         self._by_topic[topic] = t
         return t

@@ -3,10 +3,13 @@
 The rules are those of `gateway.protocol.deadband`, by the samples' own times: a message may bring a minute's readings
 of one tag. A late sample, one from before the last that was passed on, is judged by its distance in time and value like
 any other, but it does not take the last one's place.
+
+A row that is lent has the rule of the tag that has it at the moment, whose first sample is always news.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,17 +37,29 @@ class Ruled(NamedTuple):
 
 
 class Report:
-    """Of one link. Called from one thread."""
+    """Of one link. `lent` are rows that get their rule by `lend`. Called from one thread."""
 
-    def __init__(self, tags: Sequence[Ruled]) -> None:
+    def __init__(self, tags: Sequence[Ruled], lent: Sequence[range] = ()) -> None:
         self.unchanged = 0
         """Samples that were no news."""
-        self._places: Places = np.full(max((tag.row for tag in tags), default=-1) + 1, -1, np.int32)
-        self._places[[tag.row for tag in tags]] = np.arange(len(tags))
-        self._rules = rules_of([(tag.kind, tag.deadband) for tag in tags])
-        self._memory = np.zeros(len(tags), MEMORY)
-        self._low = np.array([tag.low for tag in tags], np.float64)
-        self._high = np.array([tag.high for tag in tags], np.float64)
+        free = [Ruled(row, Kind.F64, None, -math.inf, math.inf) for rows in lent for row in rows]
+        every = (*tags, *free)
+        self._places: Places = np.full(max((tag.row for tag in every), default=-1) + 1, -1, np.int32)
+        self._places[[tag.row for tag in every]] = np.arange(len(every))
+        self._rules = rules_of([(tag.kind, tag.deadband) for tag in every])
+        self._memory = np.zeros(len(every), MEMORY)
+        self._low = np.array([tag.low for tag in every], np.float64)
+        self._high = np.array([tag.high for tag in every], np.float64)
+
+    def lend(self, row: int, ruled: Ruled | None) -> None:
+        """A row belongs to another tag from here on, with this rule or none."""
+        place = self._places[row] if row < len(self._places) else -1
+        if place < 0:
+            return
+        kind, deadband, low, high = (Kind.F64, None, -math.inf, math.inf) if ruled is None else ruled[1:]
+        self._rules[place] = rules_of([(kind, deadband)])[0]
+        self._low[place], self._high[place] = low, high
+        self._memory["is_known"][place] = 0
 
     def forget(self) -> None:
         """The next sample of each tag is news."""

@@ -28,8 +28,8 @@ from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V311
 from gateway.runtime.benches.environment import PAGE_BYTES, environment
 from gateway.runtime.benches.mqtt_brokers import broker
-from hil.broker import free_port
 from hil.children import ON_ITS_OWN
+from hil.ports import free_port
 
 AHEAD: Final = 2_000
 """Messages in front of the daemon."""

@@ -6,6 +6,8 @@ same period, same priority, no work) run at the same time, so that their ratio i
 the peer (`control_peer`) runs by itself under the same load. The device (`gateway.control.device`) is compiled and a
 process of its own.
 
+A *bare send* after it says what is possible: it answers a reply with one `send`, and computes nothing.
+
 Input to output: from the complete reply with the input to the output handed to the socket. The first half second of
 each run is not counted. Nothing is averaged; quantiles are bucket bounds, at most 6 % above the value.
 """
@@ -27,7 +29,7 @@ import numpy as np
 
 from gateway.control import layout as at
 from gateway.control.handle import ControlExecutive
-from gateway.control.twin import Twin
+from gateway.control.twin import BareSend, Twin
 from gateway.core.engine import Engine, warm_up
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE, quantile_ns
@@ -41,6 +43,7 @@ LOAD_TAGS = 20_000
 SETTLE_S = 0.5
 LINKS_UP_WITHIN_S = 10.0
 DRAIN_EVERY_S = 0.02
+BARE_SEND_S = 3.0
 PEER_STARTUP_S = 3.0
 QUANTILES = (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))
 
@@ -173,6 +176,10 @@ def measure(case: Case, rate: int, seconds: float, has_peer: bool, events: list[
         port = int(first_line(device))
         with load(rate, seconds + SETTLE_S) as reached:
             timing, twin, counted = run_executive(case, port, seconds, events)
+        bare = BareSend(port, case.links, case.period_ns)
+        bare_s = min(seconds, BARE_SEND_S)
+        with load(rate, bare_s):
+            bare.run(bare_s)
         peer = None
         if has_peer:
             with load(rate, seconds + PEER_STARTUP_S):
@@ -180,6 +187,8 @@ def measure(case: Case, rate: int, seconds: float, has_peer: bool, events: list[
     own = timing.figures()
     twin_p99_ms = quantile_ns(twin, 0.99) / NS_PER_MS
     ratios: dict[str, float] = {"wake_p99_to_twin": round(own["wake_lateness_p99_ms"] / twin_p99_ms, 3)}
+    sends = {name: quantile_ns(bare.counts, q) / NS_PER_MS for name, q in QUANTILES}
+    ratios["input_to_output_p50_to_bare_send"] = round(own["input_to_output_p50_ms"] / sends["p50"], 2)
     found: dict[str, object] = {
         "loops": case.loops,
         "period_ms": case.period_ns / NS_PER_MS,
@@ -188,11 +197,13 @@ def measure(case: Case, rate: int, seconds: float, has_peer: bool, events: list[
         **counted,
         "executive": own,
         "twin": {f"wake_lateness_{name}_ms": round(quantile_ns(twin, q) / NS_PER_MS, 4) for name, q in QUANTILES},
+        "bare_send": {f"input_to_output_{name}_ms": round(ms, 4) for name, ms in sends.items()},
         "ratios": ratios,
     }
     if peer is not None:
         theirs = peer.figures()
         found["asyncio_pymodbus_simple_pid"] = theirs
+        ratios["peer_input_to_output_p99_to_bare_send"] = round(theirs["input_to_output_p99_ms"] / sends["p99"], 1)
         for what in ("input_to_output_p50_ms", "input_to_output_p99_ms", "wake_lateness_p99_ms"):
             ratios[f"peer_{what.removesuffix('_ms')}"] = round(theirs[what] / own[what], 1)
     return found

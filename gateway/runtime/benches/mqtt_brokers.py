@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hil.broker import BrokerFailed, NatsServer, free_port
+from hil.broker import BrokerFailed, NatsServer
 from hil.children import ON_ITS_OWN
+from hil.ports import free_port
 
 READY_S_MAX = 10.0
 BROKERS = ("nats", "mosquitto")

@@ -86,7 +86,7 @@ class MqttSource:
         feeds = [feed_of(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
         self._host = host_of(link, metrics, intern) if intake is None else None
-        self._report = report_of(tags)
+        self._report = report_of(tags, () if newcomers is None else newcomers.lenders)
         self._rows = np.array([row for row, _ in tags], np.int32)
         expiry_s = link.session.session_expiry_s
         offered = [] if newcomers is None else [template.feeds[0] for template in newcomers.templates]
