@@ -21,7 +21,9 @@ import click
 )
 def command(path: Path) -> None:
     from gateway.cli.common import load_or_exit, prepare_kernels
+    from gateway.runtime import garbage
 
+    garbage.begin_building()
     settings = load_or_exit(path)
     prepare_kernels()
     from gateway.runtime.process import run_daemon

@@ -99,6 +99,8 @@ class Engine:
         self.tenancy = Tenancy(
             model, self.state, self.directory, self.view, tells_aggregates=Stream.AGGREGATES in streams
         )
+        self.is_catching_up = False
+        """Set by a replay while images are still to come: what those bring is not worked out before."""
         self._streams = streams
         self._aggregates_every = max(1, -(-aggregates_every_ns // GRID_NS))
         self._samples_every = max(1, -(-samples_every_ns // GRID_NS))
@@ -114,9 +116,7 @@ class Engine:
         self.virtual = VirtualDesk(model, self.state)
         self.curves = Curves(model)
         self._records = dict.fromkeys(Stream, 0)
-        self._events = 0
-        self._events_dropped = 0
-        self._grid_skipped = 0
+        self._events = self._events_dropped = self._grid_skipped = 0
 
     def note(self, event: Event) -> None:
         """Hand in an event from outside for the next record of events. Any thread."""
@@ -302,6 +302,8 @@ class Engine:
         state = self.state
         step_multivariate(state.tables, state.multivariate, state.device_words, point_ns)
         self.calculations.step(point_ns)
+        if self.is_catching_up:
+            return []
         told = self.alarms.step(point_ns)
         roll_up(state.tables, state.multivariate, state.rollup, state.device_words, state.devices)
         listed = self._changed
@@ -348,7 +350,7 @@ class Engine:
 
     def _flush_aggregates(self, start: int, stop: int, point_ns: int, drafts: list[RecordDraft]) -> None:
         found = take_touched(self.state.tables, start, stop, self._touched_rows)
-        if found:
+        if found and not self.is_catching_up:
             rows = self.view.aggregates_at(self._touched_rows[:found], point_ns)
             drafts.append(RecordDraft(Stream.AGGREGATES, point_ns, point_ns, rows, *self.directory.columns()))
 

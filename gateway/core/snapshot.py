@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -106,14 +107,30 @@ class Shares:
         lent = tuple(lendings[row] for row in rows if row in lendings)
         return Image(share, blocks, lent, self._tenancy.expected_of(rows))
 
-    def install(self, image: Image) -> None:
-        """Write an image over the state. Nobody may read the state meanwhile."""
-        for into, block in zip(self.blocks_of(image.share), image.blocks, strict=True):
+    def install(self, image: Image, *, has_rings: bool = False) -> None:
+        """Write an image over the state, but for what `install_rings` wrote already. Nobody may read the state
+        meanwhile."""
+        rings = self._rings_of(image.share) if has_rings else 0
+        pairs = zip(self.blocks_of(image.share), image.blocks, strict=True)
+        for into, block in islice(pairs, len(image.blocks) - rings):
             for part, saved in zip(into, block, strict=True):
                 part[:] = saved
         rows = self._rows_to_lend(image.share)
         lend_anew(self._directory, self._pools, rows, image.lendings)
         self._tenancy.expect_of(rows, image.expected)
+
+    def install_rings(self, image: Image) -> None:
+        """Write the rings of panes of an image, most of it. Any thread may while the engine works: it looks into the
+        ring of a tag with the tag's samples only, and is given none before the rest is installed."""
+        if rings := self._rings_of(image.share):
+            for into, block in zip(self._ring_blocks(image.share), image.blocks[-rings:], strict=True):
+                for part, saved in zip(into, block, strict=True):
+                    part[:] = saved
+
+    def _rings_of(self, share: int) -> int:
+        """How many of the blocks, the last ones, are places in rings of panes that are the share's alone."""
+        has_own = share not in (COMMON, self._virtual) and len(self._state.tables.windows) > 0
+        return self._state.panes if has_own else 0
 
     def _rows_to_lend(self, share: int) -> range:
         start, stop = (0, 0) if share == COMMON else self.range_of(share)
@@ -163,8 +180,13 @@ class Shares:
         yield tuple(bytes_of(array, slots)[first_shape:last_shape] for array in of_slot)
         calculations = calculated(self._state, *calculation_range(self._state, start, stop))
         yield tuple(part.reshape(-1).view(np.uint8).reshape(-1, 8) for part in calculations)
-        panes = self._state.panes
-        ring = bytes_of(tables["ring"], windows * panes)
+        yield from self._ring_blocks(share)
+
+    def _ring_blocks(self, share: int) -> Iterator[Block]:
+        start, stop = self.range_of(share)
+        first, last = self._first_window[start], self._first_window[stop]
+        panes, windows = self._state.panes, len(self._state.tables.windows)
+        ring = bytes_of(self._state.tables.ring, windows * panes)
         by_place = ring.reshape(windows, panes, ring.shape[1] if windows else 1)
         for place in range(panes if windows else 0):
             yield (by_place[first:last, place],)

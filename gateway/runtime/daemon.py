@@ -20,6 +20,7 @@ import msgspec
 from gateway.core.events import Event, Severity
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
+from gateway.runtime import garbage
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
@@ -162,6 +163,7 @@ class Daemon:
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplinks, self._supervisor)
+        garbage.end_building(is_first=True)
         self._progress.phase = Phase.READY
         self._tell(self._summary())
         self._notifier.ready(self._summary())
@@ -202,7 +204,9 @@ class Daemon:
             await self._reference.wait()
             self._notifier.reloading(monotonic_ns=time.monotonic_ns())
             self._progress.phase = Phase.RELOADING
+            garbage.begin_building()
             await self._read_again()
+            garbage.end_building(is_first=False)
             self._progress.phase = Phase.READY
             self._notifier.ready(self._summary())
 

@@ -13,7 +13,7 @@ the replay puts out is thrown away, and records begin new segments. Whatever was
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,13 +24,12 @@ import numpy as np
 from gateway.core.cycle import Cycle, Named, run_cycle
 from gateway.core.engine import Engine, StepResult
 from gateway.core.events import Severity
-from gateway.core.kernels.shuffle import keep_rows
+from gateway.core.kernels.shuffle import keep_by_row, keep_rows
 from gateway.core.lending import Parked
 from gateway.core.record import RecordDraft
-from gateway.core.snapshot import COMMON, Shares, adopt
+from gateway.core.snapshot import COMMON, Image, Shares, adopt
 from gateway.core.spec import EngineSpec, decode_spec
 from gateway.core.symbols import Symbols
-from gateway.core.types import Bytes
 from gateway.spool.ahead import ahead
 from gateway.spool.checkpoints import CheckpointDamaged, CheckpointReader, Head, Saved
 from gateway.spool.journal.files import Reading, cut_torn, first_of, head_of, paths
@@ -43,6 +42,8 @@ REBUILD_BYTES_MAX: Final = 64 * 1024 * 1024
 CYCLES_AHEAD: Final = 16
 """Threads make cycles and images ready while the engine does those before."""
 IMAGES_AHEAD: Final = 4
+SMALL: Final = 64
+"""Of so many rows a cycle has a sample of less than one: the fold gains less by the order than that costs."""
 
 Put: TypeAlias = Callable[[RecordDraft], None]
 Park: TypeAlias = Callable[[Parked], None]
@@ -78,6 +79,39 @@ class Recovered:
         """Not exact, for the first reason that is found."""
         if self.is_exact:
             self.is_exact, self.why_not = False, why
+
+
+class Installing:
+    """Which samples of the cycles before a checkpoint the engine is to see: those of rows whose image was taken before,
+    put in the order of the rows, in which the fold is quicker. Each row's own keep their order, and what the order of
+    the rows could change is in the image that comes last. `due` are images with the cycles behind which they were
+    taken, in their order."""
+
+    def __init__(self, shares: Shares, due: Sequence[tuple[int, int]], bad: Mapping[int, str]) -> None:
+        self._shares = shares
+        self._due = deque(due)
+        self._until = due[-1][0]
+        self._is_installed = np.zeros(shares.rows, np.uint8)
+        self._places = np.zeros(shares.rows, np.int64)
+        for share in bad:
+            self._mark(share)
+
+    def _mark(self, share: int) -> None:
+        if share != COMMON:
+            self._is_installed[slice(*self._shares.range_of(share))] = 1
+
+    def left(self, cycle: Cycle) -> Cycle:
+        """The cycle with what is left of its samples; cycles come in their order."""
+        if cycle.number > self._until:
+            return cycle
+        while self._due[0][0] < cycle.number:
+            self._mark(self._due.popleft()[1])
+        kept = np.empty_like(cycle.samples)
+        is_small = len(kept) < self._shares.rows // SMALL
+        count = -1 if is_small else keep_by_row(cycle.samples, self._is_installed, self._places, kept)
+        if count < 0:
+            count = keep_rows(cycle.samples, self._is_installed, kept)
+        return replace(cycle, samples=kept[:count])
 
 
 class Recovery:
@@ -168,26 +202,36 @@ class Recovery:
         found.epoch, found.number = head.epoch, head.number
         found.positions = dict(head.positions)
         self._symbols.restore(head.texts)
-        is_installed = np.zeros(shares.rows, np.uint8)
-        for share in bad:
-            if share != COMMON:
-                is_installed[slice(*shares.range_of(share))] = 1
-
-        wanted = [share for _, share in due if share not in bad]
-        read = (reader.image(head.epoch, share, list(shares.blocks_of(share))) for share in wanted)
-        images = ahead(read, IMAGES_AHEAD)
+        installing = Installing(shares, tuple(due), bad)
+        images = ahead(
+            self._images(reader, head, shares, [share for _, share in due if share not in bad]), IMAGES_AHEAD
+        )
+        engine.is_catching_up = COMMON not in bad
 
         def install(before: int) -> None:
             while due and due[0][0] < before:
                 _, share = due.popleft()
                 if share not in bad:
-                    shares.install(next(images))
+                    shares.install(next(images), has_rings=True)
                 if share == COMMON:
                     engine.restore(head.rest)
-                else:
-                    is_installed[slice(*shares.range_of(share))] = 1
+                    engine.is_catching_up = False
 
-        return self._replay(saved, engine, found, after, install=install, is_installed=is_installed, until=head.number)
+        try:
+            return self._replay(
+                saved, engine, found, after, install=install, prepare=installing.left, until=head.number
+            )
+        finally:
+            # Also when damage is met: this engine may yet take over what another one found.
+            engine.is_catching_up = False
+
+    @staticmethod
+    def _images(reader: CheckpointReader, head: Head, shares: Shares, wanted: Sequence[int]) -> Iterator[Image]:
+        """In a thread of their own."""
+        for share in wanted:
+            image = reader.image(head.epoch, share, list(shares.blocks_of(share)))
+            shares.install_rings(image)
+            yield image
 
     def _from_journal(self, saved: Saved, found: Recovered) -> Recovered:
         """No checkpoint: from where an engine was fresh, or as far back as is read at all."""
@@ -205,7 +249,7 @@ class Recovery:
             return found
         engine = self._build(head.spec)
         self._symbols.restore(head.texts)
-        self._replay(saved, engine, found, after, install=lambda before: None, is_installed=None, until=0)
+        self._replay(saved, engine, found, after, install=lambda before: None, prepare=lambda cycle: cycle, until=0)
         if is_fresh and not found.cycles and found.is_exact:
             # It had begun, and no cycle of it reached the disk: the next one is fresh again, and says so.
             found.engine = None
@@ -219,14 +263,17 @@ class Recovery:
         after: int,
         *,
         install: Callable[[int], None],
-        is_installed: Bytes | None,
+        prepare: Callable[[Cycle], Cycle],
         until: int,
     ) -> Recovered:
-        """The cycles behind `after`; up to `until` images are still being installed and nothing is put out."""
+        """The cycles behind `after`; up to `until` images are still being installed and nothing is put out. `prepare`
+        runs ahead, in a thread of its own."""
         reading = Reading(self._folder, after) if self._folder is not None else None
+        read = reading.cycles() if reading is not None else iter(())
+        cycles = ((head, prepare(cycle), len(cycle.samples)) for head, cycle in read)
         expected = after + 1
         present: JournalHead | None = None
-        for head, cycle in ahead(reading.cycles(), CYCLES_AHEAD) if reading is not None else ():
+        for head, cycle, samples in ahead(cycles, CYCLES_AHEAD):
             if cycle.number != expected:
                 found.doubt(f"the journal has a hole before cycle {cycle.number}")
             expected = cycle.number + 1
@@ -235,9 +282,9 @@ class Recovery:
                 # Once a file: a large plant's spec is some megabytes.
                 present = head
                 engine = self._file_begins(head, engine, found)
-            result = self._do(engine, cycle, is_installed if cycle.number <= until else None)
+            result = self._do(engine, cycle)
             found.cycles += 1
-            found.samples += len(cycle.samples)
+            found.samples += samples
             found.now_ns = cycle.now_ns
             if self._spec is self._present:
                 for parked in result.parked:
@@ -266,16 +313,12 @@ class Recovery:
         found.now_ns = max(found.now_ns, rest.now_ns)
         return found
 
-    def _do(self, engine: Engine, cycle: Cycle, is_installed: Bytes | None) -> StepResult:
+    def _do(self, engine: Engine, cycle: Cycle) -> StepResult:
         for influence in cycle.influences:
             if isinstance(influence, Named):
                 for text in influence.texts:
                     self._symbols.intern(text)
-        if is_installed is None:
-            return run_cycle(engine, cycle)
-        kept = np.empty_like(cycle.samples)
-        count = keep_rows(cycle.samples, is_installed, kept)
-        return run_cycle(engine, replace(cycle, samples=kept[:count]))
+        return run_cycle(engine, cycle)
 
     def _file_begins(self, head: JournalHead, engine: Engine, found: Recovered) -> Engine:
         """The engine for the cycles of this file: another one where the configuration changed."""

@@ -19,8 +19,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-from sqlite_utils import Database
-
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.letters import Letter
 from gateway.core.limits import DEAD_LETTERS_MAX, LETTERS_PER_TOPIC, LETTERS_QUEUED_MAX
@@ -149,8 +147,11 @@ def _opened(path: Path) -> sqlite3.Connection:
     """For the gateway, which makes the table."""
     connection = sqlite3.connect(path, timeout=TIMEOUT_S)
     connection.execute("PRAGMA journal_mode = WAL")
-    table = Database(connection)["dead_letters"]
-    if not table.exists():
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'dead_letters'").fetchone():
+        # Here and not above: it imports pandas where that is installed, and every start would wait for it.
+        from sqlite_utils import Database
+
+        table = Database(connection)["dead_letters"]
         numbers = {"size": int, "arrival_ns": int, "wall_ns": int, "requeued": int}
         texts = {"link": str, "topic": str, "reason": str}
         columns = {"id": int, **texts, **numbers, "body": bytes}

@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlite_utils import Database
-
 from gateway.core.segments import EPOCHS_MAX, SEGMENTS_PER_EPOCH, Loss, first_segment
 from gateway.spool import ledger
 from gateway.spool.records import Key, damage_mark, translated
@@ -81,7 +79,7 @@ def salvage(path: Path, reason: str) -> Salvaged:
         fresh.with_name(fresh.name + beside).unlink(missing_ok=True)
     with translated(path), closing(_opened(path)) as old, closing(sqlite3.connect(fresh, isolation_level=None)) as new:
         new.execute("PRAGMA journal_mode = WAL")
-        migrate(Database(new), fresh, draw_epoch)
+        migrate(new, fresh, draw_epoch)
         new.execute("BEGIN IMMEDIATE")
         for table in _WHOLE_TABLES:
             _copy(old, new, table)

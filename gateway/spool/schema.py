@@ -18,11 +18,10 @@ file from a newer fieldgate is refused, never guessed at.
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeAlias
-
-from sqlite_utils import Database
 
 from gateway.core.record import Stream
 from gateway.core.segments import EPOCHS_MAX, first_segment
@@ -128,27 +127,31 @@ def _count_produced(db: Any, epoch: Epoch) -> None:
 MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged, _keep_checkpoints, _name_lost_tags, _count_produced)
 
 
-def migrate(db: Database, path: Path, epoch: Epoch) -> None:
+def migrate(connection: sqlite3.Connection, path: Path, epoch: Epoch) -> None:
     """Bring the file to the present schema; raises StoreRefused when it is from the future."""
-    (version,) = db.conn.execute("PRAGMA user_version").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise StoreRefused(
             f"{path}: written by a newer fieldgate (schema {version}, this one knows {len(MIGRATIONS)}); "
             "install that version again, or move the file away to start with an empty spool"
         )
-    for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
-        with db.atomic():
-            migration(db, epoch)
-            db.conn.execute(f"PRAGMA user_version = {number}")
-    _know_all_streams(db, epoch)
+    if version < len(MIGRATIONS):
+        # Here and not above: it imports pandas where that is installed, and every start would wait for it.
+        from sqlite_utils import Database
+
+        db = Database(connection)
+        for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+            with db.atomic():
+                migration(db, epoch)
+                db.conn.execute(f"PRAGMA user_version = {number}")
+    _know_all_streams(connection, epoch)
 
 
-def _know_all_streams(db: Database, epoch: Epoch) -> None:
+def _know_all_streams(connection: sqlite3.Connection, epoch: Epoch) -> None:
     """A file knows the streams of the version that made it; those that came later begin in it now."""
-    known = {stream for (stream,) in db.conn.execute("SELECT stream FROM streams")}
-    missing = [stream.value for stream in Stream if stream.value not in known]
+    known = {stream for (stream,) in connection.execute("SELECT stream FROM streams")}
+    missing = [(stream.value, first_segment(epoch())) for stream in Stream if stream.value not in known]
     if missing:
-        with db.atomic():
-            db["streams"].insert_all(
-                {"stream": stream, "next_segment": first_segment(epoch()), "produced": 0} for stream in missing
-            )
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO streams (stream, next_segment, produced) VALUES (?, ?, 0)", missing)
+        connection.execute("COMMIT")

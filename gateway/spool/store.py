@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Final
 
 import zstandard
-from sqlite_utils import Database
 
 from gateway.core.limits import DEAD_LETTERS_MAX, SEGMENTS_MAX
 from gateway.core.pressure import LOWEST_SHARE
@@ -82,7 +81,7 @@ class Store:
             self.connection.execute("PRAGMA synchronous = FULL")
             self.connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
             self.connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES_MAX}")
-            migrate(Database(self.connection), path, epoch)
+            migrate(self.connection, path, epoch)
             size = "SELECT count(*), coalesce(sum(bytes), 0) FROM"
             waiting = self.connection.execute(f"{size} records WHERE {kept.WAITS}").fetchone()
             acknowledged = self.connection.execute(f"{size} acknowledged").fetchone()

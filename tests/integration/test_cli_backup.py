@@ -23,11 +23,9 @@ CONFIG = 'include = ["conf.d/*.toml"]\ngateway = { id = "g", state_dir = "state"
 
 
 def spool(path: Path) -> None:
-    from sqlite_utils import Database
-
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        migrate(Database(connection), path, draw_epoch)
+        migrate(connection, path, draw_epoch)
         connection.execute(
             "INSERT INTO segments (stream, segment, state, next_sequence) VALUES ('events', 7, 'open', 3)"
         )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.cycle import Cycle, Finished, Noted
 from gateway.core.events import Event, Severity
-from gateway.core.kernels.shuffle import shuffle, unshuffle
+from gateway.core.kernels.shuffle import keep_by_row, keep_rows, shuffle, unshuffle
 from gateway.core.types import SAMPLE
 from gateway.spool.journal.format import BlockDamaged, decode_cycles, encode_cycles, open_block
 from tests.support.journal import cycle, same, samples
@@ -41,6 +41,28 @@ def test_the_shuffle_is_a_transposition_and_its_inverse_undoes_it(count: int, si
     assert planes.tobytes() == records.reshape(count, size).T.tobytes()
     unshuffle(planes, size, back)
     assert back.tobytes() == records.tobytes()
+
+
+@given(st.lists(st.integers(0, 9), max_size=60), st.sets(st.integers(0, 7)))
+@settings(deadline=None, max_examples=40)
+def test_samples_kept_in_the_order_of_rows_are_those_kept_and_each_rows_own_keep_their_order(
+    rows: list[int], kept_rows: set[int]
+) -> None:
+    is_kept = np.array([row in kept_rows for row in range(8)], np.uint8)
+    batch = np.zeros(len(rows), SAMPLE)
+    batch["row"], batch["bits"] = rows, range(len(rows))
+    plain, ordered, places = np.empty_like(batch), np.empty_like(batch), np.zeros(8, np.int64)
+    plain = plain[: keep_rows(batch, is_kept, plain)]
+    plain = plain[plain["row"] < 8]
+    ordered = ordered[: keep_by_row(batch, is_kept, places, ordered)]
+    expected = plain[np.argsort(plain["row"], kind="stable")]
+    assert ordered.tolist() == expected.tolist()
+
+
+def test_commands_among_samples_keep_their_place() -> None:
+    batch = np.zeros(3, SAMPLE)
+    batch["row"] = [2, -1, 0]
+    assert keep_by_row(batch, np.ones(3, np.uint8), np.zeros(3, np.int64), np.empty_like(batch)) == -1
 
 
 def test_influences_positions_and_stamps_come_back() -> None:

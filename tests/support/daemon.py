@@ -138,11 +138,11 @@ class Gateway:
         self.launch()
         self.wait_ready()
 
-    def wait_ready(self) -> None:
-        end_s = time.monotonic() + READY_S_MAX
+    def wait_ready(self, within_s: float = READY_S_MAX) -> None:
+        end_s = time.monotonic() + within_s
         while not self.is_ready():
             assert self.exit_code is None, f"the gateway ended with {self.exit_code}:\n{self.text()[-3000:]}"
-            assert time.monotonic() < end_s, f"not ready within {READY_S_MAX:g} s:\n{self.text()[-3000:]}"
+            assert time.monotonic() < end_s, f"not ready within {within_s:g} s:\n{self.text()[-3000:]}"
             time.sleep(0.05)
 
     def is_ready(self) -> bool:

@@ -130,7 +130,10 @@ def test_files_that_are_old_and_not_needed_go(tmp_path: Path) -> None:
     assert witness.events == []
 
 
-def test_a_full_disk_is_named_once_and_outputs_go_on_uncovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])
+def test_a_disk_that_takes_nothing_is_named_once_and_outputs_go_on_uncovered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     witness = Witness(tmp_path)
     witness.journal.start()
     witness.put(cycle(1, samples(5, RNG)))
@@ -138,7 +141,7 @@ def test_a_full_disk_is_named_once_and_outputs_go_on_uncovered(tmp_path: Path, m
     write = os.write
 
     def full(file: int, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "write", full)
     monkeypatch.setattr("gateway.spool.journal.writer.RETRY_NS", 0)
@@ -155,7 +158,7 @@ def test_a_full_disk_is_named_once_and_outputs_go_on_uncovered(tmp_path: Path, m
     assert witness.journal.stop(5.0)
     assert witness.released == [(1, True), (2, False), (3, False), (4, True), (5, True), (6, True)]
     assert witness.kinds() == ["journal.unavailable", "journal.available"]
-    assert "No space left" in witness.events[0].message
+    assert os.strerror(code) in witness.events[0].message
     assert witness.passed[-1] == {"plc": 6}, "a checkpoint stands beyond it"
     assert [one.number for one in read(tmp_path)] == [1, 4, 5, 6]
 

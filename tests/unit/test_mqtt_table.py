@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from gateway.core.types import Kind
-from gateway.protocol.mqtt.table import UNKNOWN, Feed, build, find_topic, group
+from gateway.protocol.mqtt.table import UNKNOWN, Feed, find_topic, group
+from gateway.protocol.mqtt.tablebuilder import build
 from gateway.protocol.octets import FNV_OFFSET, FNV_PRIME
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
 from gateway.core.segments import SEGMENTS_PER_EPOCH
 from gateway.spool import schema
@@ -55,7 +54,7 @@ def test_kept_records_stay_within_their_bytes_the_longest_acknowledged_going_fir
 
 
 def test_kept_records_make_room_before_anything_that_waits_is_lost(tmp_path: Path) -> None:
-    store = opened(tmp_path / "spool.db", bytes_max=12_000, grace=Grace(ns=10**9, bytes_max=1 << 20))
+    store = opened(tmp_path / "spool.db", bytes_max=13_500, grace=Grace(ns=10**9, bytes_max=1 << 20))
     store.acknowledge(store.append([encoded(n, size=1_000) for n in range(5)], 0), now_ns=1)
     store.append([encoded(n, size=1_000) for n in range(8)], 2)
     assert store.losses() == []
@@ -140,7 +139,7 @@ def test_a_file_of_the_first_schema_opens_with_all_that_waits_and_grows_the_new_
     path = tmp_path / "spool.db"
     with monkeypatched_migrations(1):
         old = sqlite3.connect(path, isolation_level=None)
-        schema.migrate(Database(old), path, lambda: EPOCH)
+        schema.migrate(old, path, lambda: EPOCH)
         body = compress(b'{"n":1}')
         old.execute("INSERT INTO segments VALUES ('samples', ?, 'open', 3, NULL)", (FIRST,))
         for sequence in (1, 2):

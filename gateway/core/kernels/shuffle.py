@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from gateway.core.types import Bytes, Samples
+from gateway.core.types import Bytes, Int64s, Samples
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -75,3 +75,36 @@ def keep_rows(samples: Samples, is_kept: Bytes, out: Samples) -> int:
         out[kept]["bits"] = samples[i]["bits"]
         kept += 1
     return kept
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def keep_by_row(samples: Samples, is_kept: Bytes, places: Int64s, out: Samples) -> int:
+    """As `keep_rows`, in the order of the rows, and for each row in the order of the samples (a counting sort); returns
+    how many, or -1 when there are commands among them, whose place must stay theirs. Samples of rows behind `is_kept`
+    are left out. `places` is scratch, an element for each row."""
+    rows = len(is_kept)
+    for row in range(rows):
+        places[row] = 0
+    for i in range(len(samples)):
+        row = samples[i]["row"]
+        if row < 0:
+            return -1
+        if row < rows:
+            places[row] += is_kept[row]
+    total = 0
+    for row in range(rows):
+        count = places[row]
+        places[row] = total
+        total += count
+    for i in range(len(samples)):
+        row = samples[i]["row"]
+        if row >= rows or is_kept[row] == 0:
+            continue
+        at = places[row]
+        places[row] = at + 1
+        out[at]["row"] = row
+        out[at]["quality"] = samples[i]["quality"]
+        out[at]["source_ns"] = samples[i]["source_ns"]
+        out[at]["arrival_ns"] = samples[i]["arrival_ns"]
+        out[at]["bits"] = samples[i]["bits"]
+    return int(total)

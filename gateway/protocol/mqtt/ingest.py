@@ -29,7 +29,8 @@ from gateway.protocol.mqtt.recent import no_recent, remember
 from gateway.protocol.mqtt.report import Report
 from gateway.protocol.mqtt.scan import scan
 from gateway.protocol.mqtt.step import Step
-from gateway.protocol.mqtt.table import PRIORITIES, TAGS_PER_TOPIC_MAX, Feed, Topic, build, group
+from gateway.protocol.mqtt.table import PRIORITIES, TAGS_PER_TOPIC_MAX, Feed, Topic, group
+from gateway.protocol.mqtt.tablebuilder import build
 from gateway.protocol.mqtt.usability import Usability
 from gateway.protocol.sparkplug.host import Host
 from gateway.protocol.sparkplug.topics import PREFIX

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from numba import njit
 
 from gateway.core.types import Float64s, Int64s, Kind, Samples
-from gateway.protocol.mqtt.form import PLAIN, Form, Layout, WireForm
-from gateway.protocol.octets import hash_bytes, same_bytes, spread
-from gateway.protocol.sparkplug.table import Births, births
+from gateway.protocol.mqtt.form import PLAIN, Form, WireForm
+from gateway.protocol.octets import hash_bytes, same_bytes
+from gateway.protocol.sparkplug.table import Births
 
 TAGS_PER_TOPIC_MAX: Final = 1_024
 """Tags that one topic may feed; more is refused when the table is built."""
@@ -177,147 +177,9 @@ def group(feeds: Sequence[Feed]) -> tuple[Topic, ...]:
             raise ValueError(
                 f"topic {name!r} feeds {len(members)} tags, more than {TAGS_PER_TOPIC_MAX}; spread them over topics"
             )
-        if len({feed.form for feed in members}) > 1:
+        form = members[0].form
+        if any(feed.form is not form and feed.form != form for feed in members):
             raise ValueError(f"topic {name!r} is said to have payloads of two kinds; its tags must agree")
         topics.append(Topic(name, max(feed.qos for feed in members), first, tuple(members)))
         first += len(members)
     return tuple(topics)
-
-
-class _Text:
-    """Collects names into one array of bytes."""
-
-    def __init__(self) -> None:
-        self.raw = bytearray()
-
-    def put(self, text: str | bytes) -> tuple[int, int]:
-        at = len(self.raw)
-        self.raw += text.encode() if isinstance(text, str) else text
-        return at, len(self.raw) - at
-
-
-def _is_slow(topic: Topic) -> bool:
-    """The scanner reads numbers, flat members with a name, one time for the whole message, each reading for one tag."""
-    if any(feed.kind is Kind.SYMBOL for feed in topic.feeds):
-        return True
-    if topic.form.layout in (Layout.READINGS, Layout.SENML):
-        return len({feed.name for feed in topic.feeds}) < len(topic.feeds)
-    paths = [path for feed in topic.feeds for path in (feed.field, feed.time_field)]
-    return (
-        any(len(path) > 1 or (path and not (isinstance(path[0], str) and path[0])) for path in paths)
-        or any(feed.quality_field for feed in topic.feeds)
-        or len({feed.time_field for feed in topic.feeds}) > 1
-    )
-
-
-def _identity(topic: Topic) -> str:
-    """The member whose presence makes a message's bytes tell one reading from the next, as JSON writes its name."""
-    paths = [path for feed in topic.feeds for path in (feed.sequence_field, feed.time_field) if path]
-    names = [part for part in (paths[0] if paths else ()) if isinstance(part, str)]
-    return f'"{names[-1]}"' if names else ""
-
-
-def build(
-    topics: Sequence[Topic],
-    data_topics: Sequence[tuple[str, int]] = (),
-    born: Births | None = None,
-    templates: Sequence[Topic] = (),
-    spare: int = 0,
-) -> Table:
-    """The arrays for these topics, every page of them touched. The data topics of Sparkplug (name and node of each)
-    come behind them, without metrics until a birth has named some; `born` is then their tables. Then come templates,
-    and the spare places that are filled from them (`places.py`)."""
-    text = _Text()
-    found = len(topics) + len(data_topics)
-    topic_rows = np.zeros(found + len(templates) + spare, TOPIC)
-    written = sum(len(topic.feeds) for topic in topics)
-    entries = np.zeros(written + len(templates) + spare, ENTRY)
-    listed = [(t, topic, topic.first) for t, topic in enumerate(topics)]
-    listed += [(found + place, topic, written + place) for place, topic in enumerate(templates)]
-    members = np.zeros((len(topic_rows), 8), np.int64)
-    words: dict[tuple[tuple[bytes, int], ...], int] = {}
-    qualities: list[tuple[int, int, int]] = []
-    for t, topic, first in listed:
-        form = topic.form
-        if form.qualities not in words:
-            words[form.qualities] = len(qualities)
-            qualities += [(*text.put(word), int(code)) for word, code in form.qualities]
-        names = (form.members.name, form.members.value, form.members.time, form.members.quality)
-        members[t] = [number for name in names for number in text.put(name)]
-        at, size = text.put(topic.name)
-        slow = _is_slow(topic)
-        time_field = "" if slow or not topic.feeds[0].time_field else str(topic.feeds[0].time_field[0])
-        time_at, time_bytes = text.put(time_field)
-        count = len(topic.feeds)
-        identity = text.put(_identity(topic))
-        priority = max(feed.priority for feed in topic.feeds)
-        topic_rows[t] = (
-            0, at, size, first, count, time_at, time_bytes, slow, 0, *identity, priority, form.layout, 0,
-            form.time, words[form.qualities], len(form.qualities),
-        )  # fmt: skip
-        for i, feed in enumerate(topic.feeds):
-            entries[first + i] = (feed.row, feed.kind, *_place(text, feed), feed.scale, feed.offset)
-    for t, (name, node) in enumerate(data_topics, len(topics)):
-        at, size = text.put(name)
-        # Left out, a message would be a gap in its node's sequence: these never are.
-        topic_rows[t] = (0, at, size, 0, 0, 0, 0, 0, 0, 0, 0, PRIORITIES, Layout.SPARKPLUG, node, 0, 0, 0)
-
-    run_max = max((len(topic.feeds) for topic in topics), default=1)
-    if data_topics or any(topic.form.layout in (Layout.READINGS, Layout.SENML) for topic in topics):
-        run_max = max(run_max, READINGS_MAX)
-    text.raw += bytes(spare * SPARE_NAME_BYTES)
-    refused = REFUSED_TOPICS if templates else 0
-    raw = np.frombuffer(bytes(text.raw) or b"\0", np.uint8).copy()
-    return Table(
-        _index(topic_rows[:found], raw, len(topic_rows)),
-        topic_rows,
-        entries,
-        raw,
-        np.zeros(run_max, np.uint8),
-        np.zeros(run_max, np.float64),
-        np.zeros(run_max, np.int64),
-        births(0, metrics=1, name_bytes=1) if born is None else born,
-        members,
-        np.array(qualities or [(0, 0, 0)], np.int64),
-        _index_names(topics, entries, raw),
-        np.zeros(READING_FIELDS, np.int64),
-        np.full(refused, 0, np.int64),
-        np.full(refused * SPARE_NAME_BYTES, 0, np.uint8),
-    )
-
-
-def _place(text: _Text, feed: Feed) -> tuple[int, int]:
-    """Where a tag's value is: the name of a member or a reading, or the place and form of a number in a struct."""
-    match feed.form.layout:
-        case Layout.READINGS | Layout.SENML:
-            return text.put(feed.name)
-        case Layout.STRUCT:
-            return feed.at, feed.wire
-    return text.put(str(feed.field[0]) if feed.field else "")
-
-
-def _index_names(topics: Sequence[Topic], entries: Samples, raw: npt.NDArray[np.uint8]) -> Int64s:
-    """Slots that lead to entries by the names of their readings."""
-    slots = np.full(1 << max(3, (2 * len(entries)).bit_length()), UNKNOWN, np.int64)
-    for t, topic in enumerate(topics):
-        if topic.form.layout in (Layout.READINGS, Layout.SENML):
-            for e in range(topic.first, topic.first + len(topic.feeds)):
-                at, size = int(entries[e]["field_at"]), int(entries[e]["field_bytes"])
-                slot = spread(hash_bytes(raw, at, at + size), t, len(slots))
-                while slots[slot] != UNKNOWN:
-                    slot = (slot + 1) & (len(slots) - 1)
-                slots[slot] = e
-    return slots
-
-
-def _index(topic_rows: Samples, names: npt.NDArray[np.uint8], count_max: int) -> Int64s:
-    """Slots that lead to the topics, whose hashes are put down as well; room for `count_max` topics."""
-    slots = np.full(1 << max(3, (2 * count_max).bit_length()), UNKNOWN, np.int64)
-    mask = len(slots) - 1
-    for t, row in enumerate(topic_rows):
-        row["hash"] = hash_bytes(names, int(row["name_at"]), int(row["name_at"] + row["name_bytes"]))
-        slot = int(row["hash"]) & mask
-        while slots[slot] != UNKNOWN:
-            slot = (slot + 1) & mask
-        slots[slot] = t
-    return slots

@@ -1,0 +1,215 @@
+"""The table of known topics, built of their feeds.
+
+A large plant has a hundred thousand topics and is built at every start, so what many of them have in common (names of
+members, words for qualities, how a payload is read) is worked out once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from gateway.core.types import Int64s, Kind, Samples
+from gateway.protocol.mqtt.form import Form, Layout
+from gateway.protocol.mqtt.table import (
+    ENTRY,
+    PRIORITIES,
+    READING_FIELDS,
+    READINGS_MAX,
+    REFUSED_TOPICS,
+    SPARE_NAME_BYTES,
+    TOPIC,
+    UNKNOWN,
+    Feed,
+    Table,
+    Topic,
+)
+from gateway.protocol.octets import hash_bytes, spread
+from gateway.protocol.sparkplug.table import Births, births
+
+
+def build(
+    topics: Sequence[Topic],
+    data_topics: Sequence[tuple[str, int]] = (),
+    born: Births | None = None,
+    templates: Sequence[Topic] = (),
+    spare: int = 0,
+) -> Table:
+    """The arrays for these topics, every page of them touched. The data topics of Sparkplug (name and node of each)
+    come behind them, without metrics until a birth has named some; `born` is then their tables. Then come templates,
+    and the spare places that are filled from them (`places.py`)."""
+    writer = _Writer()
+    found = len(topics) + len(data_topics)
+    written = sum(len(topic.feeds) for topic in topics)
+    topic_rows = np.zeros(found + len(templates) + spare, TOPIC)
+    entries = np.zeros(written + len(templates) + spare, ENTRY)
+    members = np.zeros((len(topic_rows), 8), np.int64)
+    topic_rows[: len(topics)] = np.array([writer.row_of(topic, topic.first) for topic in topics], TOPIC)
+    entries[:written] = np.array([writer.entry_of(feed) for topic in topics for feed in topic.feeds], ENTRY)
+    members[: len(topics)] = np.array([writer.members_of(topic.form) for topic in topics], np.int64).reshape(-1, 8)
+    for place, topic in enumerate(templates):
+        topic_rows[found + place] = writer.row_of(topic, written + place)
+        entries[written + place] = writer.entry_of(topic.feeds[0])
+        members[found + place] = writer.members_of(topic.form)
+    for t, (name, node) in enumerate(data_topics, len(topics)):
+        # Left out, a message would be a gap in its node's sequence: these never are.
+        rest = (0, 0, 0, 0, 0, 0, 0, 0, PRIORITIES, Layout.SPARKPLUG, node, 0, 0, 0)
+        topic_rows[t] = (0, *writer.put(name), *rest)
+
+    run_max = max((len(topic.feeds) for topic in topics), default=1)
+    if data_topics or any(topic.form.layout in (Layout.READINGS, Layout.SENML) for topic in topics):
+        run_max = max(run_max, READINGS_MAX)
+    writer.text += bytes(spare * SPARE_NAME_BYTES)
+    refused = REFUSED_TOPICS if templates else 0
+    raw = np.frombuffer(bytes(writer.text) or b"\0", np.uint8).copy()
+    return Table(
+        _index(topic_rows[:found], raw, len(topic_rows)),
+        topic_rows,
+        entries,
+        raw,
+        np.zeros(run_max, np.uint8),
+        np.zeros(run_max, np.float64),
+        np.zeros(run_max, np.int64),
+        births(0, metrics=1, name_bytes=1) if born is None else born,
+        members,
+        np.array(writer.qualities or [(0, 0, 0)], np.int64),
+        _index_names(topics, entries, raw),
+        np.zeros(READING_FIELDS, np.int64),
+        np.full(refused, 0, np.int64),
+        np.full(refused * SPARE_NAME_BYTES, 0, np.uint8),
+    )
+
+
+class _Writer:
+    """Makes rows of topics and of entries; their names go into `text`, words for qualities into `qualities`."""
+
+    def __init__(self) -> None:
+        self.text = bytearray()
+        self.qualities: list[tuple[int, int, int]] = []
+        self._put: dict[str, tuple[int, int]] = {}
+        self._words: dict[tuple[tuple[bytes, int], ...], int] = {}
+        self._members: dict[int, tuple[int, ...]] = {}
+        self._alike: dict[tuple[object, ...], tuple[int, ...]] = {}
+
+    def put(self, text: str | bytes) -> tuple[int, int]:
+        """Place and length of a name that one topic has."""
+        at = len(self.text)
+        self.text += text.encode() if isinstance(text, str) else text
+        return at, len(self.text) - at
+
+    def put_once(self, text: str) -> tuple[int, int]:
+        """Place and length of a name that many have."""
+        found = self._put.get(text)
+        if found is None:
+            found = self._put[text] = self.put(text)
+        return found
+
+    def row_of(self, topic: Topic, first: int) -> tuple[int, ...]:
+        """A topic whose entries begin at `first`."""
+        return (0, *self.put(topic.name), first, len(topic.feeds), *self._how(topic))
+
+    def entry_of(self, feed: Feed) -> tuple[float, ...]:
+        return (feed.row, feed.kind, *self._place(feed), feed.scale, feed.offset)
+
+    def members_of(self, form: Form) -> tuple[int, ...]:
+        """Place and length of the names of a reading's members. A form is known by being the same object."""
+        found = self._members.get(id(form))
+        if found is None:
+            of = form.members
+            names = (of.name, of.value, of.time, of.quality)
+            found = self._members[id(form)] = tuple(number for name in names for number in self.put_once(name))
+        return found
+
+    def _how(self, topic: Topic) -> tuple[int, ...]:
+        """What of a topic follows from the way in which it is read: alike for all topics of one tag that are read
+        alike."""
+        if len(topic.feeds) > 1:
+            return self._work_out(topic)
+        of = topic.feeds[0]
+        key = (id(of.form), of.kind, of.field, of.time_field, of.sequence_field, of.quality_field, of.priority)
+        found = self._alike.get(key)
+        if found is None:
+            found = self._alike[key] = self._work_out(topic)
+        return found
+
+    def _work_out(self, topic: Topic) -> tuple[int, ...]:
+        form = topic.form
+        if form.qualities not in self._words:
+            self._words[form.qualities] = len(self.qualities)
+            self.qualities += [(*self.put(word), int(code)) for word, code in form.qualities]
+        slow = _is_slow(topic)
+        time_field = "" if slow or not topic.feeds[0].time_field else str(topic.feeds[0].time_field[0])
+        identity = self.put_once(_identity(topic))
+        priority = max(feed.priority for feed in topic.feeds)
+        return (
+            *self.put_once(time_field), slow, 0, *identity, priority, form.layout, 0, form.time,
+            self._words[form.qualities], len(form.qualities),
+        )  # fmt: skip
+
+    def _place(self, feed: Feed) -> tuple[int, int]:
+        """Where a tag's value is: the name of a member or a reading, or the place and form of a number in a struct."""
+        match feed.form.layout:
+            case Layout.READINGS | Layout.SENML:
+                return self.put_once(feed.name)
+            case Layout.STRUCT:
+                return feed.at, feed.wire
+        return self.put_once(str(feed.field[0]) if feed.field else "")
+
+
+def _is_slow(topic: Topic) -> bool:
+    """The scanner reads numbers, flat members with a name, one time for the whole message, each reading for one tag."""
+    if any(feed.kind is Kind.SYMBOL for feed in topic.feeds):
+        return True
+    if topic.form.layout in (Layout.READINGS, Layout.SENML):
+        return len({feed.name for feed in topic.feeds}) < len(topic.feeds)
+    paths = [path for feed in topic.feeds for path in (feed.field, feed.time_field)]
+    return (
+        any(len(path) > 1 or (path and not (isinstance(path[0], str) and path[0])) for path in paths)
+        or any(feed.quality_field for feed in topic.feeds)
+        or len({feed.time_field for feed in topic.feeds}) > 1
+    )
+
+
+def _identity(topic: Topic) -> str:
+    """The member whose presence makes a message's bytes tell one reading from the next, as JSON writes its name."""
+    paths = [path for feed in topic.feeds for path in (feed.sequence_field, feed.time_field) if path]
+    names = [part for part in (paths[0] if paths else ()) if isinstance(part, str)]
+    return f'"{names[-1]}"' if names else ""
+
+
+def _index_names(topics: Sequence[Topic], entries: Samples, raw: npt.NDArray[np.uint8]) -> Int64s:
+    """Slots that lead to entries by the names of their readings."""
+    slots = np.full(1 << max(3, (2 * len(entries)).bit_length()), UNKNOWN, np.int64)
+    for t, topic in enumerate(topics):
+        if topic.form.layout in (Layout.READINGS, Layout.SENML):
+            for e in range(topic.first, topic.first + len(topic.feeds)):
+                at, size = int(entries[e]["field_at"]), int(entries[e]["field_bytes"])
+                slot = spread(hash_bytes(raw, at, at + size), t, len(slots))
+                while slots[slot] != UNKNOWN:
+                    slot = (slot + 1) & (len(slots) - 1)
+                slots[slot] = e
+    return slots
+
+
+def _index(topic_rows: Samples, names: npt.NDArray[np.uint8], count_max: int) -> Int64s:
+    """Slots that lead to the topics, whose hashes are put down as well; room for `count_max` topics."""
+    slots = np.full(1 << max(3, (2 * count_max).bit_length()), UNKNOWN, np.int64)
+    index_topics(topic_rows, names, slots)
+    return slots
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def index_topics(topic_rows: Samples, names: npt.NDArray[np.uint8], slots: Int64s) -> None:
+    """Put down each topic's hash, and its number in the first free slot from there on. There are more slots."""
+    mask = len(slots) - 1
+    for t in range(len(topic_rows)):
+        at = topic_rows[t]["name_at"]
+        h = hash_bytes(names, at, at + topic_rows[t]["name_bytes"])
+        topic_rows[t]["hash"] = h
+        slot = h & mask
+        while slots[slot] != UNKNOWN:
+            slot = (slot + 1) & mask
+        slots[slot] = t
