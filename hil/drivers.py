@@ -28,8 +28,7 @@ id = "hil"
 log_level = "warning"
 
 [links.plc]
-modbus_tcp = "127.0.0.1:{port}"
-response_timeout = "100ms"
+{link}
 
 [devices.plant]
 link = "plc"
@@ -37,13 +36,8 @@ tags.value = {{ register = "holding 0", type = "float32" }}
 tags.actuator = {{ register = "holding {valve}", scale = 0.1, write = true, valid = {{ low = 0, high = 100 }} }}
 tags.heartbeat = {{ register = "holding {heartbeat}", write = true }}
 
-[blocks]
-beat.counter = {{ every = "100ms" }}
-
-[control.heartbeat]
-follow = {{ input = "blocks.beat", output = "plant.heartbeat", every = "50ms" }}
-limits = {{ min = 0, max = 65535 }}
-failsafe = {{ output = "hold" }}
+[defaults]
+every = "40ms"
 
 [control.loop]
 pid.input = "plant.value"
@@ -54,6 +48,20 @@ pid.ti = "{ti_ms}ms"
 pid.every = "{every_ms}ms"
 failsafe = {{ output = {failsafe}, when_older_than = "{stale_after_ms}ms" }}
 """
+HEARTBEATS: Final = """
+[blocks]
+beat.counter = { every = "100ms" }
+
+[control.heartbeat]
+follow = { input = "blocks.beat", output = "plant.heartbeat", every = "50ms" }
+limits = { min = 0, max = 65535 }
+failsafe = { output = "hold" }
+"""
+
+
+def line(path: str, baud: int) -> str:
+    """A link's settings: a serial line with RTU frames."""
+    return f'modbus_rtu = "{path}"\nbaud = {baud}\nresponse_timeout = "200ms"'
 
 
 class Driver(Protocol):
@@ -156,10 +164,13 @@ class Executive:
 class Daemon:
     """The whole gateway; its files are gone afterwards."""
 
-    def __init__(self, port: int, loop: LoopTable) -> None:
+    def __init__(self, port: int, loop: LoopTable, line: str = "") -> None:
+        """At the port of this machine, or by a link with these settings; there, nobody counts a heartbeat."""
+        self._link = line or f'modbus_tcp = "127.0.0.1:{port}"\nresponse_timeout = "100ms"'
+        self._heartbeats = "" if line else HEARTBEATS
         self._folder = tempfile.TemporaryDirectory(prefix="fieldgate-hil-")
         self._file = Path(self._folder.name, "gateway.toml")
-        self._port, self._loop = port, loop
+        self._loop = loop
         self._write(loop.kp)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -167,7 +178,7 @@ class Daemon:
         loop = self._loop
         self._file.write_text(
             CONFIGURATION.format(
-                port=self._port,
+                link=self._link,
                 valve=VALVE,
                 heartbeat=HEARTBEAT,
                 setpoint=loop.setpoint,
@@ -176,7 +187,8 @@ class Daemon:
                 every_ms=loop.every_ms,
                 failsafe='"hold"' if loop.failsafe is None else loop.failsafe,
                 stale_after_ms=loop.stale_after_ms,
-            ),
+            )
+            + self._heartbeats,
             encoding="utf-8",
         )
 

@@ -17,7 +17,7 @@ from typing import Final
 import click
 
 from hil.devices.plc import Plant, Plc, plc
-from hil.drivers import Daemon, Driver, Executive
+from hil.drivers import Daemon, Driver, Executive, line
 from hil.figures import Point, StepResponse, step_response
 from hil.hardware import Hardware, check_for_hardware, load_hardware
 from hil.paint import paint
@@ -58,8 +58,12 @@ def run(name: str, scenario: Scenario) -> Result:
     with plc(make_plant(scenario.plant), scenario.plant.speed, round(10 * scenario.plant.actuator)) as device:
         device.look()
         device.watchdog_s = scenario.plant.watchdog_ms / 1000.0
-        made = Daemon if scenario.runs == "daemon" else Executive
-        driver: Driver = made(device.port, scenario.loop)
+        driver: Driver
+        if scenario.runs == "daemon":
+            baud = scenario.plant.line_baud
+            driver = Daemon(device.port, scenario.loop, line(device.open_line(baud), baud) if baud else "")
+        else:
+            driver = Executive(device.port, scenario.loop)
         driver.start()
         try:
             deadline_s = time.monotonic() + CONTROL_WITHIN_S

@@ -41,6 +41,8 @@ class PlantTable(Table, frozen=True, kw_only=True):
     """In percent, before control begins."""
     watchdog_ms: int = 0
     """The device's own watchdog: without a heartbeat for so long it takes its actuator to zero; 0: it has none."""
+    line_baud: int = 0
+    """It is at a serial line of this speed, a pseudo-terminal; 0: at Modbus TCP."""
     start: dict[str, float] = {}
     """Fields of the plant that are not its defaults."""
 
@@ -105,6 +107,8 @@ def load(path: Path) -> Scenario:
         raise ScenarioError(f"{path}: {error}") from error
     if scenario.runs == "daemon" and any(entry.setpoint is not None for entry in scenario.timeline):
         raise ScenarioError(f'{path}: a setpoint cannot be changed from outside; write runs = "executive"')
+    if scenario.runs == "executive" and scenario.plant.line_baud:
+        raise ScenarioError(f'{path}: a serial line takes the whole gateway; write runs = "daemon"')
     if scenario.runs == "executive" and any(
         entry.fault in ("pause", "resume", "kill", "start", "reload") for entry in scenario.timeline
     ):

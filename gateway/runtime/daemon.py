@@ -25,6 +25,7 @@ from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.historian import Historian
+from gateway.runtime.lookback import reads
 from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
 from gateway.runtime.referencing import ReferenceWatch
@@ -99,7 +100,8 @@ class Daemon:
             notifier=self._notifier, timeout=WatchdogTimeout.from_environment(environment, pid=os.getpid())
         )
         self._progress = Progress()
-        self._web = Web(self._trail, loop=loop, now_ns=clock, emit=book.emit)
+        history = reads(settings.state_dir) if settings.history_bytes_max else None
+        self._web = Web(self._trail, loop=loop, now_ns=clock, emit=book.emit, read_history=history)
         self._operator, self._schooling = operators(
             settings.state_dir,
             lambda: self._progress.plant,

@@ -202,6 +202,9 @@ class Recovery:
         found.epoch, found.number = head.epoch, head.number
         found.positions = dict(head.positions)
         self._symbols.restore(head.texts)
+        if COMMON not in bad:
+            # Also before the replay: intervals are aligned by the wall clock of then, and must not be aligned anew.
+            shares.install(reader.image(head.epoch, COMMON, list(shares.blocks_of(COMMON))))
         installing = Installing(shares, tuple(due), bad)
         images = ahead(
             self._images(reader, head, shares, [share for _, share in due if share not in bad]), IMAGES_AHEAD

@@ -18,6 +18,7 @@ from gateway.core.ports import Clock
 from gateway.runtime import metric_tables
 from gateway.serving.http.access import Access
 from gateway.serving.http.doors import Done
+from gateway.serving.http.history import ReadHistory
 from gateway.serving.http.server import HttpServer, HttpServerFailed
 from gateway.serving.http.status import StatusSource
 from gateway.serving.operator.messages import Answered
@@ -33,11 +34,22 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Web:
-    def __init__(self, trail: Trail, *, loop: asyncio.AbstractEventLoop, now_ns: Clock, emit: Emit) -> None:
+    """`read_history` None: none is kept."""
+
+    def __init__(
+        self,
+        trail: Trail,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        now_ns: Clock,
+        emit: Emit,
+        read_history: ReadHistory | None,
+    ) -> None:
         self._trail = trail
         self._loop = loop
         self._now_ns = now_ns
         self._emit = emit
+        self._read_history = read_history
         self._access = Access(now_ns=now_ns, emit=emit, note=self._note)
         self._server: HttpServer | None = None
 
@@ -94,6 +106,7 @@ class Web:
             access=self._access,
             perform=self._perform,
             bodies=self._operator.bodies(),
+            read_history=self._read_history,
             metrics_clients=http.metrics_clients,
             tls=tls,
         )

@@ -183,35 +183,54 @@ class HistoryReader:
     def points(self, name: str, from_ns: int, to_ns: int, resolution_ns: int = 0) -> tuple[int, list[Point]]:
         """The resolution and the points of [from, to). Without a resolution it is the finest that gives at most
         HISTORY_POINTS_MAX points and reaches back that far, as far as any does."""
+        chosen = resolution_ns or self.suited(from_ns, to_ns)
+        return chosen, list(self.each(name, from_ns, to_ns, chosen))
+
+    def knows(self, name: str) -> bool:
+        with translated(self._path):
+            return bool(self._connection.execute("SELECT 1 FROM tags WHERE name = ?", (name,)).fetchone())
+
+    def each(self, name: str, from_ns: int, to_ns: int, resolution_ns: int) -> Iterator[Point]:
+        """The points one by one: each costs a block, which is as large as there are tags."""
         with translated(self._path):
             found = self._connection.execute("SELECT id FROM tags WHERE name = ?", (name,)).fetchone()
-            chosen = resolution_ns or self._suited(from_ns, to_ns)
             if found is None:
-                return chosen, []
-            points = []
-            for start_ns, block in blocks_of(self._connection, chosen, from_ns - from_ns % chosen, to_ns):
-                place = int(np.searchsorted(block.tags, found[0]))
-                if place < len(block.tags) and block.tags[place] == found[0]:
-                    points.append(Point(start_ns, *map(float, block.values[:, place])))
-            return chosen, points
+                return
+            for start_ns, body in bodies_of(self._connection, resolution_ns, from_ns - from_ns % resolution_ns, to_ns):
+                values = values_of(body, found[0])
+                if values is not None:
+                    yield Point(start_ns, *values)
 
-    def _suited(self, from_ns: int, to_ns: int) -> int:
-        firsts = dict(self._connection.execute("SELECT resolution, min(start_ns) FROM blocks GROUP BY resolution"))
-        fitting = [one for one in RESOLUTIONS_NS if (to_ns - from_ns) // one <= HISTORY_POINTS_MAX]
+    def suited(self, from_ns: int, to_ns: int, points_max: int = HISTORY_POINTS_MAX) -> int:
+        """The finest resolution that gives at most so many points and reaches back that far, as far as any does."""
+        with translated(self._path):
+            firsts = dict(self._connection.execute("SELECT resolution, min(start_ns) FROM blocks GROUP BY resolution"))
+        fitting = [one for one in RESOLUTIONS_NS if (to_ns - from_ns) // one <= points_max]
         known = [one for one in fitting or RESOLUTIONS_NS[-1:] if one in firsts]
         if not known:
             return min(firsts, default=RESOLUTIONS_NS[0])
-        oldest = min(firsts[one] for one in known)
-        return next(one for one in known if firsts[one] - one <= max(from_ns, oldest))
+
+        def reaches(one: int) -> bool:
+            """A coarser one that begins earlier only because its steps are longer knows no more."""
+            coarser = (step for step in known if step > one)
+            return firsts[one] <= from_ns or all(firsts[one] < firsts[step] + step for step in coarser)
+
+        return next(one for one in known if reaches(one))
+
+
+def bodies_of(
+    connection: sqlite3.Connection, resolution_ns: int, from_ns: int, to_ns: int
+) -> Iterator[tuple[int, bytes]]:
+    yield from connection.execute(
+        "SELECT start_ns, body FROM blocks WHERE resolution = ? AND start_ns >= ? AND start_ns < ? ORDER BY start_ns",
+        (resolution_ns, from_ns, to_ns),
+    )
 
 
 def blocks_of(
     connection: sqlite3.Connection, resolution_ns: int, from_ns: int, to_ns: int
 ) -> Iterator[tuple[int, Block]]:
-    for start_ns, body in connection.execute(
-        "SELECT start_ns, body FROM blocks WHERE resolution = ? AND start_ns >= ? AND start_ns < ? ORDER BY start_ns",
-        (resolution_ns, from_ns, to_ns),
-    ):
+    for start_ns, body in bodies_of(connection, resolution_ns, from_ns, to_ns):
         yield start_ns, decode(body)
 
 
@@ -228,8 +247,8 @@ def encode(block: Block) -> bytes:
     return count.to_bytes(4, "little") + block.tags.astype("<i4").tobytes() + planes.tobytes()
 
 
-def decode(body: bytes) -> Block:
-    """Raises StoreDamaged."""
+def raw_of(body: bytes) -> tuple[int, bytes]:
+    """The count, and the whole unpacked. Raises StoreDamaged."""
     try:
         raw = zstandard.ZstdDecompressor().decompress(body, max_output_size=RAW_BYTES_MAX)
     except zstandard.ZstdError as error:
@@ -237,9 +256,27 @@ def decode(body: bytes) -> Block:
     count = int.from_bytes(raw[:4], "little")
     if len(raw) != 4 + 36 * count:
         raise StoreDamaged(f"a block of the history has {len(raw)} bytes instead of {4 + 36 * count}")
+    return count, raw
+
+
+def decode(body: bytes) -> Block:
+    """Raises StoreDamaged."""
+    count, raw = raw_of(body)
     tags = np.frombuffer(raw, "<i4", count, 4).astype(np.int64)
     planes = np.frombuffer(raw, np.uint8, 32 * count, 4 + 4 * count).reshape(4, 8, count)
     return Block(tags, np.ascontiguousarray(planes.transpose(0, 2, 1)).view("<f8").reshape(4, count))
+
+
+def values_of(body: bytes, tag: int) -> list[float] | None:
+    """Mean, least, greatest and good share of one tag, None where it is not in. Raises StoreDamaged."""
+    count, raw = raw_of(body)
+    tags = np.frombuffer(raw, "<i4", count, 4)
+    place = int(np.searchsorted(tags, tag))
+    if place == count or tags[place] != tag:
+        return None
+    planes = np.frombuffer(raw, np.uint8, 32 * count, 4 + 4 * count).reshape(4, 8, count)
+    found: list[float] = np.ascontiguousarray(planes[:, :, place]).view("<f8")[:, 0].tolist()
+    return found
 
 
 def merged(blocks: Sequence[Block]) -> Block:

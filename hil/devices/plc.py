@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import socket
 import struct
 import threading
 import time
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, Self
 
+from gateway.protocol.modbus.line import crc16
+
 VALVE = 10
 HEARTBEAT = 11
 REGISTERS = 256
+BITS_A_BYTE = 11.0
 
 
 class Plant(Protocol):
@@ -55,6 +60,7 @@ class Plc:
         self._beat_s = math.inf
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
+        self._line: tuple[int, ...] = ()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -111,7 +117,17 @@ class Plc:
         for connection in list(self._connections):
             connection.sendall(data)
 
+    def open_line(self, baud: int) -> str:
+        """The same registers at a serial line of this speed, as unit 1 with RTU frames; the path of its other end."""
+        self._line = os.openpty()
+        for end in self._line:
+            tty.setraw(end)
+        threading.Thread(target=self._serve_line, args=(self._line[0], BITS_A_BYTE / baud), daemon=True).start()
+        return os.ttyname(self._line[1])
+
     def close(self) -> None:
+        for end in self._line:
+            os.close(end)
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
@@ -146,6 +162,20 @@ class Plc:
             pass  # cut by the other side, or by the test
         self._connections.discard(connection)
         connection.close()
+
+    def _serve_line(self, line: int, byte_s: float) -> None:
+        held = b""
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                held += os.read(line, 4096)
+                while len(held) >= (size := 9 + held[6] if len(held) > 6 and held[1] == 16 else 8):
+                    request, held = held[:size], held[size:]
+                    if crc16(request) != 0:
+                        continue
+                    for part in self._answer(struct.pack(">HHH", 0, 0, size - 2) + request[:-2]):
+                        reply = part[6:] + crc16(part[6:]).to_bytes(2, "little")
+                        time.sleep((size + len(reply)) * byte_s)
+                        os.write(line, reply)
 
     def _answer(self, request: bytes) -> list[bytes]:
         with self._lock:

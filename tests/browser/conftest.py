@@ -44,6 +44,7 @@ pid = {{ input = "tank.level", output = "tank.valve", setpoint = 30.0, kp = 8.0,
 limits = {{ min = 0, max = 100 }}
 setpoint_limits = {{ min = 20, max = 90 }}
 failsafe = {{ output = 0, when_older_than = "500ms" }}
+[history]
 [writes]
 page = ["control.tank.*"]
 [http]

@@ -54,6 +54,26 @@ def test_one_finds_a_tag_and_watches_it_move(visit: Visit) -> None:
     assert "✓ good" in text(row(page, "tags", "meter.voltage"))
 
 
+def test_one_looks_at_what_a_tag_was(visit: Visit) -> None:
+    page = visit("victor")
+    page.get_by_label("Search tags").fill("meter volt")
+    page.get_by_role("button", name="Trend meter.voltage").click()
+    dialog = page.get_by_role("dialog", name="meter.voltage")
+    hour = dialog.get_by_role("button", name="1 hour")
+
+    def is_drawn() -> bool:
+        hour.click()
+        dialog.get_by_text(
+            re.compile(r"One point every|Nothing is kept|nothing is kept yet|not in the history")
+        ).wait_for()
+        return "One point every 10 s" in text(dialog)
+
+    until(is_drawn, "the first step of the history is there", 40.0)
+    assert hour.get_attribute("aria-pressed") == "true"
+    dialog.get_by_role("button", name="Close").click()
+    assert not dialog.is_visible()
+
+
 def test_a_viewer_has_no_buttons_that_do_anything(visit: Visit) -> None:
     page = visit("victor")
     page.get_by_role("heading", name="water-works").wait_for()

@@ -81,6 +81,16 @@ def test_steps_by_an_hour_and_back_move_no_window_and_raise_no_alarm(
     assert offsets == {0, jump_ns}, "each record is stamped as the wall clock was"
 
 
+def test_a_clock_that_is_slewed_moves_nothing_but_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """500 ppm, the most that a kernel slews by."""
+    steady = records(Machine(monkeypatch, NOW_NS), {})
+    slewed = records(Machine(monkeypatch, NOW_NS), dict.fromkeys(range(1, 20), NS_PER_S // 2_000))
+    assert but_for_stamps(slewed) == but_for_stamps(steady)
+    offsets = [each["wall_offset_ns"] for each in slewed if each["stream"] == "samples"]
+    assert offsets == sorted(offsets)  # type: ignore[type-var]
+    assert len(set(offsets)) > 15, "the stamps follow it"
+
+
 def test_a_boot_in_1970_goes_on_after_the_last_run_and_is_stamped_right_after_the_first_sync(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -127,6 +127,18 @@ def test_a_quiet_session_outlives_its_keep_alive(tmp_path: Path) -> None:
         uvloop.run(scenario(broker.port))
 
 
+def test_the_keep_alive_is_the_brokers_where_it_names_one() -> None:
+    async def scenario() -> None:
+        broker = ScriptedBroker(connack=b"\x20\x06\x00\x00\x03\x13\x00\x01")
+        async with (
+            broker.serving(),
+            running(Rig(link(broker.port, version=MqttVersion.V5, keep_alive_s=60), [tag("a", "t")])),
+        ):
+            await until(lambda: 0xC0 in [first for first, _ in broker.packets], "a PINGREQ long before a minute")
+
+    uvloop.run(scenario())
+
+
 def test_a_message_that_is_too_long_is_skipped_and_acknowledged() -> None:
     async def scenario() -> None:
         scripted = ScriptedBroker()
@@ -172,6 +184,16 @@ def test_a_peer_that_speaks_no_mqtt_is_told_from_a_broker() -> None:
             await until(lambda: "link.down" in rig.kinds(), "link.down")
             assert "does not keep to MQTT" in rig.messages_of("link.down")[0]
             await until(lambda: broker.connections >= 2, "another attempt")
+
+    uvloop.run(scenario())
+
+
+def test_a_session_that_was_to_begin_anew_and_did_not_is_ended() -> None:
+    async def scenario() -> None:
+        broker = ScriptedBroker(connack=b"\x20\x03\x01\x00\x00")
+        async with broker.serving(), running(Rig(link(broker.port, version=MqttVersion.V5), [tag("a", "t")])) as rig:
+            await until(lambda: any("begin anew" in told for told in rig.messages_of("link.down")), "the reason")
+            assert not [first for first, _ in broker.packets if first == 0x82], "nothing was asked for"
 
     uvloop.run(scenario())
 

@@ -271,11 +271,14 @@ def test_without_its_commander_a_loop_fails_safe_in_every_mode_until_it_commands
 
 def test_a_sign_of_life_that_says_nothing_else_keeps_a_loop_from_its_fail_safe() -> None:
     with plc(level_m=0.5, valve=300) as device, bench(device.port, dead_man_ns=300 * NS_PER_MS, ti_s=50.0) as b:
-        b.wait_for_mode(Mode.AUTO)
-        setpoint = float(b.control.loops()["setpoint"][0])
         b.wait_for_mode(Mode.FAILSAFE)
-        b.control.keep_alive(0)
-        b.wait_for_mode(Mode.AUTO)
+        setpoint = float(b.control.loops()["setpoint"][0])
+
+        def is_kept_alive() -> bool:
+            b.control.keep_alive(0)
+            return b.mode is Mode.AUTO
+
+        wait_for(is_kept_alive, "the loop in auto again")
         assert float(b.control.loops()["setpoint"][0]) == setpoint
         b.wait_for_mode(Mode.FAILSAFE)
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pymodbus.client import ModbusTcpClient
 
 from gateway.serving.scada.map import build_map
@@ -145,6 +146,7 @@ def test_commanders_take_turns_by_rank_and_all_of_it_is_on_record(tmp_path: Path
     assert sum(line["result"] == "refused" for line in lines) >= 4
 
 
+@pytest.mark.slow
 def test_a_written_setpoint_is_approached_with_its_rate(tmp_path: Path) -> None:
     with world(tmp_path, rate=0.2) as plant:
         assert plant.by_mqtt("setpoint", {"value": 1.0})["ok"]

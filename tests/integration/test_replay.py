@@ -77,6 +77,7 @@ def split(folder: Path, parts: int) -> Iterator[tuple[Head, Cycle]]:
 
 def test_a_replay_of_the_journal_gives_the_records_that_were_put_out(folder: Path, tmp_path: Path) -> None:
     told = replay(folder, "--records", tmp_path / "records.jsonl")
+    assert min(told["records"].get(stream, 0) for stream in ("aggregates", "calculations", "events", "samples")) > 5
     lines = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     assert told["begins_fresh"] and not told["holes"] and not told["damaged"]
     assert told["cycles"] == LAST + 1

@@ -167,6 +167,7 @@ def live(folder: Path, seed: int, last: int, pause_s: float) -> None:
     with (folder / "lives.log").open("a", encoding="utf-8") as log:
         told = " ".join(f"{event.kind}: {event.message};" for event in life.events)
         log.write(f"{life.number} {exact} {told}\n")
+    life.feed(seed, min(last, life.number + 1))
     (folder / "feeding").touch()
     life.feed(seed, last, pause_s=pause_s)
     life.end()
@@ -183,6 +184,13 @@ def many_lives(folder: Path, kills: int, seed: int, *, pause_s: float = 0.001) -
     context.set_forkserver_preload(["tests.support.warm_lives"])
     last = 2**62
     feeding = folder / "feeding"
+    # Two lives that may end, elsewhere: what they compile is cached, and the others are killed at something else.
+    (folder / "warm").mkdir()
+    for end in (150, 300):
+        child = context.Process(target=live, args=(folder / "warm", seed, end, 0.0))
+        child.start()
+        child.join()
+        assert child.exitcode == 0, f"the process ended with {child.exitcode}"
     for number in range(kills + 1):
         feeding.unlink(missing_ok=True)
         if number == kills:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gateway.core.alarms import AlarmDefinition, AlarmKind
+from gateway.core.calculations import CalculationDefinition, Function, Output, Span
 from gateway.core.cycle import Cycle, Influence, Noted, Taught
 from gateway.core.events import Event, Severity
 from gateway.core.formulaparser import parse_formula
@@ -25,6 +26,18 @@ FORMULAS = {
     "v.power": ("if('v.sum' > 60, 'v.sum' * 'v.mean', 'v.all')", 0),
 }
 MINUTE_NS = 60 * NS_PER_S
+OUTPUTS = tuple(
+    Output(of.name.lower(), of) for of in (Function.MEAN, Function.TIME_MEAN, Function.INTEGRAL, Function.SLOPE)
+)
+CALCULATIONS = (
+    CalculationDefinition("second", Span.TUMBLING, OUTPUTS, length_ns=NS_PER_S, late_ns=20 * NS_PER_MS, corrects=True),
+    CalculationDefinition("hop", Span.HOPPING, OUTPUTS, length_ns=2 * NS_PER_S, hop_ns=500 * NS_PER_MS),
+    CalculationDefinition(
+        "median", Span.TUMBLING, (Output("p50", Function.QUANTILE, 0.5),), length_ns=NS_PER_S, ring_samples=64
+    ),
+    CalculationDefinition("burst", Span.SESSION, OUTPUTS, gap_ns=200 * NS_PER_MS),
+    CalculationDefinition("day", Span.CALENDAR, OUTPUTS, calendar="day"),
+)
 REFERENCE = Reference(
     anchor=50.0, base=0.1, level_spread=0.3, drift_spread=0.1, noise_base=1.0, noise_spread=0.2, still_ns_max=1e9,
     hours=(None, *(0.5,) * 23),
@@ -33,7 +46,8 @@ REFERENCE = Reference(
 
 def plant(tags: int = 40, *, streams: tuple[Stream, ...] = tuple(sorted(Stream)), limit: float = 52.5) -> EngineSpec:
     """Several kinds, windows and alarms; each tenth tag has an alarm that the last one suppresses, each tenth from the
-    sixth on a shape score, and alarms of its scores. Some are virtual."""
+    sixth on a shape score, and alarms of its scores, each tenth from the third on calculations, each tenth from the
+    ninth on what reference tables say. Some are virtual."""
     definitions = []
     last = f"d{(tags - 1) // 10}.t{tags - 1}"
     for row in range(tags):
@@ -49,7 +63,9 @@ def plant(tags: int = 40, *, streams: tuple[Stream, ...] = tuple(sorted(Stream))
         definitions.append(
             tag(
                 name, row // 10, kind=kind, windows_ns=windows, alarms=alarms, stale_after_ns=NS_PER_S, valid_high=80.0,
-                has_shape=has_shape,
+                has_shape=has_shape, calculations=CALCULATIONS if row % 10 == 2 else (),
+                context=(("asset", f"P-{row}"),) if row % 10 == 8 else (),
+                curve=((0.0, 0.2), (50.0, 49.1), (100.0, 100.4)) if row % 10 == 8 else (),
             )
         )  # fmt: skip
     names = [one.name for one in definitions]

@@ -3,7 +3,8 @@
 For each rate a plant of many tags with a 60 s window is fed for some seconds of engine time, as fast as it goes, with
 journal and a checkpoint every second; then it is left as a crash leaves it, but that what was put is on the disk, and
 recovered by another one. Recovery is: open the spool, build the engine, install the checkpoint, replay the journal
-behind its oldest image. Importing and loading kernels come first in a real start, and are measured apart.
+behind its oldest image; the rates give journals of three lengths. Importing and loading kernels come first in a real
+start, and are measured apart.
 
 The disk's bytes are those of the whole process as the kernel counts them (`/proc/self/io`), less the journal's.
 """
@@ -36,7 +37,7 @@ from gateway.runtime.uplink import Way
 from gateway.settings import schema
 from gateway.spool.store import Store
 
-RATES_HZ: Final = (1, 10)
+RATES_HZ: Final = (1, 3, 10)
 TICK_NS: Final = 100 * NS_PER_MS
 SETTLED_AFTER: Final = 0.6
 """Of the engine time fed: then each share was written once and only what changed is written."""

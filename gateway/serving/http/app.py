@@ -43,6 +43,7 @@ from gateway.serving.http.build import (
 )
 from gateway.serving.http.devices import device_page
 from gateway.serving.http.doors import ACTIONS, NEEDS, Doors
+from gateway.serving.http.history import HISTORY_PATH, History
 from gateway.serving.http.live import LIVE_PATH, Live
 from gateway.serving.http.metrics import MetricTable
 from gateway.serving.http.openapi import OPENAPI_PATH
@@ -64,6 +65,7 @@ PAGE_FILES: Final = {
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
     "/access.js": ("access.js", "text/javascript; charset=utf-8"),
     "/trend.js": ("trend.js", "text/javascript; charset=utf-8"),
+    "/past.js": ("past.js", "text/javascript; charset=utf-8"),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
@@ -103,11 +105,13 @@ class Routes:
         registry: CollectorRegistry,
         recorder: Recorder,
         doors: Doors,
+        history: History,
         description: bytes,
         now_ns: Clock,
     ) -> None:
         self._source = source
         self._doors = doors
+        self._history = history
         self._registry = registry
         self._recorder = recorder
         self._finder = Finder()
@@ -127,6 +131,7 @@ class Routes:
             "/api/alarms": self.alarms,
             LIVE_PATH: self.live,
             "/api/events": self.events,
+            HISTORY_PATH: self._history.answer,
         }
         return [
             Route("/healthz", self.healthz),

@@ -53,6 +53,7 @@ NEEDS: Final = {
     "/api/loops": Role.VIEWER,
     "/api/alarms": Role.VIEWER,
     "/api/events": Role.VIEWER,
+    "/api/history": Role.VIEWER,
     "/api/live": Role.VIEWER,
 }
 """The least role of each path that shows something of the plant."""

@@ -13,9 +13,18 @@ from typing import Any, Final
 import msgspec
 
 from gateway import __version__
+from gateway.core.limits import HISTORY_POINTS_MAX
 from gateway.serving.http.access import COOKIE, CSRF_HEADER
 from gateway.serving.http.alarms import AlarmPage
 from gateway.serving.http.doors import ACTIONS, NEEDS, Done, LogIn, Me
+from gateway.serving.http.history import (
+    FROM_DEFAULT,
+    HISTORY_PATH,
+    POINTS_DEFAULT,
+    STEPS,
+    TAG_CHARS_MAX,
+    HistoryAnswer,
+)
 from gateway.serving.http.query import OFFSET_MAX, PAGE_DEFAULT, PAGE_MAX, SEARCH_CHARS_MAX
 from gateway.serving.http.status import DevicePage, EventPage, HealthAnswer, LoopsAnswer, Status, TagPage
 
@@ -49,6 +58,20 @@ PROBLEMS: Final = _parameter("only", "Those that are not good.", {"type": "strin
 EVERY: Final = _parameter("include", "Alarms that are normal too.", {"type": "string", "enum": ["", "all"]})
 
 
+TAG: Final = _parameter("tag", "The tag's name.", {"type": "string", "minLength": 1, "maxLength": TAG_CHARS_MAX}) | {
+    "required": True
+}
+TIMES: Final = "A duration back from now, a time (ISO 8601, UTC unless it says otherwise), or milliseconds since 1970."
+FROM: Final = _parameter("from", TIMES, {"type": "string", "default": FROM_DEFAULT, "examples": ["6h", "30d"]})
+TO: Final = _parameter("to", f"{TIMES} Left out: now.", {"type": "string", "examples": ["1h", "1min"]})
+STEP: Final = _parameter(
+    "step", "Left out: the finest that suits, by `points`.", {"type": "string", "enum": ["", *STEPS]}
+)
+POINTS: Final = _parameter(
+    "points", "At most so many, where no step is given.", _whole(1, HISTORY_POINTS_MAX, POINTS_DEFAULT)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A path that is read. `answer` None: plain text."""
@@ -58,6 +81,7 @@ class Shown:
     parameters: tuple[Schema, ...] = ()
     may_be_unwell: bool = False
     """503 with the same answer says no."""
+    may_be_unknown: bool = False
     kind: str = "text/plain"
     """Of what is not JSON."""
 
@@ -79,6 +103,9 @@ SHOWN: Final[Mapping[str, Shown]] = {
         kind="text/event-stream",
     ),
     "/api/events": Shown("Events, newest first.", EventPage, PART),
+    HISTORY_PATH: Shown(
+        "What a tag was, at falling resolution.", HistoryAnswer, (TAG, FROM, TO, STEP, POINTS), may_be_unknown=True
+    ),
 }
 ACTION_WORDS: Final[Mapping[str, str]] = {
     "alarm.acknowledge": "Somebody has seen the alarm.",
@@ -97,7 +124,7 @@ TROUBLE: Final[Mapping[int, str]] = {
     400: "A parameter or the body cannot be meant; the text says which and what would do.",
     401: "Log in first.",
     403: "The role is too low, the password wrong, or the header of the session missing.",
-    404: "There are no users to log in as.",
+    404: "There is no such thing: no users to log in as, or no history of the tag.",
     409: "It was not done; `says` tells why.",
     411: "A body must say its length.",
     413: "The body is too long.",
@@ -148,7 +175,12 @@ def _read(path: str, shown: Shown, of: Mapping[Any, Schema]) -> Schema:
     responses = {"200": _answer("As asked.", of[shown.answer]) if shown.answer else _text("As asked.", shown.kind)}
     if shown.may_be_unwell:
         responses["503"] = _answer("No; `reasons` tells why.", of[shown.answer])
-    codes = [429, *([400] if shown.parameters else []), *([401, 403] if path in NEEDS else [])]
+    codes = [
+        429,
+        *([400] if shown.parameters else []),
+        *([401, 403] if path in NEEDS else []),
+        *([404] if shown.may_be_unknown else []),
+    ]
     needs = NEEDS[path].word if path in NEEDS else "nobody"
     return {
         "summary": shown.says,

@@ -32,8 +32,8 @@ class Query:
             raise QueryInvalid(f"search: at most {SEARCH_CHARS_MAX} characters")
         return cls(
             search=search,
-            offset=_whole(request, "offset", default=0, low=0, high=OFFSET_MAX),
-            limit=_whole(request, "limit", default=PAGE_DEFAULT, low=1, high=PAGE_MAX),
+            offset=whole(request, "offset", default=0, low=0, high=OFFSET_MAX),
+            limit=whole(request, "limit", default=PAGE_DEFAULT, low=1, high=PAGE_MAX),
         )
 
 
@@ -56,7 +56,7 @@ class TagQuery:
         return cls(Query.of(request), names, only == "problems")
 
 
-def _whole(request: Request, name: str, *, default: int, low: int, high: int) -> int:
+def whole(request: Request, name: str, *, default: int, low: int, high: int) -> int:
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
         raise QueryInvalid(f"{name}: write a whole number from {low} to {high}")

@@ -31,6 +31,7 @@ from gateway.serving.http.access import Access
 from gateway.serving.http.app import METRICS as APP_METRICS
 from gateway.serving.http.app import Guard, Routes, make_app
 from gateway.serving.http.doors import Doors, Perform
+from gateway.serving.http.history import History, ReadHistory
 from gateway.serving.http.live import LIVE_PATH, Live
 from gateway.serving.http.metrics import BuildCollector, GatewayCollector, MetricTable, make_registry
 from gateway.serving.http.openapi import describe
@@ -157,7 +158,8 @@ class HttpServer:
     """`tables` are the METRICS of all other components; `source.measured()` gives those components, not this one.
 
     `build` is told to Prometheus as labels of `fieldgate_build_info`. `access` None: everybody sees, nobody acts;
-    `perform` carries out what the page asks for, `bodies` has the types of the actions' arguments. `tls`: the files of
+    `perform` carries out what the page asks for, `bodies` has the types of the actions' arguments; `read_history` None:
+    none is kept. `tls`: the files of
     certificate and key.
     """
 
@@ -173,6 +175,7 @@ class HttpServer:
         access: Access | None = None,
         perform: Perform | None = None,
         bodies: Mapping[str, type[Any]] | None = None,
+        read_history: ReadHistory | None = None,
         metrics_clients: tuple[str, ...] = (),
         tls: tuple[Path, Path] | None = None,
         answer_s_max: float = ANSWER_S_MAX,
@@ -191,11 +194,13 @@ class HttpServer:
         doors = Doors(
             self._access, perform=perform, metrics_clients=metrics_clients, is_secure=tls is not None,
         )  # fmt: skip
+        self._history = History(read_history, lambda: now_ns() + source.health().wall_offset_ns)
         self._routes = Routes(
             source=source,
             registry=registry,
             recorder=recorder,
             doors=doors,
+            history=self._history,
             description=describe(bodies or {}),
             now_ns=now_ns,
         )
@@ -241,6 +246,10 @@ class HttpServer:
         return self._routes.routes()
 
     @property
+    def history_waiting(self) -> int:
+        return self._history.waiting
+
+    @property
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
@@ -259,6 +268,7 @@ class HttpServer:
             return True
         self._server.should_exit = True
         self._thread.join(timeout_s)
+        self._history.close()
         return not self._thread.is_alive()
 
     def readings(self) -> Iterator[Reading | HistogramReading]:

@@ -267,6 +267,8 @@ class MqttSource:
         connack = await reply(session, session.connack, "CONNECT")
         if connack.code:
             raise refusal(connack.code, self._version, connack.reason, connack.server_reference)
+        if connack.session_present and not self._keeps_session and self._version == V5:
+            raise ProtocolError("the broker goes on with a session that was to begin anew")  # MQTT-3.2.2-4
         if not connack.session_present:
             self._ingest.begin_session()
             self._sink.begin_session()

@@ -2,6 +2,7 @@
 // Text is set as text, never as markup: names and messages come from the plant.
 
 import { begin, may, offer, wanted } from "./access.js";
+import { past } from "./past.js";
 import { draw } from "./trend.js";
 
 const EVERY_MS = 1000, PATIENCE_MS = 4000, TAGS_A_PAGE = 50, DEVICES_AT_FIRST = 10, SPAN_MS = 120_000;
@@ -223,7 +224,7 @@ function showTags(t) {
     return el("tr", "", cell("name", v.name, more ? el("span", "detail", ` ${more}`) : null),
       cell("n value", v.text ?? NONE, v.unit && v.text !== null ? el("span", "unit", v.unit) : null, writing(v)),
       cell("nowrap", quality(v.quality), v.alarms.length ? " " : null, v.alarms.length ? sign("bad", `alarm: ${v.alarms.join(", ")}`) : null),
-      labelled("age", "n", age(v.age_s)), labelled("over", "n detail", w.window_s === null ? NONE : span(w.window_s)),
+      labelled("age", "n", age(v.age_s)), labelled("over", "n detail", w.window_s === null ? NONE : span(w.window_s), w.window_s === null ? null : button("Trend", v.name, () => past(v.name, v.unit))),
       labelled("mean", "n", num(w.mean)), labelled("sd", "n", num(w.sd)), labelled("min", "n", num(w.min)), labelled("max", "n", num(w.max)),
       labelled("score", "", score(v.score, v.alarms), scoreNote(v) ? el("span", "detail", ` ${scoreNote(v)}`) : null));
   }), ask.search || ask.problems ? "No tag matches." : "No tags yet.");
