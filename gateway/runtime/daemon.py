@@ -35,6 +35,7 @@ from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
 from gateway.runtime.systemd import Notifier, Watchdog, WatchdogTimeout
 from gateway.runtime.uplink import Way
+from gateway.runtime.wearing import Wearing
 from gateway.runtime.web import Web
 from gateway.serving.http.server import HttpServerFailed
 from gateway.serving.http.status import Phase
@@ -110,6 +111,7 @@ class Daemon:
         )
         self._stop = asyncio.Event()
         self._reference = ReferenceWatch(settings, now_ns=clock, emit=book.emit)
+        self._wearing = Wearing(settings.flash_endurance_bytes, clock)
         self._historian: Historian | None = None
         if settings.history_bytes_max:
             self._historian = Historian(
@@ -194,6 +196,7 @@ class Daemon:
     async def _keep_pressing(self) -> None:
         """The pressure upstream, to all sources; told again and again."""
         while True:
+            self._wearing.look()
             for source in self._progress.plant.sources.values() if self._progress.plant else ():
                 source.press(self._way.step())
             await asyncio.sleep(PRESS_EVERY_S)
@@ -322,11 +325,13 @@ class Daemon:
             progress=self._progress,
             link_states=self._link_states,
             uplinks=self._way.states,
+            wear=self._wearing.wear,
             measured=self._measured,
         )
 
     def _measured(self) -> Iterator[Measured]:
         yield self._book
+        yield self._wearing
         yield self._symbols
         yield self._supervisor
         yield self._notifier

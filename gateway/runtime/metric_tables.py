@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.control import metrics
 from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols, virtualdesk
 from gateway.protocol.mqtt import newcomers
-from gateway.runtime import continuity, cycle, delivery, eventbook, historian, referencing, supervisor, systemd
+from gateway.runtime import continuity, cycle, delivery, eventbook, historian, referencing, supervisor, systemd, wearing
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import metrics as scada_metrics
 from gateway.sources import modbus, mqtt
@@ -44,4 +44,5 @@ TABLES = (
     referencing.METRICS,
     supervisor.METRICS,
     systemd.METRICS,
+    wearing.METRICS,
 )

@@ -74,7 +74,14 @@ PLANT_PARTS = (
 
 def compare(old: Settings, new: Settings) -> Changes:
     """A link's own settings restart that session alone; tags, loops and registers restart the plant as a whole."""
-    fixed = ("gateway_id", "state_dir", "log_level", "checkpoint_every_ns", "history_bytes_max")
+    fixed = (
+        "gateway_id",
+        "state_dir",
+        "log_level",
+        "checkpoint_every_ns",
+        "history_bytes_max",
+        "flash_endurance_bytes",
+    )
     refused = [key for key in fixed if getattr(old, key) != getattr(new, key)]
     refused += ["journal"] if _journal_settings(old) != _journal_settings(new) else []
     names = [link.name for link in old.links] == [link.name for link in new.links]

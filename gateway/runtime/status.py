@@ -18,6 +18,7 @@ from gateway.core.events import Event
 from gateway.core.readings import Measured
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
 from gateway.core.view import LOOP, ControlView, Mode
+from gateway.core.wear import Wear
 from gateway.runtime.clock import EngineClock, is_clock_synced
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.intakes import durable_name
@@ -122,6 +123,7 @@ class RuntimeStatus:
         progress: Progress,
         link_states: LinkStates,
         uplinks: Callable[[], tuple[http.UplinkState, ...]],
+        wear: Wear,
         measured: Callable[[], Iterable[Measured]],
     ) -> None:
         self.gateway_id = gateway_id
@@ -131,6 +133,7 @@ class RuntimeStatus:
         self._progress = progress
         self._link_states = link_states
         self._uplinks = uplinks
+        self._wear = wear
         self._measured = measured
         self._started_ns = clock()
         self._shown: tuple[Plant, http.Plant] | None = None
@@ -183,6 +186,9 @@ class RuntimeStatus:
 
     def uplinks(self) -> tuple[http.UplinkState, ...]:
         return self._uplinks()
+
+    def wear(self) -> Wear:
+        return self._wear
 
     def events(self) -> Sequence[Event]:
         return self._book.kept()

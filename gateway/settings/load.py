@@ -30,6 +30,7 @@ from gateway.settings.serving import read_http, read_scada, watched
 from gateway.settings.taglist import TagLists
 from gateway.settings.tags import read_defaults
 from gateway.settings.units import choice, flag, integer, name, size, text
+from gateway.settings.uplink import FLASH_ENDURANCE as FLASH_ENDURANCE
 from gateway.settings.uplink import read_uplinks
 from gateway.settings.writes import read_writes
 from gateway.settings.zones import TimeZone, time_zone
@@ -118,6 +119,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         inhibit_writes=gateway.get("inhibit_writes", flag, False),
         http=read_http(root, files),
         history_bytes_max=read_history(root),
+        flash_endurance_bytes=gateway.get("flash_endurance", FLASH_ENDURANCE, 0),
         reference=read_reference(root, directory, state_dir),
     )
     root.get(INCLUDE, INCLUDES, ())

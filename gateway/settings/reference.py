@@ -78,6 +78,7 @@ GATEWAY = (
     ),
     Key("gateway.parking", load.PARKING, "256MB", "Room on disk for what tags remember that have left (see topics)."),
     Key("gateway.time_zone", zones.time_zone, "UTC", "Whose days, months and shifts calculations mean."),
+    Key("gateway.flash_endurance", load.FLASH_ENDURANCE, "(not known)", "What the disk takes in its life (TBW)."),
     Key("gateway.checkpoint_every", journal.CHECKPOINT_EVERY, "1s", "How often the engine's state is put on disk."),
     Key("defaults.every", reads.EVERY, "1s", "How often Modbus tags are read that do not say so themselves."),
     Key("defaults.windows", tags.WINDOWS, '["1min"]', "Windows of tags that do not name their own."),

@@ -388,6 +388,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inhibit_writes: bool = False
     http: Http | None
     history_bytes_max: int = 0
+    flash_endurance_bytes: int = 0
     """Of the history; 0: none is kept."""
     reference: tuple[ReferenceTable, ...] = ()
     unjoined: tuple[Tag, ...] = ()

@@ -34,6 +34,7 @@ BUFFER = size(10**6, 10**12)
 GRACE = duration(0, 7 * 24 * 3_600 * NS_PER_S)
 GRACE_BUFFER = size(0, 10**12)
 FREE_DISK = size(0, 10**13)
+FLASH_ENDURANCE = size(10**9, 10**17)
 DRAIN = per_second(1, 100_000)
 ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 

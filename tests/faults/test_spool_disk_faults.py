@@ -131,6 +131,19 @@ def test_what_was_flushed_before_the_disk_failed_is_there_after_a_kill(tmp_path:
     assert numbers(path) == [*found, 35]
 
 
+def test_who_makes_drafts_waits_for_no_sync(tmp_path: Path) -> None:
+    """The engine's thread: the log hangs in its sync, and all that is put goes into the queue at once."""
+    path, disk = tmp_path / "spool.db", FaultyDisk(tmp_path)
+    with running(path, disk) as spool:
+        disk.fail("sync spool.db-wal hang")
+        for round_number in range(1, 6):
+            assert spool.ask("lay 100", "laid")["laid"] == 100 * round_number
+        disk.heal()
+        assert spool.ask("put 1", "flushed")["flushed"] == 501
+        assert spool.ask("stop", "stopped")["stopped"]
+    assert numbers(path) == list(range(501))
+
+
 def test_commits_go_on_while_the_file_itself_hangs_in_its_sync(tmp_path: Path) -> None:
     path, disk = tmp_path / "spool.db", FaultyDisk(tmp_path)
     with running(path, disk, noise_bytes=200_000) as spool:

@@ -1,6 +1,7 @@
 """A spool in a process of its own, that does what it is told line by line and says what came of it, in JSON lines.
 
 put N    put N drafts and flush: {"flushed": made so far}, or {"failed": why}
+lay N    put N drafts, as the engine does, and wait for nothing: {"laid": made so far}
 stop     {"stopped": whether everything reached the disk}
 """
 
@@ -48,6 +49,9 @@ async def main(path: Path, first: int, noise_bytes: int) -> None:
         for _ in range(int(line[1])):
             worker.put(draft(made, samples=100))
             made += 1
+        if line[0] == "lay":
+            say(laid=made)
+            continue
         try:
             await worker.flush()
         except StoreUnavailable as error:

@@ -29,6 +29,7 @@ from gateway.core.record import AGGREGATE
 from gateway.core.symbols import no_texts
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality, Samples
 from gateway.core.view import DEVICE, LIVE, LOOP, Mode
+from gateway.core.wear import Wear
 from gateway.serving.http.metrics import MetricTable
 from gateway.serving.http.status import Health, Heartbeat, LinkState, Phase, Plant, Stage, UplinkState
 from gateway.settings.schema import PidLoop
@@ -312,6 +313,9 @@ class FakeSource:
             ),
             up("floor", "MQTT 3.1.1", "127.0.0.1:1883"),
         )
+
+    def wear(self) -> Wear:
+        return Wear(0)
 
     def uplinks(self) -> Sequence[UplinkState]:
         cloud = UplinkState(

@@ -365,5 +365,7 @@ def build_status(source: StatusSource, recorder: Recorder, finder: Finder, now_n
         loops=loop_statuses(plant, now_ns) if plant else (),
         uplink=uplinks[0] if uplinks else None,
         uplinks=uplinks,
+        disk_bytes_per_day=source.wear().bytes_per_day,
+        disk_life_years=source.wear().life_years,
         events=event_page(source.events(), health, offset=0, limit=EVENTS_SHOWN).events,
     )

@@ -22,6 +22,7 @@ from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
 from gateway.core.types import Samples
 from gateway.core.view import ControlView, PlantView
+from gateway.core.wear import Wear
 from gateway.serving.http.loops import LoopDetail as LoopDetail
 from gateway.serving.http.loops import LoopsAnswer as LoopsAnswer
 from gateway.serving.http.loops import LoopStatus as LoopStatus
@@ -151,6 +152,8 @@ class StatusSource(Protocol):
     def uplinks(self) -> Sequence[UplinkState]:
         """In the configuration's order."""
         ...
+
+    def wear(self) -> Wear: ...
 
     def events(self) -> Sequence[Event]:
         """Those that are kept (`limits.EVENTS_KEPT`), oldest first."""
@@ -348,6 +351,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     uplink: UplinkStatus | None
     """The first one."""
     uplinks: tuple[UplinkStatus, ...]
+    disk_bytes_per_day: float | None
+    """What the gateway writes to its disk; null in the first minute."""
+    disk_life_years: float | None
+    """Of a new disk of `flash_endurance` at this rate."""
     events: tuple[EventStatus, ...]
 
 

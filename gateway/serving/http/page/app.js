@@ -151,6 +151,13 @@ function showUplinks(uplinks) {
   else $("uplink").replaceChildren(el("p", "empty", "No uplink is configured."));
 }
 
+// What the gateway writes to its disk, and what becomes of a flash by it.
+function showWear(s) {
+  if (s.disk_bytes_per_day === null) return;
+  const life = s.disk_life_years === null ? "" : `, a new disk lasts ${num(s.disk_life_years)} years at the most`;
+  $("uplink").append(el("p", "detail", `Written to the disk: ${bytes(s.disk_bytes_per_day)} a day${life}.`));
+}
+
 function uplinkParts(u, isNamed) {
   const facts = el("dl", "facts");
   fact(facts, "Waiting", `${whole(u.waiting_records)} records`);
@@ -396,6 +403,7 @@ function show(status, tags, raised) {
   showLatency(status);
   showLinks(status);
   showUplinks(status.uplinks);
+  showWear(status);
   showAlarms(raised);
   showDevices(status);
   showTags(tags);
