@@ -469,6 +469,8 @@ ONLY_WHEN_IT_HAPPENS = {
     "fieldgate_writes_total": "one series for each way in and outcome that came",
 }
 ONLY_WHERE_IT_IS_USED = (
+    "fieldgate_scada_watchdog_",
+    "fieldgate_control_held_seconds",
     "fieldgate_disk_life_years",  # flash_endurance
     "fieldgate_disk_written_bytes_per_day",  # and only after a minute
     "fieldgate_intake_",  # durable subscriptions
