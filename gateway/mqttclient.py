@@ -5,10 +5,11 @@ For what is published, and for orders: the low-rate side of MQTT.
 
 from __future__ import annotations
 
+import asyncio
 import select
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from gateway.settings.credentials import CredentialError, password_of, tls_conte
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
 READS_AT_ONCE: Final = 64
+FAREWELL_S: Final = 1.0
+"""How long a DISCONNECT may take to get out."""
 
 VERSIONS: Final = {MqttVersion.V311: aiomqtt.ProtocolVersion.V311, MqttVersion.V5: aiomqtt.ProtocolVersion.V5}
 _REMEDIES: Final[tuple[tuple[type[BaseException], str], ...]] = (
@@ -42,6 +45,14 @@ class Client(aiomqtt.Client):
     more and then never again: a reader that leaves anything behind does not hear of the reset. So descriptors are
     looked at when they are registered, and a reader reads until nothing is left.
     """
+
+    limits: Mapping[str, Any] = {}
+    """What the broker's CONNACK bounds (MQTT 5, 3.2.2.3), by paho's names: ReceiveMaximum, MaximumPacketSize, ..."""
+
+    @property
+    def packet_bytes_max(self) -> int:
+        """0: the broker named none."""
+        return int(self.limits.get("MaximumPacketSize", 0))
 
     def hang_up(self) -> None:
         """End the connection now, whatever state it is in, and let go of its socket."""
@@ -67,6 +78,17 @@ class Client(aiomqtt.Client):
                     self._loop.add_writer(sock.fileno(), self._write, sock)
 
         self._loop.call_soon_threadsafe(register)
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        self.limits = {} if properties is None else vars(properties)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(
         self,
@@ -115,6 +137,52 @@ def _is_readable(sock: Any) -> bool:
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def place_of(broker: BrokerAddress) -> str:
+    """How a broker is called in words."""
+    return f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"
+
+
+async def terms(broker: BrokerAddress, timeout_s: float) -> dict[str, Any]:
+    """What a `Client` with a clean session is made with. Raises LinkDown.
+
+    The password and the CA file are read anew for each session, so that they can be exchanged under a running gateway.
+    """
+    username, password, tls = await asyncio.to_thread(read_secrets, broker)
+    return {
+        "hostname": broker.host,
+        "port": broker.port,
+        "username": username,
+        "password": password,
+        "identifier": broker.client_id,
+        "protocol": VERSIONS[broker.version],
+        "keepalive": broker.keep_alive_s,
+        "timeout": timeout_s,
+        "tls_context": tls,
+        # Of MQTT 5 aiomqtt's own way: a client's first connection is a clean start.
+        **({"clean_session": True} if broker.version is MqttVersion.V311 else {}),
+    }
+
+
+async def enter(client: Client, name: str) -> None:
+    """Connect. Raises LinkDown; the socket is let go then."""
+    try:
+        await client.__aenter__()
+    except aiomqtt.MqttError as error:
+        client.hang_up()
+        raise refused(name, error) from error
+
+
+async def leave(client: Client, *, says_goodbye: bool = True) -> None:
+    """End a session that was entered. A farewell that does not get out is nobody's loss: nobody is there."""
+    client.timeout = FAREWELL_S
+    try:
+        if says_goodbye:
+            with suppress(aiomqtt.MqttError, OSError):
+                await client.__aexit__(None, None, None)
+    finally:
+        client.hang_up()
 
 
 def read_secrets(broker: BrokerAddress) -> tuple[str | None, str | None, ssl.SSLContext | None]:

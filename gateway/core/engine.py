@@ -33,22 +33,20 @@ from gateway.core.directory import Directory
 from gateway.core.enginemetrics import COUNTED
 from gateway.core.enginemetrics import METRICS as METRICS
 from gateway.core.events import Event
-from gateway.core.histogram import SIZE
 from gateway.core.kernels.fold import fold
 from gateway.core.kernels.grid import changed_devices, mark_stale, roll_up
-from gateway.core.kernels.histogram import observe_arrivals
 from gateway.core.kernels.multivariate import step_multivariate
 from gateway.core.kernels.read import take_touched
-from gateway.core.lending import Command, Lending, Parked, command, commands
+from gateway.core.lending import Lending, Parked
 from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
-from gateway.core.model import DeviceDefinition, Model, Pool, TagDefinition
+from gateway.core.model import Model
 from gateway.core.readings import Reading
 from gateway.core.record import DISAGREEMENT, RecordDraft, Stream
 from gateway.core.state import State
 from gateway.core.stateview import StateView
 from gateway.core.teaching import Lesson, Teacher
 from gateway.core.tenancy import Leaving, Tenancy
-from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
+from gateway.core.types import NS_PER_S, SAMPLE, Samples
 from gateway.core.virtualdesk import VirtualDesk
 
 BETTER_HOLD_NS = 5 * NS_PER_S
@@ -374,27 +372,3 @@ def shares_of(model: Model) -> tuple[tuple[int, int], ...]:
             start, windows = row, 0
         windows += len(windows_ns)
     return (*shares, (start, model.rows))
-
-
-def warm_up() -> None:
-    """Compile, or load from the cache, every kernel of the engine: a tiny plant is run for three grid points."""
-    tag = TagDefinition("warm.up", 0, Kind.F64, "", NS_PER_S, (NS_PER_S,))
-    engine = Engine(
-        Model((DeviceDefinition("warm", "", together=(0,)),), (tag,), pools=(Pool("warm", "", 1, 1, (tag,)),)),
-        aggregates_every_ns=GRID_NS,
-        samples_every_ns=GRID_NS,
-        streams=frozenset(Stream),
-    )
-    batch: Samples = np.zeros(1, SAMPLE)
-    for now_ns in (0, GRID_NS, 2 * GRID_NS):
-        engine.step(now_ns, batch)
-    for generation, what in ((1, Command.LEND), (1, Command.EVICT)):
-        lending = Lending(1, generation, "warm.down", "warm", 0, 0, "")
-        engine.expect((lending,))
-        engine.step(3 * GRID_NS, commands([command(what, 1, generation, 3 * GRID_NS)]))
-    rows = np.zeros(1, np.int32)
-    engine.view.live(rows)
-    engine.view.aggregates(rows)
-    engine.view.devices()
-    engine.view.multivariate()
-    observe_arrivals(np.zeros(SIZE, np.int64), batch, GRID_NS)

@@ -15,7 +15,7 @@ import struct
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import aiomqtt
 import numpy as np
@@ -28,7 +28,7 @@ from gateway.core.events import Emit, Event, Severity
 from gateway.core.ports import Clock, LinkDown
 from gateway.core.types import NS_PER_MS, NS_PER_S, is_bad
 from gateway.core.view import PlantView
-from gateway.mqttclient import VERSIONS, Client, read_secrets, refused
+from gateway.mqttclient import Client, place_of, refused, terms
 from gateway.protocol.modbus.errands import CrowdedError, ErrandError, NotConnectedError, Requester
 from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError
 from gateway.protocol.modbus.pdu import check_echo, read_data
@@ -36,7 +36,6 @@ from gateway.runtime.supervisor import Supervisor
 from gateway.settings.schema import (
     MqttLink,
     MqttPoint,
-    MqttVersion,
     OutputBy,
     PidLoop,
     Settings,
@@ -160,7 +159,7 @@ class MqttOutput:
                     async for _ in client.messages:  # nothing is subscribed: it ends with the session
                         pass
             except aiomqtt.MqttError as error:
-                self._tell_down(str(refused(self._place, error)))
+                self._tell_down(str(refused(place_of(self._link.broker), error)))
             except LinkDown as error:
                 self._tell_down(str(error))
             self._was_tried.set()
@@ -169,11 +168,6 @@ class MqttOutput:
                 self._lost()
             self._failures += 1
             await asyncio.sleep(RECONNECT.delay_ns(self._failures, seed) / NS_PER_S)
-
-    @property
-    def _place(self) -> str:
-        broker = self._link.broker
-        return f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"
 
     def _tell_down(self, why: str) -> None:
         if not self._is_told_down:
@@ -184,22 +178,9 @@ class MqttOutput:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Client]:
         """Raises MqttError, LinkDown."""
-        broker = self._link.broker
-        username, password, tls = await asyncio.to_thread(read_secrets, broker)
-        clean: dict[str, Any] = {"clean_session": True} if broker.version is MqttVersion.V311 else {}
-        client = Client(
-            hostname=broker.host,
-            port=broker.port,
-            username=username,
-            password=password,
-            identifier=f"{broker.client_id}-{self._loop.name}",
-            protocol=VERSIONS[broker.version],
-            keepalive=broker.keep_alive_s,
-            timeout=ANSWER_S_MAX,
-            tls_context=tls,
-            will=self._will(),
-            **clean,
-        )
+        settings = await terms(self._link.broker, ANSWER_S_MAX)
+        name = f"{settings.pop('identifier')}-{self._loop.name}"
+        client = Client(identifier=name, will=self._will(), **settings)
         try:
             async with client:
                 yield client

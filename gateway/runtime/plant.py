@@ -12,13 +12,14 @@ from typing import TypedDict
 
 from gateway.control.handle import ControlExecutive
 from gateway.core.cycle import Cycle
-from gateway.core.engine import StepResult, warm_up
+from gateway.core.engine import StepResult
 from gateway.core.inbox import Drained, Inbox, Lane
 from gateway.core.letters import Keep, Letter, keep_nothing
 from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
+from gateway.core.warming import warm_up as warm_engine
 from gateway.protocol.modbus.errands import Requester
 from gateway.protocol.modbus.plan import Block, plan
 from gateway.runtime.clock import EngineClock, WallStamp
@@ -37,6 +38,7 @@ from gateway.settings.schema import Block as LoopBlock
 from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag, registers_of
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
+from gateway.spool.warming import warm_up as warm_spool
 from gateway.writing.arbiter import Held
 from gateway.writing.audit import Trail
 from gateway.writing.mqtt import MqttOrders
@@ -180,7 +182,8 @@ class Plant:
 
     def warm(self) -> None:
         """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
-        warm_up()
+        warm_engine()
+        warm_spool()
         self.engine.virtual.warm()
         self.engine.curves.warm()
         if self.executive is not None and not self._inherits:

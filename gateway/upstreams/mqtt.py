@@ -29,15 +29,13 @@ from gateway.core.limits import UPLINK_DRAIN_IN_FLIGHT, UPLINK_IN_FLIGHT
 from gateway.core.ports import Answer, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
-from gateway.mqttclient import VERSIONS, Client, read_secrets, refused
-from gateway.settings.schema import BrokerAddress, MqttVersion
+from gateway.mqttclient import Client, enter, leave, place_of, terms
+from gateway.settings.schema import BrokerAddress
 
 REASON_FAILURE_MIN: Final = 0x80
 UNSPECIFIED_ERROR: Final = 0x80
 REASONS_ABOUT_THE_RECORD: Final = {0x95: "packet too large", 0x99: "payload format invalid"}
 IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
-FAREWELL_S: Final = 1.0
-"""How long a DISCONNECT may take to get out."""
 CONNECT_RECORD_ROOM: Final = 64
 """Bytes of a PUBLISH beside topic and payload: fixed header, packet identifier, properties."""
 
@@ -47,10 +45,6 @@ class _Session(Client):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(max_inflight_messages=IN_FLIGHT_MAX, **settings)
-        self.in_flight_max = IN_FLIGHT_MAX
-        """paho does not heed the broker's own, and a broker cuts off who sends more at once."""
-        self.packet_bytes_max = 0
-        """0: the broker named none."""
         self._acknowledgements: dict[int, asyncio.Future[int]] = {}
 
     def begin_publish(self, topic: str, payload: bytes) -> tuple[int, asyncio.Future[int]]:
@@ -70,19 +64,10 @@ class _Session(Client):
             if not reason.done():
                 reason.set_exception(error)
 
-    def _on_connect(
-        self,
-        client: paho.Client,
-        userdata: Any,
-        flags: paho.ConnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
-    ) -> None:
-        if properties is not None:
-            limits = vars(properties)
-            self.in_flight_max = min(self.in_flight_max, limits.get("ReceiveMaximum", self.in_flight_max))
-            self.packet_bytes_max = limits.get("MaximumPacketSize", 0)
-        super()._on_connect(client, userdata, flags, reason_code, properties)
+    @property
+    def in_flight_max(self) -> int:
+        """paho does not heed the broker's own, and a broker cuts off who sends more at once."""
+        return min(IN_FLIGHT_MAX, int(self.limits.get("ReceiveMaximum", IN_FLIGHT_MAX)))
 
     def _on_publish(
         self, client: paho.Client, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
@@ -149,29 +134,10 @@ def _is_unspecified(error: aiomqtt.MqttError) -> bool:
 
 @asynccontextmanager
 async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: int) -> AsyncIterator[MqttUpstream]:
-    """A whole session with the broker, or LinkDown. Records are published to `topic`, its {stream} filled in.
-
-    The password and the CA file are read anew for each session, so that they can be exchanged under a running gateway.
-    """
-    name = f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"
-    username, password, tls = await asyncio.to_thread(read_secrets, broker)
-    session = _Session(
-        hostname=broker.host,
-        port=broker.port,
-        username=username,
-        password=password,
-        identifier=broker.client_id,
-        protocol=VERSIONS[broker.version],
-        keepalive=broker.keep_alive_s,
-        timeout=acknowledge_timeout_ns / NS_PER_S,
-        tls_context=tls,
-        **({"clean_session": True} if broker.version is MqttVersion.V311 else {}),
-    )
-    try:
-        await session.__aenter__()
-    except aiomqtt.MqttError as error:
-        session.hang_up()
-        raise refused(name, error) from error
+    """A whole session with the broker, or LinkDown. Records are published to `topic`, its {stream} filled in."""
+    name = place_of(broker)
+    session = _Session(**await terms(broker, acknowledge_timeout_ns / NS_PER_S))
+    await enter(session, name)
     upstream = MqttUpstream(session, name=name, topic=topic, acknowledge_timeout_ns=acknowledge_timeout_ns)
     watcher = asyncio.create_task(upstream.watch(), name="uplink watch")
     try:
@@ -179,11 +145,4 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
     finally:
         watcher.cancel()
         await asyncio.wait([watcher])
-        session.timeout = FAREWELL_S
-        try:
-            await session.__aexit__(None, None, None)
-        except (aiomqtt.MqttError, OSError):
-            # The farewell did not get out: nobody is there to miss it.
-            pass
-        finally:
-            session.hang_up()
+        await leave(session)

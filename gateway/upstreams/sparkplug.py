@@ -20,25 +20,23 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import aiomqtt
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_MS, NS_PER_S
-from gateway.mqttclient import VERSIONS, Client, read_secrets, refused
+from gateway.mqttclient import FAREWELL_S, Client, enter, leave, terms
 from gateway.protocol.sparkplug.edge import Edge, HostState, NotForSparkplug, Present
 from gateway.protocol.sparkplug.nodes import Command
 from gateway.settings.schema import MqttVersion, SparkplugAddress
 
 HOST_WAIT_S: Final = 60.0
 """A session whose primary host does not come online for so long is told as down, and begun anew."""
-FAREWELL_S: Final = 1.0
 PACKET_ROOM: Final = 16
+"""Bytes of a PUBLISH of QoS 0 beside topic and payload."""
 SUBSCRIPTION_REFUSED: Final = 0x80
 PENDING_MAX: Final = 1_000
 """Records under way are bounded by their delivery; aiomqtt would warn from ten on."""
-"""Bytes of a PUBLISH of QoS 0 beside topic and payload."""
 
 NextBdSeq: TypeAlias = Callable[[], Awaitable[int]]
 """The number of this CONNECT, which no other will have before 255 more: kept over restarts."""
@@ -54,29 +52,12 @@ class Surroundings(NamedTuple):
 
 
 class _Session(Client):
-    """With the broker's limit, and messages handed over at once."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.packet_bytes_max = 0
-        """0: the broker named none."""
+    """With messages handed over at once."""
 
     def begin(self, command: Command) -> None:
         sent = self._client.publish(command.topic, command.payload, qos=command.qos)
         if sent.rc != paho.MQTT_ERR_SUCCESS:
             raise LinkDown(f"cannot publish: {paho.error_string(sent.rc)}", "it is tried again by itself")
-
-    def _on_connect(
-        self,
-        client: paho.Client,
-        userdata: object,
-        flags: paho.ConnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
-    ) -> None:
-        if properties is not None:
-            self.packet_bytes_max = vars(properties).get("MaximumPacketSize", 0)
-        super()._on_connect(client, userdata, flags, reason_code, properties)
 
 
 class SparkplugUpstream:
@@ -206,29 +187,14 @@ async def connect(
 ) -> AsyncIterator[SparkplugUpstream]:
     """A session in which births are out, or LinkDown."""
     broker = address.broker
-    username, password, tls = await asyncio.to_thread(read_secrets, broker)
+    timeout_s = acknowledge_timeout_ns / NS_PER_S
+    made_with = await terms(broker, timeout_s)
     edge = Edge(address.group, address.edge, await around.next_bd_seq())
     death = edge.death(around.wall_ns() // NS_PER_MS)
-    timeout_s = acknowledge_timeout_ns / NS_PER_S
-    session = _Session(
-        hostname=broker.host,
-        port=broker.port,
-        username=username,
-        password=password,
-        identifier=broker.client_id,
-        protocol=VERSIONS[broker.version],
-        keepalive=broker.keep_alive_s,
-        timeout=timeout_s,
-        tls_context=tls,
-        will=aiomqtt.Will(death.topic, death.payload, qos=death.qos, retain=death.retain),
-        **({"clean_session": True} if broker.version is MqttVersion.V311 else {"clean_start": True}),
-    )
+    will = aiomqtt.Will(death.topic, death.payload, qos=death.qos, retain=death.retain)
+    session = _Session(will=will, **made_with)
     session.pending_calls_threshold = PENDING_MAX
-    try:
-        await session.__aenter__()
-    except aiomqtt.MqttError as error:
-        session.hang_up()
-        raise refused(address.name, error) from error
+    await enter(session, address.name)
     upstream = SparkplugUpstream(session, edge, address, around, timeout_s)
     watcher = asyncio.create_task(upstream.watch(), name="uplink watch")
     try:
@@ -238,13 +204,5 @@ async def connect(
         await upstream.leave()
         watcher.cancel()
         await asyncio.wait([watcher])
-        session.timeout = FAREWELL_S
-        try:
-            # MQTT 5 would have to say in its DISCONNECT that the will counts: hanging up says the same.
-            if broker.version is MqttVersion.V311:
-                await session.__aexit__(None, None, None)
-        except (aiomqtt.MqttError, OSError):
-            # The farewell did not get out: nobody is there to miss it.
-            pass
-        finally:
-            session.hang_up()
+        # MQTT 5 would have to say in its DISCONNECT that the will counts: hanging up says the same.
+        await leave(session, says_goodbye=broker.version is MqttVersion.V311)

@@ -22,8 +22,8 @@ from gateway.core.events import Emit, Event, Severity
 from gateway.core.ports import Clock, LinkDown
 from gateway.core.readings import Reading
 from gateway.core.types import NS_PER_MS, NS_PER_S
-from gateway.mqttclient import VERSIONS, Client, read_secrets, refused
-from gateway.settings.schema import MqttVersion, MqttWrites
+from gateway.mqttclient import Client, place_of, refused, terms
+from gateway.settings.schema import MqttWrites
 from gateway.writing.order import Value
 from gateway.writing.service import Outcome, Writer
 
@@ -100,22 +100,8 @@ class MqttOrders:
     async def _converse(self) -> None:
         """One session. Raises LinkDown when it ends."""
         broker = self._settings.broker
-        name = f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"
-        username, password, tls = await asyncio.to_thread(read_secrets, broker)
-        clean: dict[str, Any] = {"clean_session": True} if broker.version is MqttVersion.V311 else {}
-        client = Client(
-            hostname=broker.host,
-            port=broker.port,
-            username=username,
-            password=password,
-            identifier=broker.client_id,
-            protocol=VERSIONS[broker.version],
-            keepalive=broker.keep_alive_s,
-            timeout=ANSWER_S_MAX,
-            tls_context=tls,
-            max_queued_incoming_messages=ORDERS_WAITING_MAX,
-            **clean,
-        )
+        name = place_of(broker)
+        client = Client(max_queued_incoming_messages=ORDERS_WAITING_MAX, **await terms(broker, ANSWER_S_MAX))
         try:
             async with client:
                 await client.subscribe(self._settings.topic.replace("{tag}", "+"), qos=1)

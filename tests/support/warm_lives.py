@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zstandard
 
-from gateway.core.engine import warm_up
+from gateway.core.warming import warm_up
 from gateway.spool.journal.format import decode_cycles, encode_cycles, open_block
 from tests.support import lives  # noqa: F401 - to be there
 from tests.support.plants import cycle_of

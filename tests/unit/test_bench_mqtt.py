@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import uvloop
 
-from gateway.core.engine import warm_up
 from gateway.core.histogram import SIZE, quantile_ns
 from gateway.core.kernels.histogram import observe_due
 from gateway.core.types import NS_PER_MS, Kind
+from gateway.core.warming import warm_up
 from gateway.protocol.mqtt.payloads import Cell, read_payload
 from gateway.protocol.mqtt.table import Feed
 from gateway.runtime.benches.mqtt import bench, ours, theirs

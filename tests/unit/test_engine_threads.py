@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.core.engine import Engine, warm_up
+from gateway.core.engine import Engine
 from gateway.core.kernels.fold import fold
 from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S, SAMPLE, Kind
+from gateway.core.warming import warm_up
 from tests.support.engine import T0, alarms, engine, tag
 
 READS = 30_000

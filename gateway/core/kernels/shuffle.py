@@ -15,8 +15,11 @@ from gateway.core.types import Bytes, Int64s, Samples
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def shuffle(records: Bytes, size: int, out: Bytes) -> None:
-    """`records` are n records of `size` bytes each; `out[plane * n + i]` becomes byte `plane` of record i."""
-    n = len(records) // size
+    """`records` are n records of `size` bytes each; `out[plane * n + i]` becomes byte `plane` of record i.
+
+    A size of 0, of an array that holds nothing, puts nothing.
+    """
+    n = len(records) // size if size else 0
     for i in range(n):
         at = i * size
         for plane in range(size):
@@ -26,7 +29,7 @@ def shuffle(records: Bytes, size: int, out: Bytes) -> None:
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def unshuffle(planes: Bytes, size: int, out: Bytes) -> None:
     """The inverse of `shuffle`."""
-    n = len(planes) // size
+    n = len(planes) // size if size else 0
     for i in range(n):
         at = i * size
         for plane in range(size):

@@ -30,11 +30,12 @@ import numpy as np
 from gateway.control import layout as at
 from gateway.control.handle import ControlExecutive
 from gateway.control.twin import BareSend, Twin
-from gateway.core.engine import Engine, warm_up
+from gateway.core.engine import Engine
 from gateway.core.events import Event
 from gateway.core.histogram import SIZE, quantile_ns
 from gateway.core.kernels.histogram import observe
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Int64s
+from gateway.core.warming import warm_up
 from gateway.runtime.benches import pipeline
 from gateway.runtime.benches.control_plant import Case
 from gateway.runtime.benches.environment import environment

@@ -27,11 +27,12 @@ import uvloop
 
 from gateway.core.alarms import AlarmDefinition, AlarmKind
 from gateway.core.calculations import CalculationDefinition, Function, Output, Span
-from gateway.core.engine import Engine, warm_up
+from gateway.core.engine import Engine
 from gateway.core.histogram import SIZE, quantile_ns
 from gateway.core.kernels.histogram import observe, observe_arrivals
 from gateway.core.model import Model, TagDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Float64s, Int64s, Samples
+from gateway.core.warming import warm_up
 from gateway.runtime.benches.engine_peers import peers, reference
 from gateway.runtime.benches.environment import environment, resident_bytes
 from gateway.runtime.benches.numpy_peer import NumpyPeer

@@ -29,10 +29,10 @@ from typing import Any, Final
 import numpy as np
 import uvloop
 
-from gateway.core.engine import warm_up
 from gateway.core.histogram import SIZE, quantile_ns
 from gateway.core.kernels.histogram import observe_due
 from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.core.warming import warm_up
 from gateway.runtime.benches.environment import environment, process_cpu_ns, resident_bytes
 from gateway.runtime.benches.mqtt_brokers import broker
 from gateway.runtime.benches.mqtt_frames import SHAPES

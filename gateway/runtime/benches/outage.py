@@ -17,18 +17,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.core.encode import envelope
 from gateway.core.events import Event
 from gateway.core.limits import RECORD_SAMPLES_MAX
-from gateway.core.pacing import Pace
 from gateway.core.ports import Answer, LinkDown, Upstream
 from gateway.core.record import Identity, RecordDraft, Stream
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
 from gateway.receiver import Offer, SequenceLedger
 from gateway.runtime.benches import overload
+from gateway.runtime.benches.delivering import delivering
 from gateway.runtime.benches.environment import environment
 from gateway.runtime.benches.spool_data import as_sent, batches
-from gateway.runtime.delivery import Delivery
 from gateway.settings.schema import FileAddress
 from gateway.spool.store import Store
 from gateway.spool.worker import SpoolWorker
@@ -146,26 +144,8 @@ async def _run(place: Path, samples_per_s: int, outage_s: float, progress: Progr
         emit=events.append,
     )
     far = Far(place / "far.jsonl")
-    delivery = Delivery(
-        gateway_id="bench",
-        name="far",
-        spool=worker,
-        connect=far.connect,
-        envelope=envelope,
-        retry_after_ns=lambda failures: 100 * NS_PER_MS,
-        pace=Pace(DRAIN_RECORDS_PER_S),
-        now_ns=time.monotonic_ns,
-        emit=events.append,
-    )
-    worker.start()
-    task = asyncio.create_task(delivery.run())
-    try:
-        figures = await _play(worker, far, samples_per_s, outage_s, progress)
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await asyncio.to_thread(worker.stop, 10.0)
-    return figures
+    async with delivering(worker, far.connect, records_per_s=DRAIN_RECORDS_PER_S, emit=events.append):
+        return await _play(worker, far, samples_per_s, outage_s, progress)
 
 
 async def _play(

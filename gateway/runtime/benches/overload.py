@@ -19,19 +19,18 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from gateway.core.encode import Encoder, envelope
+from gateway.core.encode import Encoder
 from gateway.core.events import Event, Severity
 from gateway.core.limits import RECORD_SAMPLES_MAX
 from gateway.core.model import Model
-from gateway.core.pacing import Pace
 from gateway.core.ports import LinkDown, Upstream, Verdict
 from gateway.core.record import AGGREGATE, Identity, RecordDraft, Stream
 from gateway.core.segments import KIND_LEDGER, Loss
 from gateway.core.symbols import no_texts
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Samples
 from gateway.receiver import Offer, SequenceLedger
+from gateway.runtime.benches.delivering import delivering
 from gateway.runtime.benches.spool_data import NAMES, TAGS, batches
-from gateway.runtime.delivery import Delivery
 from gateway.spool.records import Grace
 from gateway.spool.store import Store
 from gateway.spool.worker import SpoolWorker
@@ -134,25 +133,8 @@ async def _run(place: Path, samples_per_s: int, outage_s: float, progress: Progr
         emit=events.append,
     )
     far = Far()
-    delivery = Delivery(
-        gateway_id="bench",
-        name="far",
-        spool=worker,
-        connect=far.connect,
-        envelope=envelope,
-        retry_after_ns=lambda failures: 100 * NS_PER_MS,
-        pace=Pace(10_000),
-        now_ns=time.monotonic_ns,
-        emit=events.append,
-    )
-    worker.start()
-    task = asyncio.create_task(delivery.run())
-    try:
+    async with delivering(worker, far.connect, records_per_s=10_000, emit=events.append):
         return await _play(worker, far, events, samples_per_s, outage_s, progress)
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await asyncio.to_thread(worker.stop, 10.0)
 
 
 async def _play(

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gateway.core.engine import Engine, warm_up
+from gateway.core.engine import Engine
 from gateway.core.histogram import SIZE, quantile_ns
 from gateway.core.inbox import Inbox, Lane
 from gateway.core.kernels.histogram import observe_arrivals
@@ -30,6 +30,7 @@ from gateway.core.limits import CYCLE_NS, CYCLE_SAMPLES_MAX, LANE_SAMPLES_MAX
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.ports import Clock
 from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality, Samples
+from gateway.core.warming import warm_up
 from gateway.runtime.benches.environment import environment, resident_bytes
 from gateway.runtime.benches.numpy_peer import NumpyPeer
 

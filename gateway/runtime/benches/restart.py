@@ -22,12 +22,12 @@ from typing import Final
 import numpy as np
 
 from gateway.core.cycle import Cycle, run_cycle
-from gateway.core.engine import warm_up
 from gateway.core.readings import Reading
 from gateway.core.record import Stream
 from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S
+from gateway.core.warming import warm_up
 from gateway.runtime.benches.environment import environment
 from gateway.runtime.benches.pipeline import plant, shuffled_batch
 from gateway.runtime.clock import EngineClock

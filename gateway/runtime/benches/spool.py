@@ -18,17 +18,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.core.encode import envelope
 from gateway.core.events import Event
 from gateway.core.limits import RECORD_SAMPLES_MAX
-from gateway.core.pacing import Pace
 from gateway.core.ports import Answer, Upstream
 from gateway.core.record import Identity, RecordDraft, Stream
 from gateway.core.types import NS_PER_MS, NS_PER_S, Samples
+from gateway.runtime.benches.delivering import delivering
 from gateway.runtime.benches.environment import environment
 from gateway.runtime.benches.rows_peer import drain_litequeue, write_litequeue, write_rows
 from gateway.runtime.benches.spool_data import as_sent, batches, encoding_costs
-from gateway.runtime.delivery import Delivery
 from gateway.settings.schema import FileAddress
 from gateway.spool.records import Encoded, Lane, compress
 from gateway.spool.salvage import damage
@@ -169,27 +167,10 @@ async def _drain(place: Path, records: list[Samples], backlog: int, seconds_max:
         now_ns=time.monotonic_ns,
         emit=events.append,
     )
-    delivery = Delivery(
-        gateway_id="bench",
-        name="file",
-        spool=worker,
-        connect=connect,
-        envelope=envelope,
-        retry_after_ns=lambda failures: NS_PER_S,
-        pace=Pace(100_000),
-        now_ns=time.monotonic_ns,
-        emit=events.append,
-    )
-    worker.start()
-    task = asyncio.create_task(delivery.run())
-    try:
+    async with delivering(worker, connect, records_per_s=100_000, emit=events.append):
         while not timed:
             await asyncio.sleep(0.001)
         due_ns, elapsed_s = await _live(worker, timed[0], records, waiting, seconds_max)
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await asyncio.to_thread(worker.stop, 10.0)
     latencies = sorted(accepted - due for due, accepted in zip(due_ns, timed[0].accepted_ns, strict=False))
     drained_per_s = timed[0].drained * RECORD_SAMPLES_MAX / elapsed_s
     live_per_s = LIVE_PER_S * RECORD_SAMPLES_MAX
