@@ -22,7 +22,7 @@ from gateway.spool.checkpoints import Checkpoint, Head
 ROUND: Final = 16
 FIRST_SHARES: Final = 64
 BYTES_PER_S: Final = 2_000_000
-"""Of compressed blocks. SQLite writes each byte twice, to its log and to its place: less than 5 MB/s on the disk."""
+"""Of compressed blocks. SQLite writes each byte twice, to its log and to its place, and whole pages."""
 
 
 class Checkpointer:
