@@ -8,6 +8,7 @@
 #   make test-browser               the live page in Chromium
 #   make wheel                      the package, in dist/
 #   make deb | try-deb              the Debian package, in dist/; try it in an empty system (root, debootstrap)
+#   make test-arm64             golden vectors on the arm64 package, emulated (root, debootstrap, qemu)
 #   make wheelhouse                 all wheels in one archive, for machines without a network, in dist/
 #   make aedes                      the npm broker that the slow tests use beside the others
 #   make setup | lint | kernels | constraints | clean
@@ -32,7 +33,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps gcc libc6-dev libmodbus-dev openssl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-slow test-browser unit lint kernels bench chaos aedes wheel wheelhouse deb try-deb constraints clean
+.PHONY: help setup tools demo test test-slow test-browser unit lint kernels bench chaos aedes wheel wheelhouse deb try-deb test-arm64 constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -118,6 +119,10 @@ deb:
 try-deb:
 	@packaging/debian-packages.sh --unless "command -v debootstrap" debootstrap
 	@packaging/deb/try.sh
+
+test-arm64:
+	@packaging/debian-packages.sh --unless "command -v debootstrap && command -v qemu-aarch64-static" debootstrap qemu-user-static
+	@packaging/deb/try-arm64.sh
 
 # The newest versions of all that a developer installs, for whoever refreshes them: look at the difference, run the tests.
 constraints:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Build the Debian package of this source for this machine's architecture and release:
+# Build the Debian package of this source for this machine's release:
 #
-#   packaging/deb/build.sh [--version VERSION] [--output FOLDER]
+#   packaging/deb/build.sh [--version VERSION] [--output FOLDER] [--architecture amd64|arm64]
 #
 # Everything that fieldgate stands on but Python itself goes below /opt/fieldgate, in the versions of constraints.txt, so
 # that an upgrade of the system's packages changes nothing in a running plant. The package runs on the release that it
@@ -12,12 +12,14 @@ source=$(cd "$(dirname "$0")/../.." && pwd)
 here=$source/packaging/deb
 python=/usr/bin/python3
 version=
+architecture=
 output=$source/dist
 while [ $# -gt 0 ]; do
     case $1 in
         --version) version=$2; shift 2 ;;
         --output) output=$2; shift 2 ;;
-        *) echo "build.sh: $1 is not an option; there are --version and --output" >&2; exit 2 ;;
+        --architecture) architecture=$2; shift 2 ;;
+        *) echo "build.sh: $1 is not an option; there are --version, --output and --architecture" >&2; exit 2 ;;
     esac
 done
 if [ -z "$version" ]; then
@@ -27,7 +29,13 @@ fi
 command -v dpkg-deb >/dev/null || { echo "build.sh: dpkg-deb is missing; this needs a Debian system" >&2; exit 1; }
 $python -c 'import ensurepip, venv' 2>/dev/null || { echo "build.sh: run: apt-get install --yes python3-venv" >&2; exit 1; }
 
-architecture=$(dpkg --print-architecture)
+here_is=$(dpkg --print-architecture)
+architecture=${architecture:-$here_is}
+case $architecture in
+    amd64) machine=x86_64 ;;
+    arm64) machine=aarch64 ;;
+    *) echo "build.sh: $architecture: there are packages for amd64 and arm64" >&2; exit 2 ;;
+esac
 minor=$($python -c 'import sys; print(sys.version_info.minor)')
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -39,8 +47,24 @@ mkdir -p "$stage/DEBIAN" "$site" "$stage/opt/fieldgate/bin" "$output"
 
 echo "Installing fieldgate and what it stands on"
 $python -m venv "$work/tools"
-"$work/tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: \
-    --constraint "$source/constraints.txt" --target "$site" "$source" nats-py
+"$work/tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work/wheel" "$source"
+install_into() { # FOLDER [OPTION ...]
+    into=$1
+    shift
+    "$work/tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: "$@" \
+        --constraint "$source/constraints.txt" --target "$into" "$work"/wheel/fieldgate-*.whl nats-py
+}
+native=$site
+if [ "$architecture" = "$here_is" ]; then
+    install_into "$site"
+else
+    # glibc 2.36, Debian 12's, runs what was built for an older one.
+    install_into "$site" --implementation cp --python-version "3.$minor" --platform "manylinux2014_$machine" \
+        --platform "manylinux_2_17_$machine" --platform "manylinux_2_27_$machine" --platform "manylinux_2_28_$machine"
+    # Completion, schema and man page come from a copy that runs here.
+    native=$work/native
+    install_into "$native"
+fi
 # Programs of the libraries, and their own tests: nobody runs them here.
 rm -rf "$site/bin"
 find "$site" -type d -name tests -path '*/num[bp]*/*' -prune -exec rm -rf {} +
@@ -80,7 +104,7 @@ gzip -9n < "$source/CHANGELOG.md" > "$doc/changelog.gz"
 mkdir -p "$stage/usr/bin" "$stage/usr/share/bash-completion/completions"
 ln -s /opt/fieldgate/bin/fieldgate "$stage/usr/bin/fieldgate"
 run() {
-    PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1 "$python" -m gateway "$@"
+    PYTHONPATH=$native PYTHONDONTWRITEBYTECODE=1 "$python" -m gateway "$@"
 }
 run explain --json-schema > "$share/fieldgate.schema.json"
 complete() {
@@ -91,7 +115,7 @@ mkdir -p "$stage/usr/share/zsh/vendor-completions" "$stage/usr/share/fish/vendor
 complete bash "$stage/usr/share/bash-completion/completions/fieldgate"
 complete zsh "$stage/usr/share/zsh/vendor-completions/_fieldgate"
 complete fish "$stage/usr/share/fish/vendor_completions.d/fieldgate.fish"
-PYTHONPATH=$site PYTHONDONTWRITEBYTECODE=1 "$python" "$here/manpage.py" "$version" | gzip -9n \
+PYTHONPATH=$native PYTHONDONTWRITEBYTECODE=1 "$python" "$here/manpage.py" "$version" | gzip -9n \
     > "$stage/usr/share/man/man1/fieldgate.1.gz"
 "$python" "$here/sbom.py" "$site" "$version" > "$doc/sbom.cdx.json"
 
