@@ -74,6 +74,20 @@ OTHER_UPLINKS = (
     'mqtt = "mqtt://b"\nsparkplug = "plant/edge"\nprimary_host = "scada-1"',
     'http = "http://127.0.0.1/records"\nposition = "http://127.0.0.1/position"',
 )
+APPEARING = """
+[topics.t]
+link = "floor"
+match = "a/{device}/{tag}"
+alarm = { low_low = 1, low = 2, high = 3, high_high = 4, rate = 5, state = 6, bad = true, score = 0.5, persistent = 0.5 }
+tags.x.alarm.high = { limit = 3, of = "mean 10s" }
+tags.x.alarm.deviation = { limit = 3, from = "d.pv" }
+tags.y.alarm = { low_low = 1, low = 2, high_high = 4, rate = 5, state = 6, bad = true, score = 0.5, persistent = 0.5 }
+[topics.u]
+link = "floor"
+match = "b/{device}/{tag}"
+alarm.high = { limit = 3, of = "mean 10s" }
+alarm.deviation = { limit = 3, from = "d.pv" }
+"""
 REFERENCE = '[reference.r]\nfile = "gateway.toml"\n'
 SERVING = '[history]\n[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
 FAR_ENDS = {
@@ -166,6 +180,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
 
     texts = [
         HEAD + LOOP + SHARED_LISTS + LOOPS + SERVING + REFERENCE,
+        HEAD + LOOP + APPEARING,
         *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS),
     ]
     with pytest.MonkeyPatch.context() as patch:
