@@ -79,13 +79,13 @@ APPEARING = """
 link = "floor"
 match = "a/{device}/{tag}"
 alarm = { low_low = 1, low = 2, high = 3, high_high = 4, rate = 5, state = 6, bad = true, score = 0.5, persistent = 0.5 }
-tags.x.alarm.high = { limit = 3, of = "mean 10s" }
+tags.x.alarm.high = { limit = 3, of = "mean 1min" }
 tags.x.alarm.deviation = { limit = 3, from = "d.pv" }
 tags.y.alarm = { low_low = 1, low = 2, high_high = 4, rate = 5, state = 6, bad = true, score = 0.5, persistent = 0.5 }
 [topics.u]
 link = "floor"
 match = "b/{device}/{tag}"
-alarm.high = { limit = 3, of = "mean 10s" }
+alarm.high = { limit = 3, of = "mean 1min" }
 alarm.deviation = { limit = 3, from = "d.pv" }
 """
 REFERENCE = '[reference.r]\nfile = "gateway.toml"\n'
