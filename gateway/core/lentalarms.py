@@ -11,10 +11,11 @@ from zlib import crc32
 
 import numpy as np
 
+from gateway.core.alarmrules import free_rules, rule_in
 from gateway.core.alarms import AlarmState
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model, TagDefinition
-from gateway.core.state import State, free_rules, rule_in
+from gateway.core.state import State
 
 
 def places(state: State, row: int, alarms: int) -> slice:
