@@ -172,7 +172,7 @@ def modbus(seconds: float, json_only: bool) -> None:
     "--payload",
     "payloads",
     multiple=True,
-    type=click.Choice(["number", "json", "json-batch", "sparkplug"]),
+    type=click.Choice(["number", "json", "json-nested", "json-batch", "sparkplug"]),
     default=("number", "json", "json-batch", "sparkplug"),
     show_default=True,
     help="What the messages hold; may be given several times.",

@@ -213,6 +213,7 @@ class Counter(IntEnum):
     RESULTS_LOST = 8
     CALCULATIONS_WAITING = 9
     """Values put aside by the fold for the calculations."""
+    HISTORICAL = 10
 
 
 class Flood(IntEnum):
