@@ -46,6 +46,9 @@ CYCLE_SAMPLES_MAX: Final = 262_144
 KEPT_SAMPLES_MAX: Final = 10_000_000
 """Samples kept for quantiles by all calculations together, 16 bytes each. More is refused when it is read."""
 
+LENT_ALARMS_MAX: Final = 200_000
+"""Places for alarms of tags that appear: rows of a pool times the alarms of each. More is refused when it is read."""
+
 CALCULATIONS_PER_TAG_MAX: Final = 16
 """Calculations of one tag. More is refused when the configuration is read."""
 

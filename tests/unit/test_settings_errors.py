@@ -12,6 +12,7 @@ from tests.support.settings import HEAD, HEAD_LINES, LOOP, examine_text, problem
 
 DEVICE = '[devices.x]\nlink = "plc"\n'
 SENSOR = '[devices.x]\nlink = "floor"\n'
+TOPICS = '[topics.t]\nlink = "floor"\nmatch = "a/{device}/{tag}"\n'
 
 # A fragment that comes after HEAD, the place (line within the fragment, column), and how the report begins.
 CASES = [
@@ -533,6 +534,21 @@ CASES = [
         'report = { heartbeat = "10s" }',
         "4:1",
         "topics.t.evict_idle_after: is not longer than the heartbeat of a report, 10s",
+    ),
+    (
+        TOPICS + 'alarm = { high = 5, unless = "stopped" }',
+        "4:1",
+        'topics.t.alarm: unless: "stopped" would appear by itself and may leave; name a tag that is written down',
+    ),
+    (
+        TOPICS + 'tags.heat = { alarm = { deviation = { limit = 5, from = "x.y" } } }',
+        "4:15",
+        'topics.t.tags.heat.alarm: from: "x.y" is not a tag; write device.tag',
+    ),
+    (
+        TOPICS + "limit = 20000\ntags_per_device = 10\nalarm = { high = 5, low = 1 }",
+        "1:9",
+        "topics.t: brings the alarms of tags that appear to more than 200000: 2 for each of 200000 tags; write a lower",
     ),
     (SENSOR + 'payload = "xml"', "3:1", 'devices.x.payload: "xml" is not known here; write "json"'),
     (SENSOR + 'reading = { name = "n" }', "3:1", "devices.x.reading: tells of readings in an array; write payload"),
