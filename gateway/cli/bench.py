@@ -257,3 +257,16 @@ def anomaly(series: int, full: bool, json_only: bool) -> None:
             click.echo(line)
         click.echo()
     click.echo(json.dumps(result))
+
+
+@command.command()
+@click.option("--records", type=click.IntRange(1, 1_000), default=40, show_default=True, help="Of 8192 samples each.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def encodings(records: int, json_only: bool) -> None:
+    """What each encoding of records costs, in bytes and time a sample."""
+    from gateway.runtime.benches.encodings import run, table
+
+    result = run(records=records)
+    if not json_only:
+        click.echo("\n".join(table(result)))
+    click.echo(json.dumps(result))

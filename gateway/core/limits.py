@@ -181,6 +181,9 @@ UPLINK_IN_FLIGHT: Final = 32
 UPLINK_DRAIN_IN_FLIGHT: Final = 16
 """Records of closed segments sent and not yet acknowledged. The next one waits in the spool."""
 
+RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of a record that comes compressed, once it is not. A receiver calls more no record."""
+
 RECEIVER_RANGES_MAX: Final = 1_000
 """Gaps a receiver remembers of one segment. Overflow: the oldest gap is given up, counted as missing for good."""
 

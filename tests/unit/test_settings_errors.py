@@ -920,6 +920,31 @@ CASES = [
         "4:1",
         "uplink.u.token_file: and username are two ways to log in; take one of them out",
     ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nencoding = "avro"',
+        "3:1",
+        'uplink.u.encoding: "avro" is not known here; write "json", "msgpack", "protobuf" or "arrow"',
+    ),
+    (
+        '[uplink.u]\nfile = "o.jsonl"\nencoding = "arrow"',
+        "3:1",
+        "uplink.u.encoding: has no use here: a file has JSON lines; take it out",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "p/e"\nstreams = ["events"]\ncompress = "zstd"',
+        "5:1",
+        "uplink.u.compress: has no use here: Sparkplug B has its own; take it out",
+    ),
+    (
+        '[uplink.u]\nhttp = "https://b"\nformat = "influx"\nencoding = "msgpack"',
+        "4:1",
+        "uplink.u.encoding: has no use here: line protocol is text, compressed by gzip =; take it out",
+    ),
+    (
+        '[uplink.u]\nhttp = "https://b"\ngzip = true\ncompress = "zstd"',
+        "4:1",
+        "uplink.u.compress: and gzip = true would compress a record twice; take one of them out",
+    ),
     ('[uplink.u]\nfile = "out"', "2:1", 'uplink.u.file: "out" names no file of JSON lines; write "records.jsonl"'),
     ('[uplink.u]\nfile = "o.jsonl"\nrotate = "1MB"', "3:1", 'uplink.u.rotate: "1MB" is out of range; write "16MB"'),
     ('[uplink.u]\nmqtt = "mqtt://b"\ngrace = 600', "3:1", 'uplink.u.grace: 600 has no unit; write "600s"'),
