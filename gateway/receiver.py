@@ -332,7 +332,7 @@ class Receiver:
     def accept(self, payload: bytes, content_type: str = "", content_coding: str = "") -> Offer:
         """Take a record, or find that it was here; raises NotARecord. Durable after the next `commit`.
 
-        `content_type` and `content_coding` are what the message says of itself (headers of HTTP, NATS and Kafka,
+        `content_type` and `content_coding` are what the message says of itself (headers of HTTP and NATS,
         properties of MQTT 5); where nothing says it, the first bytes do. The table has each record as JSON. Arrow needs
         pyarrow; ImportError without it.
         """

@@ -60,7 +60,7 @@ UPLINK = (
         "uplink.NAME.encoding",
         recordform.ENCODING,
         "json",
-        "Of the records, over MQTT, NATS, Kafka and HTTP. arrow needs pyarrow: fieldgate[arrow].",
+        "Of the records, over MQTT, NATS and HTTP. arrow needs pyarrow: fieldgate[arrow].",
     ),
     Key("uplink.NAME.compress", recordform.COMPRESSION, "none", "Of each record, there."),
     Key(

@@ -18,8 +18,10 @@ from gateway.core.record import Identity
 from gateway.protocol.records.form import Compression, Encoding, Form
 from gateway.receiver import Offer, Receiver
 from gateway.runtime.encoding import encoded
+from gateway.runtime.uplink import _session
 from gateway.settings.schema import MqttVersion
 from tests.support.records import content, payloads
+from tests.support.settings import HEAD, examine_text
 from tests.support.upstreams import FarEnd, HttpJson, JetStream, Mosquitto
 
 Message = tuple[bytes, str, str]
@@ -192,3 +194,28 @@ def test_without_pyarrow_the_link_says_what_to_install(monkeypatch: pytest.Monke
     with pytest.raises(LinkDown) as caught:
         uvloop.run(scenario())
     assert caught.value.remedy == "pip install 'fieldgate[arrow]'"
+
+
+class Clock:
+    def wall_offset_ns(self) -> int:
+        return 0
+
+
+def test_what_the_configuration_asks_for_is_what_the_gateway_sends(tmp_path: Path) -> None:
+    async def scenario() -> list[Message]:
+        far_end = HttpJson(tmp_path)
+        where = f'[uplink.u]\nhttp = "http://127.0.0.1:{far_end.server.port}/records"\n'
+        examined = examine_text(tmp_path, f'{HEAD}{where}encoding = "protobuf"\ncompress = "zstd"\n')
+        assert examined.settings is not None
+        (uplink,) = examined.settings.uplinks
+        async with far_end.running(), _session(uplink, Clock(), None) as upstream:  # type: ignore[arg-type]
+            for payload in PAYLOADS:
+                assert await upstream.send(identity_of(payload), payload) is Verdict.ACCEPTED
+        return [
+            (request.body, request.headers["content-type"], request.headers["content-encoding"])
+            for request in far_end.server.requests
+        ]
+
+    messages = uvloop.run(scenario())
+    assert {message[1:] for message in messages} == {("application/protobuf", "zstd")}
+    assert_received(messages, tmp_path)

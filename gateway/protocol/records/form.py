@@ -7,7 +7,7 @@
     arrow      application/vnd.apache.arrow.stream      0xffffffff, the mark of a message
     + zstd     content coding zstd (RFC 8878)           0xfd2fb528, little-endian
 
-HTTP, NATS, Kafka and MQTT 5 carry media type and content coding beside the record. MQTT 3.1.1 carries nothing, and the
+HTTP, NATS and MQTT 5 carry media type and content coding beside the record. MQTT 3.1.1 carries nothing, and the
 first bytes tell the forms apart.
 
 Rules of evolution. `format` says the version of the meaning, in every record of every encoding. Within a version,
