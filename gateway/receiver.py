@@ -23,6 +23,7 @@ import msgspec
 from gateway.core.limits import RECEIVER_RANGES_MAX, RECEIVER_SEGMENTS_MAX, RECEIVER_STREAMS_MAX
 from gateway.core.record import Identity
 from gateway.core.segments import KIND_LEDGER, KIND_SEGMENT_END, SEGMENTS_PER_EPOCH, Loss
+from gateway.protocol.records.form import Unreadable, read
 
 Range: TypeAlias = tuple[int, int]
 """First and last, both inside."""
@@ -306,6 +307,13 @@ class _Envelope(msgspec.Struct):
 _decoder: Final = msgspec.json.Decoder(_Envelope)
 
 
+def _as_json(payload: bytes, content_type: str, content_coding: str) -> bytes:
+    try:
+        return msgspec.json.encode(read(payload, content_type, content_coding))
+    except Unreadable as error:
+        raise NotARecord(f"no record: {error}") from error
+
+
 class Receiver:
     """Records and sequences in one file. `accept` as messages come, `commit` before acknowledging them."""
 
@@ -321,8 +329,15 @@ class Receiver:
         self._connection.execute("CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY, json BLOB NOT NULL)")
         self.ledger = self._restored()
 
-    def accept(self, payload: bytes) -> Offer:
-        """Take a record, or find that it was here; raises NotARecord. Durable after the next `commit`."""
+    def accept(self, payload: bytes, content_type: str = "", content_coding: str = "") -> Offer:
+        """Take a record, or find that it was here; raises NotARecord. Durable after the next `commit`.
+
+        `content_type` and `content_coding` are what the message says of itself (headers of HTTP and NATS,
+        properties of MQTT 5); where nothing says it, the first bytes do. The table has each record as JSON. Arrow needs
+        pyarrow; ImportError without it.
+        """
+        if content_coding or content_type not in ("", "application/json") or not payload.startswith(b"{"):
+            payload = _as_json(payload, content_type, content_coding)
         try:
             envelope = _decoder.decode(payload)
         except msgspec.MsgspecError as error:

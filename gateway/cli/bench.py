@@ -172,7 +172,7 @@ def modbus(seconds: float, json_only: bool) -> None:
     "--payload",
     "payloads",
     multiple=True,
-    type=click.Choice(["number", "json", "json-batch", "sparkplug"]),
+    type=click.Choice(["number", "json", "json-nested", "json-batch", "sparkplug"]),
     default=("number", "json", "json-batch", "sparkplug"),
     show_default=True,
     help="What the messages hold; may be given several times.",
@@ -256,4 +256,17 @@ def anomaly(series: int, full: bool, json_only: bool) -> None:
         for line in tables(result):
             click.echo(line)
         click.echo()
+    click.echo(json.dumps(result))
+
+
+@command.command()
+@click.option("--records", type=click.IntRange(1, 1_000), default=40, show_default=True, help="Of 8192 samples each.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def encodings(records: int, json_only: bool) -> None:
+    """What each encoding of records costs, in bytes and time a sample."""
+    from gateway.runtime.benches.encodings import run, table
+
+    result = run(records=records)
+    if not json_only:
+        click.echo("\n".join(table(result)))
     click.echo(json.dumps(result))

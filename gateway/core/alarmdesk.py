@@ -21,6 +21,7 @@ from gateway.core.alarms import (
     Priority,
 )
 from gateway.core.announce import alarm_event, disagreement, flood_event
+from gateway.core.directory import Directory
 from gateway.core.events import Event, Severity
 from gateway.core.kernels.alarms import read_alarms, step_alarms
 from gateway.core.limits import EVENTS_PER_GRID_MAX
@@ -46,15 +47,16 @@ MINUTE_NS = 60 * NS_PER_S
 
 
 class AlarmDesk:
-    """The alarms of `model`, whose records lie in `state`."""
+    """The alarms of `model` and of those who have its rows, whose records lie in `state`."""
 
-    def __init__(self, model: Model, state: State) -> None:
+    def __init__(self, model: Model, state: State, directory: Directory) -> None:
         self._model = model
         self._state = state
+        self._directory = directory
         self._changes = np.zeros(EVENTS_PER_GRID_MAX, ALARM_CHANGE)
         self._pane = np.zeros(1, PANE)
         self._window = np.zeros(1, AGGREGATE)
-        self._priorities = np.array([alarm.priority for _, alarm in model.alarms], np.int64)
+        self._priorities = state.tables.alarm_rules["priority"]
 
     # The engine's thread
 
@@ -65,13 +67,15 @@ class AlarmDesk:
         found = step_alarms(tables, multi, self._state.panes, point_ns, self._pane, self._window, self._changes)
         events = self._minute(point_ns)
         for change in self._changes[:found]:
-            if self._is_told(change, point_ns, events):
-                events.append(alarm_event(self._model, change, point_ns, self._why(int(change["alarm"]))))
+            place = int(change["alarm"])
+            known = self._directory.alarm_at(place)
+            if self._is_told(change, point_ns, events) and known is not None:
+                events.append(alarm_event(*known, change, point_ns, self._why(place)))
         return events
 
     def command(self, command: AlarmCommand, now_ns: int) -> list[Event]:
         """What an operator does to one alarm. What changes nothing gives no event."""
-        place = self._model.alarm_of.get(command.alarm)
+        place = self._directory.find_alarm(command.alarm)
         if place is None:
             message = f"there is no alarm {command.alarm}: {command.action} by {command.who} did nothing"
             return [Event(now_ns, Severity.NOTICE, "alarm.unknown", command.alarm, message)]
@@ -147,7 +151,7 @@ class AlarmDesk:
     # Any thread
 
     def view(self) -> Samples:
-        """ALARM records of all alarms, in the order of `Model.alarms`."""
+        """ALARM records by place: those of `Model.alarms`, then those of lent rows (`Directory.alarm_at`)."""
         out = np.zeros(len(self._state.tables.alarms), ALARM)
         read_alarms(self._state.tables, out)
         return out

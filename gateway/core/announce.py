@@ -78,10 +78,10 @@ def disagreement(model: Model, record: np.void) -> str:
     return f"; first {parts}{rare}"
 
 
-def alarm_event(model: Model, change: Samples, time_ns: int, why: str = "") -> Event:
-    """What became of one alarm, from an ALARM_CHANGE record; `why` is said of one that was raised."""
-    row, alarm = model.alarms[int(change["alarm"])]
-    tag = model.tags[row]
+def alarm_event(
+    tag: TagDefinition, alarm: AlarmDefinition, change: Samples, time_ns: int, why: str = ""
+) -> Event:  # fmt: skip
+    """What became of one alarm of a tag, from an ALARM_CHANGE record; `why` is said of one that was raised."""
     before, after = int(change["before"]), int(change["after"])
     word, says = OUTCOMES[before, after] if after != UNSHELVED else ("unshelved", "is shown again")
     name = f"{tag.name}: {alarm.word} alarm"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from gateway.core.alarms import AlarmDefinition
 from gateway.core.lending import Lending
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.types import Int64s, Kind
@@ -62,6 +63,42 @@ class Directory:
     def is_valid(self, row: int, generation: int) -> bool:
         """Whether the row still belongs to whom it belonged to then."""
         return int(self._generations[row]) == generation
+
+    def alarm_at(self, place: int) -> tuple[TagDefinition, AlarmDefinition] | None:
+        """The alarm at a place in the state's arrays, with its tag; None where nobody has one."""
+        if place < len(self.model.alarms):
+            row, alarm = self.model.alarms[place]
+            return self.model.tags[row], alarm
+        for pool, rows, places in zip(self.model.pools, self.model.pool_rows, self.model.pool_alarms, strict=True):
+            if place in places:
+                number, which = divmod(place - places.start, pool.alarms)
+                tag = self.tags[rows.start + number]
+                return None if tag is None or which >= len(tag.alarms) else (tag, tag.alarms[which])
+        return None
+
+    def find_alarm(self, name: str) -> int | None:
+        """The place of the alarm `device.tag/kind`; None when there is none."""
+        place = self.model.alarm_of.get(name)
+        if place is not None:
+            return place
+        tag_name, _, word = name.rpartition("/")
+        row = self._rows.get(tag_name)
+        tag = None if row is None else self.tags[row]
+        if row is None or tag is None or row < len(self.model.tags):
+            return None
+        words = [alarm.word for alarm in tag.alarms]
+        if word not in words:
+            return None
+        found = next(n for n, rows in enumerate(self.model.pool_rows) if row in rows)
+        of_row = self.model.pools[found].alarms * (row - self.model.pool_rows[found].start)
+        return self.model.pool_alarms[found].start + of_row + words.index(word)
+
+    def alarm_names(self) -> Iterator[str]:
+        """Of all alarms, as of now."""
+        yield from self.model.alarm_of
+        for row in list(self.lendings):
+            if (tag := self.tags[row]) is not None:
+                yield from (f"{tag.name}/{alarm.word}" for alarm in tag.alarms)
 
     def rows(self) -> Iterator[tuple[str, int]]:
         """Name and row of every tag, as of now."""

@@ -44,10 +44,9 @@ from gateway.core.calculations import RESULT
 from gateway.core.events import Event
 from gateway.core.model import Model, TagDefinition
 from gateway.core.record import AGGREGATE, DISAGREEMENT, Identity, RecordDraft, Stream
+from gateway.core.segments import FORMAT as FORMAT
 from gateway.core.symbols import TextOf
 from gateway.core.types import Int64s, Kind, Samples
-
-FORMAT = "fieldgate-record-1"
 
 AGGREGATE_COLUMNS = tuple(name for name in AGGREGATE.names or () if name != "row")
 DISAGREEMENT_COLUMNS = tuple(name for name in DISAGREEMENT.names or () if name != "row")

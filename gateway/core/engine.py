@@ -109,7 +109,7 @@ class Engine:
         self._touched_rows = np.zeros(model.rows, np.int32)
         self._shares = shares_of(model)
         self._changed = np.zeros(EVENTS_PER_GRID_MAX, np.int64)
-        self.alarms = AlarmDesk(model, self.state)
+        self.alarms = AlarmDesk(model, self.state, self.directory)
         self.calculations = CalculationDesk(model, self.state, is_recorded=Stream.CALCULATIONS in streams)
         self.virtual = VirtualDesk(model, self.state)
         self.curves = Curves(model)
@@ -166,6 +166,7 @@ class Engine:
             self._flush(self._grid, grid, events, drafts)
             self._grid = grid
         self._fold(self.curves.calibrated(np.ascontiguousarray(batch)), now_ns, drafts)
+        events += self._leaving()
         self.virtual.is_waiting |= len(batch) > 0 and bool(self.virtual.levels)
         self.view.now_ns = now_ns
         return StepResult(self._numbered(drafts), tuple(events), self.tenancy.take_parked())
@@ -264,6 +265,16 @@ class Engine:
                 self._cut_samples(drafts)
             if start < len(batch) and batch[start]["row"] < 0:
                 start = self._obey(batch, start, now_ns, drafts)
+
+    def _leaving(self) -> list[Event]:
+        """What is told of alarms whose tags left, for the next record of events."""
+        told = self.tenancy.take_events()
+        events, dropped = told[:EVENTS_PER_GRID_MAX], told[EVENTS_PER_GRID_MAX:]
+        for event in events:
+            self.note(event)
+        self._events += len(events)
+        self._events_dropped += len(dropped)
+        return events
 
     def _compute_virtual(self, now_ns: int, grid: int, drafts: list[RecordDraft]) -> None:
         """Virtual tags, each level's samples folded before the next one looks at them."""

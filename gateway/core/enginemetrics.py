@@ -12,6 +12,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_engine_out_of_range_samples_total", "counter", "Samples outside the tag's valid range."),
     ("fieldgate_engine_time_replaced_samples_total", "counter", "Samples whose source time gave way to the arrival."),
     ("fieldgate_engine_late_samples_total", "counter", "Samples too old for a window, counted once a window."),
+    ("fieldgate_engine_historical_samples_total", "counter", "Samples of the past, told later: for windows only."),
     ("fieldgate_engine_records_total", "counter", "Record drafts made, by stream."),
     ("fieldgate_engine_events_total", "counter", "Events made by the engine."),
     ("fieldgate_engine_dropped_events_total", "counter", "Events handed in while too many waited for the next record."),
@@ -30,4 +31,5 @@ COUNTED: tuple[tuple[str, Counter], ...] = (
     ("fieldgate_engine_out_of_range_samples_total", Counter.OUT_OF_RANGE),
     ("fieldgate_engine_time_replaced_samples_total", Counter.TIME_REPLACED),
     ("fieldgate_engine_late_samples_total", Counter.LATE),
+    ("fieldgate_engine_historical_samples_total", Counter.HISTORICAL),
 )

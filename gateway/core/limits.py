@@ -46,6 +46,9 @@ CYCLE_SAMPLES_MAX: Final = 262_144
 KEPT_SAMPLES_MAX: Final = 10_000_000
 """Samples kept for quantiles by all calculations together, 16 bytes each. More is refused when it is read."""
 
+LENT_ALARMS_MAX: Final = 200_000
+"""Places for alarms of tags that appear: rows of a pool times the alarms of each. More is refused when it is read."""
+
 CALCULATIONS_PER_TAG_MAX: Final = 16
 """Calculations of one tag. More is refused when the configuration is read."""
 
@@ -177,6 +180,9 @@ UPLINK_IN_FLIGHT: Final = 32
 
 UPLINK_DRAIN_IN_FLIGHT: Final = 16
 """Records of closed segments sent and not yet acknowledged. The next one waits in the spool."""
+
+RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of a record that comes compressed, once it is not. A receiver calls more no record."""
 
 RECEIVER_RANGES_MAX: Final = 1_000
 """Gaps a receiver remembers of one segment. Overflow: the oldest gap is given up, counted as missing for good."""

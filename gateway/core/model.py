@@ -64,7 +64,7 @@ class Pool:
     """Rows and device numbers that are lent to what appears on one link.
 
     A `shape` is what a lent tag is but for its name and device; all shapes of a pool have the same windows, so that a
-    row's windows keep their place in the arena whoever has it. They have no alarms: those are places in arrays too.
+    row's windows keep their place in the arena whoever has it. They have no calculations: those are places, too.
     """
 
     name: str
@@ -77,7 +77,12 @@ class Pool:
         assert self.rows > 0
         assert self.devices > 0
         assert len({shape.windows_ns for shape in self.shapes}) == 1
-        assert not any(shape.alarms for shape in self.shapes)
+        assert not any(shape.calculations for shape in self.shapes)
+
+    @property
+    def alarms(self) -> int:
+        """Places for alarms of each row."""
+        return max(len(shape.alarms) for shape in self.shapes)
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,11 @@ class Model:
         """The device numbers of each pool."""
         return ranges(len(self.devices), (pool.devices for pool in self.pools))
 
+    @cached_property
+    def pool_alarms(self) -> tuple[range, ...]:
+        """The places for alarms of each pool, behind those of the tags."""
+        return ranges(len(self.alarms), (pool.rows * pool.alarms for pool in self.pools))
+
     def windows_of_rows(self) -> Iterator[tuple[int, ...]]:
         """The windows of each row in turn, lent or not."""
         yield from (tag.windows_ns for tag in self.tags)
@@ -141,7 +151,7 @@ class Model:
 
     @cached_property
     def alarms(self) -> tuple[tuple[int, AlarmDefinition], ...]:
-        """All alarms with their rows, in the order of the state's arrays."""
+        """All alarms of the tags with their rows, in the order of the state's arrays."""
         return tuple((row, alarm) for row, tag in enumerate(self.tags) for alarm in tag.alarms)
 
     @cached_property

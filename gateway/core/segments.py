@@ -21,6 +21,8 @@ SEGMENTS_PER_EPOCH: Final = 10_000_000
 EPOCHS_MAX: Final = 900_000_000
 """900 million epochs of 10 million segments stay below 2**53. More segments than that run on into the next epoch."""
 
+FORMAT: Final = "fieldgate-record-1"
+"""The version of what records mean; it stands in each of them (`gateway.protocol.records.form` has the rules)."""
 KIND_SEGMENT_END: Final = "segment-end"
 KIND_LEDGER: Final = "ledger"
 
@@ -48,10 +50,12 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class SegmentEnd(msgspec.Struct, frozen=True, tag_field="record", tag=KIND_SEGMENT_END):
     length: int
+    format: str = FORMAT
 
 
 class LossReport(msgspec.Struct, frozen=True, tag_field="record", tag=KIND_LEDGER):
     dropped: tuple[Loss, ...]
+    format: str = FORMAT
 
 
 def first_segment(epoch: int) -> int:

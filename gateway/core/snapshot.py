@@ -27,6 +27,7 @@ from gateway.core.calculationtables import CalculationTables
 from gateway.core.directory import Directory
 from gateway.core.engine import Engine
 from gateway.core.lending import Lending
+from gateway.core.lentalarms import set_rules
 from gateway.core.state import TAG_MEMORY, WINDOW_MEMORY, State, Tables
 from gateway.core.types import Bytes
 
@@ -67,7 +68,6 @@ class Shares:
     def __init__(self, engine: Engine) -> None:
         self._directory = engine.directory
         self._tenancy = engine.tenancy
-        self._pools = engine.model.pool_rows
         self._first_lent = len(engine.model.tags)
         state = self._state = engine.state
         self.rows = len(state.tables.cells)
@@ -116,7 +116,7 @@ class Shares:
             for part, saved in zip(into, block, strict=True):
                 part[:] = saved
         rows = self._rows_to_lend(image.share)
-        lend_anew(self._directory, self._pools, rows, image.lendings)
+        lend_anew(self._directory, self._state, rows, image.lendings)
         self._tenancy.expect_of(rows, image.expected)
 
     def install_rings(self, image: Image) -> None:
@@ -242,18 +242,24 @@ def take_over(new: Engine, old: Engine) -> None:
     """Have `new`, fresh and of the same spec, be as `old` is."""
     for into, saved in zip(new.state.arrays(), old.state.arrays(), strict=True):
         into.view(np.uint8)[:] = saved.view(np.uint8)
-    lend_anew(new.directory, new.model.pool_rows, range(0), tuple(old.directory.lendings.values()))
+    lend_anew(new.directory, new.state, range(0), tuple(old.directory.lendings.values()))
     new.restore(old.capture())
 
 
-def lend_anew(directory: Directory, pools: Sequence[range], rows: Iterable[int], lendings: Iterable[Lending]) -> None:
-    """Have the directory say of these rows that they are lent so, and not otherwise."""
+def lend_anew(directory: Directory, state: State, rows: Iterable[int], lendings: Iterable[Lending]) -> None:
+    """Have the directory, and the rules of alarms, say of these rows that they are lent so, and not otherwise."""
+    model = directory.model
+
+    def pool_of(row: int) -> int:
+        return next(place for place, of_pool in enumerate(model.pool_rows) if row in of_pool)
+
     for row in rows:
         if row in directory.lendings:
             directory.strike(row)
+            set_rules(model, state, pool_of(row), row, None)
     for lending in lendings:
-        pool = next(place for place, of_pool in enumerate(pools) if lending.row in of_pool)
-        directory.lend(lending, pool)
+        pool = pool_of(lending.row)
+        set_rules(model, state, pool, lending.row, directory.lend(lending, pool))
 
 
 def adopt(new: Engine, old: Engine) -> int:

@@ -34,7 +34,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gateway.core.alarms import ALARM, ALARM_RULE, AlarmDefinition, AlarmKind, rule_of
+from gateway.core.alarmrules import free_rules, rule_in
+from gateway.core.alarms import ALARM, ALARM_RULE
 from gateway.core.blank import integers, records, unknowns
 from gateway.core.calculationtables import CalculationTables, calculation_tables
 from gateway.core.model import Model, TagDefinition
@@ -213,6 +214,7 @@ class Counter(IntEnum):
     RESULTS_LOST = 8
     CALCULATIONS_WAITING = 9
     """Values put aside by the fold for the calculations."""
+    HISTORICAL = 10
 
 
 class Flood(IntEnum):
@@ -270,7 +272,7 @@ class State:
         tags = model.rows
         devices = model.device_numbers
         windows = sum(len(windows_ns) for windows_ns in model.windows_of_rows())
-        alarms = sum(len(tag.alarms) for tag in model.tags)
+        alarms = len(model.alarms) + sum(len(of_pool) for of_pool in model.pool_alarms)
         self.panes = model.panes_per_window
         self.tables = Tables(
             words=integers(tags),
@@ -315,10 +317,14 @@ class State:
         self.tables.limits[: len(limits)] = np.array(limits, LIMIT)
         self.tables.limits["shape"][list(model.shape_rows)] = np.arange(len(model.shape_rows))
         self.stale_after_ns[: len(limits)] = [tag.stale_after_ns for tag in model.tags]
-        for pool, of_pool in zip(model.pools, model.pool_rows, strict=True):
+        for pool, of_pool, places in zip(model.pools, model.pool_rows, model.pool_alarms, strict=True):
             free, windows = limit_of(pool.shapes[0], NOT_LENT, 0, 0, 0), len(pool.shapes[0].windows_ns)
-            self.tables.limits[of_pool.start : of_pool.stop] = free
-            self.tables.limits["window_first"][of_pool.start : of_pool.stop] = first + windows * np.arange(pool.rows)
+            numbers = np.arange(pool.rows)
+            limits_of_pool = self.tables.limits[of_pool.start : of_pool.stop]
+            limits_of_pool[:] = free
+            limits_of_pool["window_first"] = first + windows * numbers
+            limits_of_pool["alarm_first"] = places.start + pool.alarms * numbers
+            self.tables.alarm_rules[places.start : places.stop] = free_rules(np.repeat(of_pool, pool.alarms))
             first += windows * pool.rows
         self.generations[: len(model.tags)] = 1
         self._divide_time(model)
@@ -373,20 +379,6 @@ def limit_of(
         -1,
         0,
     )
-
-
-def rule_in(
-    model: Model, row: int, tag: TagDefinition, definition: AlarmDefinition, window_first: int
-) -> tuple[int | float, ...]:
-    """An alarm's rule, with names and windows as places. The settings made sure that they are there."""
-    window = -1
-    if definition.kind is AlarmKind.MULTIVARIATE:
-        window = model.multivariate_devices.index(tag.device)
-    if definition.window_ns is not None:
-        window = window_first + tag.windows_ns.index(definition.window_ns)
-    reference_row = model.row_of[definition.reference] if isinstance(definition.reference, str) else -1
-    unless_row = -1 if definition.unless is None else model.row_of[definition.unless]
-    return rule_of(definition, row, window, reference_row, unless_row)
 
 
 def number(limit: float | None) -> float:

@@ -20,7 +20,9 @@ import numpy as np
 
 from gateway.core.announce import CLASS_GOOD
 from gateway.core.directory import Directory
+from gateway.core.events import Event
 from gateway.core.lending import Command, Lending, Parked
+from gateway.core.lentalarms import mark_of, set_rules, take_leave
 from gateway.core.memory import Memory
 from gateway.core.model import Model
 from gateway.core.readings import Reading
@@ -72,11 +74,13 @@ class Tenancy:
         self._tells_aggregates = tells_aggregates
         self._starts = np.array([rows.start for rows in model.pool_rows], np.int64)
         self._memories = [
-            Memory(state, rows, pool.shapes[0].windows_ns)
+            Memory(state, rows, pool.shapes[0].windows_ns, pool.alarms)
             for pool, rows in zip(model.pools, model.pool_rows, strict=True)
         ]
         self._expected: dict[tuple[int, int], Lending] = {}
+        self._marks = [np.array([mark_of(shape) for shape in pool.shapes], np.uint32) for pool in model.pools]
         self._parked: list[Parked] = []
+        self._told: list[Event] = []
         self._commands = [0] * len(model.pools)
         """EVICTs seen, in order or not: who waits for so many must not wait for ever."""
         self._evicted = [0] * len(model.pools)
@@ -142,6 +146,11 @@ class Tenancy:
         parked, self._parked = tuple(self._parked), []
         return parked
 
+    def take_events(self) -> list[Event]:
+        """What is to be told of alarms of tags that left since the last call."""
+        told, self._told = self._told, []
+        return told
+
     def take_farewell(self, windows_max: int) -> Iterator[tuple[Samples, tuple[str, ...], tuple[Kind, ...]]]:
         """Aggregates of who left since the last call, at most so many at once, with names and kinds by `row`."""
         said, self._farewell = self._farewell, Farewell()
@@ -187,7 +196,10 @@ class Tenancy:
                 continue
             is_new_device = self._directory.devices[lending.device_number] is None
             tag = self._directory.lend(lending, pool)
-            state.tables.limits[row] = limit_of(tag, tag.device, int(state.tables.limits[row]["window_first"]), 0, 0)
+            before = state.tables.limits[row]
+            firsts = int(before["window_first"]), int(before["alarm_first"])
+            state.tables.limits[row] = limit_of(tag, tag.device, *firsts, 0)
+            set_rules(self._model, state, pool, row, tag)
             state.stale_after_ns[row] = tag.stale_after_ns
             state.generations[row] = generation
             self._lent[pool] += 1
@@ -195,14 +207,15 @@ class Tenancy:
                 # A device is taken for good when it appears, so that only what becomes of it is told.
                 state.announced_class[tag.device] = CLASS_GOOD
                 state.not_better_ns[tag.device] = 0
-            if lending.state is not None:
-                self._remember(pool, row, lending.state)
+            # The number of a text is of one run, so a tag of texts begins anew.
+            if lending.state is not None and tag.kind is not Kind.SYMBOL:
+                self._remember(pool, row, lending.shape, lending.state)
 
-    def _remember(self, pool: int, row: int, memory: bytes) -> None:
+    def _remember(self, pool: int, row: int, shape: int, memory: bytes) -> None:
         raw = np.frombuffer(memory, np.uint8)
         assert len(raw) == self._memories[pool].bytes_per_row
-        self._memories[pool].put(row, raw)
-        self._restored[pool] += 1
+        of_tag, of_alarms = self._marks[pool][shape].tolist()
+        self._restored[pool] += self._memories[pool].put(row, raw, (of_tag, of_alarms))
 
     def _evict(self, pool: int, rows: list[int], generations: list[int], now_ns: int) -> None:
         state = self._state
@@ -221,6 +234,11 @@ class Tenancy:
 
     def _clear(self, pool: int, gone: Int64s, now_ns: int) -> None:
         self._say_farewell(gone, now_ns)
+        for row in gone.tolist() if self._model.pools[pool].alarms else ():
+            tag = self._directory.tags[row]
+            assert tag is not None
+            self._told += take_leave(self._state, row, tag, now_ns)
+            set_rules(self._model, self._state, pool, row, None)
         self._parked.append(self._parked_of(pool, gone))
         self._memories[pool].clear(gone)
         self._state.tables.limits["device"][gone] = NOT_LENT
@@ -229,8 +247,10 @@ class Tenancy:
 
     def _parked_of(self, pool: int, rows: Int64s) -> Parked:
         memory = self._memories[pool]
-        names = tuple(self._directory.lendings[row].name for row in rows.tolist())
-        return Parked(pool, self._commands[pool], memory.layout, names, memory.take(rows))
+        tenants = [self._directory.lendings[row] for row in rows.tolist()]
+        marks = self._marks[pool][[tenant.shape for tenant in tenants]]
+        names = tuple(tenant.name for tenant in tenants)
+        return Parked(pool, self._commands[pool], memory.layout, names, memory.take(rows, marks))
 
     def _say_farewell(self, rows: Int64s, now_ns: int) -> None:
         cells = self._state.tables.cells

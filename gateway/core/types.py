@@ -51,6 +51,10 @@ class Quality(IntEnum):
     GOOD = 192
 
 
+HISTORICAL = 0x100
+"""A bit of a sample's quality: a value of before the present one, told later. It enters windows by its own time, and
+no live value. It is taken off where the sample is folded: nothing behind the engine has it."""
+
 QUALITY_UNCERTAIN_MIN = int(Quality.UNCERTAIN)
 QUALITY_GOOD_MIN = int(Quality.GOOD)
 

@@ -91,9 +91,11 @@ class Operating:
         return Answered(outcome.is_ok, f"{outcome.tag} {change} {outcome.result}{reason}", outcome)
 
     def _operate(self, action: AlarmAction, alarm: str, asker: Asker, until_ns: int = 0) -> None:
-        known = self._running().model.alarm_of
-        if alarm not in known:
-            remedy = did_you_mean(alarm, known, "`fieldgate alarms list --all` lists them, as device.tag/kind")
+        directory = self._running().engine.directory
+        if directory.find_alarm(alarm) is None:
+            remedy = did_you_mean(
+                alarm, tuple(directory.alarm_names()), "`fieldgate alarms list --all` lists them, as device.tag/kind"
+            )
             raise Refused(f"there is no alarm {alarm}; {remedy}")
         self._ask(Operated(AlarmCommand(action, alarm, asker.name, until_ns)))
 

@@ -29,6 +29,7 @@ from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.delivery import Delivery
 from gateway.runtime.edgenode import surroundings
+from gateway.runtime.encoding import encoded
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.fan import Branch, EncodedOnce, Fan
 from gateway.runtime.letters import Letters
@@ -75,17 +76,23 @@ def _grace(uplink: Uplink) -> Grace:
 
 
 def _session(uplink: Uplink, clock: EngineClock, around: Surroundings) -> AbstractAsyncContextManager[Upstream]:
-    """One session with the other end, of whatever kind it is."""
-    address, timeout_ns = uplink.address, uplink.acknowledge_timeout_ns
+    """One session with the other end, of whatever kind it is, in the form that it wants."""
+    session = _plain_session(uplink, clock, around)
+    return session if uplink.form.is_canonical else encoded(session, uplink.form)
+
+
+def _plain_session(uplink: Uplink, clock: EngineClock, around: Surroundings) -> AbstractAsyncContextManager[Upstream]:
+    address, timeout_ns, form = uplink.address, uplink.acknowledge_timeout_ns, uplink.form
     if isinstance(address, FileAddress):
         return file.connect(address)
     if isinstance(address, SparkplugAddress):
         return sparkplug.connect(address, acknowledge_timeout_ns=timeout_ns, around=around)
     if isinstance(address, HttpAddress):
-        return http.connect(address, acknowledge_timeout_ns=timeout_ns, wall_offset_ns=clock.wall_offset_ns)
+        offset_ns = clock.wall_offset_ns
+        return http.connect(address, acknowledge_timeout_ns=timeout_ns, wall_offset_ns=offset_ns, form=form)
     if isinstance(address, NatsAddress):
-        return nats.connect(address, subject=uplink.topic, acknowledge_timeout_ns=timeout_ns)
-    return mqtt.connect(address, topic=uplink.topic, acknowledge_timeout_ns=timeout_ns)
+        return nats.connect(address, subject=uplink.topic, acknowledge_timeout_ns=timeout_ns, form=form)
+    return mqtt.connect(address, topic=uplink.topic, acknowledge_timeout_ns=timeout_ns, form=form)
 
 
 def _is_within(hours: Hours | None) -> bool:

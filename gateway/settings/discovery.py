@@ -6,12 +6,14 @@ tags of that name. Windows cannot be changed there: rows are lent from one pool,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from gateway.core import limits
-from gateway.core.types import NS_PER_S, Kind
+from gateway.core.alarms import AlarmDefinition
+from gateway.core.types import NS_PER_S
 from gateway.protocol.mqtt.form import Form
 from gateway.protocol.mqtt.patterns import TAG, WrongPatternError, parse
+from gateway.settings.alarms import check_names
 from gateway.settings.forms import form_of, says
 from gateway.settings.instances import instances
 from gateway.settings.links import Links
@@ -36,7 +38,7 @@ MATCH = array_of(text, '["plant/{area}/{device}/{tag}"]', PATTERNS_MAX, count_mi
 TAG_KEYS = frozenset(
     {
         *("type", "field", "time_field", "sequence_field", "quality_field", "qos", "priority", "scale", "offset"),
-        *("unit", "windows", "stale_after", "valid", "labels", "report", "clamp"),
+        *("unit", "windows", "stale_after", "valid", "labels", "report", "clamp", "alarm"),
     }
 )
 """Of a tag's keys, those that hold for many."""
@@ -49,7 +51,6 @@ NOT_HERE: Mapping[str, str] = {
     "name": "needs a device with a payload of several readings; write it for a tag of a device",
     "bytes": 'needs a device with payload = "struct"; write it for a tag of a device',
     "durable": "needs a tag that is written down; write it for a tag of a device",
-    "alarm": "needs a tag that is written down; write it for a tag of a device",
     "calculate": "needs a tag that is written down; write it for a tag of a device",
     "write_topic": "needs a tag that is written down, which a loop can drive; write it for a tag of a device",
     "write_payload": "needs a tag that is written down, which a loop can drive; write it for a tag of a device",
@@ -65,15 +66,24 @@ def patterns(value: object) -> tuple[str, ...]:
 says(patterns, "a topic pattern, or an array of such", {"anyOf": [form_of(text).schema, form_of(MATCH).schema]})
 
 
-def read_topics(root: Section, links: Links, defaults: Defaults, tags: int) -> tuple[TopicGroup, ...]:
-    """All groups. `tags` are written down already and take room, too."""
+def read_topics(root: Section, links: Links, defaults: Defaults, names: Collection[str]) -> tuple[TopicGroup, ...]:
+    """All groups. The tags of these `names` are written down already and take room, too."""
     groups = []
+    tags, alarms = len(names), 0
     seen: set[tuple[str, str]] = set()
     for instance in instances(root, "topics", GROUPS_MAX):
         section = instance.section
         section.variables = {}
-        group = _read(section, instance.name, links, defaults)
+        group = _read(section, instance.name, links, defaults, names)
         tags += group.tags_limit
+        of_row = max(len(tag.alarms) for _, tag in group.offers)
+        alarms += of_row * group.tags_limit
+        if alarms > limits.LENT_ALARMS_MAX:
+            section.wrong_here(
+                f"brings the alarms of tags that appear to more than {limits.LENT_ALARMS_MAX}: {of_row} for each of "
+                f"{group.tags_limit} tags; write a lower tags_limit, or a [topics.NAME] of its own for what has alarms"
+            )
+            break
         if tags > limits.TAGS_MAX:
             section.wrong_here(
                 f"brings the tags to more than {limits.TAGS_MAX}, by {group.tags_limit}; write a lower limit, "
@@ -88,7 +98,9 @@ def read_topics(root: Section, links: Links, defaults: Defaults, tags: int) -> t
     return tuple(groups)
 
 
-def _read(section: Section, group_name: str, links: Links, defaults: Defaults) -> TopicGroup:
+def _read(
+    section: Section, group_name: str, links: Links, defaults: Defaults, names: Collection[str]
+) -> TopicGroup:  # fmt: skip
     link = links.of_device(section)
     if link is not None and not isinstance(link, MqttLink):
         section.wrong("link", "is a Modbus link; topics come from an mqtt one")
@@ -106,11 +118,11 @@ def _read(section: Section, group_name: str, links: Links, defaults: Defaults) -
     tags_limit = section.get("tags_limit", TAGS_LIMIT, limit * tags_per_device)
     idle_ns = section.get("evict_idle_after", EVICT_IDLE_AFTER, 24 * HOUR_NS)
     named = list(section.tables("tags"))
-    spec = _read_tag(section, defaults)
+    spec = _read_tag(section, defaults, names)
     offers: list[tuple[str, Tag]] = []
     for glob, part in named:
         merged = Section(section.report, part.place, {**_of_tag(section), **part.content}, {}, part.note)
-        own = _read_tag(merged, defaults)
+        own = _read_tag(merged, defaults, names)
         if "windows" in part.content:
             part.wrong("windows", "is the same for all tags of this table; write a [topics.NAME] of its own for these")
         offers.append((glob, bind_mqtt(own, "", TAG, "", (), Form())))
@@ -141,14 +153,29 @@ def _check_heartbeats(section: Section, idle_ns: int, offers: Sequence[tuple[str
         )
 
 
-def _read_tag(section: Section, defaults: Defaults) -> MqttSpec:
+def _read_tag(section: Section, defaults: Defaults, names: Collection[str]) -> MqttSpec:
     spec = read_mqtt(section, defaults)
     for key, why in NOT_HERE.items():
         if key in section.content:
             section.wrong(key, why)
-    if spec.kind is Kind.SYMBOL:
-        section.wrong("type", "may not be a text here, whose number is of one run; write the tag for a device")
+    _check_alarms(spec, names)
     return spec
+
+
+def _check_alarms(spec: MqttSpec, names: Collection[str]) -> None:
+    """What an alarm refers to is there for good: a tag that is written down."""
+    for one in spec.common.alarms:
+        for key, other in (("from", one.reference), ("unless", one.unless)):
+            if isinstance(other, str) and "." not in other:
+                spec.section.wrong(
+                    "alarm",
+                    f"{key}: {show(other)} would appear by itself and may leave; name a tag that is written down",
+                )
+    check_names(tuple(one for one in spec.common.alarms if _is_whole(one)), spec.section, names)
+
+
+def _is_whole(alarm: AlarmDefinition) -> bool:
+    return all("." in other for other in (alarm.reference, alarm.unless) if isinstance(other, str))
 
 
 OWN_KEYS = frozenset(

@@ -88,7 +88,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     links = Links(root, gateway_id, files)
     lists = TagLists(root, directory)
     devices = Devices(root, links, lists, defaults)
-    topics = read_topics(root, links, defaults, len(devices.tags))
+    topics = read_topics(root, links, defaults, devices.tags.keys())
     loops = read_loops(root, links, devices, are_inhibited=gateway.get("inhibit_writes", flag, False))
     for tag in devices.tags.values():
         check_names(tag.alarms, devices.sections[tag.name], devices.tags.keys())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.settings import addresses, httpaddress, sparkplug, uplink
+from gateway.settings import addresses, httpaddress, recordform, sparkplug, uplink
 from gateway.settings.reference_brokers import CREDENTIAL, broker_keys
 from gateway.settings.reference_key import NOTHING, Key
 from gateway.settings.units import bandwidth, flag, hours, share, text
@@ -39,7 +39,7 @@ UPLINK = (
         "uplink.NAME.format",
         httpaddress.FORMAT,
         "json",
-        "What is POSTed: json, a record with its identity as Idempotency-Key; influx, InfluxDB line protocol.",
+        "What is POSTed: json, a record in its encoding with its identity as Idempotency-Key; influx, line protocol.",
     ),
     Key("uplink.NAME.gzip", flag, "(true for influx)", "Whether what is POSTed is compressed."),
     Key(
@@ -56,6 +56,13 @@ UPLINK = (
     ),
     Key("uplink.NAME.file", text, "(this, `mqtt`, `nats` or `http`)", "A file of JSON lines that takes the records."),
     Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
+    Key(
+        "uplink.NAME.encoding",
+        recordform.ENCODING,
+        "json",
+        "Of the records, over MQTT, NATS and HTTP. arrow needs pyarrow: fieldgate[arrow].",
+    ),
+    Key("uplink.NAME.compress", recordform.COMPRESSION, "none", "Of each record, there."),
     Key(
         "uplink.NAME.streams",
         uplink.STREAMS,

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.core.calendar import UTC, Zone
+from gateway.protocol.records.form import CANONICAL, Form
 from gateway.settings.schema_brokers import BrokerAddress
 
 
@@ -33,13 +34,9 @@ class FileAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 class HttpFormat(StrEnum):
     JSON = "json"
-    """The record as it is."""
+    """The record, in the uplink's encoding."""
     INFLUX = "influx"
     """InfluxDB line protocol."""
-
-    @property
-    def content_type(self) -> str:
-        return "application/json" if self is HttpFormat.JSON else "text/plain; charset=utf-8"
 
 
 class HttpAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +103,8 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     address: UpstreamAddress
     topic: str
     """MQTT topic or NATS subject, empty for a file. `{stream}` stands for the stream's name; the rest is filled in."""
+    form: Form = CANONICAL
+    """Encoding and compression of the records."""
     streams: tuple[str, ...]
     aggregates_every_ns: int
     samples_every_ns: int

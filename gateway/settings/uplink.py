@@ -12,6 +12,7 @@ from gateway.settings.addresses import subject, topic
 from gateway.settings.brokers import LINK_ELSEWHERE, Files, read_broker, read_nats
 from gateway.settings.httpaddress import read_http
 from gateway.settings.instances import has_name
+from gateway.settings.recordform import read_form
 from gateway.settings.schema import BrokerAddress, FileAddress, Hours, SparkplugAddress, Uplink, UpstreamAddress
 from gateway.settings.section import Section
 from gateway.settings.sparkplug import edge_node, host_id
@@ -98,6 +99,7 @@ def _read(section: Section, name: str, gateway_id: str, files: Files, zone: Zone
         name=name,
         address=address,
         topic=where,
+        form=read_form(section, address),
         streams=_streams(section, address),
         aggregates_every_ns=_period(section, "aggregates_every", 10 * NS_PER_S),
         samples_every_ns=_period(section, "samples_every", NS_PER_S),

@@ -30,8 +30,9 @@ class Group:
         return len(self.encoded)
 
     def take_in(self, drafts: Iterable[RecordDraft], dropped: LeftOut, pressing: Pressing, now_ns: int) -> None:
-        """`dropped` are those that the queue had no room for."""
+        """`dropped` are those that the queue had no room for: of each stream older than what is in `drafts`."""
         self._sieve.left_out.add(dropped)
+        self.ordinals |= dropped.ordinals
         for draft in drafts:
             if draft.ordinal:
                 self.ordinals[draft.stream.value] = draft.ordinal

@@ -38,6 +38,8 @@ class LeftOut:
         self._losses = Losses()
         self._counted: dict[tuple[str, str], list[Counted]] = {}
         self._devices = Devices()
+        self.ordinals: dict[str, int] = {}
+        """By stream, of the last draft that was left out whole: it is done with as much as one that is stored."""
 
     def __len__(self) -> int:
         return len(self._losses)
@@ -45,6 +47,8 @@ class LeftOut:
     def whole(self, draft: RecordDraft, reason: str, now_ns: int) -> None:
         """All of a draft."""
         rows = draft.rows
+        if draft.ordinal:
+            self.ordinals[draft.stream.value] = draft.ordinal
         self._note(draft, reason, now_ns, len(draft), records=1)
         if not isinstance(rows, tuple):
             self._count(draft, reason, rows["row"])

@@ -1,8 +1,8 @@
 """HTTP as an upstream: one POST a record, on one connection, in order; HTTP/1.1 by h11, which uvicorn brings along.
 
-As JSON a record goes as it is, with an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) that is its
-identity: a server that keeps the keys with the data, in one transaction, holds each record once. With `position` the
-server is asked at connect what it holds, and those records are not sent again:
+As JSON, or in the uplink's encoding, a record goes as it is, with an `Idempotency-Key` that is its identity
+(draft-ietf-httpapi-idempotency-key-header): a server that keeps the keys with the data, in one transaction, holds each
+record once. With `position` the server is asked at connect what it holds, and those records are not sent again:
 
     {"held": [{"stream": "samples", "segment": 70, "sequence": 41}]}     all up to 41 of that segment
 
@@ -39,6 +39,7 @@ from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
 from gateway.protocol.lineprotocol import lines
+from gateway.protocol.records.form import CANONICAL, Form
 from gateway.settings.credentials import CredentialError, password_of, read_secret, tls_context, username_of
 from gateway.settings.schema import HttpAddress, HttpFormat
 
@@ -142,8 +143,9 @@ class _Connection:
 class HttpUpstream:
     """A session with one server; `gateway.core.ports.Upstream`. Made by `connect`."""
 
-    def __init__(self, address: HttpAddress, *, timeout_ns: int, wall_offset_ns: Clock) -> None:
+    def __init__(self, address: HttpAddress, *, timeout_ns: int, wall_offset_ns: Clock, form: Form) -> None:
         self._address = address
+        self._described = _described(address, form)
         self._timeout_s = timeout_ns / NS_PER_S
         self._wall_offset_ns = wall_offset_ns
         self._tls: ssl.SSLContext | None = None
@@ -226,8 +228,7 @@ class HttpUpstream:
         """Raises LinkDown. Every request may be made twice: that is what the key, or the point's own place, is for."""
         common = [("Host", self._address.authority), ("User-Agent", "fieldgate"), *self._headers, *headers]
         if method == "POST":
-            common += [("Content-Type", self._address.format.content_type), ("Content-Length", str(len(body)))]
-            common += [("Content-Encoding", "gzip")] if self._address.gzip else []
+            common += [("Content-Length", str(len(body))), *self._described]
         request = h11.Request(
             method=method, target=target, headers=[(name.encode(), value.encode()) for name, value in common]
         )
@@ -273,15 +274,24 @@ class HttpUpstream:
 
 @asynccontextmanager
 async def connect(
-    address: HttpAddress, *, acknowledge_timeout_ns: int, wall_offset_ns: Clock
+    address: HttpAddress, *, acknowledge_timeout_ns: int, wall_offset_ns: Clock, form: Form = CANONICAL
 ) -> AsyncIterator[HttpUpstream]:
     """A session, or LinkDown. Token, password and certificates are read anew for each."""
-    upstream = HttpUpstream(address, timeout_ns=acknowledge_timeout_ns, wall_offset_ns=wall_offset_ns)
+    upstream = HttpUpstream(address, timeout_ns=acknowledge_timeout_ns, wall_offset_ns=wall_offset_ns, form=form)
     try:
         await upstream.open()
         yield upstream
     finally:
         await upstream.close()
+
+
+def _described(address: HttpAddress, form: Form) -> list[tuple[str, str]]:
+    """What a request says of its body."""
+    if address.format is HttpFormat.INFLUX:
+        headers = {"Content-Type": "text/plain; charset=utf-8"}
+    else:
+        headers = form.headers
+    return [*headers.items(), *([("Content-Encoding", "gzip")] if address.gzip else [])]
 
 
 def _judged(reply: Reply, where: str) -> Answer:

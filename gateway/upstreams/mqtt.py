@@ -11,6 +11,9 @@ keep-alive. The session is then given up as a whole: what was under way is sent 
 Reason codes (MQTT 5, 3.4.2.1): 0x95 packet too large and 0x99 payload format invalid are about the record and
 reject it; all others are about the moment or the set-up, and the record stays in the spool. MQTT 3.1.1 has no reasons:
 a broker that denies a topic acknowledges all the same, which only a broker's log shows.
+
+MQTT 5 also says what a record is that is no plain JSON: Content Type (3.3.2.3.9), and a user property
+`content-encoding` where it is compressed.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any, Final
 
 import aiomqtt
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -30,13 +34,14 @@ from gateway.core.ports import Answer, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
 from gateway.mqttclient import Client, enter, leave, place_of, terms
-from gateway.settings.schema import BrokerAddress
+from gateway.protocol.records.form import CANONICAL, Form
+from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
 UNSPECIFIED_ERROR: Final = 0x80
 REASONS_ABOUT_THE_RECORD: Final = {0x95: "packet too large", 0x99: "payload format invalid"}
 IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
-CONNECT_RECORD_ROOM: Final = 64
+CONNECT_RECORD_ROOM: Final = 160
 """Bytes of a PUBLISH beside topic and payload: fixed header, packet identifier, properties."""
 
 
@@ -47,9 +52,11 @@ class _Session(Client):
         super().__init__(max_inflight_messages=IN_FLIGHT_MAX, **settings)
         self._acknowledgements: dict[int, asyncio.Future[int]] = {}
 
-    def begin_publish(self, topic: str, payload: bytes) -> tuple[int, asyncio.Future[int]]:
+    def begin_publish(
+        self, topic: str, payload: bytes, properties: Properties | None
+    ) -> tuple[int, asyncio.Future[int]]:
         """Hand a message to the socket at once; its packet identifier, and a future with the PUBACK's reason."""
-        sent = self._client.publish(topic, payload, qos=1)
+        sent = self._client.publish(topic, payload, qos=1, properties=properties)
         if sent.rc != paho.MQTT_ERR_SUCCESS:
             raise LinkDown(f"cannot publish: {paho.error_string(sent.rc)}", "")
         reason: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -80,10 +87,19 @@ class _Session(Client):
 class MqttUpstream:
     """One session; `gateway.core.ports.Upstream`. Made by `connect`."""
 
-    def __init__(self, session: _Session, *, name: str, topic: str, acknowledge_timeout_ns: int) -> None:
+    def __init__(
+        self,
+        session: _Session,
+        *,
+        name: str,
+        topic: str,
+        acknowledge_timeout_ns: int,
+        properties: Properties | None = None,
+    ) -> None:
         self._session = session
         self._name = name
         self._topic = topic
+        self._properties = properties
         self._acknowledge_timeout_ns = acknowledge_timeout_ns
         self._window = asyncio.Semaphore(session.in_flight_max)
         self._lost: LinkDown | None = None
@@ -101,7 +117,7 @@ class MqttUpstream:
         most = self._session.packet_bytes_max
         if most and len(payload) + len(topic.encode()) + CONNECT_RECORD_ROOM > most:
             return Refusal(f"it has {len(payload)} bytes, and the broker takes packets of up to {most}")
-        packet, acknowledged = self._session.begin_publish(topic, payload)
+        packet, acknowledged = self._session.begin_publish(topic, payload, self._properties)
         try:
             async with asyncio.timeout(self._acknowledge_timeout_ns / NS_PER_S):
                 reason = await acknowledged
@@ -133,12 +149,20 @@ def _is_unspecified(error: aiomqtt.MqttError) -> bool:
 
 
 @asynccontextmanager
-async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: int) -> AsyncIterator[MqttUpstream]:
+async def connect(
+    broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: int, form: Form = CANONICAL
+) -> AsyncIterator[MqttUpstream]:
     """A whole session with the broker, or LinkDown. Records are published to `topic`, its {stream} filled in."""
     name = place_of(broker)
     session = _Session(**await terms(broker, acknowledge_timeout_ns / NS_PER_S))
     await enter(session, name)
-    upstream = MqttUpstream(session, name=name, topic=topic, acknowledge_timeout_ns=acknowledge_timeout_ns)
+    upstream = MqttUpstream(
+        session,
+        name=name,
+        topic=topic,
+        acknowledge_timeout_ns=acknowledge_timeout_ns,
+        properties=None if form.is_canonical or broker.version is not MqttVersion.V5 else _properties(form),
+    )
     watcher = asyncio.create_task(upstream.watch(), name="uplink watch")
     try:
         yield upstream
@@ -146,3 +170,11 @@ async def connect(broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: 
         watcher.cancel()
         await asyncio.wait([watcher])
         await leave(session)
+
+
+def _properties(form: Form) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.ContentType = form.content_type
+    if form.content_coding:
+        properties.UserProperty = [("content-encoding", form.content_coding)]
+    return properties

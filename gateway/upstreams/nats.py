@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.core.ports import Answer, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
+from gateway.protocol.records.form import CANONICAL, Form
 from gateway.settings.schema import NatsAddress
 
 if TYPE_CHECKING:
@@ -40,12 +41,20 @@ class NatsUpstream:
     """One connection; `gateway.core.ports.Upstream`. Made by `connect`."""
 
     def __init__(
-        self, jetstream: JetStreamContext, *, name: str, subject: str, bytes_max: int, timeout_s: float
+        self,
+        jetstream: JetStreamContext,
+        *,
+        name: str,
+        subject: str,
+        bytes_max: int,
+        timeout_s: float,
+        form: Form = CANONICAL,
     ) -> None:
         self.lost: asyncio.Future[LinkDown] = asyncio.get_running_loop().create_future()
         self._jetstream = jetstream
         self._name = name
         self._subject = subject
+        self._headers = {} if form.is_canonical else form.headers
         self._bytes_max = bytes_max
         self._timeout_s = timeout_s
 
@@ -73,7 +82,7 @@ class NatsUpstream:
                 f"{subject}.{identity.segment}.{identity.sequence}",
                 payload,
                 timeout=self._timeout_s,
-                headers={"Nats-Msg-Id": who, "Nats-Expected-Last-Subject-Sequence": "0"},
+                headers={"Nats-Msg-Id": who, "Nats-Expected-Last-Subject-Sequence": "0", **self._headers},
             )
         except APIError as error:
             if error.err_code == WRONG_LAST_SEQUENCE:
@@ -94,7 +103,9 @@ class NatsUpstream:
 
 
 @asynccontextmanager
-async def connect(address: NatsAddress, *, subject: str, acknowledge_timeout_ns: int) -> AsyncIterator[NatsUpstream]:
+async def connect(
+    address: NatsAddress, *, subject: str, acknowledge_timeout_ns: int, form: Form = CANONICAL
+) -> AsyncIterator[NatsUpstream]:
     """A whole session, or LinkDown. Records go below `subject`, its {stream} filled in."""
     name = f"nats://{address.host}:{address.port}"
     timeout_s = acknowledge_timeout_ns / NS_PER_S
@@ -104,7 +115,9 @@ async def connect(address: NatsAddress, *, subject: str, acknowledge_timeout_ns:
     try:
         jetstream = client.jetstream(timeout=timeout_s)
         bytes_max = min(client.max_payload, await _look_at_stream(jetstream, name, subject))
-        upstream = NatsUpstream(jetstream, name=name, subject=subject, bytes_max=bytes_max, timeout_s=timeout_s)
+        upstream = NatsUpstream(
+            jetstream, name=name, subject=subject, bytes_max=bytes_max, timeout_s=timeout_s, form=form
+        )
         watcher = asyncio.create_task(_watch(upstream, name, ended), name="uplink watch")
         yield upstream
     finally:

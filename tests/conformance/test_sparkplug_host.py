@@ -16,7 +16,7 @@ import pytest
 
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
-from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality
+from gateway.core.types import HISTORICAL, NS_PER_MS, NS_PER_S, SAMPLE, Kind, Quality
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V311
 from gateway.protocol.mqtt.ingest import Ingest
@@ -118,7 +118,7 @@ def plant(edge: EdgeNode) -> Plant:
     return found
 
 
-def force(value: float, **more: Any) -> dict[str, Any]:
+def force(value: float | None, **more: Any) -> dict[str, Any]:
     return {"alias": 10, "value": value, **more}
 
 
@@ -324,9 +324,24 @@ def test_the_quality_property_becomes_the_quality(
 
 
 def test_historical_values_change_no_live_value(plant: Plant, edge: EdgeNode) -> None:
-    late = force(9_000.0, historical=True, timestamp=sp.NOW_MS - 60_000)
-    assert plant.take(edge.data("press", late, force(1_000.0))) == [(1, GOOD, 1.0)]
+    late = force(9_000.0, historical=True, timestamp=sp.NOW_MS - 600_000)
+    assert plant.take(edge.data("press", late, force(1_000.0))) == [(1, HISTORICAL | GOOD, 9.0), (1, GOOD, 1.0)]
+    assert plant.raw["source_ns"].tolist() == [plant.now_ns - 600 * NS_PER_S, plant.now_ns]
     assert plant.host.out.historical == 1
+
+
+def test_historical_values_without_a_time_that_can_be_believed_are_left_out_and_counted(
+    plant: Plant, edge: EdgeNode
+) -> None:
+    told = [
+        force(1.0, historical=True, timestamp=None),
+        force(2.0, historical=True, timestamp=sp.NOW_MS - 400 * 86_400_000),
+        force(3.0, historical=True, timestamp=sp.NOW_MS + 60_000),
+        force(4.0, historical=True, timestamp=(1 << 64) - 1),
+        force(None, historical=True, timestamp=sp.NOW_MS - 1),
+    ]
+    assert plant.take(edge.data("press", *told)) == [(1, HISTORICAL | int(Quality.BAD), 0.0)]
+    assert (plant.host.out.historical, plant.host.out.historical_refused) == (5, 4)
 
 
 def test_members_of_templates_are_named_after_them(edge: EdgeNode) -> None:

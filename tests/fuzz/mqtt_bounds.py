@@ -33,7 +33,7 @@ from gateway.protocol.mqtt.table import Feed
 from gateway.protocol.octets import hash_bytes
 from gateway.protocol.sparkplug.host import Host
 from tests.support.hostile import some_data, some_payload
-from tests.support.payloads import READINGS, SENML, named, struct_feeds
+from tests.support.payloads import READINGS, SENML, deep_feeds, named, struct_feeds
 from tests.support.sparkplug import EdgeNode
 from tests.support.sparkplug_twins import ARRIVAL_NS, METRICS, WALL_OFFSET_NS, WANTS
 
@@ -43,7 +43,8 @@ class Exact:
 
     def __init__(self) -> None:
         plain = (Feed("plain", 0, "d", Kind.F64, ("v",), ("t",)), Feed("plain", 1, "d", Kind.F64))
-        feeds = (*plain, *named("readings", READINGS), *named("senml", SENML), *struct_feeds("struct"))
+        of_many = (*named("readings", READINGS), *named("senml", SENML))
+        feeds = (*plain, *deep_feeds("nested"), *of_many, *struct_feeds("struct"))
         self.host = Host(WANTS, host_id=None, reorder_ns=10**9)
         self.ingest = Ingest(feeds, V311, host=self.host)
         self._lane = Lane("t", 65_536)
@@ -79,7 +80,7 @@ def main(seed: int, seconds: float) -> None:
         for topic, birth in (edge.nbirth(), edge.dbirth("press", *METRICS)):
             exact.take(codec.encode_publish(topic.decode(), birth, V311))
         data = "spBv1.0/plant/DDATA/edge/press"
-        for name in ("plain", "readings", "senml", "struct", data):
+        for name in ("plain", "nested", "readings", "senml", "struct", data):
             payload = some_data(random_) if name == data else some_payload(random_)
             stream = codec.encode_publish(name, payload, V311)
             exact.take(stream)

@@ -11,7 +11,7 @@ from gateway.core.types import Kind
 from gateway.protocol.mqtt.codec import encode_string, frame
 from gateway.protocol.mqtt.table import Feed
 from tests.support.hostile import CORPUS, some_data, some_payload
-from tests.support.payloads import READINGS, SENML, Twins, named, struct_feeds
+from tests.support.payloads import READINGS, SENML, Twins, deep_feeds, named, struct_feeds
 from tests.support.sparkplug_twins import SparkplugTwins
 
 ROUNDS: Final = 2_000
@@ -20,6 +20,7 @@ NESTED = (Feed("t", 0, "d", Kind.F64, ("v", 0, "n")), Feed("t", 1, "d", Kind.F64
 TWINS = {
     "plain": Twins(PLAIN),
     "nested": Twins(NESTED),
+    "deep": Twins(deep_feeds("t")),
     "readings": Twins(named("t", READINGS)),
     "senml": Twins(named("t", SENML)),
     "struct": Twins(struct_feeds("t", kinds=(Kind.F64, Kind.U64))),

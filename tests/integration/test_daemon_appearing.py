@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -38,6 +40,8 @@ limit = {limit}
 tags_per_device = 2
 unit = "mm"
 windows = ["5min"]
+alarm = {{ high = 50 }}
+tags.state = {{ type = "string" }}
 
 [http]
 listen = "127.0.0.1:<http>"
@@ -52,7 +56,7 @@ class Publisher:
         self._socket.sendall(encode_connect(version=V311, client_id="publisher", clean_start=True, keep_alive_s=0))
         assert self._socket.recv(4)[0] == 0x20
 
-    def send(self, topic: str, value: float) -> None:
+    def send(self, topic: str, value: float | str) -> None:
         self._socket.sendall(message(topic, str(value).encode()))
 
     def close(self) -> None:
@@ -61,6 +65,11 @@ class Publisher:
 
 def tags(gateway: Gateway, search: str = "") -> dict[str, Any]:
     return {tag["name"]: tag for tag in gateway.get(f"/api/tags?search={search}&limit=100")["tags"]}
+
+
+def alarms(gateway: Gateway) -> list[Any]:
+    found: list[Any] = gateway.get("/api/alarms")["alarms"]
+    return found
 
 
 def window(gateway: Gateway, name: str) -> tuple[int, float]:
@@ -107,6 +116,15 @@ def test_devices_appear_leave_and_find_their_state_also_after_a_reload_and_a_res
             until(lambda: gateway.links_up() == {"floor"}, "the link is up")
             pub.send(f"plant/{gone[0]}/x", 3.0)
             until(lambda: gone in tags(gateway) and window(gateway, gone) == (6, 3.0), "and after a restart")
+            pub.send(f"plant/{gone[0]}/x", 90.0)
+            alarm = f"{gone}/high"
+            until(lambda: [found["name"] for found in alarms(gateway)] == [alarm], "its alarm")
+            words = [sys.executable, "-m", "gateway", "alarms", "acknowledge", alarm, "--config", str(gateway.config)]
+            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+            assert done.returncode == 0, done.stderr
+            until(lambda: [found["state"] for found in alarms(gateway)] == ["acknowledged"], "somebody saw it")
+            pub.send(f"plant/{gone[0]}/state", "running")
+            until(lambda: tags(gateway).get(f"{gone[0]}.state", {}).get("value") == "running", "a text")
             assert gateway.metric("fieldgate_engine_rejected_samples_total") == 0
 
 
@@ -159,16 +177,18 @@ def test_kills_while_devices_come_and_go_leave_no_tag_with_a_strangers_values(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("limit", "per_device", "idle_s"), [(500, 1, 3_600), (200, 5, 2)], ids=["no room", "idle as well"]
+    ("limit", "per_device", "idle_s"), [(1_000, 1, 3_600), (200, 5, 2)], ids=["no room", "idle as well"]
 )
 def test_many_more_topics_than_there_is_room_for_leave_memory_flat_and_find_their_state(
     limit: int, per_device: int, idle_s: int
 ) -> None:
     """What `fieldgate bench appearing` does with a million."""
-    topics, limit = 20_000, 1_000
-    result = run(topics=topics, limit=limit, per_device=1, idle_s=3_600, broker_name="nats", seed=7, progress=print)
+    topics = 20_000
+    result = run(
+        topics=topics, limit=limit, per_device=per_device, idle_s=idle_s, broker_name="nats", seed=7, progress=print
+    )
     figures: Any = result["figures"]
     assert result["wrong"] == []
-    assert figures["evicted"] >= topics - limit
+    assert figures["evicted"] >= topics - limit * per_device
     assert (figures["parking_dropped"], figures["refused"], figures["rejected_samples"]) == (0, 0, 0)
     assert figures["resident_growth_since_full_bytes"] < 30_000_000

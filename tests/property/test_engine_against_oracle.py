@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.core.engine import Engine
 from gateway.core.record import Stream
 from gateway.core.state import Counter
-from gateway.core.types import NS_PER_S, Samples
+from gateway.core.types import HISTORICAL, NS_PER_S, Samples
 from gateway.core.view import REASONS
 from tests.reference.engine import TagOracle
 from tests.support.engine import T0, batch, engine, tag
@@ -26,7 +26,7 @@ PANES = 5
 
 STEP = st.tuples(
     st.integers(0, len(TAGS) - 1),
-    st.sampled_from([192, 192, 192, 192, 64, 24]),
+    st.sampled_from([192, 192, 192, 192, 64, 24, HISTORICAL | 192, HISTORICAL | 192, HISTORICAL | 24]),
     st.one_of(st.integers(0, 3_000_000_000), st.sampled_from([0, 1, 40_000_000_000])),
     st.one_of(st.integers(-1_500_000_000, 9_000_000_000), st.sampled_from([0, 0, 2**62, -(2**63)])),
     st.one_of(st.floats(-100, 100), st.sampled_from([0.0, math.nan, math.inf, 101325.0])),
@@ -92,7 +92,9 @@ def test_cells_windows_and_scores_equal_the_oracles(
             for name, want in oracle.read(place, now_ns).items():
                 assert close(float(got[name]), want, 1e5), (row, place, name, got, want)
     counters = gate.state.tables.counters
-    assert counters[Counter.SAMPLES] == len(samples)
+    assert counters[Counter.SAMPLES] == len(samples) - sum(oracle.rejected for oracle in oracles)
+    assert counters[Counter.REJECTED] == sum(oracle.rejected for oracle in oracles)
+    assert counters[Counter.HISTORICAL] == sum(oracle.historical for oracle in oracles)
     assert counters[Counter.LATE] == sum(w.late for oracle in oracles for w in oracle.windows)
     assert counters[Counter.TIME_REPLACED] == sum(oracle.replaced for oracle in oracles)
     assert counters[Counter.BAD] == sum(oracle.bad for oracle in oracles)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.types import SAMPLE, Kind, Quality
+from gateway.core.types import HISTORICAL, SAMPLE, Kind, Quality
 from gateway.protocol.deadband import Deadband
 from gateway.protocol.mqtt.report import Report, Ruled
 from tests.reference.modbus import is_news
@@ -38,8 +38,11 @@ def test_what_is_passed_on_is_news_and_what_is_news_is_passed_on(
             i = data.draw(st.integers(-1, len(tags)))
             quality = data.draw(st.sampled_from([GOOD, GOOD, STALE, BAD]))
             source_ns = data.draw(st.integers(100, 120))
+            is_historical = data.draw(st.integers(0, 9)) == 0
             sample["row"] = rows[i] if 0 <= i < len(tags) else 2 if i < 0 else 10_000
             sample["quality"], sample["source_ns"], sample["arrival_ns"] = quality, source_ns, 500
+            if is_historical:
+                sample["quality"] |= HISTORICAL
             kind, band, (low, high) = tags[i] if 0 <= i < len(tags) else (Kind.F64, None, (-math.inf, math.inf))
             value = data.draw(VALUES[kind])
             if kind is Kind.F64:
@@ -48,14 +51,14 @@ def test_what_is_passed_on_is_news_and_what_is_news_is_passed_on(
             else:
                 sample["bits"] = value - (1 << 64) if value >= 1 << 63 else value
             before = last.get(i)
-            if band is not None:
+            if band is not None and not is_historical:
                 # Of a late sample the distance counts, and it takes nobody's place.
                 at_ns = source_ns if before is None else before[2] + abs(source_ns - before[2])
                 if not is_news(band, before, quality, value, at_ns):
                     continue
                 if before is None or source_ns >= before[2]:
                     last[i] = (quality, value, source_ns)
-            expected.append((int(sample["row"]), int(quality), source_ns, value))
+            expected.append((int(sample["row"]), int(sample["quality"]), source_ns, value))
         total += len(batch)
         kept = report.pass_on(batch)
         passed += len(kept)

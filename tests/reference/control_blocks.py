@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
 NAN = math.nan
+
+
+def added(values: Iterable[float]) -> float:
+    """One after the other, as a kernel does; `sum` carries a compensation along since Python 3.12."""
+    return reduce(operator.add, values, 0.0)
 
 
 @dataclass
@@ -36,7 +43,7 @@ class Block:
         return self.parameters[0] * x[0] + self.parameters[1]
 
     def _sum(self, x: Sequence[float], dt_s: float) -> float:
-        return sum((gain * value for gain, value in zip(self.parameters, x, strict=False)), 0.0)
+        return added(gain * value for gain, value in zip(self.parameters, x, strict=False))
 
     def _product(self, x: Sequence[float], dt_s: float) -> float:
         return math.prod(x, start=1.0)
@@ -170,7 +177,7 @@ SELECTORS: dict[str, Callable[[list[float]], float]] = {
     "minimum": min,
     "maximum": max,
     "median": median,
-    "mean": lambda values: sum(values, 0.0) / len(values),
+    "mean": lambda values: added(values) / len(values),
     "first": lambda values: values[0],
 }
 

@@ -79,9 +79,26 @@ class TagOracle:
         self.value = math.nan
         self.source_ns = self.arrival_ns = 0
         self.newest_ns = self.lag_ns = 0
-        self.replaced = self.bad = 0
+        self.replaced = self.bad = self.rejected = self.historical = 0
+
+    def add_historical(self, quality: int, source_ns: int, arrival_ns: int, value: float) -> None:
+        """One of before the present value, told later."""
+        if not 0 <= source_ns <= arrival_ns + 10**9:
+            self.rejected += 1
+            return
+        self.historical += 1
+        if quality < 64 or not math.isfinite(value):
+            self.bad += 1
+            return
+        low, high = self.tag.valid_low, self.tag.valid_high
+        if (low is None or value >= low) and (high is None or value <= high):
+            for window in self.windows:
+                window.add(source_ns, value)
 
     def add(self, quality: int, source_ns: int, arrival_ns: int, value: float) -> None:
+        if quality & 0x100:
+            self.add_historical(quality & 0xFF, source_ns, arrival_ns, value)
+            return
         if not arrival_ns - 3600 * 10**9 <= source_ns <= arrival_ns + 10**9:
             source_ns = arrival_ns
             self.replaced += 1

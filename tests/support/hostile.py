@@ -35,6 +35,11 @@ CORPUS: Final[tuple[bytes, ...]] = (
     # depth
     b"[" * DEEP, b'{"v":' * DEEP, b"[" * DEEP + b"]" * DEEP, b'{"v":' + b"[" * DEEP + b"]" * DEEP + b"}",
     b'[{"n":"a","v":' + b"[" * DEEP + b"]" * DEEP + b"}]",
+    b'{"d":{"v":1,"t":"2023-11-14T23:36:40Z"},"q":"good"}', b'{"d":{"v":1},"d":{"v":2},"d":3}', b'{"d":{"a":[1,{"n":2}',
+    b'{"d":' * 8 + b"1" + b"}" * 8, b'{"d":' * 9 + b"1" + b"}" * 9, b'{"d":[' * DEEP,
+    b'{"v":1,"t":"2023-11-14T23:36:40',
+    b'{"v":1,"t":"9999-12-31T23:59:59.999999999999999999+23:59"}', b'{"d":{"v":1},"x":"\xf0\x9f\x98"}',
+    b'{"d":{"v":1}]',
     # readings and records
     b'[{"n":"a","v":1},]', b'[{"n":"a","v":1} {"n":"a","v":1}]', b'[,]', b'[{"n":"a","v":1}', b'[1]',
     b'[null]', b"[[]]",
@@ -89,8 +94,8 @@ def _spoiled(payload: bytes, random_: random.Random, times: int) -> bytes:
 
 def _json(random_: random.Random) -> bytes:
     value = random_.choice((1, -2.5, 1e300, 10**17, True, None, "x", 2**64))
-    time = random_.choice((1_700_000_005_000, 1_700_000_005, -3, 0, 1e300))
-    kind = random_.randrange(4)
+    time = random_.choice((1_700_000_005_000, 1_700_000_005, -3, 0, 1e300, "2023-11-14T23:36:40.5+01:30", "2023-02-30"))
+    kind = random_.randrange(5)
     document: object = value
     if kind == 1:
         document = {"v": value, "n": 1, "t": time}
@@ -100,7 +105,14 @@ def _json(random_: random.Random) -> bytes:
         document = [{"bn": random_.choice(("", "a")), "bt": time}] + [
             {"n": random_.choice(("", "a")), "v": value, "t": time} for _ in range(random_.randrange(5))
         ]
-    return json.dumps(document).encode()
+    elif kind == 4:
+        inner = {"v": value, "a": [1, {"n": 2}, random_.choice(([], {}, [[{}]], "°", value))], "t": time}
+        document = {
+            "x": random_.choice(([], {"y": {}}, "°C\n", 1)),
+            "d": inner,
+            "q": random_.choice(("good", "bad", 64)),
+        }
+    return json.dumps(document, ensure_ascii=random_.random() < 0.5).encode()
 
 
 def _sparkplug(random_: random.Random) -> bytes:

@@ -40,6 +40,18 @@ def named(topic: str, form: Form) -> tuple[Feed, ...]:
     )
 
 
+def deep_feeds(topic: str) -> tuple[Feed, ...]:
+    """Tags whose values, time and quality lie in objects and arrays of one document."""
+    paths: tuple[tuple[tuple[str | int, ...], Kind], ...] = (
+        (("d", "v"), Kind.F64),
+        (("d", "a", 1, "n"), Kind.I64),
+        (("v",), Kind.F64),
+    )
+    return tuple(
+        Feed(topic, row, "d", kind, path, ("d", "t"), quality_field=("q",)) for row, (path, kind) in enumerate(paths)
+    )
+
+
 def struct_feeds(topic: str, *, kinds: Sequence[Kind] = (Kind.F64,), at: int = 0) -> tuple[Feed, ...]:
     """Each form in both orders, one behind the other, for tags of each kind."""
     feeds = []

@@ -15,6 +15,8 @@ import aiomqtt
 import nats as nats_client
 
 from gateway.core.ports import Upstream
+from gateway.protocol.records.form import CANONICAL, Compression, Encoding, Form, written
+from gateway.runtime.encoding import encoded
 from gateway.settings.schema import (
     BrokerAddress,
     FileAddress,
@@ -73,8 +75,9 @@ class Mosquitto(FarEnd):
     holds_once = False
     keeps_what_it_acknowledged = False
 
-    def __init__(self, folder: Path, version: MqttVersion) -> None:
+    def __init__(self, folder: Path, version: MqttVersion, form: Form = CANONICAL) -> None:
         self._version = version
+        self._form = form
         self._broker = spool_brokers.mosquitto(folder, "allow_anonymous true", f"max_packet_size {BYTES_MAX}")
         self.messages: list[tuple[str, bytes]] = []
         self._reader: asyncio.Task[None] | None = None
@@ -83,7 +86,13 @@ class Mosquitto(FarEnd):
 
     def connect(self) -> AbstractAsyncContextManager[Upstream]:
         address = BrokerAddress(host="127.0.0.1", port=self._broker.port, version=self._version, client_id="contract")
-        return mqtt.connect(address, topic="contract/{stream}", acknowledge_timeout_ns=2 * SECOND_NS)
+        session = mqtt.connect(
+            address, topic="contract/{stream}", acknowledge_timeout_ns=2 * SECOND_NS, form=self._form
+        )
+        return session if self._form.is_canonical else encoded(session, self._form)
+
+    def form(self, payload: bytes) -> bytes:
+        return written(payload, self._form)
 
     async def held(self) -> list[bytes]:
         await self.settle()
@@ -122,7 +131,8 @@ class Mosquitto(FarEnd):
 
 
 class JetStream(FarEnd):
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, form: Form = CANONICAL) -> None:
+        self._form = form
         self.port = free_port()
         configuration = folder / "nats.conf"
         configuration.write_text(
@@ -135,7 +145,13 @@ class JetStream(FarEnd):
         return NatsAddress(host="127.0.0.1", port=self.port, client_name="contract")
 
     def connect(self) -> AbstractAsyncContextManager[Upstream]:
-        return nats.connect(self.address(), subject="contract.{stream}", acknowledge_timeout_ns=2 * SECOND_NS)
+        session = nats.connect(
+            self.address(), subject="contract.{stream}", acknowledge_timeout_ns=2 * SECOND_NS, form=self._form
+        )
+        return session if self._form.is_canonical else encoded(session, self._form)
+
+    def form(self, payload: bytes) -> bytes:
+        return written(payload, self._form)
 
     async def held(self) -> list[bytes]:
         client = await nats_client.connect(f"nats://127.0.0.1:{self.port}")
@@ -231,7 +247,10 @@ class Sparkplug(Mosquitto):
 
 
 class HttpJson(FarEnd):
-    def __init__(self, folder: Path, *, position: str | None = None) -> None:
+    def __init__(self, folder: Path, *, position: str | None = None, form: Form = CANONICAL) -> None:
+        self._form = form
+        # One letter many times is little once it is compressed.
+        self.refuses_what_is_too_large = not form.content_coding
         self.keeper = Keeper(BYTES_MAX)
         self.server = HttpServer(self.keeper, free_port())
         self._position = position
@@ -240,7 +259,13 @@ class HttpJson(FarEnd):
         return HttpAddress(host="127.0.0.1", port=self.server.port, target="/records", position=self._position, **more)
 
     def connect(self, **more: Any) -> AbstractAsyncContextManager[Upstream]:
-        return http.connect(self.address(**more), acknowledge_timeout_ns=2 * SECOND_NS, wall_offset_ns=lambda: 0)
+        session = http.connect(
+            self.address(**more), acknowledge_timeout_ns=2 * SECOND_NS, wall_offset_ns=lambda: 0, form=self._form
+        )
+        return session if self._form.is_canonical else encoded(session, self._form)
+
+    def form(self, payload: bytes) -> bytes:
+        return written(payload, self._form)
 
     async def held(self) -> list[bytes]:
         return list(self.keeper.records.values())
@@ -285,10 +310,13 @@ FAR_ENDS: dict[str, Any] = {
     "mqtt 5": partial(Mosquitto, version=MqttVersion.V5),
     "sparkplug 3.1.1": partial(Sparkplug, version=MqttVersion.V311),
     "sparkplug 5": partial(Sparkplug, version=MqttVersion.V5),
+    "mqtt 5, msgpack": partial(Mosquitto, version=MqttVersion.V5, form=Form(Encoding.MSGPACK)),
     "nats jetstream": JetStream,
+    "nats jetstream, protobuf": partial(JetStream, form=Form(Encoding.PROTOBUF)),
     "file": Files,
     "http json": HttpJson,
     "http json, asked": partial(HttpJson, position="/position"),
+    "http, arrow": partial(HttpJson, form=Form(Encoding.ARROW, Compression.ZSTD)),
     "http influx": HttpInflux,
 }
 """A new upstream is a row here, and the contract finds it."""

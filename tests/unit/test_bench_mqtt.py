@@ -22,12 +22,14 @@ from tests.reference import mqtt as reference
 TIME_NS = 1_700_000_000_123_000_000
 
 
-def test_frames_are_messages_with_the_time_that_was_put_in() -> None:
-    ring = Ring(SHAPES["json"], 10)
+@pytest.mark.parametrize("payload", ["json", "json-nested"])
+def test_frames_are_messages_with_the_time_that_was_put_in(payload: str) -> None:
+    ring = Ring(SHAPES[payload], 10)
     ring.stamp(3, 5, 0, TIME_NS)
     messages = reference.split(ring.frames[3:5].tobytes()).messages
     assert [topic.decode() for topic, _ in messages] == [topic_of(3), topic_of(4)]
-    feed = Feed("", 0, "d", Kind.F64, ("value",), ("time",))
+    point = SHAPES[payload].point(0)
+    feed = Feed("", 0, "d", Kind.F64, point.field, point.time_field)
     found = read_payload(messages[0][1], (feed,))
     assert isinstance(found, list)
     assert isinstance(found[0], Cell)

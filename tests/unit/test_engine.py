@@ -13,7 +13,8 @@ from gateway.core.engine import Engine
 from gateway.core.events import Event, Severity
 from gateway.core.limits import EVENTS_PER_GRID_MAX, GRID_NS, RECORD_SAMPLES_MAX
 from gateway.core.record import Stream
-from gateway.core.types import NS_PER_S, SAMPLE, Float64s, Kind, Quality, Samples
+from gateway.core.state import Counter
+from gateway.core.types import HISTORICAL, NS_PER_S, SAMPLE, Float64s, Kind, Quality, Samples
 from gateway.core.view import (
     ALARM_HIGH,
     ALARM_PERSISTENT,
@@ -90,6 +91,27 @@ def test_a_value_out_of_its_range_is_shown_uncertain_and_kept_out_of_the_window(
     live = gate.view.live(ROW)[0]
     assert (live["quality"], live["value"]) == (Quality.UNCERTAIN_OUT_OF_RANGE, 11.0)
     assert (window_of(gate)["count"], window_of(gate)["max"]) == (1, 9.0)
+
+
+def test_a_sample_of_the_past_enters_windows_by_its_time_and_moves_nothing_that_is_live() -> None:
+    limits = alarms(high=50.0)
+    gate = engine(tag(alarms=limits, windows_ns=(MINUTE_NS,)), streams=(Stream.SAMPLES,))
+    gate.step(T0, batch((0, 192, T0, T0, 10.0)))
+    live = gate.view.live(ROW).copy()
+    told = (0, HISTORICAL | 192, T0 - 20 * NS_PER_S, T0, 90.0)
+    gone = (0, HISTORICAL | 192, T0 - 2 * MINUTE_NS, T0, 1e6)
+    bad = (0, HISTORICAL | 24, T0 - 10 * NS_PER_S, T0, 0.0)
+    gate.step(T0 + 1, batch(told, gone, bad))
+    assert gate.view.live(ROW).tobytes() == live.tobytes()
+    window = window_of(gate)
+    assert (window["count"], window["mean"], window["max"]) == (2, 50.0, 90.0)
+    result = gate.step(T0 + GRID_NS, batch())
+    assert [event.kind for event in result.events] == ["device.good"]
+    rows = np.concatenate([draft.rows for draft in result.drafts if draft.stream is Stream.SAMPLES])
+    assert rows["source_ns"].tolist() == [T0, T0 - 20 * NS_PER_S, T0 - 2 * MINUTE_NS, T0 - 10 * NS_PER_S]
+    assert rows["quality"].tolist() == [192, 192, 192, 24]
+    counters = gate.state.tables.counters
+    assert (counters[Counter.HISTORICAL], counters[Counter.LATE], counters[Counter.BAD]) == (3, 1, 1)
 
 
 def test_a_row_outside_the_table_is_counted_and_skipped() -> None:

@@ -12,6 +12,7 @@ from tests.support.settings import HEAD, HEAD_LINES, LOOP, examine_text, problem
 
 DEVICE = '[devices.x]\nlink = "plc"\n'
 SENSOR = '[devices.x]\nlink = "floor"\n'
+TOPICS = '[topics.t]\nlink = "floor"\nmatch = "a/{device}/{tag}"\n'
 
 # A fragment that comes after HEAD, the place (line within the fragment, column), and how the report begins.
 CASES = [
@@ -534,6 +535,21 @@ CASES = [
         "4:1",
         "topics.t.evict_idle_after: is not longer than the heartbeat of a report, 10s",
     ),
+    (
+        TOPICS + 'alarm = { high = 5, unless = "stopped" }',
+        "4:1",
+        'topics.t.alarm: unless: "stopped" would appear by itself and may leave; name a tag that is written down',
+    ),
+    (
+        TOPICS + 'tags.heat = { alarm = { deviation = { limit = 5, from = "x.y" } } }',
+        "4:15",
+        'topics.t.tags.heat.alarm: from: "x.y" is not a tag; write device.tag',
+    ),
+    (
+        TOPICS + "limit = 20000\ntags_per_device = 10\nalarm = { high = 5, low = 1 }",
+        "1:9",
+        "topics.t: brings the alarms of tags that appear to more than 200000: 2 for each of 200000 tags; write a lower",
+    ),
     (SENSOR + 'payload = "xml"', "3:1", 'devices.x.payload: "xml" is not known here; write "json"'),
     (SENSOR + 'reading = { name = "n" }', "3:1", "devices.x.reading: tells of readings in an array; write payload"),
     (
@@ -903,6 +919,31 @@ CASES = [
         '[uplink.u]\nhttp = "https://b"\nusername = "u"\ntoken_file = "t"',
         "4:1",
         "uplink.u.token_file: and username are two ways to log in; take one of them out",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nencoding = "avro"',
+        "3:1",
+        'uplink.u.encoding: "avro" is not known here; write "json", "msgpack", "protobuf" or "arrow"',
+    ),
+    (
+        '[uplink.u]\nfile = "o.jsonl"\nencoding = "arrow"',
+        "3:1",
+        "uplink.u.encoding: has no use here: a file has JSON lines; take it out",
+    ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "p/e"\nstreams = ["events"]\ncompress = "zstd"',
+        "5:1",
+        "uplink.u.compress: has no use here: Sparkplug B has its own; take it out",
+    ),
+    (
+        '[uplink.u]\nhttp = "https://b"\nformat = "influx"\nencoding = "msgpack"',
+        "4:1",
+        "uplink.u.encoding: has no use here: line protocol is text, compressed by gzip =; take it out",
+    ),
+    (
+        '[uplink.u]\nhttp = "https://b"\ngzip = true\ncompress = "zstd"',
+        "4:1",
+        "uplink.u.compress: and gzip = true would compress a record twice; take one of them out",
     ),
     ('[uplink.u]\nfile = "out"', "2:1", 'uplink.u.file: "out" names no file of JSON lines; write "records.jsonl"'),
     ('[uplink.u]\nfile = "o.jsonl"\nrotate = "1MB"', "3:1", 'uplink.u.rotate: "1MB" is out of range; write "16MB"'),

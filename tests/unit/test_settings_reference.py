@@ -74,6 +74,21 @@ OTHER_UPLINKS = (
     'mqtt = "mqtt://b"\nsparkplug = "plant/edge"\nprimary_host = "scada-1"',
     'http = "http://127.0.0.1/records"\nposition = "http://127.0.0.1/position"',
 )
+ALARMS = "low_low = 1, low = 2, high = 3, high_high = 4, rate = 5, state = 6, bad = true, deviation = 7"
+APPEARING = f"""
+[topics.t]
+link = "floor"
+match = "a/{{device}}/{{tag}}"
+alarm = {{ {ALARMS}, score = 0.5, persistent = 0.5 }}
+tags.y.alarm = {{ {ALARMS}, score = 0.5, persistent = 0.5 }}
+tags.x.alarm.high = {{ limit = 3, of = "mean 1min" }}
+tags.x.alarm.deviation = {{ limit = 3, from = "d.pv" }}
+[topics.u]
+link = "floor"
+match = "b/{{device}}/{{tag}}"
+alarm.high = {{ limit = 3, of = "mean 1min" }}
+alarm.deviation = {{ limit = 3, from = "d.pv" }}
+"""
 REFERENCE = '[reference.r]\nfile = "gateway.toml"\n'
 SERVING = '[history]\n[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
 FAR_ENDS = {
@@ -166,6 +181,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
 
     texts = [
         HEAD + LOOP + SHARED_LISTS + LOOPS + SERVING + REFERENCE,
+        HEAD + LOOP + APPEARING,
         *(f"{HEAD}[uplink.u]\n{where}\n" for where in OTHER_UPLINKS),
     ]
     with pytest.MonkeyPatch.context() as patch:

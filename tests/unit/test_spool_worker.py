@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,29 @@ def test_an_overflowing_queue_drops_the_lowest_priority_and_ledgers_it(tmp_path:
     assert stored == {"events": 4, "samples": 7}
     assert ledger == [("samples", None, 13, 39, 1, "queue full")]
     assert value_of(spool, "fieldgate_spool_dropped_records_total") == 13
+
+
+def test_what_the_queue_had_no_room_for_is_not_made_again_by_a_replay(tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    def slow_encode(record: RecordDraft) -> bytes:
+        gate.wait(10)
+        return encode(record)
+
+    store = Store(tmp_path / "spool.db", bytes_max=1 << 30)
+    spool = SpoolWorker(store=store, encode=slow_encode, now_ns=lambda: 7, emit=lambda event: None, queue_max=10)
+    spool.start()
+    spool.put(draft(0, stream=Stream.EVENTS))
+    wait_until(lambda: value_of(spool, "fieldgate_spool_queue_drafts") == 0)
+    for ordinal in range(1, 4):
+        spool.put(replace(draft(ordinal, stream=Stream.SAMPLES), ordinal=ordinal))
+    for number in range(4, 14):
+        spool.put(draft(number, stream=Stream.EVENTS))
+    gate.set()
+    assert spool.stop(10.0)
+    with closing(sqlite3.connect(tmp_path / "spool.db")) as connection:
+        assert connection.execute("SELECT stream, ordinal FROM outputs").fetchall() == [("samples", 3)]
+        assert connection.execute("SELECT records FROM ledger WHERE records").fetchall() == [(3,)]
 
 
 def test_losses_are_reported_upstream_once_the_link_is_up(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_new_run_speaks_in_a_new_segment_and_the_old_one_states_its_length(sto
     assert again.append([encoded(3)], 0) == [("samples", FIRST + 1, 1)]
     backlog = again.next_records(Lane.BACKLOG, {}, 10)
     assert [record.key for record in backlog] == [("samples", FIRST, n) for n in (1, 2, 3)]
-    assert backlog[-1].body == b'{"record":"segment-end","length":3}'
+    assert backlog[-1].body == b'{"record":"segment-end","length":3,"format":"fieldgate-record-1"}'
     again.close()
 
 
@@ -59,7 +59,8 @@ def test_a_segment_whose_records_all_arrived_still_tells_its_end_after_a_restart
     store.close()
     again = Store(path, bytes_max=PLENTY)
     (end,) = again.next_records(Lane.BACKLOG, {}, 10)
-    assert (end.key.sequence, end.body) == (2, b'{"record":"segment-end","length":2}')
+    assert end.key.sequence == 2
+    assert end.body == b'{"record":"segment-end","length":2,"format":"fieldgate-record-1"}'
     again.acknowledge([end.key], 0)
     assert again.segments() == (0, 0)
     again.close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from gateway.core.types import QUALITY_GOOD_MIN, Float64s, Int32s, Quality, Samples
+from gateway.core.types import HISTORICAL, QUALITY_GOOD_MIN, Float64s, Int32s, Quality, Samples
 
 NOT_ACCURATE = int(Quality.UNCERTAIN_NOT_ACCURATE)
 
@@ -35,6 +35,7 @@ def calibrate(firsts: Int32s, counts: Int32s, shown: Float64s, true: Float64s, b
             continue
         first, count = int(firsts[row]), int(counts[row])
         x = batch[i]["value"]
-        if batch[i]["quality"] >= QUALITY_GOOD_MIN and not shown[first] <= x <= shown[first + count - 1]:
-            batch[i]["quality"] = NOT_ACCURATE
+        told = int(batch[i]["quality"]) & HISTORICAL
+        if batch[i]["quality"] - told >= QUALITY_GOOD_MIN and not shown[first] <= x <= shown[first + count - 1]:
+            batch[i]["quality"] = NOT_ACCURATE | told
         batch[i]["value"] = on_curve(shown, true, first, count, x)

@@ -7,6 +7,9 @@ What a sample does, by its quality after the checks:
     uncertain as it came                                       becomes the cell; windows and score take it
     good                                                       the same
 
+A historical sample (`HISTORICAL`) was taken before the present value and is told later. It enters windows and
+calculations by its own time, and is kept for a record; cell, scores and alarms never see it.
+
 An uncertain value is the best there is and counts; one outside its valid range is what the engineer declared not to
 believe, and would move a mean for the length of a window. The cell follows the order of arrival, windows follow
 source time.
@@ -33,7 +36,7 @@ from gateway.core.kernels.score import score_value
 from gateway.core.kernels.shape import shape_of, with_shape
 from gateway.core.kernels.windows import add_to_window
 from gateway.core.state import HOURS, NOVELTY, Counter, Tables
-from gateway.core.types import NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality, Samples
+from gateway.core.types import HISTORICAL, NS_PER_S, QUALITY_UNCERTAIN_MIN, Kind, Quality, Samples
 from gateway.core.view import REASON_OUT_OF_RANGE
 
 SOURCE_OLDER_NS_MAX = 3_600 * NS_PER_S
@@ -59,12 +62,13 @@ COUNT_BAD = int(Counter.BAD)
 COUNT_OUT_OF_RANGE = int(Counter.OUT_OF_RANGE)
 COUNT_TIME_REPLACED = int(Counter.TIME_REPLACED)
 COUNT_LATE = int(Counter.LATE)
+COUNT_HISTORICAL = int(Counter.HISTORICAL)
 COUNT_ASIDE = int(Counter.CALCULATIONS_WAITING)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
-def learn(tables: Tables, panes: int, row: int, value: float, source_ns: int) -> None:
-    """A trusted value into the tag's windows and scores."""
+def span(tables: Tables, panes: int, row: int, value: float, source_ns: int) -> None:
+    """A trusted value into the tag's windows, and aside for its calculations."""
     limit = tables.limits[row]
     windows = tables.windows
     first = limit["window_first"]
@@ -81,6 +85,13 @@ def learn(tables: Tables, panes: int, row: int, value: float, source_ns: int) ->
         aside["time_ns"] = source_ns
         aside["value"] = value
         tables.counters[COUNT_ASIDE] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+def learn(tables: Tables, panes: int, row: int, value: float, source_ns: int) -> None:
+    """A trusted value into the tag's windows and scores."""
+    span(tables, panes, row, value, source_ns)
+    limit = tables.limits[row]
     cell = tables.cells[row]
     score, persistent, reasons = score_value(
         tables.novelty, tables.hours, row, value, source_ns, limit["scale_ns"], float(cell["score"])
@@ -124,6 +135,25 @@ def fold_one(tables: Tables, panes: int, row: int, quality: int, source_ns: int,
     cells[row]["arrival_ns"] = batch[i]["arrival_ns"]
     cells[row]["bits"] = batch[i]["bits"]
     judge_sample(tables, row, value)
+    return quality
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def fold_historical(tables: Tables, panes: int, row: int, quality: int, source_ns: int, batch: Samples, i: int) -> int:
+    """One sample of the past; returns its quality after the checks."""
+    limit = tables.limits[row]
+    value = as_float(batch[i]["value"], batch[i]["bits"], limit["kind"])
+    tables.counters[COUNT_HISTORICAL] += 1
+    if quality >= QUALITY_UNCERTAIN_MIN and not abs(value) <= VALUE_MAX:
+        quality = SENSOR_FAILURE
+    if quality < QUALITY_UNCERTAIN_MIN:
+        tables.counters[COUNT_BAD] += 1
+    elif value < limit["valid_low"] or value > limit["valid_high"]:
+        tables.counters[COUNT_OUT_OF_RANGE] += 1
+        quality = OUT_OF_RANGE
+    elif limit["kind"] != SYMBOL:
+        tables.cells[row]["touched"] = 1
+        span(tables, panes, row, value, source_ns)
     return quality
 
 
@@ -174,14 +204,26 @@ def fold(tables: Tables, panes: int, batch: Samples, start: int, kept: Samples) 
             counters[COUNT_REJECTED] += 1
             i += 1
             continue
-        counters[COUNT_SAMPLES] += 1
         arrival_ns = sample["arrival_ns"]
         source_ns = sample["source_ns"]
-        if source_ns > arrival_ns + SOURCE_NEWER_NS_MAX or source_ns < arrival_ns - SOURCE_OLDER_NS_MAX:
+        quality = int(sample["quality"])
+        is_historical = quality & HISTORICAL != 0
+        if is_historical:
+            quality &= ~HISTORICAL
+            if source_ns < 0 or source_ns > arrival_ns + SOURCE_NEWER_NS_MAX:
+                # Whoever calls a sample historical knows its time.
+                counters[COUNT_REJECTED] += 1
+                i += 1
+                continue
+        elif source_ns > arrival_ns + SOURCE_NEWER_NS_MAX or source_ns < arrival_ns - SOURCE_OLDER_NS_MAX:
             counters[COUNT_TIME_REPLACED] += 1
             source_ns = arrival_ns
+        counters[COUNT_SAMPLES] += 1
         begin_write(words, row)
-        quality = fold_one(tables, panes, row, int(sample["quality"]), source_ns, batch, i)
+        if is_historical:
+            quality = fold_historical(tables, panes, row, quality, source_ns, batch, i)
+        else:
+            quality = fold_one(tables, panes, row, quality, source_ns, batch, i)
         end_write(words, row)
         if room > 0:
             kept[used]["row"] = row

@@ -1,4 +1,5 @@
-"""The common payloads, decoded in jitted code: a bare number or boolean, or a flat JSON object of plain members.
+"""The common payloads, decoded in jitted code: a bare number or boolean, or a flat JSON object of plain members (nested
+ones: `fastnested`).
 
 What is decoded here is decoded exactly as the slow path (`gateway.protocol.mqtt.payloads`) decodes it; a payload about
 which there is any doubt is left to that. Numbers are exact: a decimal of a mantissa below 2**53 and a power of ten up
@@ -14,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from gateway.core.types import Kind, Samples
+from gateway.protocol.mqtt.fasttexts import end_of_text, wall_from_text
 from gateway.protocol.mqtt.form import TimeForm
 from gateway.protocol.mqtt.table import Table
 from gateway.protocol.octets import Bytes, octet, same_bytes
@@ -156,6 +158,15 @@ def read_scalar(buffer: Bytes, at: int, stop: int) -> tuple[int, int, bool, int,
     return after, what, False, truth, 0, True
 
 
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def read_any(buffer: Bytes, at: int, stop: int) -> tuple[int, int, bool, int, int, bool]:
+    """As read_scalar, of texts of all kinds, too; of what is in them nothing is told."""
+    if at < stop and buffer[at] == QUOTE:
+        end = end_of_text(buffer, at + 1, stop, True)
+        return (SLOW if end < 0 else end + 1), NO_NUMBER, False, 0, 0, False
+    return read_scalar(buffer, at, stop)
+
+
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def store_cell(
     table: Table, entry_index: int, k: int, negative: bool, mantissa: int, exponent: int, whole: bool
@@ -267,13 +278,14 @@ def decode_object(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tu
         if at >= stop or buffer[at] != QUOTE:
             return SLOW, 0
         key_at = at + 1
-        key_end = end_of_string(buffer, key_at, stop)
+        key_end = end_of_text(buffer, key_at, stop, False)
         if key_end < 0:
             return SLOW, 0
         at = skip_space(buffer, key_end + 1, stop)
         if at >= stop or buffer[at] != COLON:
             return SLOW, 0
-        at, what, negative, mantissa, exponent, whole = read_scalar(buffer, skip_space(buffer, at + 1, stop), stop)
+        value_at = skip_space(buffer, at + 1, stop)
+        at, what, negative, mantissa, exponent, whole = read_any(buffer, value_at, stop)
         budget -= topic["count"]
         if at < 0 or budget < 0:
             return SLOW, 0
@@ -281,9 +293,15 @@ def decode_object(table: Table, t: int, buffer: Bytes, at: int, stop: int) -> tu
         if not store_member(table, t, buffer, key_at, size, what, negative, mantissa, exponent, whole):
             return SLOW, 0
         if size == topic["time_bytes"] and size > 0 and same_bytes(table.text, topic["time_at"], buffer, key_at, size):
-            if what != NUMBER or topic["time_form"] == ISO8601:
+            form = topic["time_form"]
+            if what == NUMBER and form != ISO8601:
+                wall_ns = wall_from_number(negative, mantissa, exponent, form)
+            elif buffer[value_at] == QUOTE and (form == 0 or form == ISO8601):
+                wall_ns = wall_from_text(buffer, value_at + 1, at - 1)
+                if wall_ns < 0:
+                    return SLOW, 0
+            else:
                 return SLOW, 0
-            wall_ns = wall_from_number(negative, mantissa, exponent, topic["time_form"])
         at = skip_space(buffer, at, stop)
         if at >= stop:
             return SLOW, 0

@@ -32,6 +32,8 @@ from gateway.protocol.mqtt.fastjson import (
     store_cell,
     wall_from_number,
 )
+from gateway.protocol.mqtt.fastnested import quality_code
+from gateway.protocol.mqtt.fasttexts import wall_from_text
 from gateway.protocol.mqtt.form import Layout, TimeForm
 from gateway.protocol.mqtt.table import Table
 from gateway.protocol.octets import FNV_OFFSET, Bytes, hash_more, octet, same_bytes, spread
@@ -107,16 +109,6 @@ def member_of(table: Table, t: int, buffer: Bytes, at: int, size: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def quality_code(table: Table, t: int, buffer: Bytes, at: int, size: int) -> int:
-    """The quality that a JSON text is a word for, or SLOW."""
-    topic = table.topics[t]
-    for q in range(topic["quality_first"], topic["quality_first"] + topic["quality_count"]):
-        if table.qualities[q, 1] == size and same_bytes(table.text, table.qualities[q, 0], buffer, at, size):
-            return int(table.qualities[q, 2])
-    return SLOW
-
-
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def take_member(table: Table, t: int, buffer: Bytes, key_at: int, key_size: int, at: int, stop: int) -> int:
     """A member of a reading, whose value begins at `at`, into scratch; the position after it, or SLOW."""
@@ -140,9 +132,14 @@ def take_member(table: Table, t: int, buffer: Bytes, key_at: int, key_size: int,
         reading[WHOLE] = whole
     elif m == TIME:
         form = table.topics[t]["time_form"]
-        if what != NUMBER or form == ISO8601:
+        if what == NUMBER and form != ISO8601:
+            reading[WALL_NS] = wall_from_number(negative, mantissa, exponent, form)
+        elif octet(buffer, at) == QUOTE and (form == 0 or form == ISO8601):
+            reading[WALL_NS] = wall_from_text(buffer, at + 1, after - 1)
+            if reading[WALL_NS] < 0:
+                return SLOW
+        else:
             return SLOW
-        reading[WALL_NS] = wall_from_number(negative, mantissa, exponent, form)
     elif m == QUALITY:
         reading[CODE] = quality_code(table, t, buffer, at, after - at)
         if reading[CODE] < 0:

@@ -9,7 +9,8 @@ from numba import njit
 
 from gateway.core.types import Int64s, Quality, Samples
 from gateway.protocol.mqtt import fastreadings
-from gateway.protocol.mqtt.fastjson import decode, put_samples
+from gateway.protocol.mqtt.fastjson import BRACE, decode, put_samples, skip_space
+from gateway.protocol.mqtt.fastnested import WAY_LAST, decode_nested
 from gateway.protocol.mqtt.fastreadings import REFUSED_TIMES, UNKNOWN_NAMES, decode_readings
 from gateway.protocol.mqtt.faststruct import decode_struct
 from gateway.protocol.mqtt.form import Layout
@@ -116,8 +117,15 @@ def take_payload(
         hand_back(state, handed, PAYLOAD, at, stop - at, t, flags)
         return
     wall_ns = -1
+    quality = GOOD
     if topic["layout"] == PLAIN:
-        status, wall_ns = decode(table, t, buffer, at, stop)
+        at_value = skip_space(buffer, at, stop) if topic["nested"] else stop
+        if at_value < stop and buffer[at_value] == BRACE:
+            status = decode_nested(table, t, buffer, at_value, stop)
+            wall_ns = table.reading[WAY_LAST]
+            quality = table.reading[WAY_LAST + 1]
+        else:
+            status, wall_ns = decode(table, t, buffer, at, stop)
     elif topic["layout"] == STRUCT:
         status = decode_struct(table, t, buffer, at, stop)
     else:
@@ -137,10 +145,9 @@ def take_payload(
     if wall_ns >= 0:
         source_ns = believed_ns(wall_ns, arrival_ns, arrival_wall_ns)
         state[TIMES_REFUSED] += source_ns < 0
-    quality = GOOD
     if source_ns < 0:
         source_ns = arrival_ns
-        if flags & 1:
+        if flags & 1 and quality == GOOD:
             quality = STALE
     state[SAMPLES] = put_samples(table, t, samples, state[SAMPLES], source_ns, arrival_ns, quality)
     state[FAST] += 1

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from gateway.core.types import Float64s, Kind, Quality, Samples
+from gateway.core.types import HISTORICAL, Float64s, Kind, Quality, Samples
 from gateway.protocol.deadband import MEMORY, Deadband, rules_of
 from gateway.protocol.difference import differs
 
@@ -95,16 +95,19 @@ def keep_news(
 ) -> int:  # fmt: skip
     """Clamp what has good or uncertain quality, move what is news to the front, in order; returns how many.
 
-    `places` leads from a row to its rule, -1 where there is none; so does its end.
+    `places` leads from a row to its rule, -1 where there is none; so does its end. What is historical is always news,
+    and nothing is compared with it.
     """
     kept = 0
     for i in range(len(samples)):
         row = samples[i]["row"]
         place = places[row] if row < len(places) else -1
         if place >= 0:
-            if rules[place]["kind"] == _F64 and samples[i]["quality"] >= _UNCERTAIN:
+            quality = int(samples[i]["quality"])
+            if rules[place]["kind"] == _F64 and quality & ~HISTORICAL >= _UNCERTAIN:
                 samples[i]["value"] = min(max(samples[i]["value"], low[place]), high[place])
-            if rules[place]["is_ruled"] and not is_news(samples[i], rules[place], memory[place]):
+            is_historical = quality & HISTORICAL != 0
+            if rules[place]["is_ruled"] and not is_historical and not is_news(samples[i], rules[place], memory[place]):
                 continue
         if kept < i:
             samples[kept]["row"] = samples[i]["row"]

@@ -26,6 +26,10 @@ TAGS_PER_TOPIC_MAX: Final = 1_024
 READINGS_MAX: Final = 2_048
 """Samples that the scanner takes from one message of many readings; what brings more goes the slow way."""
 READING_FIELDS: Final = 24
+DEPTH_MAX: Final = 8
+"""Objects and arrays in each other that the scanner reads; what is nested deeper goes the slow way."""
+WAY_FIELDS: Final = 2 * DEPTH_MAX + 2
+"""The way to a member, and the time and the quality of a message with nested ones."""
 UNKNOWN: Final = -1
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -53,13 +57,20 @@ TOPIC = np.dtype(
         ("time_form", "<i8"),
         ("quality_first", "<i8"),
         ("quality_count", "<i8"),
+        ("nested", "<i8"),
+        ("time_first", "<i8"),
+        ("time_parts", "<i8"),
+        ("quality_way", "<i8"),
+        ("quality_parts", "<i8"),
     ],
     align=True,
 )
 """`first`, `count`: the run of entries; of Sparkplug, the block of the birth's metrics, and `node` the edge node.
-`time_bytes`: 0 when the payload brings no time. `slow`: nested paths, so the scanner never tries. `held`: messages go
-the slow way until a message has been found usable there. `identity_bytes`: 0 when no member of the payload tells one
-reading from the next; else its name in quotes. `priority`: 0 is left out first when messages of QoS 0 come too fast.
+`time_bytes`: 0 when the payload brings no time. `slow`: the scanner never tries. `held`: messages go the slow way until
+a message has been found usable there. `identity_bytes`: 0 when no member of the payload tells one reading from the
+next; else its name in quotes. `priority`: 0 is left out first when messages of QoS 0 come too fast. `nested`: values,
+time or a quality lie deeper in the document; `parts[time_first:time_first + time_parts]` is the path to the time,
+`quality_way` and `quality_parts` say the same of the quality.
 `quality_first`, `quality_count`: the run of words for qualities."""
 
 ENTRY = np.dtype(
@@ -70,9 +81,12 @@ ENTRY = np.dtype(
         ("field_bytes", "<i8"),
         ("scale", "<f8"),
         ("offset", "<f8"),
+        ("part_first", "<i4"),
+        ("parts", "<i4"),
     ],
     align=True,
 )
+"""`part_first`, `parts`: of a nested topic, the path to the value."""
 
 
 SPARE_NAME_BYTES: Final = 256
@@ -100,7 +114,9 @@ class Table(NamedTuple):
     name_slots: Int64s
     """Slots that lead to entries by the names of their readings."""
     reading: Int64s
-    """Scratch for one reading."""
+    """Scratch for one reading, and behind it for the way to a nested member."""
+    parts: Int64s
+    """Parts of paths: place and length of a name, or an index and -1."""
     refused: Int64s
     """Length of each refused topic's name in `refused_text`, 0 for a free place."""
     refused_text: npt.NDArray[np.uint8]

@@ -15,6 +15,7 @@ from numba import njit
 from gateway.core.types import Int64s, Kind, Samples
 from gateway.protocol.mqtt.form import Form, Layout
 from gateway.protocol.mqtt.table import (
+    DEPTH_MAX,
     ENTRY,
     PRIORITIES,
     READING_FIELDS,
@@ -23,7 +24,9 @@ from gateway.protocol.mqtt.table import (
     SPARE_NAME_BYTES,
     TOPIC,
     UNKNOWN,
+    WAY_FIELDS,
     Feed,
+    Path,
     Table,
     Topic,
 )
@@ -56,7 +59,7 @@ def build(
         members[found + place] = writer.members_of(topic.form)
     for t, (name, node) in enumerate(data_topics, len(topics)):
         # Left out, a message would be a gap in its node's sequence: these never are.
-        rest = (0, 0, 0, 0, 0, 0, 0, 0, PRIORITIES, Layout.SPARKPLUG, node, 0, 0, 0)
+        rest = (0, 0, 0, 0, 0, 0, 0, 0, PRIORITIES, Layout.SPARKPLUG, node, 0, 0, 0, 0, 0, 0, 0, 0)
         topic_rows[t] = (0, *writer.put(name), *rest)
 
     run_max = max((len(topic.feeds) for topic in topics), default=1)
@@ -77,7 +80,8 @@ def build(
         members,
         np.array(writer.qualities or [(0, 0, 0)], np.int64),
         _index_names(topics, entries, raw),
-        np.zeros(READING_FIELDS, np.int64),
+        np.zeros(READING_FIELDS + WAY_FIELDS, np.int64),
+        np.array(writer.parts or [(0, 0)], np.int64),
         np.full(refused, 0, np.int64),
         np.full(refused * SPARE_NAME_BYTES, 0, np.uint8),
     )
@@ -89,6 +93,8 @@ class _Writer:
     def __init__(self) -> None:
         self.text = bytearray()
         self.qualities: list[tuple[int, int, int]] = []
+        self.parts: list[tuple[int, int]] = []
+        self._paths: dict[Path, tuple[int, int]] = {}
         self._put: dict[str, tuple[int, int]] = {}
         self._words: dict[tuple[tuple[bytes, int], ...], int] = {}
         self._members: dict[int, tuple[int, ...]] = {}
@@ -112,7 +118,15 @@ class _Writer:
         return (0, *self.put(topic.name), first, len(topic.feeds), *self._how(topic))
 
     def entry_of(self, feed: Feed) -> tuple[float, ...]:
-        return (feed.row, feed.kind, *self._place(feed), feed.scale, feed.offset)
+        return (feed.row, feed.kind, *self._place(feed), feed.scale, feed.offset, *self._path(feed.field))
+
+    def _path(self, path: Path) -> tuple[int, int]:
+        """Place and number of a path's parts."""
+        found = self._paths.get(path)
+        if found is None:
+            found = self._paths[path] = len(self.parts), len(path)
+            self.parts += [self.put_once(part) if isinstance(part, str) else (part, -1) for part in path]
+        return found
 
     def members_of(self, form: Form) -> tuple[int, ...]:
         """Place and length of the names of a reading's members. A form is known by being the same object."""
@@ -146,7 +160,8 @@ class _Writer:
         priority = max(feed.priority for feed in topic.feeds)
         return (
             *self.put_once(time_field), slow, 0, *identity, priority, form.layout, 0, form.time,
-            self._words[form.qualities], len(form.qualities),
+            self._words[form.qualities], len(form.qualities), _is_nested(topic), *self._path(topic.feeds[0].time_field),
+            *self._path(topic.feeds[0].quality_field),
         )  # fmt: skip
 
     def _place(self, feed: Feed) -> tuple[int, int]:
@@ -160,17 +175,32 @@ class _Writer:
 
 
 def _is_slow(topic: Topic) -> bool:
-    """The scanner reads numbers, flat members with a name, one time for the whole message, each reading for one tag."""
+    """The scanner reads numbers, members of one object and of what is in it, one time and one quality for the whole
+    message, each reading for one tag."""
     if any(feed.kind is Kind.SYMBOL for feed in topic.feeds):
         return True
     if topic.form.layout in (Layout.READINGS, Layout.SENML):
         return len({feed.name for feed in topic.feeds}) < len(topic.feeds)
-    paths = [path for feed in topic.feeds for path in (feed.field, feed.time_field)]
     return (
-        any(len(path) > 1 or (path and not (isinstance(path[0], str) and path[0])) for path in paths)
-        or any(feed.quality_field for feed in topic.feeds)
+        any(path and not _is_readable(path) for feed in topic.feeds for path in _paths(feed))
+        or len({feed.quality_field for feed in topic.feeds}) > 1
         or len({feed.time_field for feed in topic.feeds}) > 1
     )
+
+
+def _is_readable(path: Path) -> bool:
+    """The root is an object, and names are not empty."""
+    return isinstance(path[0], str) and len(path) <= DEPTH_MAX and all(part != "" for part in path)
+
+
+def _paths(feed: Feed) -> tuple[Path, Path, Path]:
+    return feed.field, feed.time_field, feed.quality_field
+
+
+def _is_nested(topic: Topic) -> bool:
+    """Whether more than the flat members of one object are asked for."""
+    is_plain = topic.form.layout is Layout.PLAIN
+    return is_plain and any(len(path) > 1 or feed.quality_field for feed in topic.feeds for path in _paths(feed))
 
 
 def _identity(topic: Topic) -> str:

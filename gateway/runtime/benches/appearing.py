@@ -36,7 +36,8 @@ AHEAD: Final = 2_000
 ROUNDS: Final = 20
 RETURNING: Final = 200
 """Tags that speak again after each round."""
-AGAIN: Final = 3
+AGAIN: Final = 20
+"""So often those that have left again may speak before they are asked for."""
 READY_S: Final = 120.0
 STUCK_S: Final = 20.0
 """Without any progress for so long the benchmark fails."""
@@ -231,7 +232,9 @@ def run(
                 of.wait_for(publisher.sent)
                 for _ in range(AGAIN):
                     # Who was the next to leave when it spoke may have left by now.
-                    publisher.send(of.absent(returning))
+                    if not (absent := of.absent(returning)):
+                        break
+                    publisher.send(absent)
                     of.wait_for(publisher.sent)
                 asked += len(returning)
                 wrong += of.wrong(returning)

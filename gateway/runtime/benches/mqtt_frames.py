@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
@@ -114,6 +115,22 @@ def _json(rows: Sequence[int], rng: np.random.Generator) -> bytes:
     return b'{"value":%7.3f,"time":%s}' % (rng.normal(500.0, 1.0), NO_TIME)
 
 
+def _iso(wall_ms: int) -> bytes:
+    moment = datetime.fromtimestamp(wall_ms // 1_000, UTC)
+    return b"%s.%03dZ" % (moment.isoformat()[:19].encode(), wall_ms % 1_000)
+
+
+NO_TIME_ISO: Final = _iso(NO_TIME_MS)
+
+
+def _json_nested(rows: Sequence[int], rng: np.random.Generator) -> bytes:
+    """What many gateways of makers send: value and quality inside, the time as a text, a unit that is no ASCII."""
+    return b'{"time":"%s","data":{"value":%7.3f,"unit":"\xc2\xb0C","quality":"good"},"meta":{"tags":["a","b"]}}' % (
+        NO_TIME_ISO,
+        rng.normal(500.0, 1.0),
+    )
+
+
 def _json_batch(rows: Sequence[int], rng: np.random.Generator) -> bytes:
     readings = (b'{"n":"value%02d","v":%7.3f,"t":%s}' % (row % 100, rng.normal(500.0, 1.0), NO_TIME) for row in rows)
     return b"[" + b",".join(readings) + b"]"
@@ -167,6 +184,14 @@ SHAPES: Final[dict[str, Shape]] = {
     "number": Shape(1, _number, lambda row: MqttPoint(topic=topic_of(row)), _digits),
     "json": Shape(
         1, _json, lambda row: MqttPoint(topic=topic_of(row), field=("value",), time_field=("time",)), _digits
+    ),
+    "json-nested": Shape(
+        1,
+        _json_nested,
+        lambda row: MqttPoint(
+            topic=topic_of(row), field=("data", "value"), time_field=("time",), quality_field=("data", "quality")
+        ),
+        _iso,
     ),
     "json-batch": Shape(
         100,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from gateway.core.alarms import AlarmState
+from gateway.core.alarms import AlarmDefinition, AlarmState
 from gateway.core.announce import condition
+from gateway.core.model import TagDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, Int64s, Samples
 from gateway.serving.http.status import Health, Plant
 from gateway.serving.http.values import number
@@ -52,26 +53,27 @@ def alarm_page(
     rows = np.flatnonzero(
         every | (records["state"] != 0) | (records["shelved_until_ns"] > 0) | (records["is_suppressed"] != 0)
     )
+    # Places of lent rows may be nobody's, or become it meanwhile.
+    known = {row: found for row in rows.tolist() if (found := plant.directory.alarm_at(row)) is not None}
     words = search.lower().split()
     if words:
-        names = {place: name.lower() for name, place in plant.model.alarm_of.items()}
-        rows = np.array([row for row in rows.tolist() if all(word in names[row] for word in words)], np.int64)
-    rows = rows[_order(plant, records[rows], rows)]
-    shown = tuple(_status(plant, int(row), records[row], health, now_ns) for row in rows[offset : offset + limit])
+        names = {row: f"{tag.name}/{alarm.word}".lower() for row, (tag, alarm) in known.items()}
+        known = {row: known[row] for row, name in names.items() if all(word in name for word in words)}
+    rows = np.array(list(known), np.int64)
+    rows = rows[_order(np.array([alarm.priority for _, alarm in known.values()], np.int64), records[rows])]
+    shown = tuple(_status(*known[row], records[row], health, now_ns) for row in rows[offset : offset + limit].tolist())
     return AlarmPage(total=len(rows), offset=offset, alarms=shown)
 
 
-def _order(plant: Plant, records: Samples, rows: Int64s) -> Int64s:
-    alarms = plant.model.alarms
-    priorities = np.array([alarms[row][1].priority for row in rows.tolist()], np.int64)
+def _order(priorities: Int64s, records: Samples) -> Int64s:
     is_done = ~np.isin(records["announced"], TO_ACKNOWLEDGE)
     order: Int64s = np.lexsort((-records["raised_ns"], priorities, is_done))
     return order
 
 
-def _status(plant: Plant, place: int, record: np.void, health: Health, now_ns: int) -> AlarmStatus:
-    row, alarm = plant.model.alarms[place]
-    tag = plant.model.tags[row]
+def _status(
+    tag: TagDefinition, alarm: AlarmDefinition, record: np.void, health: Health, now_ns: int
+) -> AlarmStatus:  # fmt: skip
     raises = int(record["raises"])
     until_ns = int(record["shelved_until_ns"])
     return AlarmStatus(
