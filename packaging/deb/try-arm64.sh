@@ -32,7 +32,7 @@ minor=$(ls "$root/usr/bin" | sed -n 's/^python3\.\([0-9]*\)$/\1/p')
 python3 -m venv "$work/tools"
 "$work/tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: \
     --implementation cp --python-version "3.$minor" --platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 \
-    --constraint "$source/constraints.txt" --target "$work/site" pytest protobuf
+    --constraint "$source/constraints.txt" --target "$work/site" pytest
 # Without the source beside them: the package's modules are those that are tested.
 mkdir "$work/run"
 cp -r "$source/tests" "$work/run/tests"
