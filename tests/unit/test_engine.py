@@ -387,3 +387,17 @@ def test_a_tag_takes_the_memory_that_is_promised() -> None:
         Engine(model(*tags), aggregates_every_ns=1, samples_every_ns=1, streams=frozenset()).state.memory_bytes() / 1000
         < 2_700
     )
+
+
+@pytest.mark.slow
+def test_ten_million_samples_near_101325_never_have_a_negative_variance() -> None:
+    rng = np.random.default_rng(11)
+    gate = engine(tag(windows_ns=(10 * NS_PER_S, MINUTE_NS)))
+    now_ns = T0
+    for _ in range(1_000):
+        now_ns = feed(gate, 101_325 + rng.uniform(-0.01, 0.01, 10_000), now_ns, NS_PER_S // 1_000)
+        assert float(gate.state.tables.totals["m2"].min()) >= 0.0
+        assert float(gate.state.tables.ring["m2"].min()) >= 0.0
+        for window in gate.view.aggregates(ROW):
+            assert math.isclose(window["sd"], 0.02 / math.sqrt(12), rel_tol=0.05)
+            assert abs(window["mean"] - 101_325) < 0.001
