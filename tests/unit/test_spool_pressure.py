@@ -194,8 +194,8 @@ def test_drafts_that_come_too_fast_are_shed_as_they_come_and_no_replay_makes_the
     gate.set()
     flooding.join()
     assert worker.stop(20.0)
-    raised = steps_of(events, "pressure.raised")
-    assert raised[:3] == [1, 2, 3]
+    # Where the flood itself is held up for a moment, a step is left and climbed again: each is first climbed in order.
+    assert list(dict.fromkeys(steps_of(events, "pressure.raised")))[:3] == [1, 2, 3]
     check_books(path, plant)
     with closing(sqlite3.connect(path)) as connection:
         outputs = dict(connection.execute("SELECT stream, ordinal FROM outputs"))
