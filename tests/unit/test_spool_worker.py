@@ -50,18 +50,24 @@ def test_drafts_put_together_are_stored_in_few_transactions(tmp_path: Path) -> N
         assert commits.counts[:-1].sum() <= 4  # type: ignore[union-attr]
 
 
-def test_an_overflowing_queue_drops_the_lowest_priority_and_ledgers_it(tmp_path: Path) -> None:
+def held_up(folder: Path) -> tuple[SpoolWorker, threading.Event]:
+    """A spool with room for ten drafts that is busy with a record of events until the gate is opened."""
     gate = threading.Event()
 
     def slow_encode(record: RecordDraft) -> bytes:
         gate.wait(10)
         return encode(record)
 
-    store = Store(tmp_path / "spool.db", bytes_max=1 << 30)
+    store = Store(folder / "spool.db", bytes_max=1 << 30)
     spool = SpoolWorker(store=store, encode=slow_encode, now_ns=lambda: 7, emit=lambda event: None, queue_max=10)
     spool.start()
     spool.put(draft(0, stream=Stream.EVENTS))
     wait_until(lambda: value_of(spool, "fieldgate_spool_queue_drafts") == 0)
+    return spool, gate
+
+
+def test_an_overflowing_queue_drops_the_lowest_priority_and_ledgers_it(tmp_path: Path) -> None:
+    spool, gate = held_up(tmp_path)
     for number in range(1, 21):
         spool.put(draft(number, stream=Stream.SAMPLES))
     for number in range(21, 24):
@@ -79,17 +85,7 @@ def test_an_overflowing_queue_drops_the_lowest_priority_and_ledgers_it(tmp_path:
 
 
 def test_what_the_queue_had_no_room_for_is_not_made_again_by_a_replay(tmp_path: Path) -> None:
-    gate = threading.Event()
-
-    def slow_encode(record: RecordDraft) -> bytes:
-        gate.wait(10)
-        return encode(record)
-
-    store = Store(tmp_path / "spool.db", bytes_max=1 << 30)
-    spool = SpoolWorker(store=store, encode=slow_encode, now_ns=lambda: 7, emit=lambda event: None, queue_max=10)
-    spool.start()
-    spool.put(draft(0, stream=Stream.EVENTS))
-    wait_until(lambda: value_of(spool, "fieldgate_spool_queue_drafts") == 0)
+    spool, gate = held_up(tmp_path)
     for ordinal in range(1, 4):
         spool.put(replace(draft(ordinal, stream=Stream.SAMPLES), ordinal=ordinal))
     for number in range(4, 14):

@@ -38,7 +38,7 @@ def encode(content: Mapping[str, Any]) -> bytes:
     """Raises KeyError, TypeError, ValueError or OverflowError when it is no record; ImportError without pyarrow."""
     import pyarrow
 
-    batch = batch_of(content, always_mixed=False)
+    batch = batch_of(content)
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
         if batch.num_columns:
@@ -46,8 +46,8 @@ def encode(content: Mapping[str, Any]) -> bytes:
     return bytes(sink.getvalue())
 
 
-def batch_of(content: Mapping[str, Any], *, always_mixed: bool) -> pyarrow.RecordBatch:
-    """Its columns. `always_mixed`: with all columns that a sample's values may need, for files of many records."""
+def batch_of(content: Mapping[str, Any]) -> pyarrow.RecordBatch:
+    """Its columns."""
     import pyarrow
 
     kinds = {column.name: column.kind for column in STREAMS.get(content["stream"], ())}
@@ -62,7 +62,7 @@ def batch_of(content: Mapping[str, Any], *, always_mixed: bool) -> pyarrow.Recor
                 pyarrow.array(np.array(values, np.int32)), pyarrow.array(content[DICTIONARIES[name]], pyarrow.string())
             )
         elif kinds.get(name) is Kind.VALUE:
-            columns |= _values(values, always_mixed=always_mixed)
+            columns |= _values(values)
         else:
             columns[name] = _array(values, kinds.get(name))
     for name in DICTIONARIES.values():
@@ -108,11 +108,11 @@ def _array(values: list[Any], kind: Kind | None) -> pyarrow.Array:
     return pyarrow.array(values, pyarrow.string() if kind is Kind.TEXT else None)
 
 
-def _values(values: list[Value], *, always_mixed: bool) -> dict[str, pyarrow.Array]:
+def _values(values: list[Value]) -> dict[str, pyarrow.Array]:
     import pyarrow
 
     types = set(map(type, values))
-    if not always_mixed and types <= {float, type(None)}:
+    if types <= {float, type(None)}:
         return {"value": pyarrow.array(doubles(values), from_pandas=True)}
     found = {
         "value": pyarrow.array([each if isinstance(each, float) else None for each in values], pyarrow.float64()),
@@ -124,9 +124,7 @@ def _values(values: list[Value], *, always_mixed: bool) -> dict[str, pyarrow.Arr
         ),
         "text": pyarrow.array([each if isinstance(each, str) else None for each in values], pyarrow.string()),
     }
-    return {
-        name: array for name, array in found.items() if always_mixed or name == "value" or array.null_count < len(array)
-    }
+    return {name: array for name, array in found.items() if name == "value" or array.null_count < len(array)}
 
 
 def _put_beside(values: list[Value], column: pyarrow.ChunkedArray) -> None:

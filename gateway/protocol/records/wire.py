@@ -12,28 +12,19 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-VARINT_BYTES_MAX: Final = 10
+from gateway.protocol.sparkplug.wire import BYTES, FIXED32, FIXED64, VARINT, VARINT_BYTES_MAX, encode_varint
+
 _MASK_64: Final = (1 << 64) - 1
 
 Uint64s: TypeAlias = npt.NDArray[np.uint64]
 
 
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while True:
-        value, low = value >> 7, value & 0x7F
-        out.append(low | 0x80 if value else low)
-        if not value:
-            return bytes(out)
-
-
 def tag(number: int, wire_type: int) -> bytes:
-    return varint(number << 3 | wire_type)
+    return encode_varint(number << 3 | wire_type)
 
 
 def delimited(number: int, content: bytes) -> bytes:
-    return tag(number, BYTES) + varint(len(content)) + content
+    return tag(number, BYTES) + encode_varint(len(content)) + content
 
 
 def text(number: int, value: str) -> bytes:
@@ -42,7 +33,7 @@ def text(number: int, value: str) -> bytes:
 
 def counted(number: int, value: int) -> bytes:
     """A uint64, or an int64 in two's complement."""
-    return tag(number, VARINT) + varint(value & _MASK_64)
+    return tag(number, VARINT) + encode_varint(value & _MASK_64)
 
 
 def fixed(number: int, value: int) -> bytes:
