@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from gateway.core.limits import RECORD_BYTES_MAX
 from gateway.core.segments import FORMAT
+from gateway.protocol.protobuf import encode_varint
 from gateway.protocol.records import arrow, protobuf, wire
 from gateway.protocol.records.form import Compression, Encoding, Form, Unreadable, Unwritable, read, written
-from gateway.protocol.sparkplug.wire import encode_varint
 from gateway.receiver import NotARecord, Offer, Receiver
 from tests.support.records import PROTO, content, payloads, protobuf_class
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 import numpy as np
 
 from gateway.core.segments import KIND_LEDGER, KIND_SEGMENT_END
+from gateway.protocol.protobuf import fields
 from gateway.protocol.records.columns import STREAMS, Apart, Column, Kind, doubles, nullable, put_together, take_apart
 from gateway.protocol.records.wire import (
     counted,
     delimited,
-    fields,
     fixed,
     text,
     unpack_varints,
@@ -74,7 +74,7 @@ def decode(payload: bytes) -> dict[str, Any]:
     """Raises ValueError, TypeError or IndexError."""
     content: dict[str, Any] = {}
     body: tuple[int, bytes] | None = None
-    for number, value in fields(payload):
+    for number, _, value in fields(payload):
         name = _NAME_OF.get(number)
         if number in _BODY_NUMBERS:
             body = number, _bytes(value)
@@ -90,7 +90,7 @@ def decode(payload: bytes) -> dict[str, Any]:
             content.setdefault(name, []).append(_bytes(value).decode())
         else:
             key, names = _read_entry(_bytes(value))
-            inner = (_read_entry(_bytes(each)) for _, each in fields(_bytes(names)))
+            inner = (_read_entry(_bytes(each)) for _, _, each in fields(_bytes(names)))
             content.setdefault(name, {})[key] = {inner_key: _bytes(word).decode() for inner_key, word in inner}
     if body is None:
         raise ValueError("it has no body that is known here")
@@ -107,8 +107,13 @@ def _entry(number: int, key: str, value: str | bytes) -> bytes:
     return delimited(number, text(1, key) + (text(2, value) if isinstance(value, str) else value))
 
 
+def _last_of(content: bytes) -> dict[int, int | bytes]:
+    """Of a field that comes twice, the last counts."""
+    return {number: value for number, _, value in fields(content)}
+
+
 def _read_entry(content: bytes) -> tuple[str, int | bytes]:
-    found = dict(fields(content))
+    found = _last_of(content)
     return _bytes(found.get(1, b"")).decode(), found.get(2, b"")
 
 
@@ -124,7 +129,7 @@ def _read_loss(content: bytes) -> dict[str, Any]:
     loss: dict[str, Any] = {"stream": "", "reason": "", "records": 0, "samples": 0}
     loss |= dict.fromkeys(_LOSS_TIMES, 0)
     tags: dict[str, int] = {}
-    for number, value in fields(content):
+    for number, _, value in fields(content):
         if number in _LOSS_NAME_OF:
             name = _LOSS_NAME_OF[number]
             loss[name] = _bytes(value).decode() if name in _LOSS_TEXTS else _whole(value)
@@ -170,11 +175,11 @@ def _column(column: Column, values: list[Any]) -> bytes:
 
 def _body(number: int, body: bytes, head: Mapping[str, Any]) -> dict[str, Any]:
     if number == SEGMENT_END:
-        return {"record": KIND_SEGMENT_END, "length": _whole(dict(fields(body)).get(1, 0))}
+        return {"record": KIND_SEGMENT_END, "length": _whole(_last_of(body).get(1, 0))}
     if number == LEDGER:
         return {
             "record": KIND_LEDGER,
-            "dropped": [_read_loss(_bytes(each)) for each_number, each in fields(body) if each_number == 1],
+            "dropped": [_read_loss(_bytes(each)) for each_number, _, each in fields(body) if each_number == 1],
         }
     stream = _STREAM_OF[number]
     packed: dict[int, bytes] = {}
@@ -182,7 +187,7 @@ def _body(number: int, body: bytes, head: Mapping[str, Any]) -> dict[str, Any]:
     text_numbers = {column.number for column in STREAMS[stream] if column.kind is Kind.TEXT}
     if stream == "samples":
         text_numbers.add(TEXT)
-    for field_number, value in fields(body):
+    for field_number, _, value in fields(body):
         if field_number in text_numbers:
             texts.setdefault(field_number, []).append(_bytes(value).decode())
         elif isinstance(value, bytes):

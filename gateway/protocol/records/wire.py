@@ -1,4 +1,4 @@
-"""Protocol Buffers, the wire format: fields and packed arrays, arrays by NumPy and not number by number.
+"""What records as Protocol Buffers are written of: fields, and packed arrays, by NumPy and not number by number.
 
 A packed array is one length-delimited field (https://protobuf.dev/programming-guides/encoding/#packed). Varints of up
 to ten bytes are laid out by their lengths, least significant seven bits first.
@@ -6,13 +6,12 @@ to ten bytes are laid out by their lengths, least significant seven bits first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from gateway.protocol.sparkplug.wire import BYTES, FIXED32, FIXED64, VARINT, VARINT_BYTES_MAX, encode_varint
+from gateway.protocol.protobuf import BYTES, FIXED64, VARINT, VARINT_BYTES_MAX, Malformed, encode_varint
 
 _MASK_64: Final = (1 << 64) - 1
 
@@ -61,52 +60,21 @@ def varints(values: Uint64s) -> bytes:
 
 
 def unpack_varints(content: bytes) -> Uint64s:
-    """Raises ValueError."""
+    """Raises Malformed."""
     raw = np.frombuffer(content, np.uint8)
     last = raw < 0x80
     if len(raw) and not last[-1]:
-        raise ValueError("the last number of an array is cut off")
+        raise Malformed("the last number of an array is cut off")
     if last.all():
         return raw.astype(np.uint64)
     ends = np.flatnonzero(last)
     begins = np.concatenate(([0], ends[:-1] + 1))
     sizes = ends - begins + 1
-    if int(sizes.max()) > VARINT_BYTES_MAX:
-        raise ValueError("a number is longer than 64 bits")
+    longest = raw[ends[sizes == VARINT_BYTES_MAX]]
+    if int(sizes.max()) > VARINT_BYTES_MAX or (longest > 1).any():
+        raise Malformed("a number is longer than 64 bits")
     values = np.zeros(len(ends), np.uint64)
     for place in range(int(sizes.max())):
         has = sizes > place
         values[has] |= (raw[begins[has] + place] & np.uint8(0x7F)).astype(np.uint64) << np.uint64(7 * place)
     return values
-
-
-def fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(number, value) of each field; numbers of fixed length are unsigned. Raises ValueError."""
-    at = 0
-    while at < len(content):
-        head, at = _varint(content, at)
-        number, wire_type = head >> 3, head & 7
-        if wire_type == VARINT:
-            whole, at = _varint(content, at)
-            yield number, whole
-            continue
-        if wire_type == BYTES:
-            size, at = _varint(content, at)
-        elif wire_type in (FIXED64, FIXED32):
-            size = 8 if wire_type == FIXED64 else 4
-        else:
-            raise ValueError(f"field {number} has wire type {wire_type}")
-        value = content[at : at + size]
-        at += size
-        if len(value) < size:
-            raise ValueError("a field is longer than its message")
-        yield number, value if wire_type == BYTES else int.from_bytes(value, "little")
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for place, byte in enumerate(content[at : at + VARINT_BYTES_MAX]):
-        value |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
-            return value & _MASK_64, at + place + 1
-    raise ValueError("a number is cut off or longer than 64 bits")

@@ -28,11 +28,12 @@ import msgspec
 
 from gateway.core.segments import KIND_LEDGER, KIND_SEGMENT_END
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality
+from gateway.protocol.protobuf import Malformed
 from gateway.protocol.sparkplug.datatypes import BOOLEAN_VALUE, DataType
 from gateway.protocol.sparkplug.encode import Told, Value, payload
 from gateway.protocol.sparkplug.nodes import Command
 from gateway.protocol.sparkplug.topics import Address, state_topic
-from gateway.protocol.sparkplug.wire import REBIRTH, Malformed, parse
+from gateway.protocol.sparkplug.wire import REBIRTH, parse
 
 BD_SEQ: Final = "bdSeq"
 SEQUENCE_NUMBERS: Final = 256

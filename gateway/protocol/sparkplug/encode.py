@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from gateway.core.types import Quality
+from gateway.protocol.protobuf import encode_varint
 from gateway.protocol.sparkplug.datatypes import (
     QUALITY,
     QUALITY_BAD,
@@ -15,7 +16,6 @@ from gateway.protocol.sparkplug.datatypes import (
     QUALITY_STALE,
     DataType,
 )
-from gateway.protocol.sparkplug.wire import encode_varint
 
 Value: TypeAlias = float | int | str | None
 _MASK_64: Final = (1 << 64) - 1

@@ -23,6 +23,7 @@ from gateway.core.events import Severity
 from gateway.core.limits import DEVICES_MAX, SPARKPLUG_METRICS_MAX
 from gateway.core.symbols import Intern, no_symbols
 from gateway.core.types import NS_PER_S, Quality, Samples
+from gateway.protocol.protobuf import Malformed
 from gateway.protocol.sparkplug import table as t
 from gateway.protocol.sparkplug import wire
 from gateway.protocol.sparkplug.blocks import Blocks, known
@@ -156,7 +157,7 @@ class Host:
         try:
             payload = wire.parse(raw)
             self._take(node, heading, payload, arrival_ns, wall_offset_ns)
-        except wire.Malformed as why:
+        except Malformed as why:
             self._refuse(node, heading, arrival_ns, str(why))
         self._mark_live(node)
 
@@ -168,7 +169,7 @@ class Host:
             self._node_death(node, message)
             return
         if payload.seq is None or not 0 <= payload.seq < SEQUENCE:
-            raise wire.Malformed("it has no sequence number from 0 to 255")
+            raise Malformed("it has no sequence number from 0 to 255")
         if heading.verb == "NBIRTH":
             self._node_birth(node, message)
         elif not node.is_alive:

@@ -1,8 +1,7 @@
 """Payloads of Sparkplug B, decoded in plain Python: births, and whatever the jitted path leaves over.
 
-The encoding is Protocol Buffers (proto2): a message is a run of fields, each a tag (number and wire type, a varint)
-and a value. Fields come in any order; of one that comes twice the last counts, messages within are merged, which is the
-same as joining their bytes. Unknown fields are skipped; groups, which no Sparkplug message has, are refused.
+The encoding is Protocol Buffers (proto2). Fields come in any order; of one that comes twice the last counts, messages
+within are merged, which is the same as joining their bytes. Unknown fields are skipped.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.protocol.protobuf import BYTES, FIXED32, FIXED64, VARINT, Malformed, encode_varint, fields
 from gateway.protocol.sparkplug.datatypes import (
     BYTES_VALUE,
     DOUBLE_VALUE,
@@ -23,16 +23,10 @@ from gateway.protocol.sparkplug.datatypes import (
     TEMPLATE_VALUE,
 )
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-VARINT_BYTES_MAX: Final = 10
 NAME_BYTES_MAX: Final = 4_096
 TEMPLATE_DEPTH_MAX: Final = 8
 METRICS_PER_MESSAGE_MAX: Final = 65_536
 _WIRE_OF_VALUE: Final = {FLOAT_VALUE: FIXED32, DOUBLE_VALUE: FIXED64}
-
-
-class Malformed(Exception):
-    """The bytes are no Sparkplug B payload; the text says why."""
 
 
 @dataclass(slots=True)
@@ -61,47 +55,6 @@ class Payload:
 class Template:
     is_definition: bool = False
     metrics: list[Metric] = field(default_factory=list)
-
-
-def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    for byte in raw[at : at + VARINT_BYTES_MAX]:
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            if value >= 1 << 64:
-                break
-            return value, at
-    raise Malformed("a number is cut off or longer than 64 bits")
-
-
-def fields(raw: bytes) -> Iterator[tuple[int, int, int | bytes]]:
-    """(field number, wire type, value) of each field. Raises Malformed."""
-    at = 0
-    while at < len(raw):
-        tag, at = _varint(raw, at)
-        number, wire = tag >> 3, tag & 7
-        if number == 0 or tag >= 1 << 32:
-            raise Malformed("a field has an impossible number")
-        value: int | bytes
-        if wire == VARINT:
-            value, at = _varint(raw, at)
-        elif wire == BYTES:
-            size, at = _varint(raw, at)
-            value = raw[at : at + size]
-            if len(value) < size:
-                raise Malformed("a field is longer than its message")
-            at += size
-        elif wire in (FIXED32, FIXED64):
-            size = 4 if wire == FIXED32 else 8
-            if at + size > len(raw):
-                raise Malformed("a field is longer than its message")
-            value = int.from_bytes(raw[at : at + size], "little")
-            at += size
-        else:
-            raise Malformed(f"a field has wire type {wire}")
-        yield number, wire, value
 
 
 def _text(value: int | bytes) -> str:
@@ -242,15 +195,6 @@ def float_of(bits: int) -> float:
 def double_of(bits: int) -> float:
     found: float = struct.unpack("<d", bits.to_bytes(8, "little"))[0]
     return found
-
-
-def encode_varint(value: int) -> bytes:
-    out = bytearray()
-    while True:
-        value, low = value >> 7, value & 0x7F
-        out.append(low | 0x80 if value else low)
-        if not value:
-            return bytes(out)
 
 
 REBIRTH: Final = "Node Control/Rebirth"

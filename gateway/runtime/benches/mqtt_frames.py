@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from gateway.protocol.mqtt.codec import encode_string, frame
 from gateway.protocol.mqtt.form import Form, Layout, Members, TimeForm
+from gateway.protocol.protobuf import encode_varint
 from gateway.protocol.sparkplug.topics import Address
-from gateway.protocol.sparkplug.wire import encode_varint
 from gateway.settings.schema import MqttPoint
 
 Bytes = npt.NDArray[np.uint8]
