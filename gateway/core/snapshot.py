@@ -73,7 +73,7 @@ class Shares:
         self.rows = len(state.tables.cells)
         together = [engine.model.devices[number].together for number in engine.model.multivariate_devices]
         virtual = engine.model.virtual_rows
-        self._stops = cut(self.rows, together)
+        self._stops = cut(self.rows, together) or [0]  # without a tag, as just installed: one share, of no rows
         if virtual:
             lent = [virtual.stop + stop for stop in cut(self.rows - virtual.stop, [])]
             self._stops = [*cut(virtual.start, together), virtual.stop, *lent]
