@@ -17,6 +17,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_pressure_step", "gauge", "Step of the pressure ladder: 0 calm, 5 acknowledgements are held back."),
     ("fieldgate_pressure_climbed_total", "counter", "How often a step of the pressure ladder was climbed, by step."),
     ("fieldgate_disk_free_bytes", "gauge", "What is free on the disk that the spool is on."),
+    ("fieldgate_disk_floor_bytes", "gauge", "What is to stay free on that disk (`free_disk`); 0: it is not looked at."),
 )
 
 LOOK_AT_DISK_NS = NS_PER_S
@@ -35,7 +36,7 @@ class Pressing:
         self._now_ns = now_ns
         self._emit = emit
         self._climbed = [0] * len(Step)
-        self._free_bytes = 0
+        self._free_bytes: int | None = None
         self._disk = 0.0
         self._looked_ns: int | None = None
 
@@ -86,4 +87,6 @@ class Pressing:
         for step in tuple(Step)[1:]:
             label = ("step", step.name.lower())
             yield Reading("fieldgate_pressure_climbed_total", self._climbed[step], (label, *whose))
-        yield Reading("fieldgate_disk_free_bytes", self._free_bytes, whose)
+        if self._free_bytes is not None:
+            yield Reading("fieldgate_disk_free_bytes", self._free_bytes, whose)
+        yield Reading("fieldgate_disk_floor_bytes", self.floor_bytes, whose)

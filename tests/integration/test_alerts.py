@@ -1,15 +1,13 @@
 """Alerts and dashboard, judged by promtool and against the metrics that exist.
 
-Each alert has a fault: the series of a gateway at work, with the few that the fault changes. promtool plays them, and
-at the fault's end exactly the named alerts fire; forty minutes later nothing does.
+Each alert has a fault: the series of a gateway at work, with the few that the fault changes. promtool plays them, each
+as a gateway of its own, and at the fault's end exactly the named alerts fire; forty minutes later nothing does.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,14 @@ import pytest
 from gateway.runtime.metric_tables import TABLES
 from gateway.serving.http.metrics import METRICS, merge_tables
 from gateway.serving.http.server import METRICS as SERVER_METRICS
+from tests.integration.test_alert_trends import FAULTS as TRENDS
+from tests.support.promtool import ALERTS, fires, play, promtool
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
-ALERTS = PACKAGING / "prometheus" / "alerts.yml"
 DASHBOARD = PACKAGING / "grafana" / "fieldgate.json"
 OF_PROMETHEUS = {"up", "process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes"}
-METRIC_NAME = re.compile(r"\b(?:fieldgate|process)_[a-z_0-9]+\b|\bup\b")
+METRIC_NAME = re.compile(r"(?<!:)\b(?:fieldgate|process)_[a-z_0-9]+\b|\bup\b")
 
-AT = 'instance="boiler-house:9464",job="fieldgate"'
 HEALTHY = {
     "up": "1+0x240",
     "process_start_time_seconds": "1000+0x240",
@@ -49,9 +47,15 @@ HEALTHY = {
     'fieldgate_spool_bytes{uplink="cloud"}': "9000+0x240",
     'fieldgate_spool_limit_bytes{uplink="cloud"}': "1000000+0x240",
     'fieldgate_pressure_step{uplink="cloud"}': "0+0x240",
+    'fieldgate_disk_free_bytes{uplink="cloud"}': "40e9+0x240",
+    'fieldgate_disk_floor_bytes{uplink="cloud"}': "100e6+0x240",
+    "fieldgate_dead_letters_total": "0+0x240",
+    "fieldgate_dead_letters_dropped_total": "0+0x240",
     'fieldgate_modbus_connected{link="plc"}': "1+0x240",
     'fieldgate_modbus_bus_silent{link="plc"}': "0+0x240",
     'fieldgate_mqtt_connected{link="floor"}': "1+0x240",
+    'fieldgate_mqtt_messages_total{link="floor"}': "0+1500x240",
+    'fieldgate_mqtt_unusable_messages_total{link="floor"}': "0+0x240",
     'fieldgate_modbus_device_up{device="pump",link="plc"}': "1+0x240",
     'fieldgate_modbus_requests_total{link="plc"}': "0+150x240",
     'fieldgate_modbus_timeouts_total{link="plc"}': "0+0x240",
@@ -126,6 +130,17 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
         {'fieldgate_pressure_step{uplink="cloud"}': gauge(2, 0)},
         {"FieldgateUnderPressure"},
     ),
+    "the disk comes near its floor": (
+        {'fieldgate_disk_free_bytes{uplink="cloud"}': gauge(250e6, 40e9)},
+        {"FieldgateDiskNearFloor"},
+    ),
+    "little is free, and nobody asked for a floor": (
+        {
+            'fieldgate_disk_free_bytes{uplink="cloud"}': gauge(1e6, 40e9),
+            'fieldgate_disk_floor_bytes{uplink="cloud"}': "0+0x240",
+        },
+        set(),
+    ),
     "the disk is full": ({'fieldgate_spool_available{uplink="cloud"}': gauge(0, 1)}, {"FieldgateSpoolUnavailable"}),
     "records are dropped for the first time, at once": (
         {DROPPED_SAMPLES: "_x60 500+0x178"},
@@ -173,6 +188,21 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
         {'fieldgate_modbus_timeouts_total{link="plc"}': counts("0+3", 0)},
         {"FieldgateModbusErrors"},
     ),
+    "a device refuses 2 % of the requests": (
+        {'fieldgate_modbus_exceptions_total{code="2",link="plc"}': counts("0+3", 0)},
+        {"FieldgateModbusErrors"},
+    ),
+    "2 % of the messages cannot be used, and are kept": (
+        {
+            'fieldgate_mqtt_unusable_messages_total{link="floor"}': counts("0+30", 0),
+            "fieldgate_dead_letters_total": counts("0+30", 0),
+        },
+        {"FieldgateMqttErrors", "FieldgateDeadLetters"},
+    ),
+    "one payload cannot be used, and there is no room for it": (
+        {"fieldgate_dead_letters_dropped_total": "0+0x60 1+0x178"},
+        {"FieldgateDeadLetters"},
+    ),
     "samples are dropped": (
         {'fieldgate_inbox_dropped_samples_total{lane="floor"}': counts("0+7", 0)},
         {"FieldgateSamplesDropped"},
@@ -197,47 +227,22 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
 }
 
 
-def promtool(*arguments: str) -> tuple[int, str]:
-    tool = shutil.which("promtool")
-    assert tool, "promtool is missing: apt-get install -y prometheus"
-    done = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=60)
-    return done.returncode, done.stdout + done.stderr
-
-
-def series(name: str) -> str:
-    return name.replace("{", "{" + AT + ",") if "{" in name else f"{name}{{{AT}}}"
-
-
-def fires(at: str, alerts: set[str]) -> dict[str, Any]:
-    samples = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(alerts)]
-    expr = 'group by (alertname) (ALERTS{alertstate="firing"})'
-    return {"expr": expr, "eval_time": at, "exp_samples": samples}
-
-
 def test_each_fault_fires_its_alert_and_no_other_and_clears(tmp_path: Path) -> None:
-    tests = [
-        {
-            "name": name,
-            "interval": "15s",
-            "input_series": [{"series": series(n), "values": v} for n, v in (HEALTHY | changed).items()],
-            "promql_expr_test": [fires(BRIEFLY, alerts), fires("59m", set())],
-        }
-        for name, (changed, alerts) in FAULTS.items()
-    ]
-    file = tmp_path / "tests.yml"  # JSON is YAML
-    file.write_text(json.dumps({"rule_files": [str(ALERTS)], "evaluation_interval": "15s", "tests": tests}))
-    code, said = promtool("test", "rules", str(file))
-    assert code == 0, said
+    instances = {name: HEALTHY | changed for name, (changed, _) in FAULTS.items()}
+    alerts = {name: alerts for name, (_, alerts) in FAULTS.items()}
+    play(tmp_path, "15s", instances, [fires(BRIEFLY, alerts), fires("59m", {})])
 
 
 def test_every_alert_has_a_fault() -> None:
     named = set(re.findall(r"alert: (\w+)", ALERTS.read_text()))
-    assert named == set().union(*(alerts for _, alerts in FAULTS.values()))
+    assert named == set().union(*(alerts for _, alerts in (FAULTS | TRENDS).values()))
     assert promtool("check", "rules", str(ALERTS))[0] == 0
 
 
 def test_every_alert_says_what_it_means_what_to_do_and_how_urgent_it_is() -> None:
-    for rule in ALERTS.read_text().split("- alert: ")[1:]:
+    for rule in re.split("- (?=alert: |record: )", ALERTS.read_text())[1:]:
+        if rule.startswith("record: "):
+            continue
         assert re.search(r"severity: (critical|warning) ", rule), rule
         assert "summary: " in rule, rule
         assert "description: " in rule, rule
@@ -257,14 +262,17 @@ def asked(expressions: list[str]) -> set[str]:
     return {name for text in expressions for name in METRIC_NAME.findall(text)}
 
 
-def expressions_of_alerts() -> list[tuple[str, str]]:
+def expressions_of_rules() -> list[tuple[str, str]]:
     return re.findall(r"expr: (?:>\n((?:          .*\n)+)|(.*)\n)", ALERTS.read_text())
 
 
-def test_alerts_ask_for_metrics_that_exist() -> None:
-    expressions = ["".join(pair) for pair in expressions_of_alerts()]
-    assert len(expressions) == len(re.findall("- alert:", ALERTS.read_text()))
+def test_rules_ask_for_metrics_that_exist() -> None:
+    text = ALERTS.read_text()
+    expressions = ["".join(pair) for pair in expressions_of_rules()]
+    assert len(expressions) == len(re.findall("- (?:alert|record):", text))
     assert asked(expressions) - known() == set()
+    recorded = set(re.findall(r"- record: (\S+)", text))
+    assert set(re.findall(r"\bfieldgate:[a-z_0-9:]+", " ".join(expressions))) == recorded
 
 
 def test_a_metric_that_does_not_exist_would_be_noticed() -> None:

@@ -256,10 +256,13 @@ def test_a_record_whose_body_says_nothing_is_ledgered_under_others(tmp_path: Pat
 def test_the_disk_near_its_floor_sheds_and_the_free_bytes_are_told(tmp_path: Path) -> None:
     events: list[Event] = []
     pressing = Pressing(tmp_path / "spool.db", now_ns=lambda: 7, emit=events.append)
+    assert "fieldgate_disk_free_bytes" not in {r.name for r in pressing.readings(())}, "nobody has looked yet"
     pressing.look(0.0, 0.0, 10**12, "spool")
     assert pressing.step is Step.CALM
     free = next(r.value for r in pressing.readings(()) if r.name == "fieldgate_disk_free_bytes")
     pressing.floor_bytes = int(free) * 4
+    floor = next(r.value for r in pressing.readings(()) if r.name == "fieldgate_disk_floor_bytes")
+    assert floor == pressing.floor_bytes
     for look in range(1, 20):
         pressing.look(0.0, 0.0, 10**12 + look * 10**9, "spool")
     assert pressing.speed is Step.HOLD
