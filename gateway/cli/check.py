@@ -27,6 +27,7 @@ from gateway.settings.schema import (
     SparkplugAddress,
     UpstreamAddress,
 )
+from gateway.settings.schema_uplink import KafkaAddress
 from gateway.settings.units import show_duration, show_size
 
 PIPED_WIDTH = 200
@@ -139,6 +140,8 @@ def _upstream(address: UpstreamAddress) -> str:
         return f"{address.name} (Sparkplug B, MQTT {address.broker.version})"
     if isinstance(address, HttpAddress):
         return f"{address.name}{address.target} ({address.format.value})"
+    if isinstance(address, KafkaAddress):
+        return address.name
     if isinstance(address, NatsAddress):
         return f"{'tls' if address.tls else 'nats'}://{address.host}:{address.port}"
     return _broker(address)

@@ -38,12 +38,14 @@ from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
 from gateway.settings.schema import FileAddress, Hours, HttpAddress, NatsAddress, SparkplugAddress, Uplink
+from gateway.settings.schema_uplink import KafkaAddress
 from gateway.spool.checkpoints import noted_outputs
 from gateway.spool.records import Grace, StoreUnavailable
 from gateway.spool.salvage import damage, salvage
 from gateway.spool.store import Store
 from gateway.spool.worker import SpoolStopped, SpoolWorker
 from gateway.upstreams import file, http, mqtt, nats, sparkplug
+from gateway.upstreams.kafka import upstream as kafka
 from gateway.upstreams.sparkplug import Surroundings
 
 RETRY = Backoff(base_ns=500 * NS_PER_MS, cap_ns=15 * NS_PER_S)
@@ -90,6 +92,9 @@ def _plain_session(uplink: Uplink, clock: EngineClock, around: Surroundings) -> 
     if isinstance(address, HttpAddress):
         offset_ns = clock.wall_offset_ns
         return http.connect(address, acknowledge_timeout_ns=timeout_ns, wall_offset_ns=offset_ns, form=form)
+    if isinstance(address, KafkaAddress):
+        streams = tuple(map(str, uplink.streams))
+        return kafka.connect(address, topic=uplink.topic, streams=streams, acknowledge_timeout_ns=timeout_ns, form=form)
     if isinstance(address, NatsAddress):
         return nats.connect(address, subject=uplink.topic, acknowledge_timeout_ns=timeout_ns, form=form)
     return mqtt.connect(address, topic=uplink.topic, acknowledge_timeout_ns=timeout_ns, form=form)

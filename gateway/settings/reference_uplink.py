@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from gateway.settings import addresses, httpaddress, recordform, sparkplug, uplink
+from gateway.settings import addresses, httpaddress, kafka, recordform, sparkplug, uplink
 from gateway.settings.reference_brokers import CREDENTIAL, broker_keys
 from gateway.settings.reference_key import NOTHING, Key
 from gateway.settings.units import bandwidth, flag, hours, share, text
 
 UPLINK = (
-    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME", "`nats`, `http` or `file`"),
-    Key("uplink.NAME.topic", addresses.topic, "(fieldgate/{gateway}/{stream})", "MQTT topic of the records."),
+    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME", "`nats`, `kafka`, `http` or `file`"),
+    Key(
+        "uplink.NAME.topic",
+        addresses.topic,
+        "(fieldgate/{gateway}/{stream})",
+        "Topic of the records, of MQTT or Kafka (fieldgate.{gateway}.{stream}).",
+    ),
     Key(
         "uplink.NAME.sparkplug",
         sparkplug.edge_node,
@@ -25,14 +30,32 @@ UPLINK = (
     Key(
         "uplink.NAME.nats",
         addresses.nats_server,
-        "(this, `mqtt`, `http` or `file`)",
+        "(this, `mqtt`, `kafka`, `http` or `file`)",
         "A NATS JetStream that takes the records.",
     ),
     Key("uplink.NAME.subject", addresses.subject, "(fieldgate.{gateway}.{stream})", "NATS subject of the records."),
     Key(
+        "uplink.NAME.kafka",
+        kafka.cluster,
+        "(this, `mqtt`, `nats`, `http` or `file`)",
+        "A Kafka cluster that takes the records, in transactions. Needs fieldgate[kafka].",
+    ),
+    Key(
+        "uplink.NAME.position_topic",
+        kafka.position_topic,
+        "(fieldgate.{gateway}.position)",
+        "Kafka topic that says what the cluster holds: one partition, cleanup.policy=compact.",
+    ),
+    Key(
+        "uplink.NAME.sasl",
+        kafka.MECHANISM,
+        "scram-sha-512",
+        "How `username` logs in to Kafka. Without a user: not at all, or by `cert_file`.",
+    ),
+    Key(
         "uplink.NAME.http",
         httpaddress.url,
-        "(this, `mqtt`, `nats` or `file`)",
+        "(this, `mqtt`, `nats`, `kafka` or `file`)",
         "Where records are POSTed; {stream} in it is filled in.",
     ),
     Key(
@@ -54,13 +77,18 @@ UPLINK = (
         "(it is not asked)",
         "Where the HTTP server says at connect what it holds, which is then not sent again (README).",
     ),
-    Key("uplink.NAME.file", text, "(this, `mqtt`, `nats` or `http`)", "A file of JSON lines that takes the records."),
+    Key(
+        "uplink.NAME.file",
+        text,
+        "(this, `mqtt`, `nats`, `kafka` or `http`)",
+        "A file of JSON lines that takes the records.",
+    ),
     Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
     Key(
         "uplink.NAME.encoding",
         recordform.ENCODING,
         "json",
-        "Of the records, over MQTT, NATS and HTTP. arrow needs pyarrow: fieldgate[arrow].",
+        "Of the records, over MQTT, NATS, Kafka and HTTP. arrow needs pyarrow: fieldgate[arrow].",
     ),
     Key("uplink.NAME.compress", recordform.COMPRESSION, "none", "Of each record, there."),
     Key(

@@ -70,6 +70,35 @@ class HttpAddress(msgspec.Struct, frozen=True, kw_only=True):
         return f"http{'s' if self.tls else ''}://{self.authority}"
 
 
+class Sasl(StrEnum):
+    PLAIN = "plain"
+    SCRAM_SHA_256 = "scram-sha-256"
+    SCRAM_SHA_512 = "scram-sha-512"
+
+
+class KafkaAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a Kafka cluster is and how to log in. Secrets are read when the session starts."""
+
+    servers: tuple[str, ...]
+    """Host and port of each broker that is asked for the others."""
+    tls: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    key_password_file: Path | None = None
+    username: str | None = None
+    username_file: Path | None = None
+    password_file: Path | None = None
+    sasl: Sasl | None = None
+    client_name: str
+    """Also the transactional id, and the key of the position."""
+    position_topic: str
+
+    @property
+    def name(self) -> str:
+        return f"kafka{'s' if self.tls else ''}://{','.join(self.servers)}"
+
+
 class SparkplugAddress(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway as an edge node of Sparkplug B."""
 
@@ -85,7 +114,7 @@ class SparkplugAddress(msgspec.Struct, frozen=True, kw_only=True):
         return f"mqtt{secure}://{self.broker.host}:{self.broker.port} as {self.group}/{self.edge}"
 
 
-UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | FileAddress | HttpAddress | SparkplugAddress
+UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | KafkaAddress | FileAddress | HttpAddress | SparkplugAddress
 
 
 class Hours(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +131,7 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     address: UpstreamAddress
     topic: str
-    """MQTT topic or NATS subject, empty for a file. `{stream}` stands for the stream's name; the rest is filled in."""
+    """Topic, or NATS subject; empty for a file. `{stream}` stands for the stream's name; the rest is filled in."""
     form: Form = CANONICAL
     """Encoding and compression of the records."""
     streams: tuple[str, ...]

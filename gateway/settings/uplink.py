@@ -12,6 +12,7 @@ from gateway.settings.addresses import subject, topic
 from gateway.settings.brokers import LINK_ELSEWHERE, Files, read_broker, read_nats
 from gateway.settings.httpaddress import read_http
 from gateway.settings.instances import has_name
+from gateway.settings.kafka import read_kafka
 from gateway.settings.recordform import read_form
 from gateway.settings.schema import BrokerAddress, FileAddress, Hours, SparkplugAddress, Uplink, UpstreamAddress
 from gateway.settings.section import Section
@@ -42,7 +43,7 @@ ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.CALCULATIONS, Stream.MULTIVARIATE)
 OF_SPARKPLUG = (Stream.EVENTS, Stream.SAMPLES)
 CUT = (Stream.AGGREGATES, Stream.SAMPLES)
-KINDS = ("mqtt", "nats", "http", "file")
+KINDS = ("mqtt", "nats", "kafka", "http", "file")
 ROTATE = size(16 * 10**6, 10**11)
 DEFAULT_SUBJECT = "fieldgate.{gateway}.{stream}"
 DEFAULT_TOPIC = "fieldgate/{gateway}/{stream}"
@@ -126,6 +127,8 @@ def _read_address(section: Section, name: str, gateway_id: str, files: Files) ->
     if "nats" in kinds:
         where = section.get("subject", subject, DEFAULT_SUBJECT.replace("{gateway}", gateway_id))
         return read_nats(section, client, files), where
+    if "kafka" in kinds:
+        return read_kafka(section, client, gateway_id, files)
     if "http" in kinds:
         return read_http(section, files), ""
     if "file" in kinds:
@@ -134,7 +137,7 @@ def _read_address(section: Section, name: str, gateway_id: str, files: Files) ->
             section.wrong("file", f'"{path.name}" names no file of JSON lines; write "records.jsonl", for example')
         return FileAddress(path=path, rotate_bytes=section.get("rotate", ROTATE, 256 * 10**6)), ""
     if not kinds:
-        section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats, http or file =')
+        section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats, kafka, http or file =')
     broker = read_broker(section, client, files)
     if section.has("sparkplug"):
         return _edge_node(section, broker), ""

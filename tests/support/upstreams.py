@@ -30,6 +30,7 @@ from gateway.upstreams import file, http, mqtt, nats, sparkplug
 from hil.ports import free_port
 from tests.support import spool_brokers
 from tests.support.http_ends import HttpServer, Keeper, TimeSeries
+from tests.support.kafka_ends import Cluster, session, settled
 from tests.support.sparkplug_host import HostSide
 from tests.support.spool_brokers import Broker
 
@@ -185,6 +186,30 @@ class JetStream(FarEnd):
             await client.close()
 
 
+class Kafka(FarEnd):
+    keeps_what_it_acknowledged = False
+    """The server of the tests writes to its disk a moment later; it is no cluster."""
+
+    def __init__(self, folder: Path, form: Form = CANONICAL) -> None:
+        self._form = form
+        self.cluster = Cluster(folder, BYTES_MAX)
+
+    def connect(self) -> AbstractAsyncContextManager[Upstream]:
+        return session(self.cluster.port, form=self._form)
+
+    def form(self, payload: bytes) -> bytes:
+        return written(payload, self._form)
+
+    async def held(self) -> list[bytes]:
+        return await settled(self.cluster)
+
+    async def go_away(self) -> None:
+        await asyncio.to_thread(self.cluster.server.kill)
+
+    async def come_back(self) -> None:
+        await asyncio.to_thread(self.cluster.start)
+
+
 class Files(FarEnd):
     refuses_what_is_too_large = False
 
@@ -313,6 +338,8 @@ FAR_ENDS: dict[str, Any] = {
     "mqtt 5, msgpack": partial(Mosquitto, version=MqttVersion.V5, form=Form(Encoding.MSGPACK)),
     "nats jetstream": JetStream,
     "nats jetstream, protobuf": partial(JetStream, form=Form(Encoding.PROTOBUF)),
+    "kafka": Kafka,
+    "kafka, protobuf": partial(Kafka, form=Form(Encoding.PROTOBUF)),
     "file": Files,
     "http json": HttpJson,
     "http json, asked": partial(HttpJson, position="/position"),

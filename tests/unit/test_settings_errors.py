@@ -875,6 +875,26 @@ CASES = [
     ('[uplink.u]\nnats = "nats://b"\nmqtt = "mqtt://b"', "1:9", "uplink.u: is both mqtt and nats; write one"),
     ('[uplink.u]\nnats = "nats://b"\nsubject = "a.*"', "3:1", 'uplink.u.subject: "a.*" is not a subject; write it'),
     ('[uplink.u]\nnats = "nats://b"\nca_file = "p"', "3:1", "uplink.u.ca_file: has no use without TLS; write tls://"),
+    ('[uplink.u]\nkafka = "b:9092"', "2:1", 'uplink.u.kafka: "b:9092" is not a Kafka cluster'),
+    ('[uplink.u]\nkafka = "kafka://u@b"', "2:1", "uplink.u.kafka: has a user in its address; write username ="),
+    (
+        f'[uplink.u]\nkafka = "kafka://{",".join("abcdefghi")}"',
+        "2:1",
+        "uplink.u.kafka: names 9 brokers; write at most 8",
+    ),
+    ('[uplink.u]\nkafka = "kafka://b"\ntopic = "a/b"', "3:1", 'uplink.u.topic: "a/b" is not a Kafka topic; write let'),
+    (
+        '[uplink.u]\nkafka = "kafka://b"\nposition_topic = "a.{stream}"',
+        "3:1",
+        "uplink.u.position_topic: is one for all",
+    ),
+    (
+        '[uplink.u]\nkafka = "kafka://b"\ntopic = "a"\nposition_topic = "a"',
+        "4:1",
+        "uplink.u.position_topic: is that of the records; name one of its own",
+    ),
+    ('[uplink.u]\nkafka = "kafka://b"\nsasl = "plain"', "3:1", "uplink.u.sasl: needs a user; write username = and"),
+    ('[uplink.u]\nkafka = "kafka://b"\nusername = "n"', "3:1", "uplink.u.username: needs a password; write password_"),
     ('[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "plant"', "3:1", 'uplink.u.sparkplug: "plant" is no edge node; write'),
     (
         '[uplink.u]\nmqtt = "mqtt://b"\nprimary_host = "s"',

@@ -27,6 +27,7 @@ from gateway.settings.schema import (
     Table,
     Tag,
 )
+from gateway.settings.schema_uplink import KafkaAddress, Sasl
 from gateway.settings.section import Section
 from tests.support.settings import EXAMPLE, HEAD, LOOP, examine_text
 
@@ -113,6 +114,7 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("uplink", "nats"),
         ("uplink", "file"),
         ("uplink", "http"),
+        ("uplink", "kafka"),
         ("uplink", "sparkplug"),
         ("uplink", "primary_host"),
         ("reference.assets", "table"),
@@ -270,6 +272,32 @@ def test_an_uplink_may_be_a_jetstream_or_a_file(tmp_path: Path) -> None:
     (to_file,) = settings_of(tmp_path, HEAD + '[uplink.u]\nfile = "out/r.jsonl"\nrotate = "20MB"').uplinks
     assert to_file.address == FileAddress(path=tmp_path / "out/r.jsonl", rotate_bytes=20_000_000)
     assert (to_file.grace_ns, to_file.grace_bytes_max) == (600 * 10**9, 64 * 10**6)
+
+
+def test_an_uplink_may_be_a_kafka_cluster(tmp_path: Path) -> None:
+    (plain,) = settings_of(tmp_path, HEAD + '[uplink.u]\nkafka = "kafka://b"').uplinks
+    assert plain.address == KafkaAddress(
+        servers=("b:9092",), client_name="g-uplink-u", position_topic="fieldgate.g.position"
+    )
+    assert plain.topic == "fieldgate.g.{stream}"
+    text = """[uplink.u]
+kafka = "kafkas://a:9093,[::1]"
+topic = "plant"
+position_topic = "at.{gateway}"
+username = "n"
+password_file = "secret"
+"""
+    (secured,) = settings_of(tmp_path, HEAD + text).uplinks
+    assert secured.address == KafkaAddress(
+        servers=("a:9093", "[::1]:9092"),
+        tls=True,
+        username="n",
+        password_file=tmp_path / "secret",
+        sasl=Sasl.SCRAM_SHA_512,
+        client_name="g-uplink-u",
+        position_topic="at.g",
+    )
+    assert secured.topic == "plant"
 
 
 def test_scada_sees_what_is_chosen_and_writes_nothing_unless_allowed(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ tag_list = "sensors"
 )
 OTHER_UPLINKS = (
     'nats = "nats://127.0.0.1"',
+    'kafka = "kafka://127.0.0.1"\nusername = "u"\npassword_file = "p"',
     'file = "records.jsonl"',
     'mqtt = "mqtt://b"\nsparkplug = "plant/edge"\nprimary_host = "scada-1"',
     'http = "http://127.0.0.1/records"\nposition = "http://127.0.0.1/position"',
@@ -93,6 +94,8 @@ REFERENCE = '[reference.r]\nfile = "gateway.toml"\n'
 SERVING = '[history]\n[scada]\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
 FAR_ENDS = {
     "nats": '[uplink.u]\nnats = "tls://nats.example"\nsubject = "plant.{stream}"\n',
+    "kafka": '[uplink.u]\nkafka = "kafkas://a,b:9093"\ntopic = "p.{stream}"\nposition_topic = "p"\n'
+    'username = "u"\npassword_file = "p"\nsasl = "plain"\n',
     "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
     "sparkplug": '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "plant/edge"\nprimary_host = "scada-1"\n',
     "http": '[uplink.u]\nhttp = "https://b/write?precision=ns"\nformat = "influx"\ngzip = false\ntoken_file = "t"\n',

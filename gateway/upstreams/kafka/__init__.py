@@ -1,0 +1,1 @@
+"""Kafka as an upstream: records and the position behind them in one transaction."""
