@@ -39,6 +39,7 @@ from gateway.settings import schema
 from gateway.spool.checkpoints import Checkpoint, CheckpointWriter, needed_after
 from gateway.spool.journal.format import FORMAT, Head
 from gateway.spool.journal.writer import Journal, Keep
+from gateway.spool.thread import Died, nobody
 
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_checkpoints_total", "counter", "Checkpoints stored."),
@@ -77,6 +78,7 @@ class Continuity:
         fan: Fan,
         symbols: Symbols,
         use: Callable[[Model], None],
+        died: Died = nobody,
     ) -> None:
         self.number = 0
         """Of the last cycle."""
@@ -109,6 +111,7 @@ class Continuity:
                 emit=emit,
                 passed=lambda positions: self.passed(positions),
             )
+            self.journal.died = died
 
     # -- start and stop ------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ gateway has nothing to show, and systemd starts it anew.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -28,6 +27,7 @@ from gateway.core.record import NO_STAMP, Stamp
 from gateway.core.symbols import Symbols
 from gateway.core.types import SAMPLE, Samples
 from gateway.runtime.eventbook import EventBook
+from gateway.spool.thread import Died
 
 HandOn: TypeAlias = Callable[[Cycle, StepResult], None]
 
@@ -38,8 +38,6 @@ METRICS = (
     ("fieldgate_engine_cycles_total", "counter", "Engine cycles run."),
     ("fieldgate_engine_overruns_total", "counter", "Engine periods skipped because a cycle took too long."),
 )
-
-_log = logging.getLogger("fieldgate.engine")
 
 
 class EngineThread:
@@ -57,7 +55,7 @@ class EngineThread:
         symbols: Symbols | None = None,
         before: Sequence[Callable[[], None]] = (),
         after: Sequence[Callable[[], None]] = (),
-        died: Callable[[], None],
+        died: Died,
     ) -> None:
         """`hand_on` takes each cycle with what came of it; `stamp` is the wall clock's at an engine time; `before` runs
         ahead of each drain (the executive's samples and state changes), `after` behind each cycle (its feeds)."""
@@ -142,14 +140,11 @@ class EngineThread:
             self._give(cycle, result)
 
     def _run(self) -> None:
-        clean = False
         try:
             self._keep_time()
-            clean = True
-        finally:
-            if not clean:
-                _log.critical("the engine thread died; the gateway stops")
-                self._died()
+        except BaseException as error:
+            self._died(self._thread.name, error)
+            raise
 
     def _keep_time(self) -> None:
         deadline_ns = time.monotonic_ns()

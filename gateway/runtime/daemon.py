@@ -47,7 +47,8 @@ from gateway.serving.scada.server import ListenError
 from gateway.settings.load import load
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
-from gateway.spool.records import StoreRefused, StoreUnavailable
+from gateway.spool.records import StoreDamaged, StoreRefused, StoreUnavailable
+from gateway.spool.requests import SpoolStopped
 from gateway.writing.audit import Line, Trail, TrailError
 
 EXIT_OK = 0
@@ -58,7 +59,9 @@ PRESS_EVERY_S = 0.2
 
 _log = logging.getLogger("fieldgate")
 
-START_FAILURES = (ListenError, HttpServerFailed, LockError, MapError, StoreRefused, StoreUnavailable, OSError)
+START_FAILURES = (
+    ListenError, HttpServerFailed, LockError, MapError, StoreRefused, StoreUnavailable, SpoolStopped, OSError,
+)  # fmt: skip
 """What may be wrong with the machine at start: each says what and what to do, in one line."""
 
 
@@ -92,6 +95,7 @@ class Daemon:
             fan=way.fan,
             symbols=symbols,
             use=lambda model: asyncio.run_coroutine_threadsafe(way.use(model), loop).result(),
+            died=self._thread_died,
         )
         self._trail = Trail(settings.state_dir, wall_ns=time.time_ns, now_ns=clock, emit=book.emit)
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
@@ -131,7 +135,7 @@ class Daemon:
             # Nothing acquires or controls yet, and a compilation cannot be called off: leave it behind.
             self._say(Severity.INFO, "gateway.stopping", "stopped before it was ready")
             await self._way.stop(self._supervisor)
-            os._exit(EXIT_OK)
+            os._exit(EXIT_FAILED if self._failed else EXIT_OK)
         try:
             await starting
         except START_FAILURES as error:
@@ -153,7 +157,7 @@ class Daemon:
     async def _start(self) -> None:
         settings = self._settings
         self._reference.note(settings)
-        self._way.start(self._supervisor)
+        self._way.start(self._supervisor, self._thread_died)
         await self._way.open(settings.uplinks)
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
         self._web.start(settings.http, self._status(), self._operator)
@@ -310,7 +314,7 @@ class Daemon:
     def _build_plant(self, settings: Settings, before: Plant | None = None) -> Plant:
         plant = Plant(
             settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
-            hand_on=self._continuity.take, died=self._engine_died, keep=self._way.letters.keep,
+            hand_on=self._continuity.take, died=self._thread_died, keep=self._way.letters.keep,
             executive=before.executive if before is not None else None,
             held=before.writer.arbiter.held if before is not None else None,
         )  # fmt: skip
@@ -372,9 +376,11 @@ class Daemon:
             self._say(Severity.NOTICE, "watchdog.fed", "all heartbeats are back")
         return stuck
 
-    def _engine_died(self) -> None:
-        """From the engine's thread, on its way out."""
+    def _thread_died(self, thread: str, error: BaseException) -> None:
+        """On that thread's way out. Without it the gateway would not do what it says; a start sets that right."""
         self._failed = True
+        what = str(error) if isinstance(error, StoreDamaged) else f"{type(error).__name__}: {error}"
+        self._say(Severity.ERROR, "gateway.failed", f"the {thread} thread died: {what}; ending, to be started again")
         self._loop.call_soon_threadsafe(self._stop.set)
 
     def _summary(self) -> str:

@@ -37,7 +37,7 @@ from gateway.core.record import Identity, Stream
 from gateway.core.types import NS_PER_S
 from gateway.runtime.pumps import Pumps
 from gateway.spool.records import Key, Stored
-from gateway.spool.worker import SpoolWorker
+from gateway.spool.worker import SpoolStopped, SpoolWorker
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Upstream]]
 Envelope: TypeAlias = Callable[[Identity, bytes], bytes]
@@ -137,7 +137,7 @@ class Delivery:
         self._answers = np.zeros(SIZE, np.int64)
 
     async def run(self) -> None:
-        """Until cancelled, or SpoolStopped."""
+        """Until cancelled."""
         while True:
             self._failures += 1
             end = await self._session()
@@ -161,6 +161,8 @@ class Delivery:
                 await self._pumps.run()
         except* LinkDown as downs:
             end = _first(downs)
+        except* SpoolStopped:
+            end = LinkDown(f"{self.name}: the spool has stopped", "the gateway ends")
         return end
 
     async def _send(self, upstream: Upstream, record: Stored) -> None:

@@ -19,6 +19,7 @@ from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.settings.schema import MqttLink, MqttPoint, Tag
 from gateway.spool.intake import IntakeFiles
+from gateway.spool.thread import Died, nobody
 
 INTAKE_FOLDER: Final = "intake"
 INTAKE_STOP_S: Final = 1.0
@@ -41,10 +42,11 @@ def durable_link(link: MqttLink) -> MqttLink:
 
 
 class Intakes:
-    def __init__(self, state_dir: Path, *, now_ns: Clock, emit: Emit) -> None:
+    def __init__(self, state_dir: Path, *, now_ns: Clock, emit: Emit, died: Died = nobody) -> None:
         self._folder = state_dir / INTAKE_FOLDER
         self._now_ns = now_ns
         self._emit = emit
+        self._died = died
         self._files: dict[str, IntakeFiles] = {}
         self._lanes: dict[str, Lane] = {}
 
@@ -57,6 +59,7 @@ class Intakes:
             emit=self._emit,
             stopwatch_ns=time.monotonic_ns,
         )
+        files.died = self._died
         self._files[lane.name] = files
         self._lanes[lane.name] = lane
         return files

@@ -7,7 +7,7 @@ builds another one. What outlives it (clock, event book, symbols, spool, http) i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypedDict
 
 from gateway.control.handle import ControlExecutive
@@ -38,6 +38,7 @@ from gateway.settings.schema import Block as LoopBlock
 from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, PidLoop, Settings, Tag, registers_of
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
+from gateway.spool.thread import Died
 from gateway.spool.warming import warm_up as warm_spool
 from gateway.writing.arbiter import Held
 from gateway.writing.audit import Trail
@@ -83,7 +84,7 @@ class Plant:
         symbols: Symbols,
         trail: Trail,
         hand_on: HandOn,
-        died: Callable[[], None],
+        died: Died,
         keep: Keep = keep_nothing,
         executive: ControlExecutive | None = None,
         held: Mapping[str, Held] | None = None,
@@ -117,8 +118,9 @@ class Plant:
         self.pools = Pools(
             settings, self.model, self.engine, now_ns=clock, emit=book.emit, ask_engine=lambda one: self.thread.ask(one)
         )
+        self.pools.parking.died = died
         self.sources: dict[str, Source] = {}
-        self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit)
+        self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit, died=died)
         self._lanes: dict[str, Lane] = {}
         lanes = self._build_sources()
         if self.executive is not None:

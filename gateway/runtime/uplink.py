@@ -43,6 +43,7 @@ from gateway.spool.checkpoints import noted_outputs
 from gateway.spool.records import Grace, StoreUnavailable
 from gateway.spool.salvage import damage, salvage
 from gateway.spool.store import Store
+from gateway.spool.thread import Died, nobody
 from gateway.spool.worker import SpoolStopped, SpoolWorker
 from gateway.upstreams import file, http, mqtt, nats, sparkplug
 from gateway.upstreams.kafka import upstream as kafka
@@ -122,6 +123,7 @@ class Way:
         self._encoder = Encoder(Model((), ()), text_of)
         self._encoded_once = EncodedOnce(lambda draft: self._encoder(draft))
         self._owner = store.read_meta(OWNER_KEY, "")
+        self._died: Died = nobody
         first = self._branch(store)
         self.worker = first.worker
         self.fan = Fan(first)
@@ -130,7 +132,9 @@ class Way:
         self._settings: dict[str, Uplink] = {}
         self.letters = Letters(self._state_dir, clock=clock, emit=book.emit)
 
-    def start(self, supervisor: Supervisor) -> None:
+    def start(self, supervisor: Supervisor, died: Died = nobody) -> None:
+        """`died` is told of a spool's thread that ends by itself, now or later."""
+        self._died = self.worker.died = died
         self.worker.start()
         self.letters.start()
         supervisor.start("engine time lease", self._keep_lease)
@@ -162,6 +166,7 @@ class Way:
             return first
         path = own_file(self._state_dir, uplink.name)
         branch = self._branch(await asyncio.to_thread(open_store, path, uplink), uplink.name)
+        branch.worker.died = self._died
         branch.worker.start()
         return branch
 

@@ -162,8 +162,8 @@ class SpoolWorker(DiskThread):
         return self._snapshot.records + len(self._queue)
 
     def has_room(self) -> bool:
-        """Whether half of the queue is free: who makes drafts faster than any plant waits for that."""
-        return 2 * len(self._queue) < self._queue.capacity
+        """Whether half of the queue is free, or nobody empties it: who makes drafts faster than any plant waits."""
+        return self._ended or 2 * len(self._queue) < self._queue.capacity
 
     def snapshot(self) -> Snapshot:
         return self._snapshot
@@ -250,10 +250,10 @@ class SpoolWorker(DiskThread):
                 self._changed.wait(self._wait_s())
             stopping = self._stopping
             requests = list(self._requests)
-            self._requests.clear()
             due = self._wait_s() <= 0
         for request in requests:
             self._try(request.serve)
+            self._requests.popleft()  # not before: whoever asked what this thread dies of is refused an answer
         if stopping:
             self._try(self._store_all)
             self._tell_lost()

@@ -167,6 +167,33 @@ def test_asking_a_spool_that_stopped_is_refused(tmp_path: Path) -> None:
         asyncio.run(spool.next_records(Lane.LIVE, {}, 1))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_says_of_what_and_leaves_nobody_waiting(tmp_path: Path) -> None:
+    died: list[tuple[str, BaseException]] = []
+
+    def unfit(record: RecordDraft) -> bytes:
+        raise ZeroDivisionError("nobody foresaw this")
+
+    spool = SpoolWorker(
+        store=Store(tmp_path / "spool.db", bytes_max=1 << 30), encode=unfit, now_ns=lambda: 7, emit=lambda event: None
+    )
+    spool.died = lambda thread, error: died.append((thread, error))
+
+    async def scenario() -> None:
+        spool.put(draft(1))
+        asked = [asyncio.ensure_future(spool.flush()) for _ in range(3)]
+        await asyncio.sleep(0)
+        spool.start()
+        for each in await asyncio.gather(*asked, return_exceptions=True):
+            assert isinstance(each, SpoolStopped)
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+    assert spool.stop(10.0)
+    ((thread, error),) = died
+    assert (thread, str(error)) == ("spool", "nobody foresaw this")
+    assert spool.has_room(), "nobody waits for room that nobody makes"
+
+
 def test_a_full_disk_is_said_once_and_got_over_without_help(tmp_path: Path) -> None:
     events: list[Event] = []
     store = Store(tmp_path / "spool.db", bytes_max=1 << 30)

@@ -124,7 +124,7 @@ class Subscriber:
             emit=self.events.append,
         )
 
-    def _engine_died(self) -> None:
+    def _engine_died(self, thread: str, error: BaseException) -> None:
         self.died = True
 
     def reading(self, name: str) -> float:
