@@ -154,7 +154,8 @@ class Way:
                 self._branches[uplink.name] = await self._opened(uplink, owns_first=uplink.name == owner)
             branch = self._branches[uplink.name]
             branch.streams = frozenset(map(str, uplink.streams))
-            branch.worker.limit(uplink.buffer_bytes_max, _grace(uplink), uplink.free_disk_bytes_min)
+            limits = uplink.buffer_bytes_max, _grace(uplink), uplink.free_disk_bytes_min, uplink.age_ns_max
+            branch.worker.limit(*limits)
         self._spread()
 
     async def _opened(self, uplink: Uplink, *, owns_first: bool) -> Branch:

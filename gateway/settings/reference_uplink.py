@@ -106,6 +106,12 @@ UPLINK = (
         "What may wait while the broker is away; then the oldest is dropped.",
     ),
     Key(
+        "uplink.NAME.max_age",
+        uplink.AGE,
+        "(no limit)",
+        "What has waited for longer is dropped, oldest first, and counted.",
+    ),
+    Key(
         "uplink.NAME.free_disk",
         uplink.FREE_DISK,
         "100MB",

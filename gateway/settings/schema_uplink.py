@@ -138,6 +138,7 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     aggregates_every_ns: int
     samples_every_ns: int
     buffer_bytes_max: int
+    """What may wait."""
     grace_ns: int
     """How long acknowledged records are kept, should the other end lose them all the same."""
     grace_bytes_max: int
@@ -148,5 +149,7 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     drain_share: float = 0.25
     """The part of the bandwidth that the backlog gets in any case."""
     drain_between: Hours | None = None
+    age_ns_max: int = 0
+    """What has waited for longer is dropped; 0: nothing is."""
     free_disk_bytes_min: int = 0
     """Of the disk: when no more is free, nothing but events is recorded; 0: not looked at."""

@@ -33,6 +33,7 @@ from gateway.settings.units import (
 PERIOD = duration(limits.GRID_NS, 24 * 3_600 * NS_PER_S)
 STREAMS = array_of(choice(Stream), '["events", "aggregates", "multivariate"]', len(Stream), count_min=1)
 BUFFER = size(10**6, 10**12)
+AGE = duration(10 * NS_PER_S, 3_660 * 24 * 3_600 * NS_PER_S)
 GRACE = duration(0, 7 * 24 * 3_600 * NS_PER_S)
 GRACE_BUFFER = size(0, 10**12)
 FREE_DISK = size(0, 10**13)
@@ -105,6 +106,7 @@ def _read(section: Section, name: str, gateway_id: str, files: Files, zone: Zone
         aggregates_every_ns=_period(section, "aggregates_every", 10 * NS_PER_S),
         samples_every_ns=_period(section, "samples_every", NS_PER_S),
         buffer_bytes_max=section.get("buffer", BUFFER, 2 * 10**9),
+        age_ns_max=section.get("max_age", AGE, 0),
         grace_ns=section.get("grace", GRACE, 10 * 60 * NS_PER_S),
         grace_bytes_max=section.get("grace_buffer", GRACE_BUFFER, 64 * 10**6),
         drain_records_per_s=section.get("drain", DRAIN, 200),

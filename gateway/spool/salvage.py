@@ -138,13 +138,16 @@ def _copy_records(old: sqlite3.Connection, new: sqlite3.Connection) -> tuple[int
     ids = set(known)
     for order in ("ASC", "DESC"):
         ids |= {row[0] for row in _readable(old, f"SELECT id FROM records NOT INDEXED ORDER BY id {order}")}
-    columns = "id, stream, segment, sequence, priority, first_ns, last_ns, samples, bytes, body"
+    columns = "id, stream, segment, sequence, priority, first_ns, last_ns, samples, bytes, body, stored_ns"
+    there = {row[1] for row in _readable(old, "PRAGMA table_info(records)")}
+    readable = columns if "stored_ns" in there else columns.replace("stored_ns", "last_ns")
+    marks = ", ".join("?" * len(columns.split()))
     copied = 0
     for record in sorted(ids):
-        found = list(_readable(old, f"SELECT {columns} FROM records NOT INDEXED WHERE id = ?", record))
+        found = list(_readable(old, f"SELECT {readable} FROM records NOT INDEXED WHERE id = ?", record))
         with suppress(sqlite3.IntegrityError):
             for row in found:
-                new.execute(f"INSERT INTO records ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+                new.execute(f"INSERT INTO records ({columns}) VALUES ({marks})", row)
                 known.pop(record, None)
                 copied += 1
     acknowledged = {row[0] for row in new.execute("SELECT record FROM acknowledged")}

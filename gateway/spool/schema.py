@@ -6,7 +6,8 @@ file from a newer fieldgate is refused, never guessed at.
     meta          key/value: engine time, boot id and what else must survive
     streams       next_segment: segments are numbered without a hole; produced: records ever given an identity
     segments      state open, closed, or done: closed and all acknowledged; next_sequence; length once closed
-    records       what waits or is kept: identity, priority, times, body (zstd). `id` is the order of storing
+    records       what waits or is kept: identity, priority, times, body (zstd). `id` is the order of storing,
+                  `stored_ns` its engine time
     acknowledged  which of the records upstream has acknowledged, and when (engine time); they are kept for a grace
     resends       identities that somebody asked to be sent again
     ledger        what was dropped; announced_* name the loss report that carries a line, null until there is one
@@ -124,7 +125,16 @@ def _count_produced(db: Any, epoch: Epoch) -> None:
     db.conn.execute(COUNT_PRODUCED)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create, _keep_acknowledged, _keep_checkpoints, _name_lost_tags, _count_produced)
+def _tell_when_stored(db: Any, epoch: Epoch) -> None:
+    """Sixth schema: when a record was stored. What there is counts as stored now, and no row is written for it."""
+    told = db.conn.execute("SELECT value FROM meta WHERE key = 'engine_time_ns'").fetchall()
+    ((latest_ns,),) = db.conn.execute("SELECT coalesce(max(last_ns), 0) FROM records").fetchall()
+    db["records"].add_column("stored_ns", int, not_null_default=int(told[0][0]) if told else latest_ns)
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    *(_create, _keep_acknowledged, _keep_checkpoints, _name_lost_tags, _count_produced, _tell_when_stored),
+)
 
 
 def migrate(connection: sqlite3.Connection, path: Path, epoch: Epoch) -> None:

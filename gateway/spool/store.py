@@ -11,8 +11,9 @@ of a stream waiting, a segment stays open instead.
 
 Acknowledged records are kept for a grace (`gateway.spool.grace`) and make room first. Over `bytes_max` the oldest
 waiting records of the lowest priority present are dropped and written into the loss ledger in the same transaction;
-so are records whose bodies were damaged on the disk, which is found when they are read. Segment ends are never
-dropped for room: they are small and few, and say how long what was dropped had been.
+so are records that have waited for too long (`gateway.spool.ageing`), and those whose bodies were damaged on the disk,
+which is found when they are read. Segment ends are never dropped for either: they are small and few, and say how long
+what was dropped had been.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from gateway.core.record import PRIORITIES, Stream
 from gateway.core.segments import Loss, LossReport, SegmentEnd, encode_body
 from gateway.spool import grace as kept
 from gateway.spool import ledger
+from gateway.spool.ageing import EXPIRED, Ageing
 from gateway.spool.backfill import LOG_PAGES_MAX
 from gateway.spool.checkpoints import note_outputs
 from gateway.spool.records import Encoded, Grace, Key, Lane, Stored, Totals, compress, damage_mark, translated
@@ -72,7 +74,7 @@ class Store:
         self.segments_max = segments_max
         self.counts: Counter[tuple[str, ...]] = Counter()
         self._damaged: set[Key] = set()
-        self._oldest_id = 0
+        self.ageing = Ageing()
         with translated(path), ExitStack() as undo:
             self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             undo.callback(self.connection.close)
@@ -134,18 +136,19 @@ class Store:
     def append(self, records: Sequence[Encoded], now_ns: int) -> list[Key]:
         """Store records, each under a new identity, in their order; makes room when they do not fit."""
         with self.transaction():
-            keys = [self._insert(record, PRIORITIES[record.stream]) for record in records]
+            keys = [self._insert(record, PRIORITIES[record.stream], now_ns) for record in records]
             note_outputs(self.connection, {each.stream.value: each.ordinal for each in records if each.ordinal})
             self._make_room(now_ns)
         return keys
 
-    def _insert(self, record: Encoded, priority: int) -> Key:
+    def _insert(self, record: Encoded, priority: int, now_ns: int) -> Key:
         key = self._next_identity(record.stream.value)
         size = len(record.body) + RECORD_OVERHEAD_BYTES
         self.connection.execute(
-            "INSERT INTO records (stream, segment, sequence, priority, first_ns, last_ns, samples, bytes, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*key, priority, record.first_ns, record.last_ns, record.samples, size, record.body),
+            "INSERT INTO records"
+            " (stream, segment, sequence, priority, first_ns, last_ns, stored_ns, samples, bytes, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*key, priority, record.first_ns, record.last_ns, now_ns, record.samples, size, record.body),
         )
         self.totals.records += 1
         self.totals.bytes += size
@@ -207,7 +210,7 @@ class Store:
             (stream,),
         ).fetchall()
         end = Encoded(Stream(stream), last_ns, last_ns, 0, compress(encode_body(SegmentEnd(length))))
-        self._insert(end, PRIORITY_SEGMENT_END)
+        self._insert(end, PRIORITY_SEGMENT_END, last_ns)
         self.connection.execute(
             "UPDATE segments SET state = 'closed', length = ? WHERE stream = ? AND segment = ?",
             (length, stream, segment),
@@ -277,9 +280,10 @@ class Store:
             self.expire(now_ns)
 
     def expire(self, now_ns: int) -> None:
-        """Let go of acknowledged records whose grace is over."""
+        """Let go of acknowledged records whose grace is over, and drop what has waited for too long."""
         with self.transaction():
             kept.expire(self.connection, self.totals, self.grace, now_ns)
+            self._drop(self.ageing.too_old(self.connection, now_ns), EXPIRED, now_ns)
 
     def reject(self, key: Key, reason: str, now_ns: int) -> None:
         """The other end will never take it: to the dead letters, and into the ledger, for the receiver sees a gap."""
@@ -369,24 +373,16 @@ class Store:
             if not ids:
                 return 0
             body = compress(encode_body(LossReport(losses)))
-            key = self._insert(Encoded(Stream.EVENTS, now_ns, now_ns, 0, body), PRIORITIES[Stream.EVENTS])
+            key = self._insert(Encoded(Stream.EVENTS, now_ns, now_ns, 0, body), PRIORITIES[Stream.EVENTS], now_ns)
             ledger.announce(self.connection, ids, key.segment, key.sequence)
         return len(ids)
 
     # -- the rest -----------------------------------------------------------------------------------------------
 
     def oldest_ns(self) -> tuple[int, ...]:
-        """Engine time of the oldest record that waits; empty when none does."""
-        if not self.totals.records:
-            return ()
-        query = f"SELECT id, last_ns FROM records WHERE id >= ? AND priority >= 0 AND {kept.WAITS} ORDER BY id LIMIT 1"
+        """Engine time at which the oldest record that waits was stored; empty when none does."""
         with translated(self.path):
-            # What waited once and is acknowledged never waits again, so the search goes on where it ended.
-            rows = self.connection.execute(query, (self._oldest_id,)).fetchall()
-            if not rows:
-                rows = self.connection.execute(query, (0,)).fetchall()
-        self._oldest_id = rows[0][0] if rows else 0
-        return tuple(last_ns for _, last_ns in rows)
+            return self.ageing.oldest_ns(self.connection) if self.totals.records else ()
 
     def read_meta(self, key: str, default: str) -> str:
         with translated(self.path):

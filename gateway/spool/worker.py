@@ -168,9 +168,10 @@ class SpoolWorker(DiskThread):
     def snapshot(self) -> Snapshot:
         return self._snapshot
 
-    def limit(self, bytes_max: int, grace: Grace, floor_bytes: int) -> None:
-        """From the next commit on: what may wait, what is kept once acknowledged, what of the disk is to stay free."""
-        self._store.bytes_max, self._store.grace = bytes_max, grace
+    def limit(self, bytes_max: int, grace: Grace, floor_bytes: int, age_ns_max: int = 0) -> None:
+        """From the next commit on: what may wait, what is kept once acknowledged, what of the disk is to stay free, for
+        how long anything may wait (0: for ever)."""
+        self._store.bytes_max, self._store.grace, self._store.ageing.limit_ns = bytes_max, grace, age_ns_max
         self.pressing.floor_bytes = floor_bytes
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
@@ -260,7 +261,9 @@ class SpoolWorker(DiskThread):
         elif due:
             self._try(self._store_group)
         if requests or due or stopping:
-            self._snapshot = look(self._store)
+            self._snapshot = seen = look(self._store)
+            if news := self._store.ageing.news(seen.counts, seen.oldest_ns, self._now_ns()):
+                self._say(Severity.WARNING, "spool.expired", f"{news}, the oldest first; the loss ledger has them")
         return not stopping
 
     def _wait_s(self) -> float:
@@ -362,13 +365,9 @@ class SpoolWorker(DiskThread):
         records = self._store.next_records(lane, after, limit)
         damaged = self._store.drop_damaged(self._now_ns())
         if damaged:
-            first = damaged[0]
-            self._say(
-                Severity.ERROR,
-                "spool.damaged",
-                f"{len(damaged)} records were damaged on the disk, first {first.stream} {first.segment}/"
-                f"{first.sequence}; they are in the loss ledger, look at the disk",
-            )
+            first = f"{damaged[0].stream} {damaged[0].segment}/{damaged[0].sequence}"
+            what = f"{len(damaged)} records were damaged on the disk, first {first}"
+            self._say(Severity.ERROR, "spool.damaged", f"{what}; they are in the loss ledger, look at the disk")
         return records
 
     def _report_losses(self, now_ns: int) -> int:

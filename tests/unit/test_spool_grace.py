@@ -122,15 +122,15 @@ def test_kept_records_have_a_limit_in_number_too(tmp_path: Path, monkeypatch: py
 def test_the_oldest_that_waits_is_found_behind_what_is_kept_and_after_everything_arrived(tmp_path: Path) -> None:
     store = opened(tmp_path / "spool.db", grace=Grace(ns=10**9, bytes_max=1 << 20))
     assert store.oldest_ns() == ()
-    keys = store.append([encoded(n) for n in range(5, 9)], 0)
+    keys = [store.append([encoded(1)], now_ns)[0] for now_ns in (6, 7, 8, 9)]
     assert store.oldest_ns() == (6,)
-    store.acknowledge([keys[1]], now_ns=1)
+    store.acknowledge([keys[1]], now_ns=10)
     assert store.oldest_ns() == (6,)
-    store.acknowledge([keys[0]], now_ns=2)
+    store.acknowledge([keys[0]], now_ns=11)
     assert store.oldest_ns() == (8,)
-    store.acknowledge(keys[2:], now_ns=3)
+    store.acknowledge(keys[2:], now_ns=12)
     assert store.oldest_ns() == ()
-    store.append([encoded(20)], 4)
+    store.append([encoded(1)], 21)
     assert store.oldest_ns() == (21,)
     store.close()
 

@@ -220,7 +220,7 @@ def test_a_file_from_a_newer_version_is_refused_with_a_remedy(store: Store, path
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreRefused, match=r"newer fieldgate \(schema 99, this one knows 5\); install"):
+    with pytest.raises(StoreRefused, match=r"newer fieldgate \(schema 99, this one knows 6\); install"):
         Store(path, bytes_max=PLENTY)
 
 
