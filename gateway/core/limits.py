@@ -148,6 +148,12 @@ AUDIT_WAITING_MAX: Final = 1_000
 SCADA_CLIENTS_MAX: Final = 32
 """Connections to the Modbus server. One more is refused at once and counted."""
 
+HTTP_CONNECTIONS_MAX: Final = 64
+"""HTTP connections that are answered. Past it 503; past twice as many they are closed at once, and counted."""
+
+CONNECTIONS_PER_CLIENT: Final = 16
+"""Of these, those of one client, at either server, unless the settings say otherwise. One more is closed, counted."""
+
 SEGMENTS_MAX: Final = 64
 """Segments of one stream that wait to be drained. At the limit an outage goes on in the segment it has."""
 

@@ -109,6 +109,8 @@ class Web:
             read_history=self._read_history,
             metrics_clients=http.metrics_clients,
             tls=tls,
+            connections_per_client=http.connections_per_client,
+            emit=self._emit,
         )
         server.start()
         return server

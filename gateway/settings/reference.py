@@ -262,6 +262,7 @@ SERVING = (
     Key(
         "scada.write_clients", serving.NETWORKS, "[]", "Networks from which they may write. None: all that may connect."
     ),
+    Key("scada.connections_per_client", serving.SCADA_PER_CLIENT, "16", "Of the 32 connections, those of one address."),
     Key(
         "scada.rules",
         scadarules.RULES,
@@ -308,6 +309,12 @@ SERVING = (
     Key("http.cert_file", text, NOTHING, "Certificate of the listener (PEM, with its chain): https from then on."),
     Key("http.key_file", text, NOTHING, "Its private key."),
     Key("http.metrics_clients", serving.NETWORKS, "[]", "Networks that may read /metrics without a log-in."),
+    Key(
+        "http.connections_per_client",
+        serving.HTTP_PER_CLIENT,
+        "16",
+        "Of the 64 connections, those of one IPv4 address or IPv6 /64. A reverse proxy is one client: give it all.",
+    ),
 )
 
 KEYS: tuple[Key, ...] = (

@@ -17,6 +17,7 @@ from gateway.core.alarms import AlarmDefinition
 from gateway.core.calculations import CalculationDefinition
 from gateway.core.calendar import UTC, Zone
 from gateway.core.formula import Formula
+from gateway.core.limits import CONNECTIONS_PER_CLIENT
 from gateway.core.types import Kind
 from gateway.protocol.mqtt.form import PLAIN, Form
 from gateway.settings.schema_brokers import BrokerAddress as BrokerAddress
@@ -35,6 +36,7 @@ from gateway.settings.schema_control import Signal as Signal
 from gateway.settings.schema_control import driven_by as driven_by
 from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
+from gateway.settings.schema_serving import Http as Http
 from gateway.settings.schema_uplink import FileAddress as FileAddress
 from gateway.settings.schema_uplink import Hours as Hours
 from gateway.settings.schema_uplink import HttpAddress as HttpAddress
@@ -300,6 +302,7 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """Without a new count in the watchdog's register for so long SCADA is silent; 0: nobody watches."""
     watchdog_loops: tuple[str, ...] = ()
     """Loops that go to their fail-safe then."""
+    connections_per_client: int = CONNECTIONS_PER_CLIENT
     lock_file: Path
 
 
@@ -333,17 +336,6 @@ class Writes(msgspec.Struct, frozen=True, kw_only=True):
     page: tuple[str, ...] = ()
     """Full names of the tags, and points of loops, that operators may write by the page and the API."""
     mqtt: MqttWrites | None = None
-
-
-class Http(msgspec.Struct, frozen=True, kw_only=True):
-    host: str
-    port: int
-    users_file: Path | None = None
-    """None: nobody logs in, everybody who reaches the listener sees, nobody acts."""
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    metrics_clients: tuple[str, ...] = ()
-    """Networks whose scrapers need not log in."""
 
 
 class TopicGroup(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.core.limits import CONNECTIONS_PER_CLIENT, HTTP_CONNECTIONS_MAX, SCADA_CLIENTS_MAX
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind
 from gateway.settings.addresses import Endpoint, is_local, listen_endpoint, network
 from gateway.settings.brokers import Files, file_at
@@ -31,6 +32,8 @@ LOOP_GLOBS = array_of(text, '["control.boiler"]', GLOBS_MAX)
 WATCHDOG = duration(500 * NS_PER_MS, 24 * 3_600 * NS_PER_S)
 EACH: Final = "each"
 """Of `units`: every device has one of its own."""
+HTTP_PER_CLIENT = integer(1, HTTP_CONNECTIONS_MAX)
+SCADA_PER_CLIENT = integer(1, SCADA_CLIENTS_MAX)
 NETWORKS = array_of(network, '["10.0.0.0/24"]', 100)
 
 
@@ -56,6 +59,7 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
         rules=section.get("rules", RULES, ()),
         watchdog_ns=section.get("watchdog", WATCHDOG, None) or 0,
         watchdog_loops=_read_watchdog_loops(section, loops),
+        connections_per_client=section.get("connections_per_client", SCADA_PER_CLIENT, CONNECTIONS_PER_CLIENT),
         lock_file=path.parent / lock_file,
     )
     section.finish()
@@ -181,6 +185,7 @@ def read_http(root: Section, files: Files) -> Http | None:
         cert_file=file_at(section, "cert_file", files),
         key_file=file_at(section, "key_file", files),
         metrics_clients=section.get("metrics_clients", NETWORKS, ()),
+        connections_per_client=section.get("connections_per_client", HTTP_PER_CLIENT, CONNECTIONS_PER_CLIENT),
     )
     _check_http(section, http)
     section.finish()

@@ -10,14 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from gateway.core.limits import SCADA_CLIENTS_MAX
+from gateway.core.limits import HTTP_CONNECTIONS_MAX, SCADA_CLIENTS_MAX
 from gateway.core.types import Quality
-from gateway.serving.http.server import ANSWER_S_MAX, CONNECTIONS_MAX
+from gateway.serving.http.server import ANSWER_S_MAX
 from hil.devices.instruments import MeterUnit, TankUnit
 from hil.devices.modbus import Endpoint, Unit
 from tests.integration.test_daemon_scada import CONFIG
@@ -31,6 +32,8 @@ FLOOD_S = ANSWER_S_MAX + 5.0
 PERIOD_S = 0.02
 POLL_S = 0.05
 RSS_BYTES_MORE_MAX = 150_000_000
+MANY = 20
+"""Addresses that a flood comes from, so that it takes every connection there is."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def test_a_flood_of_both_servers_costs_no_poll_no_cycle_and_no_client(tmp_path: 
             time.sleep(QUIET_S)
             between = look(gateway)
             resident_before = resident_bytes(gateway.pid)
-            begun = _flood(gateway, seed)
+            begun = _flood(gateway, seed, FLOOD_S, MANY)
             resident_after = resident_bytes(gateway.pid)
             after = look(gateway)
             asking.over.set()
@@ -160,7 +163,8 @@ def test_a_flood_of_both_servers_costs_no_poll_no_cycle_and_no_client(tmp_path: 
             assert resident_after - resident_before < RSS_BYTES_MORE_MAX
             _expect_counted(gateway)
             until(
-                lambda: gateway.metric("fieldgate_http_connections") < CONNECTIONS_MAX / 2, "the connections are gone"
+                lambda: gateway.metric("fieldgate_http_connections") < HTTP_CONNECTIONS_MAX / 2,
+                "the connections are gone",
             )
             until(lambda: gateway.metric("fieldgate_scada_clients") == 0, "the clients are gone")
             assert gateway.lines("component.failed") == []
@@ -169,9 +173,47 @@ def test_a_flood_of_both_servers_costs_no_poll_no_cycle_and_no_client(tmp_path: 
         outside.run(endpoint.stop())
 
 
-def _flood(gateway: Gateway, seed: int) -> dict[str, int]:
+def test_a_flood_from_one_address_shuts_nobody_else_out(tmp_path: Path) -> None:
+    """The page, Prometheus and SCADA come and go meanwhile, and each is answered every time."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    with Outside() as outside:
+        endpoint = Endpoint(Unit(1, TankUnit()), Unit(2, MeterUnit(1)))
+        outside.run(endpoint.start())
+        with Gateway(tmp_path, CONFIG.format(plc=endpoint.port, inserted="")) as gateway:
+            gateway.start()
+            until(lambda: gateway.quality("tank.outflow") == Quality.GOOD, "the tank is read")
+            flooding = threading.Thread(target=_flood, args=(gateway, seed, FLOOD_S, 1))
+            flooding.start()
+            answered = 0
+            while flooding.is_alive():
+                for path in ("/", "/api/status", "/metrics"):
+                    url = f"http://127.0.0.1:{gateway.http_port}{path}"
+                    with urllib.request.urlopen(url, timeout=ANSWER_S_MAX) as answer:
+                        assert answer.status == 200
+                        answer.read()
+                with socket.create_connection(("127.0.0.1", gateway.scada_port), timeout=10) as scada:
+                    scada.sendall(bytes.fromhex("000700000006010300000001"))
+                    assert scada.recv(11, socket.MSG_WAITALL)[:9] == bytes.fromhex("000700000005010302")
+                answered += 1
+            flooding.join()
+            print(f"answered {answered} times")
+            assert answered > 3
+            assert gateway.metric("fieldgate_http_connections_cut_total", reason="too many of one client") > 0
+            assert gateway.metric("fieldgate_http_connections_cut_total", reason="too many") == 0
+            assert gateway.metric("fieldgate_scada_crowded_clients_total") > 0
+            assert gateway.metric("fieldgate_scada_refused_clients_total") == 0
+            [told] = gateway.lines("http.client.crowded")
+            assert "127.0.0.2 has all of its 16 connections" in told.message
+            assert gateway.lines("scada.client.crowded")
+            assert len(gateway.lines()) < 200, "a flood does not flood the log"
+            assert gateway.terminate() == 0
+        outside.run(endpoint.stop())
+
+
+def _flood(gateway: Gateway, seed: int, seconds: float, hosts: int) -> dict[str, int]:
     command = [sys.executable, "-m", "tests.support.flood"]
-    command += [str(each) for each in (gateway.http_port, gateway.scada_port, FLOOD_S, seed)]
+    command += [str(each) for each in (gateway.http_port, gateway.scada_port, seconds, seed, hosts)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2_000:]
     begun: dict[str, int] = json.loads(done.stdout)

@@ -40,7 +40,7 @@ async def is_closed(reader: asyncio.StreamReader) -> bool:
 
 def test_one_connection_too_many_is_refused_at_once_and_told_once() -> None:
     async def scenario() -> None:
-        async with serving(Bench(boiler_house())) as bench:
+        async with serving(Bench(boiler_house(connections_per_client=SCADA_CLIENTS_MAX))) as bench:
             bench.beats = 5
             port = bench.server.port
             held = [await asyncio.open_connection(HOST, port) for _ in range(SCADA_CLIENTS_MAX)]
@@ -60,6 +60,34 @@ def test_one_connection_too_many_is_refused_at_once_and_told_once() -> None:
             for _, writer in (*held, late):
                 writer.close()
             await eventually(lambda: bench.counted("clients") == 0)
+
+    uvloop.run(scenario())
+
+
+def test_one_client_has_its_part_of_the_connections_and_others_are_served() -> None:
+    async def scenario() -> None:
+        async with serving(Bench(boiler_house(connections_per_client=4))) as bench:
+            port = bench.server.port
+            other = ("127.0.0.2", 0)  # Linux has the whole of 127.0.0.0/8
+            held = [await asyncio.open_connection(HOST, port, local_addr=other) for _ in range(4)]
+            assert [await ask_heartbeat(*pair) for pair in held] == [0] * 4
+            for number in range(1, 101):
+                reader, writer = await asyncio.open_connection(HOST, port, local_addr=other)
+                assert await is_closed(reader)
+                writer.close()
+                assert bench.counted("crowded_clients_total") == number
+                assert await ask_heartbeat(*held[0]) == 0
+            good = await asyncio.open_connection(HOST, port)
+            assert await ask_heartbeat(*good) == 0
+            assert [(event.kind, event.subject) for event in bench.events] == [("scada.client.crowded", "127.0.0.2")]
+            held.pop()[1].close()
+            await eventually(lambda: bench.counted("clients") == 4)
+            held.append(await asyncio.open_connection(HOST, port, local_addr=other))
+            assert await ask_heartbeat(*held[-1]) == 0
+            for _, writer in (*held, good):
+                writer.close()
+            await eventually(lambda: bench.counted("clients") == 0)
+            assert bench.counted("refused_clients_total") == 0
 
     uvloop.run(scenario())
 
@@ -134,7 +162,7 @@ def test_a_client_that_does_not_read_is_cut_off_and_costs_bounded_memory(monkeyp
             _, deaf = await asyncio.open_connection(HOST, bench.server.port, limit=1)
             deaf.transport.pause_reading()  # type: ignore[attr-defined]
             await eventually(lambda: bench.counted("clients") == 2)
-            (client,) = (each for each in bench.server._clients if each.peer.endswith(f":{_port(deaf)}"))
+            (client,) = (each for each in bench.server._admission.clients if each.peer.endswith(f":{_port(deaf)}"))
             unsent_max = 0
             while bench.counted("slow_clients_total") == 0:
                 if not deaf.transport.is_closing():

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.core.limits import HTTP_CONNECTIONS_MAX
 from gateway.serving.http.live import LIVE_PATH, STREAMS_MAX
 from gateway.serving.http.users import Role, User
 from tests.integration.test_access import HASHES, PASSWORDS, Gate
@@ -22,7 +23,7 @@ from tests.support.daemon import until
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
-    gate = Gate(tmp_path, answer_s_max=2.0)
+    gate = Gate(tmp_path, answer_s_max=2.0, connections_per_client=HTTP_CONNECTIONS_MAX)
     yield gate
     assert gate.server.stop(5.0), "streams end with the server"
 

@@ -1,8 +1,9 @@
-"""Clients that mean harm, in a process of their own: `python -m tests.support.flood HTTP-PORT SCADA-PORT SECONDS SEED`.
+"""Clients that mean harm, in a process of their own.
 
-A thousand connections at a time, half of them to each server of one gateway on 127.0.0.1. Each does one of a few bad
-things, and begins again when it is cut off. It ends by itself, and prints as JSON how often each was begun. It takes
-only what processor is left over, as somebody on another machine would.
+`python -m tests.support.flood HTTP-PORT SCADA-PORT SECONDS SEED HOSTS`: a thousand connections at a time, half of them
+to each server of one gateway on 127.0.0.1, from as many addresses as HOSTS says, 127.0.0.2 and on. Each does one of a
+few bad things, and begins again when it is cut off. It ends by itself, and prints as JSON how often each was begun. It
+takes only what processor is left over, as somebody on another machine would.
 """
 
 from __future__ import annotations
@@ -103,11 +104,13 @@ SCADA: Final = (noise, silent, long_frame, drip_frame, reads)
 Harm = Callable[[asyncio.StreamWriter, random.Random], Awaitable[None]]
 
 
-async def again_and_again(port: int, harm: Harm, name: str, begun: Counter[str], random_: random.Random) -> None:
+async def again_and_again(
+    port: int, host: str, harm: Harm, name: str, begun: Counter[str], random_: random.Random
+) -> None:
     await asyncio.sleep(random_.random())
     while True:
         with suppress(OSError):
-            reader, writer = await asyncio.open_connection(HOST, port)
+            reader, writer = await asyncio.open_connection(HOST, port, local_addr=(host, 0))
             begun[name] += 1
             try:
                 await first(harm(writer, random_), hung_up(reader) if harm is not reads else never())
@@ -139,7 +142,7 @@ async def first(*works: Awaitable[None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def flood(http_port: int, scada_port: int, seconds: float, seed: int) -> Counter[str]:
+async def flood(http_port: int, scada_port: int, seconds: float, seed: int, hosts: int) -> Counter[str]:
     random_ = random.Random(seed)
     begun: Counter[str] = Counter()
     works = []
@@ -147,7 +150,9 @@ async def flood(http_port: int, scada_port: int, seconds: float, seed: int) -> C
         kinds, port = (HTTP, http_port) if number % 2 else (SCADA, scada_port)
         harm = kinds[number // 2 % len(kinds)]
         name = f"{'http' if number % 2 else 'scada'} {harm.__name__}"
-        works.append(asyncio.create_task(again_and_again(port, harm, name, begun, random_)))
+        works.append(
+            asyncio.create_task(again_and_again(port, f"127.0.0.{2 + number // 2 % hosts}", harm, name, begun, random_))
+        )
     await asyncio.sleep(seconds)
     for work in works:
         work.cancel()
@@ -156,9 +161,9 @@ async def flood(http_port: int, scada_port: int, seconds: float, seed: int) -> C
 
 
 def main() -> None:
-    http_port, scada_port, seconds, seed = sys.argv[1:]
+    http_port, scada_port, seconds, seed, hosts = sys.argv[1:]
     os.nice(19)
-    print(json.dumps(uvloop.run(flood(int(http_port), int(scada_port), float(seconds), int(seed)))))
+    print(json.dumps(uvloop.run(flood(int(http_port), int(scada_port), float(seconds), int(seed), int(hosts)))))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gateway.core.events import Event
+from gateway.core.limits import CONNECTIONS_PER_CLIENT
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
 from gateway.core.multivariate import MULTIVARIATE
 from gateway.core.ports import Clock
@@ -183,6 +184,7 @@ def settings_of(
     loops_unit: int = 100,
     writable: tuple[str, ...] = (),
     lock_file: Path = Path("registers.lock"),
+    connections_per_client: int = CONNECTIONS_PER_CLIENT,
 ) -> Settings:
     link = ModbusLink(name="plc", host="127.0.0.1", connect_timeout_ns=NS_PER_S, response_timeout_ns=NS_PER_S)
     names = tuple(dict.fromkeys(tag.device for tag in tags))
@@ -207,6 +209,7 @@ def settings_of(
             tags=tuple(tag.name for tag in tags if tag.scada),
             writable=writable,
             lock_file=lock_file,
+            connections_per_client=connections_per_client,
         ),
         http=None,
     )

@@ -1047,8 +1047,18 @@ CASES = [
     (
         "[http]\nport = 80",
         "2:1",
-        "http.port: is not a setting here; write one of cert_file, key_file, listen, metrics_clients, users_file, or"
-        " take it out",
+        "http.port: is not a setting here; write one of cert_file, connections_per_client, key_file, listen,"
+        " metrics_clients, users_file, or take it out",
+    ),
+    (
+        "[http]\nconnections_per_client = 65",
+        "2:1",
+        "http.connections_per_client: 65 is out of range; write a whole number from 1 to 64",
+    ),
+    (
+        "[scada]\nconnections_per_client = 0",
+        "2:1",
+        "scada.connections_per_client: 0 is out of range; write a whole number from 1 to 32",
     ),
     ('[http]\nlisten = "[::1"', "2:1", 'http.listen: "[::1" is not host:port; write it like "127.0.0.1:1502"'),
     # Syntax

@@ -316,7 +316,13 @@ def test_what_an_editor_should_mark_does_not_fit(wrong: str) -> None:
         ("http.listen", ["http.listen"]),
         (
             "[http]",
-            ["http.listen", *(f"http.{key}" for key in ("users_file", "cert_file", "key_file", "metrics_clients"))],
+            [
+                f"http.{key}"
+                for key in (
+                    *("listen", "users_file", "cert_file", "key_file", "metrics_clients"),
+                    "connections_per_client",
+                )
+            ],
         ),
         ("drain", ["uplink.NAME.drain"]),
         (

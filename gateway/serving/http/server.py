@@ -1,7 +1,8 @@
 """The HTTP server: uvicorn on an event loop of its own in a thread of its own.
 
 A big scrape or a slow browser then holds up nobody but other readers. The listening socket is bound before the thread
-starts, so a port that is taken is the caller's error, with its address, and not a line in a thread's log.
+starts, so a port that is taken is the caller's error, with its address, and not a line in a thread's log. Who gets a
+connection is the business of `gate`.
 
 A connection that has not had a whole answer within `ANSWER_S_MAX` is cut off: silent ones, those that send their
 request byte by byte and those that do not read their answer alike.
@@ -24,6 +25,9 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from gateway.core.events import Emit
+from gateway.core.limits import CONNECTIONS_PER_CLIENT, HTTP_CONNECTIONS_MAX
+from gateway.core.places import Places, Refusal
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.serving.http.access import METRICS as ACCESS_METRICS
@@ -31,6 +35,7 @@ from gateway.serving.http.access import Access
 from gateway.serving.http.app import METRICS as APP_METRICS
 from gateway.serving.http.app import Guard, Routes, make_app
 from gateway.serving.http.doors import Doors, Perform
+from gateway.serving.http.gate import Gate, Visit
 from gateway.serving.http.history import History, ReadHistory
 from gateway.serving.http.live import LIVE_PATH, Live
 from gateway.serving.http.metrics import BuildCollector, GatewayCollector, MetricTable, make_registry
@@ -40,8 +45,6 @@ from gateway.serving.http.overview import Overview
 from gateway.serving.http.recorder import Recorder
 from gateway.serving.http.status import StatusSource
 
-CONNECTIONS_MAX: Final = 64
-"""Open connections. Past it requests are answered 503; past twice as many, connections are cut off unanswered."""
 ANSWER_S_MAX: Final = 15.0
 KEEP_ALIVE_S: Final = 5
 START_S_MAX: Final = 10.0
@@ -56,7 +59,7 @@ METRICS: MetricTable = (
     (
         "fieldgate_http_connections_cut_total",
         "counter",
-        "HTTP connections cut off, by reason: too many of them, or no whole answer in time.",
+        "HTTP connections cut off, by reason: too many of them, too many of one client, or no whole answer in time.",
     ),
 )
 
@@ -69,7 +72,7 @@ class HttpAddressUnavailable(HttpServerFailed):
     """The server cannot listen where it was told to; the message says where and what to do."""
 
 
-class Connection(H11Protocol):
+class Connection(H11Protocol, Visit):
     """One connection, watched: whatever it is up to, answers must go out."""
 
     answered = 0
@@ -80,9 +83,6 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         state = self.server_state
         assert isinstance(state, Connections)
-        if len(self.connections) > 2 * CONNECTIONS_MAX:
-            state.cut_too_many += 1
-            transport.abort()
         self.watch = self.loop.call_later(state.answer_s_max, self._check)
 
     def _check(self) -> None:
@@ -107,26 +107,27 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.cancel()
+        self.on_gone()
         super().connection_lost(exc)
 
 
 class Connections(ServerState):
-    """uvicorn's set of open connections, and how many were cut off."""
+    """uvicorn's set of open connections, and how many were too slow."""
 
     def __init__(self, answer_s_max: float) -> None:
         super().__init__()
         self.answer_s_max = answer_s_max
-        self.cut_too_many = 0
         self.cut_too_slow = 0
 
 
 class _Server(uvicorn.Server):
-    """Says when it has started, and notes the plant once a second."""
+    """Lets in whom the gate lets in, says when it has started, and notes the plant once a second."""
 
     def __init__(
         self,
         config: uvicorn.Config,
         state: Connections,
+        gate: Gate,
         recorder: Recorder,
         live: Live,
         source: StatusSource,
@@ -135,16 +136,23 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.server_state = state
         self.startup_over = threading.Event()
+        self._gate = gate
         self._recorder = recorder
         self._live = live
         self._source = source
         self._now_ns = now_ns
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])  # no listener of uvicorn's own
+        for listener in sockets or []:
+            self._gate.open(listener, self.config.ssl, self._connection)
         self.startup_over.set()
 
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._gate.close()
         self._live.close()
         await super().shutdown(sockets)
 
@@ -159,8 +167,8 @@ class HttpServer:
 
     `build` is told to Prometheus as labels of `fieldgate_build_info`. `access` None: everybody sees, nobody acts;
     `perform` carries out what the page asks for, `bodies` has the types of the actions' arguments; `read_history` None:
-    none is kept. `tls`: the files of
-    certificate and key.
+    none is kept. `tls`: the files of certificate and key. `connections_per_client`: of the HTTP_CONNECTIONS_MAX that
+    are answered.
     """
 
     def __init__(
@@ -178,12 +186,16 @@ class HttpServer:
         read_history: ReadHistory | None = None,
         metrics_clients: tuple[str, ...] = (),
         tls: tuple[Path, Path] | None = None,
+        connections_per_client: int = CONNECTIONS_PER_CLIENT,
+        emit: Emit = lambda event: None,
         answer_s_max: float = ANSWER_S_MAX,
     ) -> None:
         self._tls = tls
         self._host = host
         self._wanted_port = port
         self._state = Connections(answer_s_max)
+        places = Places(total_max=2 * HTTP_CONNECTIONS_MAX, each_max=connections_per_client)
+        self._gate = Gate(places, handshake_s=answer_s_max, now_ns=now_ns, emit=emit)
         overview = Overview(source)
         self.collector = GatewayCollector(
             tables=[METRICS, *tables], measured=lambda: (self, overview, *source.measured())
@@ -206,8 +218,8 @@ class HttpServer:
         )
         self._guard = Guard(
             make_app(self._routes),
-            connections=lambda: len(self._state.connections),
-            connections_max=CONNECTIONS_MAX,
+            connections=lambda: self._gate.places.taken,
+            connections_max=HTTP_CONNECTIONS_MAX,
             now_ns=now_ns,
         )
         config = uvicorn.Config(
@@ -228,7 +240,7 @@ class HttpServer:
             timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=16_384,
         )
-        self._server = _Server(config, self._state, recorder, self._routes.viewers, source, now_ns)
+        self._server = _Server(config, self._state, self._gate, recorder, self._routes.viewers, source, now_ns)
         # A daemon, so that a hung answer never keeps the gateway from leaving.
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._socket: socket.socket | None = None
@@ -275,9 +287,14 @@ class HttpServer:
         yield from self._guard.readings()
         yield from self._access.readings()
         yield Reading("fieldgate_http_viewers", self._routes.viewers.viewers)
-        yield Reading("fieldgate_http_connections", len(self._state.connections))
-        yield Reading("fieldgate_http_connections_cut_total", self._state.cut_too_many, (("reason", "too many"),))
-        yield Reading("fieldgate_http_connections_cut_total", self._state.cut_too_slow, (("reason", "too slow"),))
+        yield Reading("fieldgate_http_connections", self._gate.places.taken)
+        cut = self._gate.cut
+        for reason, count in (
+            ("too many", cut[Refusal.FULL]),
+            ("too many of one client", cut[Refusal.CROWDED]),
+            ("too slow", self._state.cut_too_slow),
+        ):
+            yield Reading("fieldgate_http_connections_cut_total", count, (("reason", reason),))
 
     def _run(self) -> None:
         assert self._socket is not None

@@ -70,6 +70,14 @@ class Audit:
             why = f"refused {host}: all {clients_max} connections are in use; close some, or poll through one master"
             self._within_budget(Severity.WARNING, "scada.clients.full", "scada", why)
 
+    def crowded(self, client: str, each_max: int) -> None:
+        """A client was turned away that has as many as one may have."""
+        why = (
+            f"{client} has all of its {each_max} connections, further ones are closed;"
+            " close some, or write a higher connections_per_client in [scada]"
+        )
+        self._within_budget(Severity.WARNING, "scada.client.crowded", client, why)
+
     def has_room(self) -> None:
         if self._is_full:
             self._is_full = False

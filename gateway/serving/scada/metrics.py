@@ -12,6 +12,11 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_scada_clients", "gauge", "Connections to the Modbus server."),
     ("fieldgate_scada_connections_total", "counter", "Connections ever accepted by the Modbus server."),
     ("fieldgate_scada_refused_clients_total", "counter", "Connections refused because all were in use."),
+    (
+        "fieldgate_scada_crowded_clients_total",
+        "counter",
+        "Connections refused because their address had its part.",
+    ),
     ("fieldgate_scada_forbidden_clients_total", "counter", "Connections refused because of where they came from."),
     ("fieldgate_scada_malformed_total", "counter", "Connections closed because what they sent was not Modbus TCP."),
     ("fieldgate_scada_slow_clients_total", "counter", "Connections cut off because they did not read their answers."),

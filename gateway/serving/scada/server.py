@@ -3,8 +3,8 @@
 It runs on the loop thread and never waits: a request is answered in the callback that brought it. What one client can
 take from the others is bounded: a callback handles at most `READ_BYTES` and hands the loop back, a client that does not
 read its answers is not listened to either (its unsent bytes stay under `UNSENT_BYTES_MAX` plus one callback's answers)
-and is cut off after `UNREAD_S`, and there are at most SCADA_CLIENTS_MAX of them. Idle connections are welcome; TCP
-keep-alive finds the dead ones.
+and is cut off after `UNREAD_S`, and there are at most SCADA_CLIENTS_MAX connections, of which one address has its part
+(`connections_per_client`). Idle connections are welcome; TCP keep-alive finds the dead ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.core.events import Emit
-from gateway.core.limits import SCADA_CLIENTS_MAX
 from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
@@ -40,6 +39,7 @@ from gateway.protocol.modbus.server import (
     write_response,
 )
 from gateway.serving.scada.access import Access, refusal_of
+from gateway.serving.scada.admission import Admission
 from gateway.serving.scada.audit import Audit
 from gateway.serving.scada.client import TAG_WRITES_MAX, UNREAD_S, Client
 from gateway.serving.scada.image import Image
@@ -122,17 +122,14 @@ class ScadaServer:
         )
         self._access = Access(clients=settings.clients, write_clients=settings.write_clients, rules=settings.rules)
         self._server: asyncio.Server | None = None
-        self._clients: set[Client] = set()
         self._requests: dict[int | str, int] = {int(function): 0 for function in Function} | {_OTHER_FUNCTION: 0}
         self._exceptions: dict[ModbusException, int] = dict.fromkeys(ModbusException, 0)
-        self._connections = 0
-        self._refused_clients = 0
-        self._forbidden_clients = 0
         self._malformed = 0
         self._slow_clients = 0
         self._denied = 0
         self._writes = {"accepted": 0, "refused": 0}
         self.audit = Audit(emit, now_ns)
+        self._admission = Admission(self._access, self.audit, each_max=settings.connections_per_client)
 
     def _build_watchdog(self, settings: Scada, loops: tuple[str, ...], emit: Emit) -> ScadaWatchdog:
         numbers = [loops.index(name) for name in settings.watchdog_loops]
@@ -160,7 +157,7 @@ class ScadaServer:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-            for client in tuple(self._clients):
+            for client in tuple(self._admission.clients):
                 client.abort()
             await server.wait_closed()
 
@@ -181,10 +178,7 @@ class ScadaServer:
             yield Reading("fieldgate_scada_requests_total", count, (("function", str(function)),))
         for code, count in self._exceptions.items():
             yield Reading("fieldgate_scada_exceptions_total", count, (("code", str(int(code))),))
-        yield Reading("fieldgate_scada_clients", len(self._clients))
-        yield Reading("fieldgate_scada_connections_total", self._connections)
-        yield Reading("fieldgate_scada_refused_clients_total", self._refused_clients)
-        yield Reading("fieldgate_scada_forbidden_clients_total", self._forbidden_clients)
+        yield from self._admission.readings()
         yield Reading("fieldgate_scada_malformed_total", self._malformed)
         yield Reading("fieldgate_scada_slow_clients_total", self._slow_clients)
         for result, count in self._writes.items():
@@ -198,24 +192,10 @@ class ScadaServer:
     # What the connections call.
 
     def admit(self, client: Client) -> bool:
-        """Whether it may connect and there is room for one more."""
-        if not self._access.may_connect(client.host):
-            self._forbidden_clients += 1
-            self.audit.misbehaved(client.host, "forbidden", "it is in none of the networks under clients in [scada]")
-            return False
-        if len(self._clients) >= SCADA_CLIENTS_MAX:
-            self._refused_clients += 1
-            self.audit.full(client.host, SCADA_CLIENTS_MAX)
-            return False
-        client.rule = self._access.rule_of(client.host)
-        self._clients.add(client)
-        self._connections += 1
-        return True
+        return self._admission.admit(client)
 
     def leave(self, client: Client) -> None:
-        if client in self._clients:
-            self._clients.remove(client)
-            self.audit.has_room()
+        self._admission.leave(client)
 
     def malformed(self, client: Client, why: str) -> None:
         self._malformed += 1
