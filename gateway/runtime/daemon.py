@@ -30,6 +30,7 @@ from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
 from gateway.runtime.referencing import ReferenceWatch
 from gateway.runtime.reload import Foreseen, compare, foresee
+from gateway.runtime.reloads import Reloads
 from gateway.runtime.schooling import Nothing
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
 from gateway.runtime.supervisor import Supervisor
@@ -98,6 +99,7 @@ class Daemon:
             died=self._thread_died,
         )
         self._trail = Trail(settings.state_dir, wall_ns=time.time_ns, now_ns=clock, emit=book.emit)
+        self._reloads = Reloads(time.time_ns)
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
         self._watchdog = Watchdog(
@@ -235,6 +237,7 @@ class Daemon:
 
     def _note(self, result: str, reason: str) -> None:
         """A reload, on record: whoever sent the signal, or changed a reference table, is not known."""
+        self._reloads.note(result)
         line = Line(
             id=f"{self._clock():x}", way="reload", who="unknown", what=str(self._settings.path), new="", result=result,
             reason=reason,
@@ -336,6 +339,7 @@ class Daemon:
     def _measured(self) -> Iterator[Measured]:
         yield self._book
         yield self._wearing
+        yield self._reloads
         yield self._symbols
         yield self._supervisor
         yield self._notifier

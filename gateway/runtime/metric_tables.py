@@ -5,7 +5,18 @@ from __future__ import annotations
 from gateway.control import metrics
 from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols, virtualdesk
 from gateway.protocol.mqtt import newcomers
-from gateway.runtime import continuity, cycle, delivery, eventbook, historian, referencing, supervisor, systemd, wearing
+from gateway.runtime import (
+    continuity,
+    cycle,
+    delivery,
+    eventbook,
+    historian,
+    referencing,
+    reloads,
+    supervisor,
+    systemd,
+    wearing,
+)
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import metrics as scada_metrics
 from gateway.sources import modbus, mqtt
@@ -42,6 +53,7 @@ TABLES = (
     eventbook.METRICS,
     historian.METRICS,
     referencing.METRICS,
+    reloads.METRICS,
     supervisor.METRICS,
     systemd.METRICS,
     wearing.METRICS,

@@ -29,6 +29,7 @@ HEALTHY = {
     "process_start_time_seconds": "1000+0x240",
     "fieldgate_clock_synchronised": "1+0x240",
     "fieldgate_engine_cycles_total": "0+1500x240",
+    "fieldgate_config_last_reload_successful": "1+0x240",
     "fieldgate_scada_watchdog_silent": "0+0x240",
     'fieldgate_sample_to_aggregate_seconds_bucket{le="0.05"}': "0+1000x240",
     "fieldgate_sample_to_aggregate_seconds_count": "0+1000x240",
@@ -219,6 +220,10 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
         {'fieldgate_supervisor_restarts_total{component="plc"}': counts("0+1", 0)},
         {"FieldgateComponentRestarts"},
     ),
+    "a configuration is refused": (
+        {"fieldgate_config_last_reload_successful": gauge(0, 1)},
+        {"FieldgateConfigurationRefused"},
+    ),
     "no time server": ({"fieldgate_clock_synchronised": gauge(0, 1)}, {"FieldgateClockUnsynchronised"}),
     "a metric is missing from its table": (
         {'fieldgate_http_refused_readings_total{reason="unknown"}': counts("0+1", 0)},
@@ -283,12 +288,28 @@ def panels() -> list[dict[str, Any]]:
     return [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
 
 
+def marks() -> dict[str, dict[str, Any]]:
+    """The annotations by name."""
+    return {mark["name"]: mark for mark in json.loads(DASHBOARD.read_text())["annotations"]["list"]}
+
+
 def expressions_of_dashboard() -> list[str]:
     drawn = [target["expr"] for panel in panels() for target in panel["targets"]]
-    return drawn + [mark["expr"] for mark in json.loads(DASHBOARD.read_text())["annotations"]["list"]]
+    return drawn + [mark["expr"] for mark in marks().values()]
 
 
-def test_panels_ask_for_metrics_that_exist_in_words_that_prometheus_understands(tmp_path: Path) -> None:
+def test_starts_versions_and_reloads_are_marked_for_the_instances_chosen() -> None:
+    assert marks().keys() == {"Starts", "Versions", "Reloads", "Refused reloads"}
+    for name, mark in marks().items():
+        assert mark["enable"], name
+        assert mark["titleFormat"].startswith("{{instance}} "), name
+        assert 'instance=~"$instance"' in mark["expr"], name
+        assert asked([mark["expr"]]), name
+        # Grafana takes the value as milliseconds where it is to be the time.
+        assert mark.get("useValueForTime", False) == ("seconds{" in mark["expr"]) == ("} * 1000" in mark["expr"]), name
+
+
+def test_panels_and_annotations_ask_for_metrics_that_exist_in_words_that_prometheus_understands(tmp_path: Path) -> None:
     found = expressions_of_dashboard()
     assert asked(found) - known() == set()
     rules = [
