@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.control import layout as at
 from gateway.core.readings import HistogramReading, Labels, Reading, histogram_reading
-from gateway.core.types import Int64s, Samples
+from gateway.core.types import NS_PER_S, Int64s, Samples
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_control_wake_lateness_seconds", "histogram", "Time from a loop's deadline to the start of its cycle."),
@@ -29,6 +29,7 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
         "counter",
         "Cycles with input to output over 10 ms (or `output_within`), or not done with a good input in time.",
     ),
+    ("fieldgate_control_budget_seconds", "gauge", "Longest time from input to output that is no miss."),
     ("fieldgate_control_misses_in_row", "gauge", "Misses since the last cycle that was none."),
     ("fieldgate_control_overruns_total", "counter", "Periods skipped because the executive woke too late."),
     ("fieldgate_control_inputs_total", "counter", "Good inputs."),
@@ -110,6 +111,7 @@ def loop_readings(
         yield histogram_reading(name, b.histograms[which, loop], labels)
     for name, field in LOOP_RECORD:
         yield Reading(name, float(record[field]), labels)
+    yield Reading("fieldgate_control_budget_seconds", int(b.loops[loop, at.BUDGET_NS]) / NS_PER_S, labels)
     yield Reading("fieldgate_control_shadow", int(b.loops[loop, at.SHADOW]), labels)
     for name, field_index in LOOP_COUNTERS:
         yield Reading(name, int(counters[field_index - at.COUNTERS_FROM]), labels)

@@ -37,7 +37,9 @@ HEALTHY = {
     "fieldgate_sample_to_score_seconds_count": "0+1000x240",
     'fieldgate_control_input_to_output_seconds_bucket{le="0.01",loop="tank"}': "0+750x240",
     'fieldgate_control_input_to_output_seconds_count{loop="tank"}': "0+750x240",
+    'fieldgate_control_budget_seconds{loop="tank"}': "0.01+0x240",
     'fieldgate_control_cycles_total{loop="tank"}': "0+750x240",
+    "fieldgate_control_samples_dropped_total": "0+0x240",
     'fieldgate_control_misses_total{loop="tank"}': "0+0x240",
     'fieldgate_control_mode{loop="tank"}': "1+0x240",
     'fieldgate_control_link_up{link="fast"}': "1+0x240",
@@ -57,6 +59,7 @@ HEALTHY = {
     'fieldgate_mqtt_connected{link="floor"}': "1+0x240",
     'fieldgate_mqtt_messages_total{link="floor"}': "0+1500x240",
     'fieldgate_mqtt_unusable_messages_total{link="floor"}': "0+0x240",
+    'fieldgate_mqtt_shed_messages_total{link="floor",priority="low"}': "0+0x240",
     'fieldgate_modbus_device_up{device="pump",link="plc"}': "1+0x240",
     'fieldgate_modbus_requests_total{link="plc"}': "0+150x240",
     'fieldgate_modbus_timeouts_total{link="plc"}': "0+0x240",
@@ -103,6 +106,13 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
     "a loop writes too late": (
         {'fieldgate_control_input_to_output_seconds_bucket{le="0.01",loop="tank"}': counts("0+700", 750)},
         {"FieldgateControlOverBudget"},
+    ),
+    "a loop by a serial line takes longer, within its own budget": (
+        {
+            'fieldgate_control_input_to_output_seconds_bucket{le="0.01",loop="tank"}': counts("0+0", 750),
+            'fieldgate_control_budget_seconds{loop="tank"}': "0.1+0x240",
+        },
+        set(),
     ),
     "a loop misses deadlines": (
         {'fieldgate_control_misses_total{loop="tank"}': counts("0+10", 0)},
@@ -206,6 +216,14 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
     ),
     "samples are dropped": (
         {'fieldgate_inbox_dropped_samples_total{lane="floor"}': counts("0+7", 0)},
+        {"FieldgateSamplesDropped"},
+    ),
+    "samples of loops are dropped": (
+        {"fieldgate_control_samples_dropped_total": counts("0+7", 0)},
+        {"FieldgateSamplesDropped"},
+    ),
+    "messages are shed": (
+        {'fieldgate_mqtt_shed_messages_total{link="floor",priority="low"}': counts("0+7", 0)},
         {"FieldgateSamplesDropped"},
     ),
     "the gateway is gone": (

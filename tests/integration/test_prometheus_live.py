@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,6 @@ from tests.support.daemon import ROOT, Gateway, Outside, until
 from tests.support.prometheus import Prometheus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-FIRES_S_MAX = 40.0
 
 
 @pytest.mark.timeout(400)
@@ -93,19 +90,14 @@ def test_alerts_fire_in_a_fault_that_is_made_and_clear_after_it(tmp_path: Path) 
             until(lambda: gateway.quality("tank.outflow") == Quality.GOOD, "the tank is read")
             until(lambda: prometheus.target()["health"] == "up", "it is scraped", 30.0)
 
-            def rehearse(names: set[str], fault: Callable[[], object], end: Callable[[], object]) -> None:
-                until(lambda: not names & prometheus.firing(), f"all is well before {names}", FIRES_S_MAX)
-                fault()
-                until(lambda: names <= prometheus.firing(), f"{names} fire", FIRES_S_MAX)
-                end()
-                until(lambda: not names & prometheus.firing(), f"{names} clear", FIRES_S_MAX)
-
-            rehearse(
+            prometheus.rehearse(
                 {"FieldgateLinkDown", "FieldgateStaleDevices"},
                 lambda: outside.run(field.cut()),
                 lambda: outside.run(field.mend()),
             )
-            rehearse({"FieldgateUplinkDown"}, lambda: outside.run(far.cut()), lambda: outside.run(far.mend()))
+            prometheus.rehearse(
+                {"FieldgateUplinkDown"}, lambda: outside.run(far.cut()), lambda: outside.run(far.mend())
+            )
             watched = gateway.config.read_text().replace('watchdog = "600s"', 'watchdog = "1s"')
             counting = watched.replace('watchdog = "1s"', 'watchdog = "600s"')
 
@@ -119,8 +111,8 @@ def test_alerts_fire_in_a_fault_that_is_made_and_clear_after_it(tmp_path: Path) 
                 until(lambda: len(gateway.lines("configuration.applied")) == 2, "it is read again")
                 Scada(gateway).write(9, "gateway/watchdog", "7")
 
-            rehearse({"FieldgateScadaSilent", "FieldgateLoopInFailsafe"}, silent, counts)
-            rehearse({"FieldgateDown"}, gateway.kill, gateway.start)
+            prometheus.rehearse({"FieldgateScadaSilent", "FieldgateLoopInFailsafe"}, silent, counts)
+            prometheus.rehearse({"FieldgateDown"}, gateway.kill, gateway.start)
             assert prometheus.sick_rules() == []
         outside.run(field.stop())
         outside.run(far.stop())

@@ -1,0 +1,111 @@
+"""Shipped alerts fire in faults that are made, of a real daemon under Debian's Prometheus, and clear after them.
+
+What the rules lose for it is said at `tests.support.prometheus.hurried`; last week is written into Prometheus' store by
+promtool. All else is as in a plant.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pymodbus.constants import ExcCodes
+
+from gateway.core.types import Quality
+from tests.support.daemon import Gateway, until
+from tests.support.prometheus import Prometheus
+from tests.support.promtool import ALERTS
+from tests.support.rehearsal import Withheld, plant, reload
+
+DAILY = {"FieldgateLinkDown", "FieldgateStaleDevices", "FieldgateConfigurationRefused"}
+FIELD = [
+    {"FieldgateLinkDown", "FieldgateStaleDevices"},
+    {"FieldgateDeviceSilent", "FieldgateModbusErrors"},
+    {"FieldgateControlOverBudget", "FieldgateDeadlineMisses"},
+    {"FieldgateMqttErrors", "FieldgateDeadLetters"},
+    {"FieldgateAggregateOverBudget", "FieldgateScoreOverBudget", "FieldgateLatencyTrend"},
+    {"FieldgateScadaSilent", "FieldgateLoopInFailsafe"},
+]
+ELSEWHERE = {
+    *("FieldgateUplinkDown", "FieldgateConsumerLag", "FieldgateBufferNearlyFull", "FieldgateRecordsDropped"),
+    *("FieldgateBacklogGrows", "FieldgateDrainTrend", "FieldgateDiskNearFloor", "FieldgateUnderPressure"),
+    *("FieldgateSpoolUnavailable", "FieldgateRecordsRejected", "FieldgateClockUnsynchronised", "FieldgateDown"),
+    *("FieldgateEngineStalled", "FieldgateSamplesDropped", "FieldgateComponentRestarts", "FieldgateRestarts"),
+    *("FieldgateMetricsLeftOut", "FieldgateMemoryTrend"),
+}
+"""By promtool alone (`test_alerts`), but for outages and a gateway that is down (`test_prometheus_live`)."""
+
+
+def test_every_alert_is_rehearsed_here_or_said_not_to_be() -> None:
+    assert set().union(DAILY, ELSEWHERE, *FIELD) == set(re.findall(r"- alert: (\w+)", ALERTS.read_text()))
+
+
+def ready(gateway: Gateway, prometheus: Prometheus) -> None:
+    until(lambda: gateway.quality("tank.level") == Quality.GOOD, "the tank is read")
+    prometheus.scrapes()
+
+
+@pytest.mark.timeout(300)
+def test_a_link_is_cut_and_a_configuration_refused_and_the_reload_is_marked_on_the_dashboard(tmp_path: Path) -> None:
+    with plant(tmp_path) as field:
+        text = field.config(delivers=False)
+        with Gateway(tmp_path, text) as gateway, Prometheus(tmp_path, gateway.http_port) as prometheus:
+            gateway.start()
+            ready(gateway, prometheus)
+
+            def fault() -> None:
+                field.outside.run(field.plc.cut())
+                reload(gateway, text + "[nonsense]\n")
+
+            def end() -> None:
+                assert "Refused reloads" in prometheus.marks()
+                field.outside.run(field.plc.mend())
+                reload(gateway, text)
+
+            prometheus.rehearse(DAILY, fault, end)
+            assert prometheus.sick_rules() == []
+            until(lambda: "Reloads" in prometheus.marks(), "the reload is marked")
+            marks = prometheus.marks()
+            assert 0 < marks["Reloads"] - marks["Starts"] < 300_000, "milliseconds"
+
+
+WEEK = {
+    'fieldgate:latency_seconds:p99_5m{path="aggregate"}': 0.06,
+    'fieldgate:latency_seconds:p99_5m{path="score"}': 0.06,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_alerts_of_the_field_fire_and_clear(tmp_path: Path) -> None:
+    with plant(tmp_path) as field:
+        text = field.config(delivers=False)
+        with Gateway(tmp_path, text) as gateway, Prometheus(tmp_path, gateway.http_port, last_week=WEEK) as prometheus:
+            gateway.start()
+            ready(gateway, prometheus)
+            away = Withheld(gateway)
+
+            def bad_payloads(payload: bytes) -> None:
+                field.payload = payload
+
+            def delay(s: float) -> None:
+                field.out.delay_s = s
+
+            def answer(exception: ExcCodes | None) -> None:
+                field.meter.exception = exception
+
+            faults = (
+                (lambda: field.outside.run(field.plc.cut()), lambda: field.outside.run(field.plc.mend())),
+                (lambda: answer(ExcCodes.GATEWAY_NO_RESPONSE), lambda: answer(None)),
+                (lambda: delay(0.04), lambda: delay(0.0)),
+                (lambda: bad_payloads(b"warm"), lambda: bad_payloads(b"21.5")),
+                (away.begin, away.end),
+                (
+                    lambda: reload(gateway, text.replace('watchdog = "600s"', 'watchdog = "1s"')),
+                    lambda: reload(gateway, text.replace('watchdog = "600s"\n', "").replace("watchdog_loops", "# ")),
+                ),
+            )
+            for names, (fault, end) in zip(FIELD, faults, strict=True):
+                prometheus.rehearse(names, fault, end)
+            assert prometheus.sick_rules() == []
