@@ -4,7 +4,8 @@ Three things hold a backlog back, each by itself:
 
     the pace      so many records a second (`drain`), as a leaky bucket: late records may catch up on SLACK_NS, no more
     the budget    of a link that is paid by the byte: live and backlog together send at most `bandwidth`; the backlog
-                  may take what live leaves, and `share` of it in any case
+                  may take what live leaves, and `share` of it in any case. A record counts with the bytes that the
+                  spool has, and as soon as it was encoded and compressed with those that go out (`resized`)
     the window    how many records of the backlog are under way. Nobody tells how wide a link is, but a queue in it
                   shows in how long acknowledgements of live records take: over the shortest that was seen lately plus
                   DELAY_NS the window is halved, else it grows by one a round (additive increase, multiplicative
@@ -75,6 +76,15 @@ class Pacer:
         owed = self._pace.bandwidth_bytes_per_s * self._pace.share
         if owed:
             self._owed_from_ns = max(self._owed_from_ns, now_ns) + int(size * NS_PER_S / owed)
+
+    def resized(self, more: int, *, is_backlog: bool) -> None:
+        """A record that was counted as sent has so many bytes more on the link, or fewer: negative."""
+        if not self._pace.bandwidth_bytes_per_s:
+            return
+        self._sent_until_ns += more * NS_PER_S // self._pace.bandwidth_bytes_per_s
+        owed = self._pace.bandwidth_bytes_per_s * self._pace.share
+        if is_backlog and owed:
+            self._owed_from_ns += int(more * NS_PER_S / owed)
 
     def live_answered(self, now_ns: int, took_ns: int) -> None:
         """A live record was acknowledged `took_ns` after it was handed over."""

@@ -104,6 +104,14 @@ class LinkDown(Exception):
         self.retry_after_ns = retry_after_ns
 
 
+Resized: TypeAlias = Callable[[Identity, int], None]
+"""Told by how many bytes a record that is handed to the link has more than what was given, or fewer: negative."""
+
+
+def as_given(identity: Identity, more: int) -> None:
+    return
+
+
 class Upstream(Protocol):
     """One connection to the other end of the uplink; whole while it exists."""
 

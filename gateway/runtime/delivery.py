@@ -61,7 +61,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_uplink_connect_failures_total", "counter", "Attempts to connect that failed."),
     ("fieldgate_uplink_outage_seconds_total", "counter", "Time without a session, the present outage included."),
     ("fieldgate_uplink_lag_seconds", "gauge", "Age of the oldest record that upstream has not acknowledged."),
-    ("fieldgate_uplink_sent_bytes_total", "counter", "Bytes of the records handed to the link, each time they were."),
+    ("fieldgate_uplink_sent_bytes_total", "counter", "Bytes of records, as they went to the link."),
     ("fieldgate_uplink_in_flight_age_seconds", "gauge", "For how long the oldest record sent has not been answered."),
     (
         "fieldgate_uplink_drain_window_records",
@@ -170,7 +170,8 @@ class Delivery:
         identity = Identity(self._gateway_id, *record.key)
         payload = self._envelope(identity, record.body)
         self._count_sent(identity)
-        self._sent_bytes += len(payload)
+        self._sent_bytes += len(record.body)
+        self.resized(identity, len(payload) - len(record.body))
         self._under_way[record.key] = began_ns = self._stopwatch_ns()
         try:
             answer: Answer = await upstream.send(identity, payload)
@@ -188,6 +189,12 @@ class Delivery:
         self._acknowledged += 1
         self._is_rejecting = False
         self._spool.acknowledge([record.key])
+
+    def resized(self, identity: Identity, more: int) -> None:
+        """A record that is handed to the link has so many bytes more than were counted (`core.ports.Resized`)."""
+        self._sent_bytes += more
+        if self._pumps is not None:
+            self._pumps.resized(Key(identity.stream, identity.segment, identity.sequence), more)
 
     def _count_sent(self, identity: Identity) -> None:
         self._sent += 1

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from gateway.core.ports import Answer, LinkDown, Refusal, Upstream
+from gateway.core.ports import Answer, LinkDown, Refusal, Resized, Upstream, as_given
 from gateway.core.record import Identity
 from gateway.protocol.records.form import Form, Unwritable, prepare, written
 
@@ -18,7 +18,8 @@ from gateway.protocol.records.form import Form, Unwritable, prepare, written
 class EncodedUpstream:
     """An upstream that gets its records in `form`; `gateway.core.ports.Upstream`."""
 
-    def __init__(self, upstream: Upstream, form: Form) -> None:
+    def __init__(self, upstream: Upstream, form: Form, resized: Resized = as_given) -> None:
+        self._resized = resized
         self._upstream = upstream
         self._form = form
         self._turn = asyncio.Lock()
@@ -30,11 +31,14 @@ class EncodedUpstream:
                 encoded = await asyncio.to_thread(written, payload, self._form)
             except Unwritable as error:
                 return Refusal(str(error))
+            self._resized(identity, len(encoded) - len(payload))
         return await self._upstream.send(identity, encoded)
 
 
 @asynccontextmanager
-async def encoded(session: AbstractAsyncContextManager[Upstream], form: Form) -> AsyncIterator[Upstream]:
+async def encoded(
+    session: AbstractAsyncContextManager[Upstream], form: Form, resized: Resized = as_given
+) -> AsyncIterator[Upstream]:
     """`session`, given records in `form`, or LinkDown."""
     try:
         await asyncio.to_thread(prepare, form)
@@ -43,4 +47,4 @@ async def encoded(session: AbstractAsyncContextManager[Upstream], form: Form) ->
             f"records cannot be written as {form.encoding.value}: {error}", "pip install 'fieldgate[arrow]'"
         ) from error
     async with session as upstream:
-        yield EncodedUpstream(upstream, form)
+        yield EncodedUpstream(upstream, form, resized)

@@ -19,7 +19,7 @@ from gateway.core.limits import UPLINK_DRAIN_IN_FLIGHT, UPLINK_IN_FLIGHT
 from gateway.core.pacing import Pace, Pacer
 from gateway.core.ports import Clock
 from gateway.core.types import NS_PER_S
-from gateway.spool.records import Lane, Stored, StoreUnavailable
+from gateway.spool.records import Key, Lane, Stored, StoreUnavailable
 from gateway.spool.worker import SpoolWorker
 
 Send: TypeAlias = Callable[[Stored], Awaitable[None]]
@@ -48,6 +48,7 @@ class Pumps:
         self._live_waiting = 0
         self._live_last_ns = 0
         self._backlog_under_way = 0
+        self._backlog: set[Key] = set()
         self._stored = asyncio.Event()
         self._answered = asyncio.Event()
 
@@ -61,6 +62,10 @@ class Pumps:
                 tasks.create_task(self._pump_backlog(tasks), name="uplink drain")
         finally:
             self._spool.listen_no_more()
+
+    def resized(self, key: Key, more: int) -> None:
+        """A record under way has so many bytes more on the link than in the spool."""
+        self.pacer.resized(more, is_backlog=key in self._backlog)
 
     async def _pump_live(self, tasks: asyncio.TaskGroup) -> None:
         window = asyncio.Semaphore(UPLINK_IN_FLIGHT)
@@ -90,6 +95,7 @@ class Pumps:
             for record in records:
                 await self._wait_for_turn()
                 self._backlog_under_way += 1
+                self._backlog.add(record.key)
                 self.pacer.backlog_sent(self._stopwatch_ns(), len(record.body))
                 tasks.create_task(self._send_backlog(record))
             if not records:
@@ -125,6 +131,7 @@ class Pumps:
             await self._send(record)
         finally:
             self._backlog_under_way -= 1
+            self._backlog.discard(record.key)
         self.pacer.backlog_answered(is_live_quiet=self._stopwatch_ns() - self._live_last_ns > QUIET_NS)
         self._answered.set()
 

@@ -21,7 +21,7 @@ from gateway.core.encode import Encoder, envelope
 from gateway.core.events import Event, Severity
 from gateway.core.model import Model
 from gateway.core.pacing import Pace
-from gateway.core.ports import Upstream
+from gateway.core.ports import Resized, Upstream, as_given
 from gateway.core.pressure import Step
 from gateway.core.readings import Measured
 from gateway.core.symbols import TextOf
@@ -78,21 +78,27 @@ def _grace(uplink: Uplink) -> Grace:
     return Grace(uplink.grace_ns, uplink.grace_bytes_max)
 
 
-def _session(uplink: Uplink, clock: EngineClock, around: Surroundings) -> AbstractAsyncContextManager[Upstream]:
+def _session(
+    uplink: Uplink, clock: EngineClock, around: Surroundings, resized: Resized = as_given
+) -> AbstractAsyncContextManager[Upstream]:
     """One session with the other end, of whatever kind it is, in the form that it wants."""
-    session = _plain_session(uplink, clock, around)
-    return session if uplink.form.is_canonical else encoded(session, uplink.form)
+    session = _plain_session(uplink, clock, around, resized)
+    return session if uplink.form.is_canonical else encoded(session, uplink.form, resized)
 
 
-def _plain_session(uplink: Uplink, clock: EngineClock, around: Surroundings) -> AbstractAsyncContextManager[Upstream]:
+def _plain_session(
+    uplink: Uplink, clock: EngineClock, around: Surroundings, resized: Resized
+) -> AbstractAsyncContextManager[Upstream]:
     address, timeout_ns, form = uplink.address, uplink.acknowledge_timeout_ns, uplink.form
     if isinstance(address, FileAddress):
         return file.connect(address)
     if isinstance(address, SparkplugAddress):
-        return sparkplug.connect(address, acknowledge_timeout_ns=timeout_ns, around=around)
+        return sparkplug.connect(address, acknowledge_timeout_ns=timeout_ns, around=around, resized=resized)
     if isinstance(address, HttpAddress):
         offset_ns = clock.wall_offset_ns
-        return http.connect(address, acknowledge_timeout_ns=timeout_ns, wall_offset_ns=offset_ns, form=form)
+        return http.connect(
+            address, acknowledge_timeout_ns=timeout_ns, wall_offset_ns=offset_ns, form=form, resized=resized
+        )
     if isinstance(address, KafkaAddress):
         streams = tuple(map(str, uplink.streams))
         return kafka.connect(address, topic=uplink.topic, streams=streams, acknowledge_timeout_ns=timeout_ns, form=form)
@@ -227,11 +233,11 @@ class Way:
         seed = zlib.crc32(f"{self._gateway_id}/{uplink.name}".encode())
         worker = self._branches[uplink.name].worker
         around = surroundings(worker, lambda: self.letters.plant, self._clock, self._text_of)
-        return Delivery(
+        delivery = Delivery(
             gateway_id=self._gateway_id,
             name=uplink.name,
             spool=worker,
-            connect=partial(_session, uplink, self._clock, around),
+            connect=lambda: _session(uplink, self._clock, around, delivery.resized),
             envelope=envelope,
             retry_after_ns=lambda failures: RETRY.delay_ns(failures, seed),
             pace=Pace(uplink.drain_records_per_s, uplink.bandwidth_bytes_per_s, uplink.drain_share),
@@ -239,6 +245,7 @@ class Way:
             now_ns=self._clock,
             emit=self._book.emit,
         )
+        return delivery
 
     async def stop(self, supervisor: Supervisor) -> None:
         await asyncio.gather(*(self._send_last(name, each) for name, each in self._deliveries.items()))

@@ -118,7 +118,7 @@ UPLINK = (
         "Of the disk: when no more is free, events alone are recorded.",
     ),
     Key("uplink.NAME.drain", uplink.DRAIN, "200/s", "Pace of the backlog after an outage, in records, at the most."),
-    Key("uplink.NAME.bandwidth", bandwidth, "(no limit)", "What live records and the backlog send together, as JSON."),
+    Key("uplink.NAME.bandwidth", bandwidth, "(no limit)", "Of live records and backlog together, as they are sent."),
     Key("uplink.NAME.drain_share", share, "0.25", "The part of the bandwidth that the backlog gets in any case."),
     Key("uplink.NAME.drain_between", hours, "(the whole day)", "When the backlog may be sent, in local time."),
     Key(

@@ -35,7 +35,7 @@ from typing import Final, NamedTuple
 import h11
 import msgspec
 
-from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
+from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Resized, Verdict, as_given
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
 from gateway.protocol.lineprotocol import lines
@@ -143,8 +143,11 @@ class _Connection:
 class HttpUpstream:
     """A session with one server; `gateway.core.ports.Upstream`. Made by `connect`."""
 
-    def __init__(self, address: HttpAddress, *, timeout_ns: int, wall_offset_ns: Clock, form: Form) -> None:
+    def __init__(
+        self, address: HttpAddress, *, timeout_ns: int, wall_offset_ns: Clock, form: Form, resized: Resized
+    ) -> None:
         self._address = address
+        self._resized = resized
         self._described = _described(address, form)
         self._timeout_s = timeout_ns / NS_PER_S
         self._wall_offset_ns = wall_offset_ns
@@ -172,6 +175,7 @@ class HttpUpstream:
 
     async def send(self, identity: Identity, payload: bytes) -> Answer:
         if identity.sequence <= self._held.get((identity.stream, identity.segment), 0):
+            self._resized(identity, -len(payload))
             return Verdict.ACCEPTED
         self._waiting[identity] = payload
         async with self._turn:
@@ -194,15 +198,17 @@ class HttpUpstream:
         answer = await self._post(group)
         if isinstance(answer, Refusal) and len(group) > 1:
             for identity, payload in group.items():
-                self._answers[identity] = await self._post({identity: payload})
+                self._answers[identity] = await self._post({identity: payload}, is_again=True)
         else:
             self._answers |= dict.fromkeys(group, answer)
 
-    async def _post(self, group: dict[Identity, bytes]) -> Answer:
+    async def _post(self, group: dict[Identity, bytes], *, is_again: bool = False) -> Answer:
         try:
             body = await asyncio.to_thread(self._encoded, tuple(group.values()))
         except (KeyError, IndexError, TypeError, ValueError) as error:
             return Refusal(f"it cannot be written as {self._address.format.value}: {type(error).__name__} {error}")
+        for each, payload in group.items():
+            self._resized(each, len(body) // len(group) - (0 if is_again else len(payload)))
         if not body:
             return Verdict.ACCEPTED
         headers: list[tuple[str, str]] = []
@@ -274,10 +280,17 @@ class HttpUpstream:
 
 @asynccontextmanager
 async def connect(
-    address: HttpAddress, *, acknowledge_timeout_ns: int, wall_offset_ns: Clock, form: Form = CANONICAL
+    address: HttpAddress,
+    *,
+    acknowledge_timeout_ns: int,
+    wall_offset_ns: Clock,
+    form: Form = CANONICAL,
+    resized: Resized = as_given,
 ) -> AsyncIterator[HttpUpstream]:
     """A session, or LinkDown. Token, password and certificates are read anew for each."""
-    upstream = HttpUpstream(address, timeout_ns=acknowledge_timeout_ns, wall_offset_ns=wall_offset_ns, form=form)
+    upstream = HttpUpstream(
+        address, timeout_ns=acknowledge_timeout_ns, wall_offset_ns=wall_offset_ns, form=form, resized=resized
+    )
     try:
         await upstream.open()
         yield upstream

@@ -22,7 +22,7 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
+from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Resized, Verdict, as_given
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.mqttclient import FAREWELL_S, Client, enter, leave, terms
@@ -64,8 +64,15 @@ class SparkplugUpstream:
     """One session; `gateway.core.ports.Upstream`. Made by `connect`."""
 
     def __init__(
-        self, session: _Session, edge: Edge, address: SparkplugAddress, around: Surroundings, timeout_s: float
+        self,
+        session: _Session,
+        edge: Edge,
+        address: SparkplugAddress,
+        around: Surroundings,
+        timeout_s: float,
+        resized: Resized,
     ) -> None:
+        self._resized = resized
         self._session = session
         self._edge = edge
         self._name = address.name
@@ -107,6 +114,7 @@ class SparkplugUpstream:
         if most and largest > most:
             return Refusal(f"a message of it has {largest} bytes, and the broker takes packets of up to {most}")
         self._publish(commands)
+        self._resized(identity, sum(len(command.payload) for command in commands) - len(payload))
         await self._subscribe(self._edge.command_topic)
         return Verdict.ACCEPTED
 
@@ -183,7 +191,7 @@ def _size(command: Command) -> int:
 
 @asynccontextmanager
 async def connect(
-    address: SparkplugAddress, *, acknowledge_timeout_ns: int, around: Surroundings
+    address: SparkplugAddress, *, acknowledge_timeout_ns: int, around: Surroundings, resized: Resized = as_given
 ) -> AsyncIterator[SparkplugUpstream]:
     """A session in which births are out, or LinkDown."""
     broker = address.broker
@@ -195,7 +203,7 @@ async def connect(
     session = _Session(will=will, **made_with)
     session.pending_calls_threshold = PENDING_MAX
     await enter(session, address.name)
-    upstream = SparkplugUpstream(session, edge, address, around, timeout_s)
+    upstream = SparkplugUpstream(session, edge, address, around, timeout_s, resized)
     watcher = asyncio.create_task(upstream.watch(), name="uplink watch")
     try:
         await upstream.open()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import aiomqtt
@@ -22,7 +22,9 @@ from gateway.runtime.uplink import _session
 from gateway.settings.schema import MqttVersion
 from tests.support.records import content, payloads
 from tests.support.settings import HEAD, examine_text
-from tests.support.upstreams import FarEnd, HttpJson, JetStream, Mosquitto
+from tests.support.spool import draft, running_spool
+from tests.support.uplink import delivery_by, running, until
+from tests.support.upstreams import FarEnd, HttpInflux, HttpJson, JetStream, Mosquitto
 
 Message = tuple[bytes, str, str]
 """Payload, content type, content coding."""
@@ -194,6 +196,85 @@ def test_without_pyarrow_the_link_says_what_to_install(monkeypatch: pytest.Monke
     with pytest.raises(LinkDown) as caught:
         uvloop.run(scenario())
     assert caught.value.remedy == "pip install 'fieldgate[arrow]'"
+
+
+SHAPES = [
+    'encoding = "msgpack"',
+    'encoding = "protobuf"\ncompress = "zstd"',
+    'encoding = "arrow"',
+    'compress = "zstd"',
+    "gzip = true",
+    "",
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_bytes_that_count_are_those_that_went_to_the_server(shape: str, tmp_path: Path) -> None:
+    more: dict[Identity, int] = {}
+
+    def resized(identity: Identity, by: int) -> None:
+        more[identity] = more.get(identity, 0) + by
+
+    async def scenario() -> list[int]:
+        far_end = HttpJson(tmp_path)
+        where = f'[uplink.u]\nhttp = "http://127.0.0.1:{far_end.server.port}/records"\n'
+        examined = examine_text(tmp_path, f"{HEAD}{where}{shape}\n")
+        assert examined.settings is not None
+        (uplink,) = examined.settings.uplinks
+        async with far_end.running(), _session(uplink, Clock(), None, resized) as upstream:  # type: ignore[arg-type]
+            for payload in PAYLOADS:
+                assert await upstream.send(identity_of(payload), payload) is Verdict.ACCEPTED
+        return [int(request.headers["content-length"]) for request in far_end.server.requests]
+
+    sent = uvloop.run(scenario())
+    assert [len(payload) + more.get(identity_of(payload), 0) for payload in PAYLOADS] == sent
+    assert sum(sent) != sum(map(len, PAYLOADS)) or shape == "", "it was to be another form"
+
+
+def test_the_metric_of_bytes_sent_is_what_the_broker_got(tmp_path: Path) -> None:
+    far_end = Mosquitto(tmp_path, MqttVersion.V311)
+
+    async def scenario() -> tuple[int, float]:
+        with running_spool(tmp_path / "spool.db", []) as spool:
+
+            def connect() -> AbstractAsyncContextManager[Upstream]:
+                return encoded(far_end.connect(), Form(Encoding.JSON, Compression.ZSTD), delivery.resized)
+
+            delivery = delivery_by(connect, spool, [])
+            async with far_end.running(), running(delivery.run()):
+                for number in range(40):
+                    spool.put(draft(number, samples=200))
+                await spool.flush()
+                await until(lambda: delivery.acknowledged >= 40 and spool.depth() == 0)
+                got = sum(map(len, await far_end.held()))
+                readings = {reading.name: getattr(reading, "value", 0.0) for reading in delivery.readings()}
+                return got, readings["fieldgate_uplink_sent_bytes_total"]
+
+    got, counted = uvloop.run(scenario())
+    assert got == counted > 0
+
+
+def test_points_that_go_in_one_request_count_together(tmp_path: Path) -> None:
+    more = 0
+
+    def resized(identity: Identity, by: int) -> None:
+        nonlocal more
+        more += by
+
+    async def scenario() -> int:
+        far_end = HttpInflux(tmp_path)
+        where = f'[uplink.u]\nhttp = "http://127.0.0.1:{far_end.server.port}/write"\nformat = "influx"\n'
+        examined = examine_text(tmp_path, f"{HEAD}{where}")
+        assert examined.settings is not None
+        (uplink,) = examined.settings.uplinks
+        async with far_end.running(), _session(uplink, Clock(), None, resized) as upstream:  # type: ignore[arg-type]
+            answers = await asyncio.gather(*(upstream.send(identity_of(payload), payload) for payload in PAYLOADS))
+        assert set(answers) == {Verdict.ACCEPTED}
+        return sum(int(request.headers["content-length"]) for request in far_end.server.requests)
+
+    sent = uvloop.run(scenario())
+    rounded = len(PAYLOADS)
+    assert sent - rounded <= sum(map(len, PAYLOADS)) + more <= sent
 
 
 class Clock:

@@ -37,8 +37,10 @@ class Outcome:
         return sorted(self.live_ns)[int(len(self.live_ns) * 0.99)] / NS_PER_MS
 
 
-def play(pace: Pace, link: Link, *, seconds: int, live_per_s: int) -> Outcome:
-    """A backlog without end; live records due at their rate, each sent when the budget lets it."""
+def play(pace: Pace, link: Link, *, seconds: int, live_per_s: int, encoded: float = 1.0) -> Outcome:
+    """A backlog without end; live records due at their rate, each sent when the budget lets it. What goes out of each
+    is `encoded` of what it was."""
+    size = int(encoded * RECORD_BYTES)
     pacer, found = Pacer(pace, UPLINK_DRAIN_IN_FLIGHT), Outcome()
     answers: list[tuple[int, str, int]] = []
     due: list[int] = []
@@ -58,16 +60,18 @@ def play(pace: Pace, link: Link, *, seconds: int, live_per_s: int) -> Outcome:
         while due and not pacer.live_waits_ns(now_ns):
             began_ns = due.pop(0)
             pacer.live_sent(now_ns, RECORD_BYTES)
-            at_ns = link.answers_ns(now_ns, RECORD_BYTES)
+            pacer.resized(size - RECORD_BYTES, is_backlog=False)
+            at_ns = link.answers_ns(now_ns, size)
             found.live_ns.append(at_ns - began_ns)
-            found.bytes_sent += RECORD_BYTES
+            found.bytes_sent += size
             heapq.heappush(answers, (at_ns, "live", now_ns))
         while under_way < int(pacer.window) and not pacer.backlog_waits_ns(now_ns, is_live_waiting=bool(due)):
             pacer.backlog_sent(now_ns, RECORD_BYTES)
+            pacer.resized(size - RECORD_BYTES, is_backlog=True)
             under_way += 1
             found.backlog += 1
-            found.bytes_sent += RECORD_BYTES
-            heapq.heappush(answers, (link.answers_ns(now_ns, RECORD_BYTES), "backlog", now_ns))
+            found.bytes_sent += size
+            heapq.heappush(answers, (link.answers_ns(now_ns, size), "backlog", now_ns))
     return found
 
 
@@ -94,6 +98,13 @@ def test_a_metered_link_sends_no_more_than_its_bandwidth_and_gives_the_backlog_i
     found = play(Pace(100_000, 4_000_000, 0.5), Link(100_000_000), seconds=30, live_per_s=30)
     assert found.bytes_sent / 30 == pytest.approx(4_000_000, rel=0.03)
     assert found.backlog * RECORD_BYTES / 30 == pytest.approx(2_000_000, rel=0.05)
+
+
+@pytest.mark.parametrize("encoded", [0.2, 1.3])
+def test_the_bandwidth_is_of_what_goes_out_and_not_of_what_the_spool_has(encoded: float) -> None:
+    found = play(Pace(100_000, 4_000_000, 0.5), Link(100_000_000), seconds=30, live_per_s=30, encoded=encoded)
+    assert found.bytes_sent / 30 == pytest.approx(4_000_000, rel=0.03)
+    assert len(found.live_ns) == pytest.approx(min(30 * 30, 0.5 * 30 * 4_000_000 / (encoded * RECORD_BYTES)), rel=0.05)
 
 
 def test_a_share_of_nothing_sends_the_backlog_only_in_the_gaps() -> None:
