@@ -23,6 +23,7 @@ from gateway.settings.schema import (
     Link,
     ModbusLink,
     NatsAddress,
+    ParquetAddress,
     Settings,
     SparkplugAddress,
     UpstreamAddress,
@@ -134,7 +135,7 @@ def _address(link: Link) -> str:
 
 
 def _upstream(address: UpstreamAddress) -> str:
-    if isinstance(address, FileAddress):
+    if isinstance(address, FileAddress | ParquetAddress):
         return str(address.path)
     if isinstance(address, SparkplugAddress):
         return f"{address.name} (Sparkplug B, MQTT {address.broker.version})"

@@ -37,7 +37,15 @@ from gateway.runtime.spoolfiles import OWNER_KEY, left_behind, next_owner, own_f
 from gateway.runtime.statedir import SPOOL_FILE
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.http.status import UplinkState
-from gateway.settings.schema import FileAddress, Hours, HttpAddress, NatsAddress, SparkplugAddress, Uplink
+from gateway.settings.schema import (
+    FileAddress,
+    Hours,
+    HttpAddress,
+    NatsAddress,
+    ParquetAddress,
+    SparkplugAddress,
+    Uplink,
+)
 from gateway.settings.schema_uplink import KafkaAddress
 from gateway.spool.checkpoints import noted_outputs
 from gateway.spool.records import Grace, StoreUnavailable
@@ -45,7 +53,7 @@ from gateway.spool.salvage import damage, salvage
 from gateway.spool.store import Store
 from gateway.spool.thread import Died, nobody
 from gateway.spool.worker import SpoolStopped, SpoolWorker
-from gateway.upstreams import file, http, mqtt, nats, sparkplug
+from gateway.upstreams import file, http, mqtt, nats, parquet, sparkplug
 from gateway.upstreams.kafka import upstream as kafka
 from gateway.upstreams.sparkplug import Surroundings
 
@@ -92,6 +100,8 @@ def _plain_session(
     address, timeout_ns, form = uplink.address, uplink.acknowledge_timeout_ns, uplink.form
     if isinstance(address, FileAddress):
         return file.connect(address)
+    if isinstance(address, ParquetAddress):
+        return parquet.connect(address, wall_ns=time.time_ns)
     if isinstance(address, SparkplugAddress):
         return sparkplug.connect(address, acknowledge_timeout_ns=timeout_ns, around=around, resized=resized)
     if isinstance(address, HttpAddress):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.protocol.records.form import CANONICAL, Compression, Encoding, Form
-from gateway.settings.schema_uplink import FileAddress, HttpAddress, HttpFormat, SparkplugAddress, UpstreamAddress
+from gateway.settings.schema_uplink import (
+    FileAddress,
+    HttpAddress,
+    HttpFormat,
+    ParquetAddress,
+    SparkplugAddress,
+    UpstreamAddress,
+)
 from gateway.settings.section import Section
 from gateway.settings.units import choice
 
@@ -31,6 +38,8 @@ def _own_form(address: UpstreamAddress) -> str:
     """What the upstream takes, where that leaves no choice."""
     if isinstance(address, FileAddress):
         return "a file has JSON lines"
+    if isinstance(address, ParquetAddress):
+        return "Parquet is an encoding, and compressed"
     if isinstance(address, SparkplugAddress):
         return "Sparkplug B has its own"
     if isinstance(address, HttpAddress) and address.format is HttpFormat.INFLUX:

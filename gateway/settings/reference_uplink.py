@@ -83,7 +83,20 @@ UPLINK = (
         "(this, `mqtt`, `nats`, `kafka` or `http`)",
         "A file of JSON lines that takes the records.",
     ),
-    Key("uplink.NAME.rotate", uplink.ROTATE, "256MB", "Size at which the file is put aside and a new one begun."),
+    Key(
+        "uplink.NAME.parquet",
+        text,
+        "(this or one of the others)",
+        "A folder that takes them as Parquet files, one a stream and period. Needs pyarrow: fieldgate[parquet].",
+    ),
+    Key(
+        "uplink.NAME.rotate",
+        uplink.ROTATE,
+        "256MB",
+        "Size at which the file is put aside and a new one begun; of Parquet, size of the log that becomes files.",
+    ),
+    Key("uplink.NAME.rotate_every", uplink.ROTATE_EVERY, "1h", "Period of a Parquet file, from full hours on."),
+    Key("uplink.NAME.room", uplink.ROOM, "10GB", "What the folder of Parquet may have; beyond it records wait."),
     Key(
         "uplink.NAME.encoding",
         recordform.ENCODING,

@@ -42,6 +42,7 @@ from gateway.settings.schema_uplink import Hours as Hours
 from gateway.settings.schema_uplink import HttpAddress as HttpAddress
 from gateway.settings.schema_uplink import HttpFormat as HttpFormat
 from gateway.settings.schema_uplink import NatsAddress as NatsAddress
+from gateway.settings.schema_uplink import ParquetAddress as ParquetAddress
 from gateway.settings.schema_uplink import SparkplugAddress as SparkplugAddress
 from gateway.settings.schema_uplink import Uplink as Uplink
 from gateway.settings.schema_uplink import UpstreamAddress as UpstreamAddress

@@ -32,6 +32,16 @@ class FileAddress(msgspec.Struct, frozen=True, kw_only=True):
     rotate_bytes: int
 
 
+class ParquetAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder of Parquet files: one a stream each `rotate_every_ns`, or earlier when the log has `rotate_bytes`."""
+
+    path: Path
+    rotate_bytes: int
+    rotate_every_ns: int
+    room_bytes: int
+    """What may lie in the folder; beyond it records wait."""
+
+
 class HttpFormat(StrEnum):
     JSON = "json"
     """The record, in the uplink's encoding."""
@@ -114,7 +124,9 @@ class SparkplugAddress(msgspec.Struct, frozen=True, kw_only=True):
         return f"mqtt{secure}://{self.broker.host}:{self.broker.port} as {self.group}/{self.edge}"
 
 
-UpstreamAddress: TypeAlias = BrokerAddress | NatsAddress | KafkaAddress | FileAddress | HttpAddress | SparkplugAddress
+UpstreamAddress: TypeAlias = (
+    BrokerAddress | NatsAddress | KafkaAddress | FileAddress | ParquetAddress | HttpAddress | SparkplugAddress
+)
 
 
 class Hours(msgspec.Struct, frozen=True, kw_only=True):

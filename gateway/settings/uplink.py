@@ -14,7 +14,15 @@ from gateway.settings.httpaddress import read_http
 from gateway.settings.instances import has_name
 from gateway.settings.kafka import read_kafka
 from gateway.settings.recordform import read_form
-from gateway.settings.schema import BrokerAddress, FileAddress, Hours, SparkplugAddress, Uplink, UpstreamAddress
+from gateway.settings.schema import (
+    BrokerAddress,
+    FileAddress,
+    Hours,
+    ParquetAddress,
+    SparkplugAddress,
+    Uplink,
+    UpstreamAddress,
+)
 from gateway.settings.section import Section
 from gateway.settings.sparkplug import edge_node, host_id
 from gateway.settings.units import (
@@ -44,8 +52,10 @@ ACKNOWLEDGE_TIMEOUT = duration(NS_PER_S // 10, 600 * NS_PER_S)
 DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.CALCULATIONS, Stream.MULTIVARIATE)
 OF_SPARKPLUG = (Stream.EVENTS, Stream.SAMPLES)
 CUT = (Stream.AGGREGATES, Stream.SAMPLES)
-KINDS = ("mqtt", "nats", "kafka", "http", "file")
+KINDS = ("mqtt", "nats", "kafka", "http", "file", "parquet")
 ROTATE = size(16 * 10**6, 10**11)
+ROTATE_EVERY = duration(NS_PER_S, 24 * 3_600 * NS_PER_S)
+ROOM = size(64 * 10**6, 10**14)
 DEFAULT_SUBJECT = "fieldgate.{gateway}.{stream}"
 DEFAULT_TOPIC = "fieldgate/{gateway}/{stream}"
 
@@ -87,6 +97,9 @@ def _check_together(section: Section, uplink: Uplink, other: Uplink) -> None:
             )
     if isinstance(uplink.address, FileAddress) and uplink.address == other.address:
         section.wrong("file", f"is that of uplink.{other.name} too; give each a file of its own")
+    folders = [each.address.path for each in (uplink, other) if isinstance(each.address, ParquetAddress)]
+    if len(folders) > len(set(folders)):
+        section.wrong("parquet", f"is that of uplink.{other.name} too; give each a folder of its own")
     if isinstance(uplink.address, SparkplugAddress) and isinstance(other.address, SparkplugAddress):
         ours, theirs = uplink.address, other.address
         if (ours.group, ours.edge) == (theirs.group, theirs.edge):
@@ -138,14 +151,27 @@ def _read_address(section: Section, name: str, gateway_id: str, files: Files) ->
         if section.is_sound("file") and not path.suffix:
             section.wrong("file", f'"{path.name}" names no file of JSON lines; write "records.jsonl", for example')
         return FileAddress(path=path, rotate_bytes=section.get("rotate", ROTATE, 256 * 10**6)), ""
+    if "parquet" in kinds:
+        return _parquet(section, files), ""
     if not kinds:
-        section.wrong("mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats, kafka, http or file =')
+        section.wrong(
+            "mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats, kafka, http, file, parquet ='
+        )
     broker = read_broker(section, client, files)
     if section.has("sparkplug"):
         return _edge_node(section, broker), ""
     if section.has("primary_host"):
         section.wrong("primary_host", 'belongs to Sparkplug B; write sparkplug = "group/edge" as well, or take it out')
     return broker, section.get("topic", topic, DEFAULT_TOPIC.replace("{gateway}", gateway_id))
+
+
+def _parquet(section: Section, files: Files) -> ParquetAddress:
+    return ParquetAddress(
+        path=files.directory / section.get("parquet", text, ""),
+        rotate_bytes=section.get("rotate", ROTATE, 256 * 10**6),
+        rotate_every_ns=section.get("rotate_every", ROTATE_EVERY, 3_600 * NS_PER_S),
+        room_bytes=section.get("room", ROOM, 10**10),
+    )
 
 
 def _edge_node(section: Section, broker: BrokerAddress) -> SparkplugAddress:

@@ -124,6 +124,9 @@ def _opened(address: FileAddress) -> FileUpstream:
         held |= here
         if sound_bytes < path.stat().st_size:
             os.truncate(path, sound_bytes)
+        # What a run that was killed wrote and did not sync counts as held from now on.
+        with path.open("ab") as lines:
+            os.fsync(lines.fileno())
     upstream = FileUpstream(path, address.rotate_bytes, number, held)
     _sync_folder(path.parent)
     return upstream

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -13,6 +14,7 @@ from typing import Any
 
 import aiomqtt
 import nats as nats_client
+from pyarrow.parquet import read_table
 
 from gateway.core.ports import Upstream
 from gateway.protocol.records.form import CANONICAL, Compression, Encoding, Form, written
@@ -24,9 +26,12 @@ from gateway.settings.schema import (
     HttpFormat,
     MqttVersion,
     NatsAddress,
+    ParquetAddress,
     SparkplugAddress,
 )
-from gateway.upstreams import file, http, mqtt, nats, sparkplug
+from gateway.upstreams import file, http, mqtt, nats, parquet, sparkplug
+from gateway.upstreams.parquet import folder
+from gateway.upstreams.parquet.files import finished
 from hil.ports import free_port
 from tests.support import spool_brokers
 from tests.support.http_ends import HttpServer, Keeper, TimeSeries
@@ -236,6 +241,43 @@ class Files(FarEnd):
             self.folder.mkdir()
 
 
+class ParquetFolder(Files):
+    """The log is closed at each look, so what is held lies in files and in the log."""
+
+    def connect(self) -> AbstractAsyncContextManager[Upstream]:
+        return parquet.connect(self.address(), wall_ns=time.time_ns)
+
+    def address(self) -> ParquetAddress:
+        return ParquetAddress(
+            path=self.folder, rotate_bytes=self._rotate_bytes, rotate_every_ns=3_600 * SECOND_NS, room_bytes=1 << 30
+        )
+
+    def form(self, payload: bytes) -> bytes:
+        record = json.loads(payload)
+        who = (record["gateway"], record["stream"], record["segment"], record["sequence"])
+        return repr((*who, record["time_ns"][0], *record.get("value", record.get("message")))).encode()
+
+    async def held(self) -> list[bytes]:
+        return await asyncio.to_thread(self.look)
+
+    def look(self) -> list[bytes]:
+        """Files first: they are of earlier logs. Only while nobody converts."""
+        found = [_row(row) for _, path in finished(self.folder) for row in read_table(path).to_pylist()]
+        for number in folder.logs(self.folder):
+            with folder.log_path(self.folder, number).open("rb") as log:
+                for frame in folder.frames(log):
+                    assert frame is not None, "a damaged frame"
+                    found += map(self.form, frame.payloads())
+        return found
+
+
+def _row(row: dict[str, Any]) -> bytes:
+    """As `form`."""
+    stream = "samples" if "text" in row else "events"
+    who = (row["gateway"], stream, row["segment"], row["sequence"])
+    return repr((*who, row["time_ns"], row.get("text", row.get("message")))).encode()
+
+
 class Sparkplug(Mosquitto):
     """A broker, and a host application that watches the edge node."""
 
@@ -341,6 +383,7 @@ FAR_ENDS: dict[str, Any] = {
     "kafka": Kafka,
     "kafka, protobuf": partial(Kafka, form=Form(Encoding.PROTOBUF)),
     "file": Files,
+    "parquet": ParquetFolder,
     "http json": HttpJson,
     "http json, asked": partial(HttpJson, position="/position"),
     "http, arrow": partial(HttpJson, form=Form(Encoding.ARROW, Compression.ZSTD)),

@@ -951,6 +951,17 @@ CASES = [
         "uplink.u.encoding: has no use here: a file has JSON lines; take it out",
     ),
     (
+        '[uplink.u]\nparquet = "archive"\ncompress = "zstd"',
+        "3:1",
+        "uplink.u.compress: has no use here: Parquet is an encoding, and compressed; take it out",
+    ),
+    (
+        '[uplink.u]\nparquet = "archive"\n[uplink.v]\nparquet = "archive"',
+        "4:1",
+        "uplink.v.parquet: is that of uplink.u too; give each a folder of its own",
+    ),
+    ('[uplink.u]\nparquet = "a"\nroom = "1MB"', "3:1", 'uplink.u.room: "1MB" is out of range; write "64MB"'),
+    (
         '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "p/e"\nstreams = ["events"]\ncompress = "zstd"',
         "5:1",
         "uplink.u.compress: has no use here: Sparkplug B has its own; take it out",

@@ -22,6 +22,7 @@ from gateway.settings.schema import (
     MqttPoint,
     MqttVersion,
     NatsAddress,
+    ParquetAddress,
     RegisterType,
     Settings,
     Table,
@@ -113,6 +114,7 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("blocks", "each"),
         ("uplink", "nats"),
         ("uplink", "file"),
+        ("uplink", "parquet"),
         ("uplink", "http"),
         ("uplink", "kafka"),
         ("uplink", "sparkplug"),
@@ -265,12 +267,16 @@ def test_the_uplink_knows_whose_it_is(tmp_path: Path) -> None:
     assert (uplink.buffer_bytes_max, uplink.drain_records_per_s) == (2 * 10**9, 200)
 
 
-def test_an_uplink_may_be_a_jetstream_or_a_file(tmp_path: Path) -> None:
+def test_an_uplink_may_be_a_jetstream_or_a_file_or_a_folder(tmp_path: Path) -> None:
     (to_nats,) = settings_of(tmp_path, HEAD + '[uplink.u]\nnats = "tls://b"').uplinks
     assert to_nats.address == NatsAddress(host="b", port=4222, tls=True, client_name="g-uplink-u")
     assert to_nats.topic == "fieldgate.g.{stream}"
     (to_file,) = settings_of(tmp_path, HEAD + '[uplink.u]\nfile = "out/r.jsonl"\nrotate = "20MB"').uplinks
     assert to_file.address == FileAddress(path=tmp_path / "out/r.jsonl", rotate_bytes=20_000_000)
+    (to_folder,) = settings_of(tmp_path, HEAD + '[uplink.u]\nparquet = "archive"\nrotate_every = "10min"').uplinks
+    assert to_folder.address == ParquetAddress(
+        path=tmp_path / "archive", rotate_bytes=256 * 10**6, rotate_every_ns=600 * 10**9, room_bytes=10**10
+    )
     assert (to_file.grace_ns, to_file.grace_bytes_max) == (600 * 10**9, 64 * 10**6)
 
 

@@ -72,6 +72,7 @@ OTHER_UPLINKS = (
     'nats = "nats://127.0.0.1"',
     'kafka = "kafka://127.0.0.1"\nusername = "u"\npassword_file = "p"',
     'file = "records.jsonl"',
+    'parquet = "archive"',
     'mqtt = "mqtt://b"\nsparkplug = "plant/edge"\nprimary_host = "scada-1"',
     'http = "http://127.0.0.1/records"\nposition = "http://127.0.0.1/position"',
 )
@@ -97,6 +98,7 @@ FAR_ENDS = {
     "kafka": '[uplink.u]\nkafka = "kafkas://a,b:9093"\ntopic = "p.{stream}"\nposition_topic = "p"\n'
     'username = "u"\npassword_file = "p"\nsasl = "plain"\n',
     "file": '[uplink.u]\nfile = "records.jsonl"\nrotate = "1GB"\n',
+    "parquet": '[uplink.u]\nparquet = "archive"\nrotate = "64MB"\nrotate_every = "10min"\nroom = "5GB"\n',
     "sparkplug": '[uplink.u]\nmqtt = "mqtt://b"\nsparkplug = "plant/edge"\nprimary_host = "scada-1"\n',
     "http": '[uplink.u]\nhttp = "https://b/write?precision=ns"\nformat = "influx"\ngzip = false\ntoken_file = "t"\n',
 }
