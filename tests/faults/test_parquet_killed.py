@@ -20,7 +20,7 @@ from gateway.upstreams.parquet import folder as places
 from gateway.upstreams.parquet.files import finished
 from tests.support.daemon import ROOT
 
-KILLS = 6
+KILLS = 5
 
 
 def start(*arguments: object) -> subprocess.Popen[bytes]:
@@ -48,6 +48,7 @@ def in_log(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_whatever_moment_it_is_killed_at_no_record_is_missing_or_doubled(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)

@@ -3,7 +3,7 @@
     python -m tests.support.parquet_writer FOLDER NOTED [UP_TO]
 
 It begins some records before the first that is not noted, as a spool does that could not store the last
-acknowledgements, and ends at UP_TO, or never. A log becomes files at 3 kB, so that most of the time one is being converted.
+acknowledgements, and ends at UP_TO, or never. A log becomes files at 3 kB, so that mostly one is being converted.
 """
 
 from __future__ import annotations
