@@ -36,6 +36,17 @@ CLOCK_STEP_NS = NS_PER_S
 ON_READ = (Span.ROLLING, Span.COUNT, Span.TOTAL)
 
 
+def latest(results: Samples) -> Samples:
+    """A copy, with the last revision only of each interval: the ones before it were told to nobody."""
+    if not results["revision"].any():
+        return results.copy()
+    order = np.lexsort((results["end_ns"], results["start_ns"], results["output"]))
+    names = results[["output", "start_ns", "end_ns"]][order]
+    is_last = np.append(names[1:] != names[:-1], True)
+    kept: Samples = results[np.sort(order[is_last])]
+    return kept
+
+
 class CalculationDesk:
     """The calculations of `model`, whose records lie in `state`."""
 
@@ -55,10 +66,22 @@ class CalculationDesk:
         if not self._all or (is_known and abs(wall_offset_ns - known_ns) < CLOCK_STEP_NS):
             return
         self._state.wall[:] = (1, wall_offset_ns)
-        for (_, one), state in zip(self._all, self._state.tables.calculations.states, strict=True):
-            every_ns = one.hop_ns or one.length_ns
+        for place, (_, one) in enumerate(self._all):
             if one.span in (Span.TUMBLING, Span.HOPPING):
-                state["phase_ns"] = wall_offset_ns % every_ns
+                self._align(place, wall_offset_ns % (one.hop_ns or one.length_ns))
+
+    def _align(self, place: int, phase_ns: int) -> None:
+        """Intervals that were given have their names by the old alignment: late samples cannot reach them any more."""
+        tables = self._state.tables
+        state, rule = tables.calculations.states[place], tables.calculations.rules[place]
+        first = int(rule["first"])
+        revisions = tables.calculations.accumulators["revision"][first : first + int(rule["accumulators"])]
+        tables.counters[Counter.RESULTS_LOST] += np.count_nonzero(revisions < 0) * int(rule["output_count"])
+        revisions[revisions < 0] = ~revisions[revisions < 0]
+        state["phase_ns"] = phase_ns
+        state["end_ns"] = FOR_EVER
+        if state["begun"]:
+            state["start_ns"] = (int(state["pane"]) + 1) * int(rule["pane_ns"]) - phase_ns
 
     def fold(self) -> None:
         """What the fold put aside."""
@@ -90,7 +113,7 @@ class CalculationDesk:
             return np.zeros(0, RESULT)
         tables = self._state.tables
         used = int(tables.counters[Counter.RESULTS])
-        ended = tables.calculations.results[:used].copy()
+        ended = latest(tables.calculations.results[:used])
         tables.counters[Counter.RESULTS] = 0
         states = tables.calculations.states
         changed = self._on_read[(states["samples"] != states["recorded"])[self._on_read]]

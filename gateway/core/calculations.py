@@ -13,7 +13,16 @@ one accumulator, so ten functions over one span cost one update.
     TOTAL      all there ever were                           whenever it is read
 
 Event time is the source's. An interval is over when the tag's own present has passed its end by `late`; what comes
-later still is counted, and enters a correction of the interval where that is asked for and it is still known.
+later still is counted. Where corrections are asked for (TUMBLING, HOPPING, SESSION) it is taken as long as the
+interval is known, and what was given of that is given once more:
+
+    an interval is named by its start and end    the highest `revision` of a name is what holds
+    `revision` 0, or how often it was corrected   it may begin above 0: nothing had been known of the interval before
+    `count` 0 at a SESSION, with bad quality      taken back: a late sample made the session longer, or one with the
+                                                  next; its samples are in another interval, given beside or later
+
+Late samples that come between two grid points are one correction. They enter what follows from the values; what
+follows from their order (integral, increase, edges, on_time) stays as it was when they had not come.
 
 Between two samples a value holds (last observation carried forward), but for no longer than the tag's `stale_after`:
 what nobody knows enters no integral. `coverage` is the share of the span for which a value was known.
@@ -153,7 +162,8 @@ ACCUMULATOR = np.dtype(
     align=True,
 )
 """160 bytes. The first eight fields are a PANE's (`gateway.core.state`). `time_mean` is in s after `base_ns`; `time_m2`
-and `co_m2` are the sums of squared deviations of time, and of products of time and value. `revision`: corrections."""
+and `co_m2` are the sums of squared deviations of time, and of products of time and value. `revision`: corrections so
+far; its complement while one waits to be given (`gateway.core.kernels.hops`)."""
 
 CALCULATION_RULE = np.dtype(
     [
@@ -206,7 +216,8 @@ CALCULATION_STATE = np.dtype(
 """`pane`: the newest accumulator's number. `closed`: of TUMBLING and HOPPING, hops that are over.
 `recorded`: `samples` as of the last record. `held_ns`: up to where
 the last value was taken to hold. `phase_ns` aligns intervals to the wall clock. `start_ns`, `end_ns`, `next_end_ns`: of
-CALENDAR, the present interval and the end of the next."""
+CALENDAR, the present interval and the end of the next. Of the others, `start_ns`: late samples before it are not taken;
+`end_ns`: of TUMBLING and HOPPING, the earliest end of an interval whose correction waits."""
 
 FOR_EVER: Final = 1 << 62
 """An end that nobody knows yet."""
@@ -232,12 +243,14 @@ RESULT = np.dtype(
     align=True,
 )
 """One output over one interval. `output` is its place in the state's table of outputs; `revision` 0, or a correction's;
-`coverage` the share of the interval for which a value was known."""
+`coverage` the share of the interval for which a value was known. A session that is taken back has `count` 0."""
 
 ACCUMULATORS_MAX: Final = 240
 """Of one span: `length` divided by what `length` and `hop` have in common."""
 CLOSED_KEPT: Final = 3
 """Accumulators of TUMBLING, SESSION and CALENDAR: the present one, one that waits for late samples, one to correct."""
+SESSIONS_KEPT: Final = 8
+"""Accumulators of SESSION with corrections: the present one, and those before it that late samples may join."""
 
 
 def accumulators_of(definition: CalculationDefinition, panes: int) -> tuple[int, int]:
@@ -248,13 +261,16 @@ def accumulators_of(definition: CalculationDefinition, panes: int) -> tuple[int,
         case Span.HOPPING:
             pane_ns = int(np.gcd(definition.length_ns, definition.hop_ns))
             waiting = -(-definition.late_ns // pane_ns)
-            return definition.length_ns // pane_ns + waiting + 2, pane_ns
+            corrected = definition.length_ns // pane_ns if definition.corrects else 0
+            return definition.length_ns // pane_ns + waiting + corrected + 2, pane_ns
         case Span.TUMBLING:
             return CLOSED_KEPT + -(-definition.late_ns // definition.length_ns), definition.length_ns
         case Span.COUNT:
             each = -(-definition.samples // panes)
             return -(-definition.samples // each) + 1, each
-        case Span.SESSION | Span.CALENDAR:
+        case Span.SESSION:
+            return SESSIONS_KEPT if definition.corrects else CLOSED_KEPT, 0
+        case Span.CALENDAR:
             return CLOSED_KEPT, 0
     return 1, 0
 

@@ -14,7 +14,8 @@ Times are engine time; engine time plus `wall_offset_ns` is Unix time, as well a
     aggregates   tag, window_ns, quality, count, mean, sd, min, max, rate, ewma, score, persistent,
                  reasons (bits), score_once_h, persistent_once_h, score_quality: windows as of `last_ns`
     calculations tag, calculation (a place in `calculations`), start_ns, end_ns, value, count, coverage (0 to 1),
-                 revision (0, or of a correction), quality
+                 revision (0, or of a correction: the highest of a start and end holds), quality; a session
+                 that is taken back has count 0
     multivariate tag, rank, share, score, score_once_h: of each device with such a score the tags that explain best what
                  is off, the first one first; the score is the device's
     events       time_ns, severity, kind, subject, message; no `tags`

@@ -114,8 +114,8 @@ def _read(key: str, section: Section) -> CalculationDefinition | None:
     if late and span not in (Span.TUMBLING, Span.HOPPING, Span.SESSION, Span.CALENDAR):
         section.wrong("late", "has no meaning for what never ends; take it out")
     corrects = section.get("corrections", flag, False)
-    if corrects and span is not Span.TUMBLING:
-        section.wrong("corrections", "are given of intervals of `every` only; take it out")
+    if corrects and span not in (Span.TUMBLING, Span.HOPPING, Span.SESSION):
+        section.wrong("corrections", "are given of intervals (`every`) and sessions (`gap`) only; take it out")
     definition = CalculationDefinition(
         name=key,
         span=span,

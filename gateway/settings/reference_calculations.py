@@ -17,7 +17,7 @@ def calculation_keys(at: str) -> tuple[Key, ...]:
         Key(f"{at}.gap", calculations.GAP, NOTHING, "Over samples that follow each other without a longer gap."),
         Key(f"{at}.calendar", calculations.calendar, NOTHING, "Over days, months or shifts of local time."),
         Key(f"{at}.late", calculations.LATE, "0s", "How long an interval that is over waits for late samples."),
-        Key(f"{at}.corrections", flag, "false", "true: samples that come later still give the interval once more."),
+        Key(f"{at}.corrections", flag, "false", "true: what comes later gives the interval or session once more."),
         Key(f"{at}.keep_samples", calculations.KEPT, "1000", "Samples kept for quantiles."),
         Key(f"{at}.state", number, "(any but 0)", "The value that on_time and edges are of."),
         Key(f"{at}.rollover", positive, "(a fall is a reset)", "Where a counter begins anew, for increase."),

@@ -31,11 +31,11 @@ OUTPUTS = tuple(
 )
 CALCULATIONS = (
     CalculationDefinition("second", Span.TUMBLING, OUTPUTS, length_ns=NS_PER_S, late_ns=20 * NS_PER_MS, corrects=True),
-    CalculationDefinition("hop", Span.HOPPING, OUTPUTS, length_ns=2 * NS_PER_S, hop_ns=500 * NS_PER_MS),
+    CalculationDefinition("hop", Span.HOPPING, OUTPUTS, length_ns=2 * NS_PER_S, hop_ns=500 * NS_PER_MS, corrects=True),
     CalculationDefinition(
         "median", Span.TUMBLING, (Output("p50", Function.QUANTILE, 0.5),), length_ns=NS_PER_S, ring_samples=64
     ),
-    CalculationDefinition("burst", Span.SESSION, OUTPUTS, gap_ns=200 * NS_PER_MS),
+    CalculationDefinition("burst", Span.SESSION, OUTPUTS, gap_ns=200 * NS_PER_MS, corrects=True),
     CalculationDefinition("day", Span.CALENDAR, OUTPUTS, calendar="day"),
 )
 REFERENCE = Reference(

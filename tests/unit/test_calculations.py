@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,7 +17,7 @@ from gateway.core.encode import TimeQuality, encode
 from gateway.core.engine import Engine
 from gateway.core.limits import GRID_NS, RESULTS_WAITING_MAX
 from gateway.core.model import DeviceDefinition, Model
-from gateway.core.record import Stamp, Stream
+from gateway.core.record import RecordDraft, Stamp, Stream
 from gateway.core.snapshot import COMMON, Shares, adopt
 from gateway.core.symbols import no_texts
 from gateway.core.types import NS_PER_S, Kind, Quality, Samples
@@ -61,6 +62,116 @@ def test_an_interval_waits_for_late_samples_and_then_gives_corrections() -> None
     assert results(gate, T0 + 12 * NS_PER_S + GRID_NS) == [(0, 10, 6.0, 0)]
     gate.step(T0 + 13 * NS_PER_S, at(9.5, 0.0, 13))
     assert results(gate, T0 + 13 * NS_PER_S + GRID_NS) == [(0, 10, 4.0, 1)]
+
+
+def session(**changes: object) -> Engine:
+    known: dict[str, object] = {"gap_ns": 2 * NS_PER_S, "corrects": True}
+    return plant(CalculationDefinition("s", Span.SESSION, (COUNT,), **(known | changes)))  # type: ignore[arg-type]
+
+
+def feed(gate: Engine, *seconds: float) -> list[tuple[float, float, float, int]]:
+    """Samples of these times, as (start, end, count, revision) of each session that is told: ends without the 1 ns."""
+    drafts: list[RecordDraft] = []
+    for second in seconds:
+        arrives = max(second, (gate.view.now_ns - T0) / NS_PER_S)
+        drafts += gate.step(T0 + round(arrives * NS_PER_S), at(second, 1.0, arrives)).drafts
+    drafts += gate.step(gate.view.now_ns - gate.view.now_ns % GRID_NS + GRID_NS, batch()).drafts
+    found = []
+    for draft in drafts:
+        for row in draft.rows:
+            start, end = (int(row["start_ns"]) - T0) / NS_PER_S, (int(row["end_ns"]) - 1 - T0) / NS_PER_S  # type: ignore[index]
+            found.append((start, end, float(row["value"]), int(row["revision"])))  # type: ignore[index]
+    return found
+
+
+GONE: Any = pytest.approx(float("nan"), nan_ok=True)
+
+
+def test_every_hop_over_a_late_sample_is_corrected_once() -> None:
+    gate = plant(
+        CalculationDefinition(
+            "h", Span.HOPPING, (COUNT,), length_ns=10 * NS_PER_S, hop_ns=5 * NS_PER_S, corrects=True
+        )
+    )  # fmt: skip
+    gate.step(T0, at(1, 1.0))
+    assert results(gate, T0 + 11 * NS_PER_S, at(11, 1.0)) == [(-5, 5, 1.0, 0), (0, 10, 1.0, 0)]
+    gate.step(T0 + 11 * NS_PER_S, at(3, 1.0, 11))
+    gate.step(T0 + 11 * NS_PER_S, at(4, 1.0, 11))
+    gate.step(T0 + 11 * NS_PER_S, at(7, 1.0, 11))
+    assert results(gate, T0 + 12 * NS_PER_S) == [(-5, 5, 3.0, 1), (0, 10, 4.0, 1)]
+    assert results(gate, T0 + 15 * NS_PER_S + GRID_NS) == [(5, 15, 2.0, 0)], "one that was not over has it at once"
+
+
+def test_a_hop_too_old_to_be_corrected_is_left_as_it_is() -> None:
+    gate = plant(
+        CalculationDefinition(
+            "h", Span.HOPPING, (COUNT,), length_ns=10 * NS_PER_S, hop_ns=5 * NS_PER_S, corrects=True
+        )
+    )  # fmt: skip
+    for second in range(0, 100, 5):
+        gate.step(T0 + second * NS_PER_S, at(second, 1.0))
+    assert results(gate, T0 + 96 * NS_PER_S, at(60, 1.0, 96)) == []
+    assert results(gate, T0 + 96 * NS_PER_S + GRID_NS) == []
+    values = {reading.name: reading.value for reading in gate.calculations.readings()}
+    assert values["fieldgate_calculations_late_samples_total"] == 1
+
+
+def test_a_session_that_gets_longer_is_taken_back_and_given_anew() -> None:
+    gate = session()
+    assert feed(gate, 1, 2, 10) == [(1, 2, 2.0, 0)]
+    assert feed(gate, 1.5) == [(1, 2, 3.0, 1)], "within it: the same interval once more"
+    assert feed(gate, 3.5) == [(1, 2, GONE, 2), (1, 3.5, 4.0, 2)]
+
+
+def test_two_sessions_that_a_late_sample_joins_are_one() -> None:
+    gate = session()
+    assert feed(gate, 1, 4, 12) == [(1, 1, 1.0, 0), (4, 4, 1.0, 0)]
+    assert feed(gate, 2.5) == [(1, 1, GONE, 1), (4, 4, GONE, 1), (1, 4, 3.0, 1)]
+    assert feed(gate, 7) == [(7, 7, 1.0, 0)], "it touches none: one by itself"
+
+
+def test_a_session_that_is_joined_to_the_present_one_is_given_when_that_is_over() -> None:
+    gate = session()
+    assert feed(gate, 1, 4) == [(1, 1, 1.0, 0)]
+    assert feed(gate, 2.5) == [(1, 1, GONE, 1)]
+    assert feed(gate, 12) == [(1, 4, 3.0, 1)]
+
+
+def test_a_session_that_silence_closed_goes_on_with_a_sample_that_was_under_way() -> None:
+    gate = session()
+    assert feed(gate, 1) == []
+    assert [(end, revision) for _, end, _, revision in results(gate, T0 + 4 * NS_PER_S)] == [(1, 0)]
+    assert feed(gate, 2) == [(1, 1, GONE, 1)]
+    assert feed(gate, 20) == [(1, 2, 2.0, 1)]
+
+
+def test_only_the_last_sessions_are_known() -> None:
+    gate = session()
+    feed(gate, *range(0, 100, 10))
+    assert feed(gate, 10) == [], "it may have been that session's, which is not known any more"
+    assert feed(gate, 21) == [(20, 20, GONE, 1), (20, 21, 2.0, 1)]
+    assert feed(gate, 24) == [(24, 24, 1.0, 0)]
+    assert feed(gate, 22) == [], "the one before had to make room"
+    values = {reading.name: reading.value for reading in gate.calculations.readings()}
+    assert values["fieldgate_calculations_late_samples_total"] == 2
+
+
+def test_a_sample_that_takes_longer_than_the_ones_before_it_is_late_for_its_interval_and_holds_all_the_same() -> None:
+    """In the order of the tag's times, and too late for an interval that silence had closed."""
+    outputs = (COUNT, Output("on_time", Function.ON_TIME))
+    for corrects in (False, True):
+        gate = plant(
+            CalculationDefinition("t", Span.TUMBLING, outputs, length_ns=10 * NS_PER_S, corrects=corrects),
+            stale_after_ns=60 * NS_PER_S,
+        )
+        gate.step(T0, at(0, 0.0))
+        assert results(gate, T0 + 10 * NS_PER_S + GRID_NS) == [(0, 10, 1.0, 0), (0, 10, 0.0, 0)]
+        gate.step(T0 + 10 * NS_PER_S + 2 * GRID_NS, at(9.5, 1.0, 10.2))
+        corrected = [(0, 10, 2.0, 1), (0, 10, 0.0, 1)] if corrects else []
+        assert results(gate, T0 + 10 * NS_PER_S + 3 * GRID_NS) == corrected
+        assert results(gate, T0 + 21 * NS_PER_S) == [(10, 20, 0.0, 0), (10, 20, 10.0, 0)]
+        values = {reading.name: reading.value for reading in gate.calculations.readings()}
+        assert values["fieldgate_calculations_late_samples_total"] == (not corrects)
 
 
 def test_what_comes_too_late_is_counted_and_changes_nothing() -> None:

@@ -54,6 +54,11 @@ def test_what_is_written_is_what_is_computed(tmp_path: Path) -> None:
     assert (found.state, found.rollover, found.ring_samples) == (3.0, 100.0, 1_000)
 
 
+@pytest.mark.parametrize("written", ['every = "1h"', 'last = "1h", every = "5min"', 'gap = "30s"'])
+def test_what_ends_by_itself_can_be_corrected(tmp_path: Path, written: str) -> None:
+    assert one(tmp_path, f'{{ of = ["mean"], corrections = true, {written} }}').corrects
+
+
 def test_shifts_are_kept_as_the_calendar_takes_them(tmp_path: Path) -> None:
     found = one(tmp_path, '{ of = ["mean"], calendar = ["06:00", "14:00", "22:00"] }')
     assert found.calendar == "06:00:00 14:00:00 22:00:00"
@@ -70,7 +75,8 @@ def test_shifts_are_kept_as_the_calendar_takes_them(tmp_path: Path) -> None:
         ('{ of = ["mean"], last = "1min", every = "2min" }', "is not shorter than last"),
         ('{ of = ["mean"], last = "1h", every = "7s" }', "cuts last into 3600 parts, more than 240"),
         ('{ of = ["mean"], last = "1h", late = "7s" }', "has no meaning for what never ends"),
-        ('{ of = ["mean"], gap = "1s", corrections = true }', "are given of intervals of `every` only"),
+        ('{ of = ["mean"], calendar = "day", corrections = true }', "are given of intervals (`every`) and sessions"),
+        ('{ of = ["mean"], last = "1h", corrections = true }', "are given of intervals (`every`) and"),
         ('{ of = ["mean"], calendar = ["14:00", "06:00"] }', "is no calendar"),
         ('{ of = ["mean"], calendar = "week" }', "is no calendar"),
         ('{ of = ["mean"], evry = "1h" }', 'did you mean "every"?'),

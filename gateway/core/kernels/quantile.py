@@ -10,8 +10,11 @@ from gateway.core.types import Float64s
 
 
 @inner
-def quantile(tables: Tables, c: int, most: int, start_ns: int, end_ns: int, q: float, scratch: Float64s) -> float:
-    """Of the newest `most` kept samples, those in [start, end): Hyndman and Fan 1996, type 7."""
+def quantile(
+    tables: Tables, c: int, most: int, start_ns: int, end_ns: int, q: float, scratch: Float64s
+) -> tuple[float, int]:
+    """Of the newest `most` kept samples, those in [start, end): Hyndman and Fan 1996, type 7. And how many these are:
+    fewer than there were when some have left the ring."""
     rule = tables.calculations.rules[c]
     state = tables.calculations.states[c]
     found = 0
@@ -21,12 +24,12 @@ def quantile(tables: Tables, c: int, most: int, start_ns: int, end_ns: int, q: f
             scratch[found] = kept["value"]
             found += 1
     if found == 0:
-        return math.nan
+        return math.nan, 0
     sort(scratch, found)
     place = q * (found - 1)
     low = int(place)
     high = min(low + 1, found - 1)
-    return float(scratch[low] + (place - low) * (scratch[high] - scratch[low]))
+    return float(scratch[low] + (place - low) * (scratch[high] - scratch[low])), found
 
 
 @inner
@@ -51,14 +54,3 @@ def sift(values: Float64s, root: int, count: int) -> None:
             return
         values[root], values[child] = values[child], values[root]
         root = child
-
-
-@inner
-def has_whole_ring(tables: Tables, c: int, start_ns: int) -> bool:
-    """Whether no sample since `start_ns` has left the ring."""
-    rule = tables.calculations.rules[c]
-    state = tables.calculations.states[c]
-    if state["samples"] <= rule["ring_size"]:
-        return True
-    oldest = tables.calculations.kept[rule["ring_first"] + state["samples"] % rule["ring_size"]]
-    return bool(oldest["time_ns"] <= start_ns)
