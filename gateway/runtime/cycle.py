@@ -134,8 +134,8 @@ class EngineThread:
         self.number += is_cycle
         cycle = Cycle(self.number, now_ns, batch, influences, self._stamp(now_ns), self._inbox.positions())
         result = run_cycle(self._engine, cycle)
-        for event in result.events:
-            self._book.show(event)
+        if result.events:
+            self._book.show(result.events)
         if is_cycle:
             self._give(cycle, result)
 

@@ -2,12 +2,16 @@
 
 An event is logged at once, kept for the page (bounded, oldest dropped), and handed to the engine's thread, which
 sends it upstream in the order in which it came.
+
+What many devices tell at one moment (their link went down) is one line, and one entry of the page; upstream each is
+told for itself.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from gateway.core.events import Event, Severity
 from gateway.core.limits import EVENTS_KEPT
@@ -17,6 +21,30 @@ METRICS = (
     ("fieldgate_events_total", "counter", "Events (changes of state), by severity."),
     ("fieldgate_events_unsent_total", "counter", "Events that were logged but came too fast to be sent upstream."),
 )
+
+
+DEVICE: Final = "device."
+"""What events begin with that a device tells when its quality is another."""
+TOLD_APART_MAX: Final = 10
+"""Devices that tell the same at one moment, each by a line of its own."""
+NAMED_MAX: Final = 3
+"""Devices named where they are told together."""
+
+
+def together(events: Sequence[Event]) -> Iterator[tuple[Event, int]]:
+    """The events as they are shown, and for how many each stands."""
+    counts = Counter(event.kind for event in events if event.kind.startswith(DEVICE))
+    many = {kind for kind, count in counts.items() if count > TOLD_APART_MAX}
+    told: set[str] = set()
+    for event in events:
+        if event.kind not in many:
+            yield event, 1
+        elif event.kind not in told:
+            told.add(event.kind)
+            names = [other.subject for other in events if other.kind == event.kind]
+            message = f"{', '.join(names[:NAMED_MAX])} and {len(names) - NAMED_MAX} more; of the first: {event.message}"
+            subject = f"{len(names)} devices"
+            yield Event(event.time_ns, event.severity, event.kind, subject, message), len(names)
 
 
 class EventBook:
@@ -33,11 +61,15 @@ class EventBook:
         if len(self._outgoing) == EVENTS_KEPT:
             self._unsent += 1
         self._outgoing.append(event)
-        self.show(event)
+        self._show(event)
 
-    def show(self, event: Event) -> None:
-        """Log and keep an event that the engine itself made: it is on its way upstream already."""
-        self._counts[event.severity] += 1
+    def show(self, events: Sequence[Event]) -> None:
+        """Log and keep what the engine itself made in one step: it is on its way upstream already."""
+        for event, count in together(events):
+            self._show(event, count)
+
+    def _show(self, event: Event, count: int = 1) -> None:
+        self._counts[event.severity] += count
         self._kept.append(event)
         self._log(event)
 

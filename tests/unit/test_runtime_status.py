@@ -120,6 +120,24 @@ def test_events_that_come_too_fast_to_be_sent_are_counted() -> None:
     assert book.take_outgoing() == []
 
 
+def test_what_many_devices_tell_at_one_moment_is_one_line() -> None:
+    logged: list[Event] = []
+    book = EventBook(logged.append)
+    bad = [Event(1, Severity.WARNING, "device.bad", f"d{n}", f"d{n}: 2 of 2 tags bad") for n in range(2_000)]
+    alarm = Event(1, Severity.WARNING, "alarm.high.raised", "d0.t", "d0.t: high alarm")
+    book.show([*bad[:1_000], alarm, *bad[1_000:]])
+    assert [(event.kind, event.subject) for event in logged] == [
+        ("device.bad", "2000 devices"),
+        ("alarm.high.raised", "d0.t"),
+    ]
+    assert logged[0].message == "d0, d1, d2 and 1997 more; of the first: d0: 2 of 2 tags bad"
+    assert book.kept() == logged
+    warnings = [r.value for r in book.readings() if ("severity", "warning") in r.labels]
+    assert warnings == [2_001], "each is counted"
+    book.show(bad[:10])
+    assert len(logged) == 12, "a few are told each for itself"
+
+
 def test_small_links_have_small_lanes_and_large_ones_a_limit() -> None:
     assert lane_capacity(1) == 8_192
     assert lane_capacity(10_000) == 160_000
