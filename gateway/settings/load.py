@@ -21,6 +21,7 @@ from gateway.settings.discovery import read_topics
 from gateway.settings.including import ENVIRONMENT, INCLUDE, INCLUDES, read_whole, substituted
 from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_history, read_journal
 from gateway.settings.links import Links
+from gateway.settings.migrations import VERSION, VERSIONS, understood
 from gateway.settings.planning import loads
 from gateway.settings.problems import ConfigurationError, Problem, Report
 from gateway.settings.referencetables import joined, read_reference
@@ -70,7 +71,7 @@ def load(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT) -> Setting
 def examine(path: Path, environment: Mapping[str, str] = NO_ENVIRONMENT, place: Path | None = None) -> Examined:
     """As `load`, with warnings. `place`: as if the file lay there."""
     report = Report()
-    document = substituted(read_whole(path), environment, report)
+    document = substituted(understood(read_whole(path), report), environment, report)
     settings = joined(_read(Section(report, document.root(), document.content), place or path, environment))
     problems, warnings = report.problems(path), report.warnings(path)
     if problems:
@@ -123,6 +124,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         reference=read_reference(root, directory, state_dir),
     )
     root.get(INCLUDE, INCLUDES, ())
+    root.get(VERSION, VERSIONS, 1)
     gateway.get("environment", ENVIRONMENT, ())
     gateway.finish()
     root.finish()

@@ -16,6 +16,7 @@ from gateway.settings import (
     including,
     journal,
     load,
+    migrations,
     mqtttags,
     payloads,
     reads,
@@ -52,6 +53,7 @@ LINK_OF_DEVICE = Form(
 )
 
 GATEWAY = (
+    Key("version", migrations.VERSIONS, "1", "By which version's keys the file is written; `fieldgate migrate`."),
     Key(
         "include",
         including.INCLUDES,
