@@ -115,7 +115,8 @@ def summary(settings: Settings) -> dict[str, object]:
         "scada": None
         if settings.scada is None
         else {
-            "address": f"{settings.scada.host}:{settings.scada.port}",
+            "address": f"{settings.scada.host}:{settings.scada.port}" if settings.scada.has_tcp else None,
+            "places": list(settings.scada.places),
             "tags": len(settings.scada.tags),
             "writable": list(settings.scada.writable),
         },
@@ -203,7 +204,7 @@ def _lines(settings: Settings) -> Iterable[tuple[str, str]]:
     if settings.scada is not None:
         writes = f"{len(settings.scada.writable)} writable" if settings.scada.writable else "writes off"
         shown = _plural(len(settings.scada.tags), "tag")
-        yield "scada", f"{settings.scada.host}:{settings.scada.port}, {shown}, {writes}"
+        yield "scada", f"{', '.join((*settings.scada.places, shown, writes))}"
     if settings.http is not None:
         yield "http", f"http://{settings.http.host}:{settings.http.port}"
     yield "state", str(settings.state_dir)

@@ -94,7 +94,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     for tag in devices.tags.values():
         check_names(tag.alarms, devices.sections[tag.name], devices.tags.keys())
     check_kept_samples(devices.tags.values(), devices.sections)
-    scada = read_scada(root, devices, loops, path)
+    scada = read_scada(root, devices, loops, path, files)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
     zone = gateway.get("time_zone", time_zone, TimeZone("UTC")).data()
     state_dir = _state_dir(gateway, directory, environment)

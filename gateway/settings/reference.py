@@ -20,7 +20,6 @@ from gateway.settings import (
     mqtttags,
     payloads,
     reads,
-    scadarules,
     serving,
     sparkplug,
     tags,
@@ -34,19 +33,11 @@ from gateway.settings.reference_control import CONTROL
 from gateway.settings.reference_key import ANY, NOTHING, REQUIRED, Key
 from gateway.settings.reference_links import EACH, LINKS
 from gateway.settings.reference_reads import LIMIT_KEYS, POLLS, register_keys
+from gateway.settings.reference_scada import SCADA
 from gateway.settings.reference_topics import appearing_keys, topic_keys
 from gateway.settings.reference_uplink import UPLINK
 from gateway.settings.units import flag, label, name, number, text
 
-UNITS = Form(
-    'unit ids by device or glob, like { boiler = 1, "pump-*" = 2 }, or "each": one of its own for every device',
-    {
-        "anyOf": [
-            {"type": "object", "additionalProperties": {"type": ["integer", "string"], "minimum": 1, "maximum": 247}},
-            {"const": serving.EACH},
-        ]
-    },
-)
 LINK_OF_DEVICE = Form(
     "the name of a [links.NAME], or a link written inside: { modbus_tcp = ... } with the keys of links.NAME",
     {"anyOf": [{"type": "string"}, {"$ref": "#/definitions/link"}]},
@@ -257,42 +248,7 @@ WRITES = (
     Key("writes.mqtt.tags", serving.TAG_GLOBS, '["*"]', "Which of the tags that may be written, this way."),
 )
 SERVING = (
-    Key("scada.modbus_tcp", addresses.listen_endpoint, '"127.0.0.1:1502"', "Where the Modbus server listens."),
-    Key("scada.tags", serving.TAG_GLOBS, '["*"]', "Which tags are shown."),
-    Key("scada.units", UNITS, "(all on 1)", "Unit id by device. A name counts before a glob."),
-    Key("scada.clients", serving.NETWORKS, "[]", "Networks from which clients may connect. None: from everywhere."),
-    Key(
-        "scada.write_clients", serving.NETWORKS, "[]", "Networks from which they may write. None: all that may connect."
-    ),
-    Key("scada.connections_per_client", serving.SCADA_PER_CLIENT, "16", "Of the 32 connections, those of one address."),
-    Key(
-        "scada.rules",
-        scadarules.RULES,
-        "[]",
-        "Units and addresses that clients may read and write, by network; the first that fits counts. None: all.",
-    ),
-    Key(
-        "scada.watchdog",
-        serving.WATCHDOG,
-        NOTHING,
-        "SCADA writes a new count to register 1 of any unit within this time, or it is told as silent.",
-    ),
-    Key(
-        "scada.watchdog_loops",
-        serving.LOOP_GLOBS,
-        "[]",
-        "Loops, as control.NAME, that go to their fail-safe then, or after their own dead_man.",
-    ),
-    Key("scada.loops_unit", serving.UNIT, "1", "Unit id of the loops' registers."),
-    Key(
-        "scada.write",
-        serving.WRITE_GLOBS,
-        "[]",
-        "What may be written: control.NAME.setpoint, .mode, .output, and tags.",
-    ),
-    Key(
-        "scada.lock_file", text, "(FILE.registers.lock)", "Keeps addresses when tags are added: keep it with the file."
-    ),
+    *SCADA,
     Key(
         "reference.NAME.file",
         text,

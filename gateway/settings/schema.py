@@ -17,7 +17,6 @@ from gateway.core.alarms import AlarmDefinition
 from gateway.core.calculations import CalculationDefinition
 from gateway.core.calendar import UTC, Zone
 from gateway.core.formula import Formula
-from gateway.core.limits import CONNECTIONS_PER_CLIENT
 from gateway.core.types import Kind
 from gateway.protocol.mqtt.form import PLAIN, Form
 from gateway.settings.schema_brokers import BrokerAddress as BrokerAddress
@@ -36,6 +35,8 @@ from gateway.settings.schema_control import Signal as Signal
 from gateway.settings.schema_control import driven_by as driven_by
 from gateway.settings.schema_control import registers_of as registers_of
 from gateway.settings.schema_modbus import ModbusLink as ModbusLink
+from gateway.settings.schema_scada import Scada as Scada
+from gateway.settings.schema_scada import ScadaRule as ScadaRule
 from gateway.settings.schema_serving import Http as Http
 from gateway.settings.schema_uplink import FileAddress as FileAddress
 from gateway.settings.schema_uplink import Hours as Hours
@@ -269,42 +270,6 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where all tags are computed."""
     multivariate: tuple[str, ...] = ()
     """Full names of the tags that are seen together; the alarm stands with the first of them."""
-
-
-class ScadaRule(msgspec.Struct, frozen=True, kw_only=True):
-    """What clients of some networks may read and write: unit ids and addresses as spans, both ends included."""
-
-    clients: tuple[str, ...]
-    units: tuple[tuple[int, int], ...]
-    read: tuple[tuple[int, int], ...]
-    write: tuple[tuple[int, int], ...]
-
-
-class Scada(msgspec.Struct, frozen=True, kw_only=True):
-    """The Modbus server. `units` maps device name to unit id; loops answer on `loops_unit`."""
-
-    host: str
-    port: int
-    units: dict[str, int]
-    loops_unit: int
-    tags: tuple[str, ...]
-    """Full names of the tags that are shown, in the file's order."""
-    writable: tuple[str, ...]
-    """Names of the points that a client may write: `control.boiler.setpoint`, or a tag."""
-    clients: tuple[str, ...] = ()
-    """Networks from which clients may connect; everybody when empty."""
-    write_clients: tuple[str, ...] = ()
-    """Networks from which clients may write; all that may connect when empty."""
-    rules: tuple[ScadaRule, ...] = ()
-    """The first that names a client's address counts for it, beside `clients` and `write_clients`."""
-    has_unit_each: bool = False
-    """Every device has a unit id of its own, which the lock file keeps; `units` is empty."""
-    watchdog_ns: int = 0
-    """Without a new count in the watchdog's register for so long SCADA is silent; 0: nobody watches."""
-    watchdog_loops: tuple[str, ...] = ()
-    """Loops that go to their fail-safe then."""
-    connections_per_client: int = CONNECTIONS_PER_CLIENT
-    lock_file: Path
 
 
 class Journal(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from gateway.settings.brokers import Files, file_at
 from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
+from gateway.settings.scadadoors import read_tls
 from gateway.settings.scadarules import RULES
 from gateway.settings.schema import HOLD_POINT, LOOP_POINTS, Http, ModbusPoint, PidLoop, Scada, Tag, driven_by
 from gateway.settings.section import Section
@@ -37,11 +38,12 @@ SCADA_PER_CLIENT = integer(1, SCADA_CLIENTS_MAX)
 NETWORKS = array_of(network, '["10.0.0.0/24"]', 100)
 
 
-def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Scada | None:
+def read_scada(root: Section, devices: Devices, loops: Loops, path: Path, files: Files) -> Scada | None:
     section = root.table("scada")
     if section is None:
         return None
     listen = section.get("modbus_tcp", listen_endpoint, SCADA_LISTEN)
+    tls = read_tls(section, files)
     shown = [tag.name for tag in devices.tags.values() if tag.scada]
     points = loop_points(loops)
     points += [name for name in writable_tags(devices, loops) if _is_for_scada(devices.tags[name])]
@@ -49,6 +51,8 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
     scada = Scada(
         host=listen.host,
         port=listen.port,
+        has_tcp=section.has("modbus_tcp") or tls is None,
+        tls=tls,
         units=_read_units(section, devices),
         has_unit_each=section.content.get("units") == EACH,
         loops_unit=section.get("loops_unit", UNIT, 1),
@@ -63,13 +67,23 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path) -> Sca
         lock_file=path.parent / lock_file,
     )
     section.finish()
+    _warn_of_writers(section, scada)
+    return scada
+
+
+def _warn_of_writers(section: Section, scada: Scada) -> None:
     if scada.write_clients and not scada.writable and not scada.watchdog_ns:
         section.warn("write_clients", "has no use while nothing may be written; write write = [...] as well")
-    if scada.writable and not is_local(scada.host) and not (scada.clients or scada.write_clients):
+    are_named = bool(scada.clients or scada.write_clients)
+    if scada.writable and scada.has_tcp and not is_local(scada.host) and not are_named:
         section.warn(
             "write", f'everybody who can reach {scada.host} may write; write write_clients = ["10.0.0.7"] to say who'
         )
-    return scada
+    if scada.writable and scada.tls is not None and not (scada.tls.allow or scada.tls.roles is not None):
+        section.warn(
+            "modbus_tls",
+            f"every certificate of {scada.tls.ca_file.name} may write; write allow = [...] or roles = {{ ... }}",
+        )
 
 
 def loop_points(loops: Loops) -> list[str]:

@@ -31,17 +31,17 @@ class ScadaDoor:
         outcome = await self._writer.write(tag, value, way=WAY, who=client)
         return None if outcome.is_ok else ANSWERS[outcome.why]
 
-    def may(self, host: str, point: str) -> tuple[ModbusException, str] | None:
-        """What to answer, and why, when the client may not command the loop of this point now."""
+    def may(self, who: str, point: str) -> tuple[ModbusException, str] | None:
+        """What to answer, and why, when whoever asks may not command the loop of this point now."""
         try:
-            self._writer.check_loop(_dotted(point), Commander(WAY, host))
+            self._writer.check_loop(_dotted(point), Commander(WAY, who))
         except CommandRefusedError as error:
             return ANSWERS[Why.BUSY if error.is_held else Why.FORBIDDEN], str(error)
         return None
 
-    def note(self, client: str, point: str, old: str, new: str) -> None:
+    def note(self, client: str, who: str, point: str, old: str, new: str) -> None:
         """The loop's executive has taken it."""
-        self._writer.note_loop(client, _dotted(point), old, new)
+        self._writer.note_loop(client, Commander(WAY, who), _dotted(point), old, new)
 
 
 def _dotted(point: str) -> str:

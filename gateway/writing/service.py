@@ -155,12 +155,12 @@ class Writer:
             loop = self._loops.loop_of(name)
             self._emit(Event(self._now_ns(), Severity.NOTICE, "control.commander", loop, said))
 
-    def note_loop(self, who: str, point: str, old: str, new: str) -> None:
+    def note_loop(self, who: str, by: Commander, point: str, old: str, new: str) -> None:
         """What SCADA wrote to a loop: its executive has taken it already."""
         line = Line(
-            id=f"{next(self._numbers):x}", way="scada", who=who, what=point, old=old, new=new, result=Result.WRITTEN
+            id=f"{next(self._numbers):x}", way=by.way, who=who, what=point, old=old, new=new, result=Result.WRITTEN
         )
-        self._tell_holder(point, self._loops.took(point, Commander(line.way, who.rpartition(":")[0])))
+        self._tell_holder(point, self._loops.took(point, by))
         self._results[line.way, Result.WRITTEN] += 1
         try:
             self._trail.post(line)

@@ -8,7 +8,6 @@ import os
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -22,11 +21,13 @@ from pymodbus import FramerType
 from gateway.core.types import Quality
 from gateway.protocol.modbus import pdu
 from gateway.protocol.modbus.codes import Function
+from gateway.protocol.modbus.role import role_in
 from gateway.settings.schema import RegisterType, Table
 from gateway.settings.schema_modbus import Framing, Parity, Rs485, SerialPort, TlsFiles
 from gateway.sources.modbus.serial import open_port
-from gateway.sources.modbus.tls import role_in, role_of
+from gateway.sources.modbus.tls import role_of
 from hil.ports import free_port
+from tests.support.certificates import Authority, role
 from tests.support.lines import Line, converter, libmodbus, plugged, pymodbus_line, served
 from tests.support.modbus import Asked, Rig, pymodbus_server, running, scripted, tag, until
 
@@ -265,52 +266,14 @@ def test_a_connection_comes_from_where_the_plant_wants_it(run: Run, bound: dict[
 # TLS
 
 
-ROLE = "1.3.6.1.4.1.50316.802.1=ASN1:UTF8String:Operator"
-
-
-class Authority:
-    """Makes certificates with the openssl command."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
-        self.name = name
-        self.certificate = folder / f"{name}.pem"
-        self._key = folder / f"{name}.key"
-        self._openssl(
-            "req", "-x509", "-days", "2", "-subj", f"/CN={name}", "-keyout", self._key, "-out", self.certificate
-        )
-
-    def issue(self, subject: str, *extensions: str, is_expired: bool = False) -> tuple[Path, Path]:
-        certificate = self.folder / f"{self.name}-{subject}.pem"
-        key, request, more = (certificate.with_suffix(suffix) for suffix in (".key", ".csr", ".ext"))
-        self._openssl("req", "-subj", f"/CN={subject}", "-keyout", key, "-out", request)
-        more.write_text("\n".join(["subjectAltName=IP:127.0.0.1,DNS:drives.plant", *extensions]) + "\n")
-        days = ["-not_before", "20200101000000Z", "-not_after", "20210101000000Z"] if is_expired else ["-days", "2"]
-        if (
-            is_expired
-            and b"-not_after"
-            not in subprocess.run(["openssl", "x509", "-help"], capture_output=True, check=False).stderr
-        ):
-            days = ["-days", "-1"]  # older versions take it
-        ca = ["-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial"]
-        self._run("openssl", "x509", "-req", "-in", request, *ca, "-out", certificate, "-extfile", more, *days)
-        return certificate, key
-
-    def _openssl(self, *arguments: str | Path) -> None:
-        self._run("openssl", arguments[0], "-newkey", "rsa:2048", "-nodes", *arguments[1:])
-
-    @staticmethod
-    def _run(*command: str | Path) -> None:
-        subprocess.run(command, check=True, capture_output=True, timeout=30)
-
-
 class Certificates:
     def __init__(self, folder: Path) -> None:
         plant, stranger = Authority(folder, "plant"), Authority(folder, "stranger")
         self.plant, self.stranger = plant.certificate, stranger.certificate
         self.server = plant.issue("server")
         self.server_expired = plant.issue("oldserver", is_expired=True)
-        self.client = plant.issue("client", ROLE)
+        self.client = plant.issue("client", role("Operator"))
+        self.client_critical = plant.issue("critical", role("Operator", is_critical=True))
         self.client_expired = plant.issue("oldclient", is_expired=True)
         self.client_strange = stranger.issue("client")
 
@@ -472,10 +435,18 @@ def test_a_device_that_hangs_up_on_tls_without_a_word_is_told_with_what_it_may_b
 def test_the_role_is_read_from_the_certificate(certificates: Certificates) -> None:
     assert role_of(certificates.client[0]) == "Operator"
     assert role_of(certificates.server[0]) is None
-    assert (
-        role_in(bytes.fromhex("060b2b0601040183890c86220101 01ff040a0c08".replace(" ", "")) + b"Engineer") == "Engineer"
-    )
-    assert role_in(bytes.fromhex("060b2b0601040183890c862201")) is None
+
+
+def test_the_role_is_the_extension_and_nothing_that_only_looks_like_it(certificates: Certificates) -> None:
+    der = ssl.PEM_cert_to_DER_cert(certificates.client[0].read_text())
+    assert role_in(der) == "Operator"
+    assert role_in(ssl.PEM_cert_to_DER_cert(certificates.client_critical[0].read_text())) == "Operator"
+    extension = bytes.fromhex("060b2b0601040183890c862201")
+    assert extension in der
+    assert role_in(extension + bytes.fromhex("040a0c08") + b"Engineer") is None, "not a certificate"
+    assert role_in(der.replace(extension, extension[:-1] + b"\x02")) is None
+    for cut in range(0, len(der), 7):
+        assert role_in(der[:cut]) is None
 
 
 # A line in proportion

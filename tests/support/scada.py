@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from gateway.core.ports import Clock
 from gateway.core.record import AGGREGATE
 from gateway.core.types import NS_PER_S, Kind, Quality
 from gateway.core.view import DEVICE, LIVE, LOOP, ControlView, Mode, PlantView
+from gateway.protocol.modbus.server import Adu
+from gateway.serving.scada.access import Access
 from gateway.serving.scada.lock import Entry
 from gateway.serving.scada.map import Point, RegisterMap, build_map
 from gateway.serving.scada.server import ScadaServer
@@ -291,6 +293,29 @@ class Bench:
             for reading in self.server.readings()
             if reading.name == f"fieldgate_scada_{name}" and (not wanted or reading.labels == wanted)
         )
+
+
+class Caller:
+    """A client as the answers know it, at some address, with the rights that the settings give it there."""
+
+    def __init__(self, bench: Bench, host: str = "192.0.2.1") -> None:
+        scada = bench.settings.scada
+        assert scada is not None
+        access = Access(clients=scada.clients, write_clients=scada.write_clients, rules=scada.rules)
+        self.host = self.who = host
+        self.peer = f"{host}:50000"
+        self.rule = access.rule_of(host)
+        self.refused = ""
+        self.read_only = access.read_only(host)
+        self.has_room = True
+        self._bench = bench
+
+    def ask(self, pdu: bytes, unit: int = 1) -> bytes:
+        """The PDU of the answer."""
+        return self._bench.server.answer(Adu(1, unit, pdu), self)
+
+    def answer_later(self, adu: Adu, response: Coroutine[Any, Any, bytes]) -> None:
+        raise AssertionError("no point of a tag is written here")
 
 
 @asynccontextmanager

@@ -12,12 +12,13 @@ import pytest
 from gateway.core.types import NS_PER_MS, NS_PER_S, Kind, Quality
 from gateway.core.view import ALARM_HIGH, ALARM_SCORE
 from gateway.protocol.modbus.codes import ModbusException
-from gateway.protocol.modbus.server import Adu, RequestError
+from gateway.protocol.modbus.server import RequestError
 from gateway.serving.scada.image import REFRESH_NS
 from gateway.serving.scada.layout import REGISTERS, Type
 from gateway.serving.scada.map import Point
 from tests.support.scada import (
     Bench,
+    Caller,
     boiler_house,
     expect_control_view,
     expect_plant_view,
@@ -29,15 +30,9 @@ from tests.support.scada import (
 FORMATS = {Type.UINT16: ">H", Type.UINT32: ">I", Type.INT64: ">q", Type.UINT64: ">Q", Type.FLOAT32: ">f"}
 
 
-class Nobody:
-    rule = None
-    host = "192.0.2.1"
-    peer = "192.0.2.1:50000"
-
-
 def ask(bench: Bench, unit: int, pdu: bytes) -> bytes:
     """The response PDU."""
-    return bench.server.answer(Adu(1, unit, pdu), Nobody())[7:]  # type: ignore[arg-type]
+    return Caller(bench).ask(pdu, unit)
 
 
 def read(bench: Bench, unit: int, key: str, function: int = 3) -> float:
@@ -266,7 +261,7 @@ def test_what_is_not_mapped_is_refused(bench: Bench, unit: int, address: int, qu
 def test_bits_exist_where_blocks_do(bench: Bench) -> None:
     assert ask(bench, 1, struct.pack(">BHH", 2, 5_030, 1)) == b"\x82\x02"
     with pytest.raises(RequestError) as caught:
-        bench.server._image.bits(3, 0, 1)
+        bench.server._answers._image.bits(3, 0, 1)
     assert caught.value.code is ModbusException.GATEWAY_PATH_UNAVAILABLE
 
 

@@ -11,12 +11,10 @@ import msgspec
 import pytest
 
 from gateway.core.types import NS_PER_S
-from gateway.protocol.modbus.server import Adu
-from gateway.serving.scada.access import Access
 from gateway.serving.scada.lock import Entry
 from gateway.serving.scada.map import MapError, build_map
 from gateway.settings.schema import ScadaRule, Settings
-from tests.support.scada import Bench, boiler_house, points_of, serving, settings_of, tag
+from tests.support.scada import Bench, Caller, boiler_house, points_of, serving, settings_of, tag
 from tests.support.settings import HEAD, LOOP, examine_text, problems_of
 
 ALL = ((0, 65_535),)
@@ -26,19 +24,11 @@ def settings_of_text(directory: Path, text: str) -> Settings:
     return examine_text(directory, text).settings
 
 
-class Client:
+class Client(Caller):
     """A connection as the server knows it, from one address."""
 
     def __init__(self, bench: Bench, host: str = "10.0.0.7") -> None:
-        self.host = host
-        self.peer = f"{host}:50000"
-        scada = bench.settings.scada
-        assert scada is not None
-        self.rule = Access(clients=(), write_clients=(), rules=scada.rules).rule_of(host)
-        self._bench = bench
-
-    def ask(self, pdu: bytes, unit: int = 1) -> bytes:
-        return self._bench.server.answer(Adu(1, unit, pdu), self)[7:]  # type: ignore[arg-type]
+        super().__init__(bench, host)
 
     def read(self, address: int, count: int = 1, unit: int = 1, function: int = 3) -> bytes:
         return self.ask(struct.pack(">BHH", function, address, count), unit)

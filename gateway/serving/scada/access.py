@@ -1,7 +1,7 @@
 """Access: from which networks clients may connect, from which of these they may write, and what each may reach.
 
-Modbus knows no users, so the address is all there is to go by. It keeps mistakes out, a wrong master on the plant's
-network, say; whoever can forge addresses there is kept out by the network, not by this.
+Plain Modbus knows no users, so the address is all there is to go by. It keeps mistakes out, a wrong master on the
+plant's network, say; whoever can forge addresses there is kept out by the network, or by certificates (`tls`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ class Access:
     def may_connect(self, host: str) -> bool:
         return _holds(self._clients, host)
 
-    def may_write(self, host: str) -> bool:
-        return _holds(self._writers, host)
+    def read_only(self, host: str) -> str:
+        """Why it may not write; empty: it may."""
+        if _holds(self._writers, host):
+            return ""
+        return "its address is in none of the networks under write_clients in [scada]"
 
 
 def _holds(networks: list[IPv4Network | IPv6Network], host: str) -> bool:

@@ -34,6 +34,7 @@ class Admission:
             self._turn_away(client.host, refusal)
             return False
         client.rule = self._access.rule_of(client.host)
+        client.read_only = self._access.read_only(client.host)
         self.clients.add(client)
         self._connections += 1
         return True

@@ -1,12 +1,17 @@
-"""One connection to the Modbus server: bytes in, answers out, and no more than its share of the loop."""
+"""One connection to the Modbus server: bytes in, answers out, and no more than its share of the loop.
+
+Its transport is the socket's own, or `tls.Secured` above it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final, Protocol
 
-from gateway.protocol.modbus.server import Adu, FrameError, RequestFramer
+from gateway.protocol.modbus.server import Adu, FrameError, RequestFramer, frame
+from gateway.serving.scada.answers import TAG_WRITES_MAX
 from gateway.serving.scada.audit import Audit
 from gateway.settings.schema import ScadaRule
 
@@ -15,8 +20,6 @@ READ_BYTES: Final = 1_024
 
 UNSENT_BYTES_MAX: Final = 65_536
 UNREAD_S: Final = 5.0
-TAG_WRITES_MAX: Final = 8
-"""Writes to tags that one client may have under way. One more is answered "busy"."""
 
 
 class Server(Protocol):
@@ -32,7 +35,9 @@ class Server(Protocol):
 
     def slow(self, client: Client) -> None: ...
 
-    def answer(self, adu: Adu, client: Client) -> bytes: ...
+    def answer(self, adu: Adu, client: Client) -> bytes:
+        """The PDU, or nothing when it comes later."""
+        ...
 
 
 class Client(asyncio.BufferedProtocol):
@@ -49,7 +54,10 @@ class Client(asyncio.BufferedProtocol):
         self._is_closing = False
         self.host = ""
         self.peer = ""
+        self.who = ""
         self.rule: ScadaRule | None = None
+        self.refused = ""
+        self.read_only = ""
         self._later: set[asyncio.Task[bytes]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -58,12 +66,19 @@ class Client(asyncio.BufferedProtocol):
         if address is None:  # It has gone again.
             self.abort()
             return
-        self.host = address[0]
+        self.host = self.who = address[0]
         self.peer = f"{self.host}:{address[1]}"
         if self._server.admit(self):
             self._transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
         else:
             self.abort()
+
+    def is_known(self, name: str, refused: str, read_only: str) -> None:
+        """Its certificate says who it is; the reasons say what it may not, and are empty where it may."""
+        self.who = name
+        self.peer = f"{name} at {self.peer}"
+        self.refused = refused
+        self.read_only = self.read_only or read_only
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_closing = True
@@ -79,8 +94,8 @@ class Client(asyncio.BufferedProtocol):
         answers = []
         try:
             for adu in self._framer.feed(bytes(self._buffer[:nbytes])):
-                if response := self._server.answer(adu, self):
-                    answers.append(response)
+                if pdu := self._server.answer(adu, self):
+                    answers.append(frame(adu, pdu))
         except FrameError as error:
             self._send(answers)
             self._server.malformed(self, str(error))
@@ -112,16 +127,16 @@ class Client(asyncio.BufferedProtocol):
     def has_room(self) -> bool:
         return len(self._later) < TAG_WRITES_MAX
 
-    def answer_later(self, response: Coroutine[Any, Any, bytes]) -> None:
+    def answer_later(self, adu: Adu, response: Coroutine[Any, Any, bytes]) -> None:
         """Send it when it is there. Others may be answered before: Modbus TCP tells them apart by transaction."""
         task = self._loop.create_task(response)
         self._later.add(task)
-        task.add_done_callback(self._answer_now)
+        task.add_done_callback(partial(self._answer_now, adu))
 
-    def _answer_now(self, task: asyncio.Task[bytes]) -> None:
+    def _answer_now(self, adu: Adu, task: asyncio.Task[bytes]) -> None:
         self._later.discard(task)
         if not task.cancelled() and not (self._is_closing or self._transport.is_closing()):
-            self._transport.write(task.result())
+            self._transport.write(frame(adu, task.result()))
 
     def _send(self, answers: list[bytes]) -> None:
         if answers:

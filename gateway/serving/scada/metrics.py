@@ -24,5 +24,10 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_scada_image_refreshes_total", "counter", "Times that an area of the register image was encoded anew."),
     ("fieldgate_scada_events_suppressed_total", "counter", "Events about clients that exceeded their budget."),
     ("fieldgate_scada_denied_requests_total", "counter", "Requests for what the rules keep from that client."),
+    (
+        "fieldgate_scada_tls_refused_total",
+        "counter",
+        "TLS connections refused, by reason (handshake: certificate or protocol, slow, stranger: not under allow).",
+    ),
     *watchdog.METRICS,
 )

@@ -14,13 +14,8 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from gateway.protocol.modbus.role import role_in
 from gateway.settings.schema_modbus import TlsFiles
-
-ROLE_OID: Final = bytes.fromhex("060b2b060104018389 0c862201".replace(" ", ""))
-"""1.3.6.1.4.1.50316.802.1 as DER."""
-_UTF8_STRING: Final = 0x0C
-_OCTET_STRING: Final = 0x04
-_BOOLEAN: Final = b"\x01\x01"
 
 _EXPIRED, _NOT_YET = 10, 9
 _NAME_MISMATCH = (62, 64)
@@ -105,17 +100,3 @@ def role_of(cert_file: Path) -> str | None:
         return role_in(ssl.PEM_cert_to_DER_cert(text[begin : end + len(ssl.PEM_FOOTER)]))
     except (OSError, ValueError) as error:
         raise TlsError(f"cannot be tried, cert_file {cert_file} cannot be read: {error}") from error
-
-
-def role_in(der: bytes) -> str | None:
-    """Extension: OID, perhaps a critical flag, and an octet string that holds a UTF-8 string."""
-    at = der.find(ROLE_OID)
-    if at < 0:
-        return None
-    at += len(ROLE_OID)
-    if der[at : at + 2] == _BOOLEAN:
-        at += 3
-    if len(der) < at + 4 or der[at] != _OCTET_STRING or der[at + 2] != _UTF8_STRING:
-        return None
-    size = der[at + 3]
-    return der[at + 4 : at + 4 + size].decode("utf-8", errors="replace")
