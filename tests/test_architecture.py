@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "gateway.receiver",
         }
     ),
-    frozenset({"gateway.mqttclient"}),
+    frozenset({"gateway.mqttclient", "gateway.serialport"}),
     frozenset({"gateway.settings"}),
     frozenset({"gateway.native"}),
     frozenset({"gateway.protocol", "gateway.core"}),

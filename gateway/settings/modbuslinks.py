@@ -101,7 +101,7 @@ def read_modbus(section: Section, key: str, link_name: str | None, files: Files)
         case _:
             place = section.get(key, line_place, NOWHERE)
     is_port = isinstance(place, Port)
-    serial = _read_serial(section, place.path, framing) if isinstance(place, Port) else None
+    serial = read_serial(section, place.path, framing) if isinstance(place, Port) else None
     tls = _read_tls(section, files) if key == "modbus_tls" else None
     in_flight = section.get("requests_in_flight", IN_FLIGHT, 1)
     if framing is not Framing.TCP and in_flight > 1:
@@ -125,7 +125,7 @@ def read_modbus(section: Section, key: str, link_name: str | None, files: Files)
     )
 
 
-def _read_serial(section: Section, path: str, framing: Framing) -> SerialPort:
+def read_serial(section: Section, path: str, framing: Framing) -> SerialPort:
     parity = section.get("parity", PARITY, Parity.EVEN)
     baud = section.get("baud", BAUD, BAUD_DEFAULT)
     if baud not in BAUDS:

@@ -1,4 +1,4 @@
-"""Ways into the Modbus server beside plain TCP: TLS with certificates on both sides."""
+"""Ways into the Modbus server beside plain TCP: TLS with certificates on both sides, and a serial line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Final
 from gateway.settings.addresses import MODBUS_TLS_PORT, Endpoint, listen_endpoint
 from gateway.settings.brokers import Files, file_at
 from gateway.settings.forms import says
-from gateway.settings.schema_scada import Right, ScadaTls
+from gateway.settings.modbuslinks import read_serial
+from gateway.settings.scadarules import UNIT_MAX, spans
+from gateway.settings.schema_modbus import Framing
+from gateway.settings.schema_scada import Right, ScadaLine, ScadaTls
 from gateway.settings.section import Section
-from gateway.settings.units import WrongValueError, array_of, show, text
+from gateway.settings.units import WrongValueError, array_of, flag, show, text
 
 TLS_LISTEN: Final = Endpoint("127.0.0.1", MODBUS_TLS_PORT)
 ALLOW_MAX: Final = 1_000
@@ -53,6 +56,35 @@ ROLES = says(
 )
 
 
+ALL_UNITS: Final = ((1, UNIT_MAX),)
+
+
+def serial_port(value: object) -> str:
+    """`"/dev/serial/by-id/usb-..."`."""
+    word = text(value)
+    if not word.startswith("/"):
+        example = f"/dev/{word.removeprefix('dev/')}" if word.lower().startswith(("tty", "dev/")) else "/dev/ttyS1"
+        raise WrongValueError(f"{show(word)} is not a port; write its whole path, like {show(example)}")
+    return word
+
+
+says(serial_port, 'the path of a serial port, like "/dev/serial/by-id/usb-FTDI_0"', {"type": "string", "pattern": "^/"})
+
+
+def _line_units(value: object) -> tuple[tuple[int, int], ...]:
+    units = spans(value, UNIT_MAX)
+    if not units or units[0][0] == 0:
+        raise WrongValueError(f'{show(value)} has no unit of a line; write units = [1, "3-5"]')
+    return units
+
+
+LINE_UNITS = says(
+    _line_units,
+    'units and spans of them, like [1, "3-5"]',
+    {"type": "array", "minItems": 1, "items": {"type": ["integer", "string"]}},
+)
+
+
 def read_tls(scada: Section, files: Files) -> ScadaTls | None:
     section = scada.table("modbus_tls")
     if section is None:
@@ -70,6 +102,21 @@ def read_tls(scada: Section, files: Files) -> ScadaTls | None:
     )
     section.finish()
     return tls
+
+
+def read_line(scada: Section, *, are_writers_named: bool) -> ScadaLine | None:
+    """Where it is said by address who may write, the master of a line is nobody of them unless it is said too."""
+    section = scada.table("modbus_rtu")
+    if section is None:
+        return None
+    path = section.require("port", serial_port, "/dev/null", 'write port = "/dev/serial/by-id/usb-..."')
+    line = ScadaLine(
+        serial=read_serial(section, path, Framing.RTU),
+        units=section.get("units", LINE_UNITS, ALL_UNITS),
+        may_write=section.get("write", flag, not are_writers_named),
+    )
+    section.finish()
+    return line
 
 
 def _needed(section: Section, key: str, example: str, files: Files) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.core.limits import CONNECTIONS_PER_CLIENT
+from gateway.settings.schema_modbus import SerialPort
 
 
 class ScadaRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,16 @@ class ScadaTls(msgspec.Struct, frozen=True, kw_only=True):
     """What a role in a certificate may do; None: roles do not count."""
 
 
+class ScadaLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A serial line at which the gateway is an RTU slave."""
+
+    serial: SerialPort
+    units: tuple[tuple[int, int], ...]
+    """Which of the register map's units answer, as spans, both ends included."""
+    may_write: bool = True
+    """Whether the line's master may."""
+
+
 class Scada(msgspec.Struct, frozen=True, kw_only=True):
     """The Modbus server. `units` maps device name to unit id; loops answer on `loops_unit`."""
 
@@ -51,6 +62,7 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
     has_tcp: bool = True
     """Whether plain Modbus TCP is served at `host` and `port`."""
     tls: ScadaTls | None = None
+    line: ScadaLine | None = None
     units: dict[str, int]
     loops_unit: int
     tags: tuple[str, ...]
@@ -77,4 +89,5 @@ class Scada(msgspec.Struct, frozen=True, kw_only=True):
         """Where it is served, in words."""
         plain = (f"{self.host}:{self.port}",) if self.has_tcp else ()
         secure = (f"{self.tls.host}:{self.tls.port} (TLS)",) if self.tls is not None else ()
-        return plain + secure
+        line = self.line.serial if self.line is not None else None
+        return plain + secure + ((f"{line.path} (RTU, {line.describe})",) if line is not None else ())

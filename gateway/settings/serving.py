@@ -17,7 +17,7 @@ from gateway.settings.brokers import Files, file_at
 from gateway.settings.control import Loops
 from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
-from gateway.settings.scadadoors import read_tls
+from gateway.settings.scadadoors import read_line, read_tls
 from gateway.settings.scadarules import RULES
 from gateway.settings.schema import HOLD_POINT, LOOP_POINTS, Http, ModbusPoint, PidLoop, Scada, Tag, driven_by
 from gateway.settings.section import Section
@@ -44,6 +44,8 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path, files:
         return None
     listen = section.get("modbus_tcp", listen_endpoint, SCADA_LISTEN)
     tls = read_tls(section, files)
+    write_clients = section.get("write_clients", NETWORKS, ())
+    line = read_line(section, are_writers_named=bool(write_clients))
     shown = [tag.name for tag in devices.tags.values() if tag.scada]
     points = loop_points(loops)
     points += [name for name in writable_tags(devices, loops) if _is_for_scada(devices.tags[name])]
@@ -51,15 +53,16 @@ def read_scada(root: Section, devices: Devices, loops: Loops, path: Path, files:
     scada = Scada(
         host=listen.host,
         port=listen.port,
-        has_tcp=section.has("modbus_tcp") or tls is None,
+        has_tcp=section.has("modbus_tcp") or (tls is None and line is None),
         tls=tls,
+        line=line,
         units=_read_units(section, devices),
         has_unit_each=section.content.get("units") == EACH,
         loops_unit=section.get("loops_unit", UNIT, 1),
         tags=select(section, "tags", TAG_GLOBS, ("*",), shown, all_known=not devices.incomplete),
         writable=select(section, "write", WRITE_GLOBS, (), points, all_known=True),
         clients=section.get("clients", NETWORKS, ()),
-        write_clients=section.get("write_clients", NETWORKS, ()),
+        write_clients=write_clients,
         rules=section.get("rules", RULES, ()),
         watchdog_ns=section.get("watchdog", WATCHDOG, None) or 0,
         watchdog_loops=_read_watchdog_loops(section, loops),

@@ -22,9 +22,9 @@ from gateway.core.types import Quality
 from gateway.protocol.modbus import pdu
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.role import role_in
+from gateway.serialport import open_port
 from gateway.settings.schema import RegisterType, Table
 from gateway.settings.schema_modbus import Framing, Parity, Rs485, SerialPort, TlsFiles
-from gateway.sources.modbus.serial import open_port
 from gateway.sources.modbus.tls import role_of
 from hil.ports import free_port
 from tests.support.certificates import Authority, role
@@ -97,7 +97,7 @@ def test_the_driver_of_a_port_is_told_how_to_switch_the_direction(
 ) -> None:
     """As linux/serial.h has struct serial_rs485: flags, two delays in ms, 20 bytes. A pseudo-terminal has no driver."""
     asked: list[tuple[int, bytes]] = []
-    monkeypatch.setattr("gateway.sources.modbus.serial.fcntl.ioctl", lambda _, what, how: asked.append((what, how)))
+    monkeypatch.setattr("gateway.serialport.fcntl.ioctl", lambda _, what, how: asked.append((what, how)))
     with plugged(tmp_path / "port") as line:
         os.close(open_port(SerialPort(path=str(line.path), rs485=rs485)))
     assert asked == [(0x542F, struct.pack("=III20x", flags, before, after))]

@@ -120,6 +120,11 @@ def test_the_example_shows_every_setting_and_is_sound_with_all_of_them(
         ("uplink", "sparkplug"),
         ("uplink", "primary_host"),
         ("reference.assets", "table"),
+        ("scada.modbus_tls", "roles"),
+        ("scada.modbus_tls", "key_password_file"),
+        ("scada.modbus_rtu", "stop_bits"),
+        ("scada.modbus_rtu", "data_bits"),
+        ("scada.modbus_rtu", "rs485"),
     }
     known = {(kind, key) for kind, key in known if kind != "writes.mqtt" or key in ("topic", "reply", "tags", "loops")}
     assert known - written == elsewhere, "each is shown with devices; the others in words"

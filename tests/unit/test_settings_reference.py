@@ -92,7 +92,15 @@ alarm.high = {{ limit = 3, of = "mean 1min" }}
 alarm.deviation = {{ limit = 3, from = "d.pv" }}
 """
 REFERENCE = '[reference.r]\nfile = "gateway.toml"\n'
-SERVING = '[history]\n[scada]\nmodbus_tls = { ca_file = "ca", cert_file = "crt" }\n[http]\n[uplink.u]\nmqtt = "mqtt://127.0.0.1"\n'
+SERVING = """
+[history]
+[scada]
+modbus_tls = { ca_file = "ca", cert_file = "crt" }
+modbus_rtu = { port = "/dev/ttyS1", rs485 = {} }
+[http]
+[uplink.u]
+mqtt = "mqtt://127.0.0.1"
+"""
 FAR_ENDS = {
     "nats": '[uplink.u]\nnats = "tls://nats.example"\nsubject = "plant.{stream}"\n',
     "kafka": '[uplink.u]\nkafka = "kafkas://a,b:9093"\ntopic = "p.{stream}"\nposition_topic = "p"\n'

@@ -29,5 +29,16 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
         "counter",
         "TLS connections refused, by reason (handshake: certificate or protocol, slow, stranger: not under allow).",
     ),
+    ("fieldgate_scada_line_up", "gauge", "1 while the serial port of the Modbus server is open."),
+    (
+        "fieldgate_scada_line_discarded_bytes_total",
+        "counter",
+        "Bytes at the Modbus server's serial port that belonged to no frame (collisions, echoes, a wrong baud rate).",
+    ),
+    (
+        "fieldgate_scada_line_late_answers_total",
+        "counter",
+        "Answers that were not sent at the serial port because the line had gone on.",
+    ),
     *watchdog.METRICS,
 )

@@ -28,10 +28,12 @@ from gateway.serving.scada.answers import Answers, Asker, MayCommand, NoteWrite,
 from gateway.serving.scada.audit import Audit
 from gateway.serving.scada.client import UNREAD_S, Client
 from gateway.serving.scada.image import Image
+from gateway.serving.scada.line import Line
 from gateway.serving.scada.map import RegisterMap
 from gateway.serving.scada.tls import Door, Secured, TlsError
 from gateway.serving.scada.watchdog import ScadaWatchdog
 from gateway.settings.schema import Scada
+from gateway.settings.schema_scada import ScadaLine
 
 if TYPE_CHECKING:
     from gateway.core.symbols import TextOf  # which brings Numba; the register map does without
@@ -98,6 +100,8 @@ class ScadaServer:
         self._server: asyncio.Server | None = None
         self._tls_server: asyncio.Server | None = None
         self._door: Door | None = None
+        self._line: Line | None = None
+        self._units = registers.units
         self._malformed = 0
         self._slow_clients = 0
         self._admission = Admission(self._access, self.audit, each_max=settings.connections_per_client)
@@ -116,6 +120,8 @@ class ScadaServer:
                 self._tls_server = await _listen(
                     lambda: Secured(Client(self), door), self._settings.tls.host, self._settings.tls.port
                 )
+            if self._settings.line is not None:
+                self._line = self._open_line(self._settings.line)
         except TlsError as error:
             await self.stop()
             raise ListenError(f"scada.modbus_tls: {error}") from error
@@ -124,11 +130,25 @@ class ScadaServer:
             raise
         self._keep_watch()
 
+    def _open_line(self, settings: ScadaLine) -> Line:
+        """Raises ListenError where no unit would answer."""
+        units = frozenset(unit for unit in self._units if any(low <= unit <= high for low, high in settings.units))
+        if not units:
+            there = ", ".join(map(str, self._units))
+            why = f"none of the units under units is in the register map, which has {there}; see fieldgate registers"
+            raise ListenError(f"scada.modbus_rtu: {why}")
+        line = Line(settings, units, self, self._now_ns, self._emit)
+        line.start()
+        return line
+
     async def stop(self) -> None:
         """Stop listening and close every connection; again is harmless."""
         if self._look is not None:
             self._look.cancel()
             self._look = None
+        line, self._line = self._line, None
+        if line is not None:
+            line.stop()
         servers = [server for server in (self._server, self._tls_server) if server is not None]
         self._server = self._tls_server = None
         for server in servers:
@@ -160,6 +180,8 @@ class ScadaServer:
         yield Reading("fieldgate_scada_events_suppressed_total", self.audit.events_suppressed)
         if self._door is not None:
             yield from self._door.readings()
+        if self._line is not None:
+            yield from self._line.readings()
         if self._watchdog is not None:
             yield from self._watchdog.readings()
 

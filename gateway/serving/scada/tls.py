@@ -202,7 +202,7 @@ class Secured(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._tls is None or self._is_refused or self.is_closing():
+        if self._tls is None or self.is_closing():
             return
         self._incoming.write(memoryview(self._buffer)[:nbytes])
         if self._is_agreed or self._agree(self._tls):
@@ -233,7 +233,7 @@ class Secured(asyncio.BufferedProtocol):
         self._socket.abort()
 
     def is_closing(self) -> bool:
-        return bool(self._socket.is_closing())
+        return self._is_refused or bool(self._socket.is_closing())
 
     def pause_reading(self) -> None:
         if not self._is_paused:

@@ -15,9 +15,9 @@ from gateway.protocol.modbus.frames import Framer, ResponseFramer
 from gateway.protocol.modbus.line import AsciiFramer, RtuFramer
 from gateway.protocol.modbus.load import BITS_PER_CHARACTER, FAST_BAUD, SILENCE_CHARACTERS, SILENCE_FLOOR_NS
 from gateway.protocol.modbus.polled import Line
+from gateway.serialport import PortError, SerialTransport, open_port
 from gateway.settings.schema import ModbusLink
 from gateway.settings.schema_modbus import Framing
-from gateway.sources.modbus.serial import PortError, SerialTransport, open_port
 from gateway.sources.modbus.session import Session
 from gateway.sources.modbus.tls import HUNG_UP, TlsError, client_context, why_refused
 

@@ -19,8 +19,8 @@ from gateway.core.types import NS_PER_MS
 from gateway.protocol.modbus.decode import Bytes
 from gateway.protocol.modbus.frames import Framer, ProtocolError, Reply
 from gateway.protocol.modbus.polled import Transaction
+from gateway.serialport import SerialTransport
 from gateway.sources.modbus.counts import Counts
-from gateway.sources.modbus.serial import SerialTransport
 from gateway.sources.modbus.tls import HUNG_UP, why_refused
 
 ROUND_OVER: Final = "round over"
