@@ -114,10 +114,8 @@ def _read(consumer: Consumer, topic: str) -> list[Seen]:
 
 
 def address(port: int, **more: Any) -> KafkaAddress:
-    return KafkaAddress(
-        servers=(f"127.0.0.1:{port}",),
-        **{"client_name": "contract-uplink-u", "position_topic": POSITION} | more,
-    )
+    own = {"servers": (f"127.0.0.1:{port}",), "client_name": "contract-uplink-u", "position_topic": POSITION}
+    return KafkaAddress(**own | more)
 
 
 def session(
