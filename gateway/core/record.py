@@ -6,7 +6,7 @@ The engine makes drafts; the spool gives each its identity in the very transacti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -107,3 +107,5 @@ class Identity:
     stream: str
     segment: int
     sequence: int
+    is_asked: bool = field(default=False, compare=False)
+    """Somebody asked for it again, for it was lost: that the far end said it holds it does not count."""

@@ -167,7 +167,7 @@ class Delivery:
 
     async def _send(self, upstream: Upstream, record: Stored) -> None:
         """Called in the records' order, and reaches `upstream.send` in it."""
-        identity = Identity(self._gateway_id, *record.key)
+        identity = Identity(self._gateway_id, *record.key, is_asked=record.is_asked)
         payload = self._envelope(identity, record.body)
         self._count_sent(identity)
         self._sent_bytes += len(record.body)

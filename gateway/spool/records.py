@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -73,6 +73,8 @@ class Stored:
 
     key: Key
     body: bytes
+    is_asked: bool = field(default=False, compare=False)
+    """Acknowledged before, and somebody asked for it again."""
 
 
 class Lane(Enum):

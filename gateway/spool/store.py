@@ -237,16 +237,16 @@ class Store:
                         f" AND segment < ? AND {kept.WAITS} ORDER BY segment, sequence LIMIT ?",
                         (stream, *lower, present + live, limit - len(found)),
                     ).fetchall()
-                found += self._sound(stream, rows)
+                found += self._sound(stream, rows, is_asked=lane is Lane.AGAIN)
         return found
 
-    def _sound(self, stream: str, rows: Iterable[tuple[int, int, bytes]]) -> Iterator[Stored]:
+    def _sound(self, stream: str, rows: Iterable[tuple[int, int, bytes]], *, is_asked: bool) -> Iterator[Stored]:
         """Those that are as they were stored; the others are noted for `drop_damaged`."""
         decompressor = zstandard.ZstdDecompressor()
         for segment, sequence, body in rows:
             key = Key(stream, segment, sequence)
             try:
-                yield Stored(key, decompressor.decompress(body))
+                yield Stored(key, decompressor.decompress(body), is_asked)
             except zstandard.ZstdError:
                 self._damaged.add(key)
 

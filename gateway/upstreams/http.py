@@ -174,7 +174,8 @@ class HttpUpstream:
             await connection.close()
 
     async def send(self, identity: Identity, payload: bytes) -> Answer:
-        if identity.sequence <= self._held.get((identity.stream, identity.segment), 0):
+        held = self._held.get((identity.stream, identity.segment), 0)
+        if identity.sequence <= held and not identity.is_asked:
             self._resized(identity, -len(payload))
             return Verdict.ACCEPTED
         self._waiting[identity] = payload

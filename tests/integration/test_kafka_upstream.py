@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,20 @@ def test_what_the_cluster_holds_is_not_sent_again_and_what_is_new_is(tmp_path: P
             assert await end_offset(cluster) == before
             assert await send(upstream, 4) == [Verdict.ACCEPTED]
         assert await numbers(cluster) == [1, 2, 3, 1, 4]
+
+    play(tmp_path, scenario)
+
+
+def test_what_somebody_asked_for_is_sent_though_the_position_covers_it_and_does_not_move_it(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        async with session(cluster.port) as upstream:
+            await send(upstream, 1, 2, 3)
+        async with session(cluster.port) as upstream:
+            identity, payload = record(2)
+            assert await upstream.send(replace(identity, is_asked=True), payload) is Verdict.ACCEPTED
+        async with session(cluster.port) as upstream:
+            assert await send(upstream, 3, 4) == [Verdict.ACCEPTED] * 2
+        assert await numbers(cluster) == [1, 2, 3, 2, 4]
 
     play(tmp_path, scenario)
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,19 @@ def test_what_the_server_says_it_holds_is_not_sent_again_and_what_lies_behind_it
         keys = [request.headers.get("idempotency-key", "the question")[-2:-1] for request in server.requests]
     assert keys == ["o", "3", "4", "5"], "4 lies behind a gap, so the server did not say that it has it"
     assert len(keeper.records) == 5
+
+
+def test_what_somebody_asked_for_is_sent_whatever_the_server_says_it_holds() -> None:
+    async def send(server: HttpServer, *, is_asked: bool) -> None:
+        async with session(server, position="/position") as upstream:
+            identity, payload = record(1, 1.0)
+            assert await upstream.send(replace(identity, is_asked=is_asked), payload) is Verdict.ACCEPTED
+
+    with serving(Keeper(10**6)) as server:
+        for is_asked in (False, False, True):
+            uvloop.run(send(server, is_asked=is_asked))
+        posts = [request.method for request in server.requests if request.path == "/records"]
+    assert posts == ["POST", "POST"], "the second was known, the third was asked for"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"held": [{"stream": "samples"}]}', b"<html>"])

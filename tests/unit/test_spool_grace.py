@@ -87,7 +87,7 @@ def test_what_somebody_asked_for_is_handed_out_again_byte_for_byte_until_it_is_a
     assert ask_again(store.path, [keys[2], keys[1], Key("samples", FIRST, 99)]) == 2
     again = store.next_records(Lane.AGAIN, {}, 9)
     assert [record.key for record in again] == [keys[1], keys[2]]
-    assert all(record.body == bodies[record.key] for record in again)
+    assert all(record.body == bodies[record.key] and record.is_asked for record in again)
     assert store.next_records(Lane.LIVE, {}, 9) == []
     store.acknowledge([keys[1]], now_ns=2)
     assert [record.key for record in store.next_records(Lane.AGAIN, {}, 9)] == [keys[2]]

@@ -84,7 +84,6 @@ class Transactions:
         self._producer: Producer | None = None
         self._position = Position()
         self._held = Position()
-        self._passed: dict[tuple[str, int], int] = {}
         self._bytes_max: dict[str, int] = {}
         self._given_up = threading.Event()
         self._deadline_ns = 0
@@ -191,15 +190,8 @@ class Transactions:
         return answers
 
     def _is_held(self, identity: Identity) -> bool:
-        """Whether this is a resend of what the cluster held at connect.
-
-        In a session each record comes once, in order; what comes a second time was asked for, for it was lost.
-        """
-        place = (identity.stream, identity.segment)
-        if not self._passed.get(place, 0) < identity.sequence <= self._held.get(place):
-            return False
-        self._passed[place] = identity.sequence
-        return True
+        """Whether this is a resend of what the cluster held at connect."""
+        return not identity.is_asked and identity.sequence <= self._held.get((identity.stream, identity.segment))
 
     def _refusal(self, identity: Identity, payload: bytes) -> Refusal | None:
         topic = self._names.topic_of(identity.stream)
