@@ -214,6 +214,7 @@ def test_a_file_of_an_earlier_version_opens_and_gets_its_checkpoints(tmp_path: P
     for table in ("outputs", "checkpoints", "checkpoint_specs", "checkpoint_shares", "checkpoint_blocks"):
         spoil(tmp_path, f"DROP TABLE {table}")
     spoil(tmp_path, "ALTER TABLE ledger DROP COLUMN tags")
+    spoil(tmp_path, "ALTER TABLE records DROP COLUMN stored_ns")
     spoil(tmp_path, "PRAGMA user_version = 2")
     life = ended(tmp_path, 300)
     assert life.reading("fieldgate_checkpoints_total") >= 1

@@ -470,6 +470,8 @@ ONLY_WHEN_IT_HAPPENS = {
 }
 ONLY_WHERE_IT_IS_USED = (
     "fieldgate_scada_watchdog_",
+    "fieldgate_scada_line_",  # a serial port
+    "fieldgate_scada_tls_",  # certificates
     "fieldgate_control_held_seconds",
     "fieldgate_disk_life_years",  # flash_endurance
     "fieldgate_disk_written_bytes_per_day",  # and only after a minute
