@@ -44,7 +44,6 @@ SWAP_WORDS: Final = 2
 """Order bit: the low register comes first."""
 
 WRITE_SINGLE: Final = int(Function.WRITE_SINGLE_REGISTER)
-WRITE_MULTIPLE: Final = int(Function.WRITE_MULTIPLE_REGISTERS)
 LENGTH_MAX: Final = 254
 KIND_F64: Final = int(Kind.F64)
 KIND_U64: Final = int(Kind.U64)

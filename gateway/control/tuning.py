@@ -14,7 +14,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-SWINGS_MIN: Final = 2
 ALIKE: Final = 0.25
 """How much of its mean the counted swings' periods may differ; else the process does not swing steadily."""
 

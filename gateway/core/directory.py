@@ -60,10 +60,6 @@ class Directory:
         device = self.devices[number]
         return NOBODY if device is None else device.name
 
-    def is_valid(self, row: int, generation: int) -> bool:
-        """Whether the row still belongs to whom it belonged to then."""
-        return int(self._generations[row]) == generation
-
     def alarm_at(self, place: int) -> tuple[TagDefinition, AlarmDefinition] | None:
         """The alarm at a place in the state's arrays, with its tag; None where nobody has one."""
         if place < len(self.model.alarms):

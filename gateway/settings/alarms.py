@@ -37,7 +37,6 @@ DEADBAND_SHARE: Final = 0.01
 """Default deadband: of the span between low and high, or of the limit's size where there is only one."""
 SCORE_DEADBAND_SHARE: Final = 0.2
 """Default deadband of an alarm from a score, of its limit."""
-SHARED_KEYS: Final = ("deadband", "on_delay", "off_delay", "latch", "priority", "unless")
 
 _STATISTICS: Final = "|".join(statistic.name.lower() for statistic in Statistic)
 _SOURCE = re.compile(rf"({_STATISTICS}) (\S+)")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -235,11 +234,6 @@ class CheckpointReader:
             return zstandard.ZstdDecompressor().decompress(body, max_output_size=RAW_BYTES_MAX)
         except (zstandard.ZstdError, ValueError) as error:
             raise CheckpointDamaged(f"the plant of the checkpoint is damaged: {error}") from error
-
-
-def read_saved(path: Path) -> Saved:
-    with closing(CheckpointReader(path)) as reader:
-        return reader.saved()
 
 
 def decode_head(body: bytes) -> Head:

@@ -22,8 +22,6 @@ from typing import Final, NamedTuple
 
 FIRST: Final = "0" * 64
 """`before` of the very first line."""
-PROBLEMS_MAX: Final = 100
-"""That are named one by one."""
 
 
 class Head(NamedTuple):

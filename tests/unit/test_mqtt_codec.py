@@ -11,7 +11,6 @@ from gateway.protocol.mqtt.codes import (
     REASONS,
     V5,
     V311,
-    PacketType,
     ProtocolError,
     connack_text,
     reason_text,
@@ -34,14 +33,12 @@ def test_a_connect_of_5_carries_session_expiry_and_receive_maximum() -> None:
     assert packet == b"\x10\x16\x00\x04MQTT\x05\x00\x00\x01\x08\x11\x00\x00\x0e\x10\x21\x00\x14\x00\x01g"
 
 
-def test_subscriptions_and_acknowledgements_are_encoded() -> None:
+def test_subscriptions_are_encoded() -> None:
     filters = [codec.Filter("a/b", 1), codec.Filter("c", 2, no_local=True)]
     assert codec.encode_subscribe(10, filters, V311) == b"\x82\x0c\x00\x0a\x00\x03a/b\x01\x00\x01c\x02"
     options = codec.Filter("c", 2, no_local=True, retain_as_published=True, retain_handling=2)
     assert codec.encode_subscribe(10, [options], V5) == b"\x82\x07\x00\x0a\x00\x00\x01c\x2e"
     assert codec.encode_unsubscribe(3, ["c"], V311) == b"\xa2\x05\x00\x03\x00\x01c"
-    assert codec.encode_acknowledgement(PacketType.PUBREL, 0x1234) == b"\x62\x02\x12\x34"
-    assert codec.encode_acknowledgement(PacketType.PUBACK, 1) == b"\x40\x02\x00\x01"
 
 
 @pytest.mark.parametrize(

@@ -188,13 +188,6 @@ def encode_unsubscribe(packet_id: int, topics: Iterable[str | bytes], version: i
     return frame(PacketType.UNSUBSCRIBE << 4 | 2, packet_id.to_bytes(2, "big") + properties + filters)
 
 
-def encode_acknowledgement(packet_type: PacketType, packet_id: int) -> bytes:
-    """PUBACK, PUBREC, PUBREL or PUBCOMP with success, which is four bytes in both versions."""
-    assert packet_type in (PacketType.PUBACK, PacketType.PUBREC, PacketType.PUBREL, PacketType.PUBCOMP)
-    flags = 2 if packet_type is PacketType.PUBREL else 0
-    return bytes((packet_type << 4 | flags, 2)) + packet_id.to_bytes(2, "big")
-
-
 class _Reader:
     """Takes fields off the front of a packet's body; what is not there is a ProtocolError."""
 

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 SESSION_EXPIRY: Final = 0x11
-ASSIGNED_CLIENT_ID: Final = 0x12
 SERVER_KEEP_ALIVE: Final = 0x13
 AUTHENTICATION_METHOD: Final = 0x15
 SERVER_REFERENCE: Final = 0x1C
 REASON_STRING: Final = 0x1F
 RECEIVE_MAXIMUM: Final = 0x21
 TOPIC_ALIAS_MAXIMUM: Final = 0x22
-TOPIC_ALIAS: Final = 0x23
 PACKET_BYTES_MAX: Final = 0x27
 HAS_WILDCARDS: Final = 0x28
 HAS_SHARED: Final = 0x2A

@@ -53,8 +53,6 @@ PEER_SETTLE_S: Final = 0.3
 ARRIVE_S: Final = 2.0
 """How long after its end a phase waits for what is on its way."""
 HELD_SHARE: Final = 0.8
-BATCH_RATE: Final = 1_000_000
-"""Readings a second for which payloads of many readings are paced."""
 BUDGET_NS: Final = 50 * NS_PER_MS
 
 Progress = Callable[[str], None]

@@ -15,7 +15,6 @@ from hil.children import ON_ITS_OWN
 from hil.ports import free_port
 
 READY_S_MAX = 10.0
-BROKERS = ("nats", "mosquitto")
 
 
 @contextmanager

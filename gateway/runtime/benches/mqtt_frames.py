@@ -28,7 +28,6 @@ PUBLISH_QOS_0: Final = 0x30
 NO_TIME_MS: Final = 1_234_567_890_123
 """Stands in a frame where the time is put in. Of 13 digits, from 2001 to 2286, and of six bytes as a varint."""
 DEVICES_PER_NODE: Final = 100
-NODES_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,11 +139,3 @@ def cut_torn(found: Found) -> None:
 def head_of(path: Path) -> Head:
     """The head of one file. Raises BlockDamaged."""
     return decode_head(open_block(path.read_bytes(), 0))
-
-
-def damage_of(folder: Path) -> list[Found]:
-    """Everything that is wrong in the folder."""
-    reading = Reading(folder)
-    for _ in reading.cycles():
-        pass
-    return reading.found
