@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,8 +77,13 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted((ROOT / "gateway").rglob("*.py"))}
 
 
-def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+@cache
+def imports_of(path: Path) -> list[tuple[str, int]]:
     """Every module that a file imports, anywhere in it, outside `if TYPE_CHECKING` or not."""
+    return list(_imports_of(path))
+
+
+def _imports_of(path: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -103,17 +107,25 @@ def place(module: str) -> tuple[int, str] | None:
     return None
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_down_and_siblings_do_not_know_each_other(module: str) -> None:
-    here = place(module)
-    for imported, line in imports_of(MODULES[module]):
-        there = place(imported)
+# Each rule is one test that names all offenders: a test for each rule and module would take longer than the rules.
+def imports() -> Iterator[tuple[str, str, str]]:
+    """(module, what it imports, file:line) of every import of the package."""
+    for module, path in MODULES.items():
+        for imported, line in imports_of(path):
+            yield module, imported, f"{path.relative_to(ROOT)}:{line}"
+
+
+def test_imports_point_down_and_siblings_do_not_know_each_other() -> None:
+    wrong = []
+    for module, imported, where in imports():
+        here, there = place(module), place(imported)
         if here is None or there is None:
             continue
-        where = f"{MODULES[module].relative_to(ROOT)}:{line}"
-        assert there[0] >= here[0], f"{where}: {module} imports {imported}, which lies above it"
-        if there[0] == here[0] and inside(module, here[1]) and there[0] != len(LAYERS) - 1:
-            assert there[1] == here[1], f"{where}: {module} imports its sibling {imported}"
+        if there[0] < here[0]:
+            wrong.append(f"{where}: {module} imports {imported}, which lies above it")
+        if there[0] == here[0] and there[0] != len(LAYERS) - 1 and there[1] != here[1]:
+            wrong.append(f"{where}: {module} imports its sibling {imported}")
+    assert not wrong, "\n  ".join(("", *wrong))
 
 
 def test_sources_and_upstreams_do_not_import_their_siblings() -> None:
@@ -125,21 +137,23 @@ def test_sources_and_upstreams_do_not_import_their_siblings() -> None:
                     assert imported.split(".")[2] == branch, f"{module}:{line} imports its sibling {imported}"
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if any(inside(m, p) for p in PURE)])
-def test_the_core_has_no_clock_no_io_and_no_randomness(module: str) -> None:
-    for imported, line in imports_of(MODULES[module]):
-        assert imported.split(".")[0] not in IMPURE_MODULES, (
-            f"{module}:{line} imports {imported}; pass what it gives as an argument"
-        )
+def test_the_core_has_no_clock_no_io_and_no_randomness() -> None:
+    impure = [
+        f"{where} imports {imported}"
+        for module, imported, where in imports()
+        if any(inside(module, pure) for pure in PURE) and imported.split(".")[0] in IMPURE_MODULES
+    ]
+    assert not impure, "\n  ".join(("pass what it gives as an argument", *impure))
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_numba_and_hil_are_imported_only_where_they_belong(module: str) -> None:
-    for imported, line in imports_of(MODULES[module]):
-        if imported.split(".")[0] in ("numba", "llvmlite"):
-            assert any(inside(module, p) for p in MAY_IMPORT_NUMBA), f"{module}:{line} imports {imported}"
-        if imported.split(".")[0] == "hil":
-            assert any(inside(module, p) for p in MAY_IMPORT_HIL), f"{module}:{line} imports {imported}"
+def test_numba_and_hil_are_imported_only_where_they_belong() -> None:
+    allowed = {"numba": MAY_IMPORT_NUMBA, "llvmlite": MAY_IMPORT_NUMBA, "hil": MAY_IMPORT_HIL}
+    wrong = [
+        f"{where} imports {imported}"
+        for module, imported, where in imports()
+        if (places := allowed.get(imported.split(".")[0])) and not any(inside(module, place) for place in places)
+    ]
+    assert not wrong, "\n  ".join(("", *wrong))
 
 
 def test_there_is_no_import_cycle() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "hil").rglob("*.py")])
@@ -43,111 +42,110 @@ TEXT_FILES = [
 ]
 
 
-def tree(name: str) -> ast.Module:
-    return ast.parse((ROOT / name).read_text(encoding="utf-8"))
+# Each rule is one test that names all offenders: a test for each rule and file would take longer than the rules.
+TREES = {name: ast.parse((ROOT / name).read_text(encoding="utf-8")) for name in NAMES}
+NODES = {name: list(ast.walk(tree)) for name, tree in TREES.items()}
+LINES = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in NAMES}
 
 
-def calls(name: str) -> list[tuple[str, str, int]]:
-    """(object, attribute, line) of every call `object.attribute(...)`; object is "" for a plain name."""
-    found = []
-    for node in ast.walk(tree(name)):
+def calls(name: str) -> Iterator[tuple[str, str, str]]:
+    """(object, attribute, file:line) of every call `object.attribute(...)`; object is "" for a plain name."""
+    for node in NODES[name]:
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute):
                 base = node.func.value.id if isinstance(node.func.value, ast.Name) else "?"
-                found.append((base, node.func.attr, node.lineno))
+                yield base, node.func.attr, f"{name}:{node.lineno}"
             elif isinstance(node.func, ast.Name):
-                found.append(("", node.func.id, node.lineno))
-    return found
+                yield "", node.func.id, f"{name}:{node.lineno}"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_module_opens_with_its_theory(name: str) -> None:
-    assert ast.get_docstring(tree(name)), f"{name} has no module docstring"
+def listed(what: str, places: list[str]) -> str:
+    return "\n  ".join((what, *places))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_files_stay_small_enough_to_hold_in_the_head(name: str) -> None:
-    lines = len((ROOT / name).read_text(encoding="utf-8").splitlines())
-    assert lines <= LINES_MAX or name in LONGER_FOR_A_REASON, f"{name} has {lines} lines; split it by what it is about"
+def functions(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in NODES[name] if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_function_fits_on_a_screen(name: str) -> None:
-    for node in ast.walk(tree(name)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+def test_every_module_opens_with_its_theory() -> None:
+    bare = [name for name in NAMES if not ast.get_docstring(TREES[name])]
+    assert not bare, listed("no module docstring", bare)
+
+
+def test_files_stay_small_enough_to_hold_in_the_head() -> None:
+    known = LONGER_FOR_A_REASON
+    long = [f"{name}: {lines}" for name, lines in LINES.items() if lines > LINES_MAX and name not in known]
+    assert not long, listed("split it by what it is about", long)
+
+
+def test_a_function_fits_on_a_screen() -> None:
+    long = []
+    for name in NAMES:
+        for node in functions(name):
             first = node.body[1].lineno if ast.get_docstring(node) and len(node.body) > 1 else node.body[0].lineno
             lines = (node.end_lineno or first) - first + 1
-            key = f"{name}:{node.name}"
-            assert lines <= STATEMENT_LINES_MAX or key in LONG_FUNCTIONS_FOR_A_REASON, (
-                f"{key} has {lines} lines below its docstring"
-            )
+            if lines > STATEMENT_LINES_MAX and f"{name}:{node.name}" not in LONG_FUNCTIONS_FOR_A_REASON:
+                long.append(f"{name}:{node.lineno}: {node.name} has {lines} lines below its docstring")
+    assert not long, listed("more than a screen", long)
 
 
 def test_exceptions_to_the_rules_are_still_needed() -> None:
-    for name in LONGER_FOR_A_REASON:
-        assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) > LINES_MAX, (
-            f"{name} needs no exception any more"
-        )
-    for key in LONG_FUNCTIONS_FOR_A_REASON:
-        name, function = key.split(":")
-        assert any(
-            isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and n.name == function for n in ast.walk(tree(name))
-        ), key
+    assert [name for name in LONGER_FOR_A_REASON if LINES.get(name, 0) <= LINES_MAX] == []
+    known = {f"{name}:{node.name}" for name in NAMES for node in functions(name)}
+    assert set(LONG_FUNCTIONS_FOR_A_REASON) <= known
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith(MAY_READ_A_CLOCK)])
-def test_time_is_an_argument(name: str) -> None:
-    for base, attribute, line in calls(name):
-        assert not (base == "time" and attribute in CLOCKS), (
-            f"{name}:{line}: reads a clock; take the time as an argument"
-        )
-        assert not (base == "datetime" and attribute in ("now", "utcnow", "today")), f"{name}:{line}: reads a clock"
+def test_time_is_an_argument() -> None:
+    clocks = {*(("time", name) for name in CLOCKS), *(("datetime", name) for name in ("now", "utcnow", "today"))}
+    named = (name for name in NAMES if not name.startswith(MAY_READ_A_CLOCK))
+    read = [where for name in named for base, attribute, where in calls(name) if (base, attribute) in clocks]
+    assert not read, listed("reads a clock; take the time as an argument", read)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_only_the_supervisor_catches_everything(name: str) -> None:
-    for node in ast.walk(tree(name)):
-        if isinstance(node, ast.ExceptHandler):
-            caught = ast.unparse(node.type) if node.type else ""
-            passes_on = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
-            broad = caught in ("", "Exception", "BaseException") and not passes_on
-            assert not broad or name in MAY_CATCH_ALL, f"{name}:{node.lineno}: catches everything"
+def test_only_the_supervisor_catches_everything() -> None:
+    broad = []
+    for name in set(NAMES) - set(MAY_CATCH_ALL):
+        for node in NODES[name]:
+            if isinstance(node, ast.ExceptHandler):
+                caught = ast.unparse(node.type) if node.type else ""
+                passes_on = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
+                if caught in ("", "Exception", "BaseException") and not passes_on:
+                    broad.append(f"{name}:{node.lineno}")
+    assert not broad, listed("catches everything", broad)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_objects_are_whole_or_absent_and_nothing_is_evaluated(name: str) -> None:
-    for base, attribute, line in calls(name):
-        assert (base, attribute) not in {("", "hasattr"), ("", "eval"), ("", "exec")}, f"{name}:{line}: {attribute}()"
+def test_objects_are_whole_or_absent_and_nothing_is_evaluated() -> None:
+    wrong = {("", "hasattr"), ("", "eval"), ("", "exec")}
+    called = [f"{where}: {attr}()" for name in NAMES for base, attr, where in calls(name) if (base, attr) in wrong]
+    assert not called, listed("not here", called)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("gateway/") and not n.startswith("gateway/cli/")])
-def test_only_commands_print(name: str) -> None:
-    for base, attribute, line in calls(name):
-        assert (base, attribute) != ("", "print"), f"{name}:{line}: print(); emit an event"
+def test_only_commands_print() -> None:
+    silent = (name for name in NAMES if name.startswith("gateway/") and not name.startswith("gateway/cli/"))
+    printed = [where for name in silent for base, attr, where in calls(name) if (base, attr) == ("", "print")]
+    assert not printed, listed("emit an event", printed)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_kernels_are_compiled_one_way_and_reduce_nothing(name: str) -> None:
+def test_kernels_are_compiled_one_way_and_reduce_nothing() -> None:
     """Array reductions sum in an order of their own, fastmath and parallel in any: results would differ by build."""
-    for node in ast.walk(tree(name)):
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        for decorator in node.decorator_list:
-            if not ast.unparse(decorator).startswith(("njit", "numba.njit")):
-                continue
-            assert isinstance(decorator, ast.Call), f"{name}:{node.lineno}: bare @njit"
-            given = {k.arg: k.value.value for k in decorator.keywords if isinstance(k.value, ast.Constant)}
-            plain = {k: v for k, v in given.items() if k not in ("inline", "forceinline", "_nrt")}
-            assert plain == JIT_KEYWORDS, (
-                f"{name}:{node.lineno}: {node.name} must be @njit(cache=True, nogil=True, error_model='numpy')"
-            )
-            for inner in ast.walk(node):
-                if (
-                    isinstance(inner, ast.Call)
-                    and isinstance(inner.func, ast.Attribute)
-                    and inner.func.attr in REDUCTIONS
-                ):
-                    raise AssertionError(f"{name}:{inner.lineno}: {node.name} reduces an array by {inner.func.attr}()")
+    compiled = 0
+    for name in NAMES:
+        for node in functions(name):
+            for decorator in node.decorator_list:
+                if not ast.unparse(decorator).startswith(("njit", "numba.njit")):
+                    continue
+                compiled += 1
+                assert isinstance(decorator, ast.Call), f"{name}:{node.lineno}: bare @njit"
+                given = {k.arg: k.value.value for k in decorator.keywords if isinstance(k.value, ast.Constant)}
+                plain = {k: v for k, v in given.items() if k not in ("inline", "forceinline", "_nrt")}
+                assert plain == JIT_KEYWORDS, (
+                    f"{name}:{node.lineno}: {node.name} must be @njit(cache=True, nogil=True, error_model='numpy')"
+                )
+                for inner in ast.walk(node):
+                    if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute):
+                        where = f"{name}:{inner.lineno}: {node.name} reduces an array by {inner.func.attr}()"
+                        assert inner.func.attr not in REDUCTIONS, where
+    assert compiled > 100
 
 
 def test_nothing_speaks_of_the_machine_it_was_written_on() -> None:
