@@ -119,7 +119,7 @@ def test_a_spool_found_damaged_while_it_runs_ends_the_daemon_and_the_next_start_
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "thread"), [(signal.SIGUSR1, "spool"), (signal.SIGUSR2, "journal")])
-def test_an_error_that_nobody_foresaw_in_a_thread_ends_the_daemon_and_costs_no_sample(
+def test_an_error_that_nobody_foresaw_in_a_thread_ends_the_daemon_and_records_go_on(
     tmp_path: Path, plc: int, number: signal.Signals, thread: str
 ) -> None:
     with Dying(tmp_path, CONFIG.format(plc=plc)) as gateway:
