@@ -96,7 +96,7 @@ class SpoolWorker(DiskThread):
         self._last_commit_ns = 0
         self._last_report_ns = 0
         self._commit_counts = np.zeros(SIZE, np.int64)
-        self._snapshot = look(self._store)
+        self._snapshot, self._in_hand = look(self._store), 0
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -158,8 +158,8 @@ class SpoolWorker(DiskThread):
         await self._ask(self._store_all)
 
     def depth(self) -> int:
-        """Records and drafts that wait."""
-        return self._snapshot.records + len(self._queue)
+        """Records and drafts that wait. Read in the order in which a draft moves, so that none slips through."""
+        return len(self._queue) + self._in_hand + self._snapshot.records
 
     def has_room(self) -> bool:
         """Whether half of the queue is free, or nobody empties it: who makes drafts faster than any plant waits."""
@@ -262,6 +262,7 @@ class SpoolWorker(DiskThread):
             self._try(self._store_group)
         if requests or due or stopping:
             self._snapshot = seen = look(self._store)
+            self._in_hand = len(self._group)
             if news := self._store.ageing.news(seen.counts, seen.oldest_ns, self._now_ns()):
                 self._say(Severity.WARNING, "spool.expired", f"{news}, the oldest first; the loss ledger has them")
         return not stopping
@@ -302,6 +303,7 @@ class SpoolWorker(DiskThread):
             acknowledged, self._acknowledged = self._acknowledged, []
             meta, self._meta = self._meta, {}
             dropped, fill = self._queue.take_left_out(), len(self._queue) / self._queue.capacity
+            self._in_hand += len(self._queue)  # at most so many of them are taken
             drafts = self._queue.take(SPOOL_GROUP_DRAFTS - len(self._group))
             companion = None if self._queue else self._companion
             self._queued_ns = self._stopwatch_ns()

@@ -152,6 +152,14 @@ def test_acknowledged_records_are_deleted_and_the_age_falls_to_nothing(tmp_path:
         assert value_of(spool, "fieldgate_spool_acknowledged_records_total") == 1
 
 
+def test_a_draft_that_is_about_to_be_stored_waits_like_any_other(tmp_path: Path) -> None:
+    spool, gate = held_up(tmp_path)
+    assert spool.depth() >= 1
+    gate.set()
+    assert spool.stop(10.0)
+    assert spool.depth() == 1
+
+
 def test_meta_is_stored_within_the_second(tmp_path: Path) -> None:
     with running_spool(tmp_path / "spool.db", []) as spool:
         spool.write_meta("engine_ns", "77")
