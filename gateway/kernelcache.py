@@ -40,22 +40,17 @@ class KernelLocator:
     def __init__(self, path: Path, line: int) -> None:
         self._line = line
         self._stamp = digest(path)
-        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        self._folder = Path(os.environ[VARIABLE]) / f"{name}-{self._stamp}"
+        self._folder = _folder_of(path, self._stamp, os.environ[VARIABLE])
 
     @classmethod
     def from_function(cls, function: Callable[..., object], file: str) -> KernelLocator | None:
-        path = Path(file)
-        if VARIABLE not in os.environ or not path.is_relative_to(PACKAGE):
+        if VARIABLE not in os.environ or not file.startswith(f"{PACKAGE}/"):
             return None
-        locator = cls(path, function.__code__.co_firstlineno)
-        locator.ensure_cache_path()
-        return locator
+        return cls(Path(file), function.__code__.co_firstlineno)
 
     def ensure_cache_path(self) -> None:
-        if not self._folder.is_dir():
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _forget_old(self._folder)
+        """Before something is saved: it was there at the start."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def get_cache_path(self) -> str:
         return str(self._folder)
@@ -68,12 +63,23 @@ class KernelLocator:
 
 
 @cache
+def _folder_of(path: Path, stamp: str, base: str) -> Path:
+    """The folder of a module, made if it is not there."""
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    folder = Path(base) / f"{name}-{stamp}"
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _forget_old(folder)
+    return folder
+
+
+@cache
 def digest(path: Path) -> str:
     """Of a module's source and all of ours that it stands on: 12 hexadecimal digits."""
     total = hashlib.sha256()
     for source in sorted(sources(path)):
         total.update(source.relative_to(PACKAGE).as_posix().encode())
-        total.update(source.read_bytes())
+        total.update(_content(source))
     return total.hexdigest()[:12]
 
 
@@ -92,7 +98,7 @@ def sources(path: Path) -> set[Path]:
 def imported(path: Path) -> frozenset[Path]:
     """The files of this package that one file imports, wherever in it the import stands."""
     files: set[Path] = set()
-    for package, names, module in _IMPORT.findall(path.read_text()):
+    for package, names, module in _IMPORT.findall(_content(path).decode()):
         base = package or module
         wanted = [base]
         if package:
@@ -102,6 +108,13 @@ def imported(path: Path) -> frozenset[Path]:
     return frozenset(files)
 
 
+@cache
+def _content(path: Path) -> bytes:
+    """Each module stands on others, so a file is asked for some thirty times at a start."""
+    return path.read_bytes()
+
+
+@cache
 def _file_of(module: str) -> Path | None:
     below = PACKAGE.joinpath(*module.split(".")[1:])
     for file in (below.with_suffix(".py"), below / "__init__.py"):

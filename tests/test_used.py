@@ -21,7 +21,8 @@ WORDS = Counter(word for text in TEXTS.values() for word in WORD.findall(text))
 
 _LOCATOR = "Numba asks its cache locators"
 CALLED_FROM_OUTSIDE = {
-    **dict.fromkeys(("from_function", "get_cache_path", "get_source_stamp", "get_disambiguator"), _LOCATOR),
+    **dict.fromkeys(("from_function", "ensure_cache_path", "get_cache_path"), _LOCATOR),
+    **dict.fromkeys(("get_source_stamp", "get_disambiguator"), _LOCATOR),
     "history_waiting": "tests look at the queue",
 }
 SCHEMAS = (schema, schema_brokers, schema_control, schema_modbus, schema_scada, schema_serving, uplinks)

@@ -1,8 +1,8 @@
 """The daemon: one process from the first line of the log to the last.
 
-Order of start: state on disk, engine time, http, kernels, plant, the way out, READY. Order of stop: sources, loops (to
-what they declare), engine, delivery, spool. Whatever hangs is left behind after its time-out, so that the whole leaves
-within five seconds of SIGTERM.
+Order of start: state on disk, engine time, http, engine and kernels, the replay beside the rest of the plant, the way
+out, READY. Order of stop: sources, loops (to what they declare), engine, delivery, spool. Whatever hangs is left behind
+after its time-out, so that the whole leaves within five seconds of SIGTERM.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gateway.core.events import Event, Severity
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
 from gateway.runtime import garbage
+from gateway.runtime.building import Builder
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
@@ -100,6 +101,10 @@ class Daemon:
         )
         self._trail = Trail(settings.state_dir, wall_ns=time.time_ns, now_ns=clock, emit=book.emit)
         self._reloads = Reloads(time.time_ns)
+        self._builder = Builder(
+            clock=clock, book=book, symbols=symbols, trail=self._trail, hand_on=self._continuity.take,
+            died=self._thread_died, keep=way.letters.keep,
+        )  # fmt: skip
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)
         self._watchdog = Watchdog(
@@ -134,7 +139,8 @@ class Daemon:
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not self._progress.kernels_warm and not starting.done():
-            # Nothing acquires or controls yet, and a compilation cannot be called off: leave it behind.
+            # Nothing acquires or controls yet, and neither a compilation nor a replay can be called off: leave them
+            # behind. The next start goes on from the disk as after a crash.
             self._say(Severity.INFO, "gateway.stopping", "stopped before it was ready")
             await self._way.stop(self._supervisor)
             os._exit(EXIT_FAILED if self._failed else EXIT_OK)
@@ -165,9 +171,10 @@ class Daemon:
         self._web.start(settings.http, self._status(), self._operator)
         await self._operator.start()
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
-        plant = await asyncio.to_thread(self._build_plant, settings)
+        heart = await asyncio.to_thread(self._builder.heart, settings)
+        going_on = partial(self._continuity.recover, heart.spec, heart.engine, heart.pools.parking.put)
+        plant = await self._builder.around_beside(heart, going_on)
         self._progress.kernels_warm = True
-        await asyncio.to_thread(self._continuity.recover, plant.spec, plant.engine, plant.pools.parking.put)
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplinks, self._supervisor)
@@ -284,7 +291,7 @@ class Daemon:
 
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
         """The new plant in the old one's place; when it cannot start, one like the old is put there again."""
-        plant = await asyncio.to_thread(self._build_plant, new, old)
+        plant = await asyncio.to_thread(self._builder.whole, new, old)
         await old.stop(self._supervisor, is_reload=True, heir=plant)
         try:
             await self._start_plant(plant)
@@ -295,7 +302,7 @@ class Daemon:
     async def _put_back(self, settings: Settings, failed: Plant) -> None:
         """A plant like the old one; should even that not start, the daemon ends and the service manager begins anew."""
         self._progress.plant = None
-        plant = await asyncio.to_thread(self._build_plant, settings, failed)
+        plant = await asyncio.to_thread(self._builder.whole, settings, failed)
         try:
             await self._start_plant(plant)
         except START_FAILURES as error:
@@ -313,16 +320,6 @@ class Daemon:
         self._schooling.begin(plant)
         await plant.start(self._supervisor, self._continuity.number, self._continuity.positions)
         self._progress.plant = self._way.letters.plant = plant
-
-    def _build_plant(self, settings: Settings, before: Plant | None = None) -> Plant:
-        plant = Plant(
-            settings, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail,
-            hand_on=self._continuity.take, died=self._thread_died, keep=self._way.letters.keep,
-            executive=before.executive if before is not None else None,
-            held=before.writer.arbiter.held if before is not None else None,
-        )  # fmt: skip
-        plant.warm()
-        return plant
 
     def _status(self) -> RuntimeStatus:
         return RuntimeStatus(

@@ -19,16 +19,14 @@ from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES
 from gateway.core.ports import Source
 from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
-from gateway.core.warming import warm_up as warm_engine
 from gateway.protocol.modbus.errands import Requester
 from gateway.protocol.modbus.plan import Block, plan
 from gateway.runtime.clock import EngineClock, WallStamp
 from gateway.runtime.cycle import EngineThread, HandOn
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.heart import Heart
 from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
-from gateway.runtime.model import build_model, spec_of
 from gateway.runtime.outputs import Outputs
-from gateway.runtime.pools import Pools
 from gateway.runtime.supervisor import Supervisor
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
@@ -39,7 +37,6 @@ from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, Pi
 from gateway.sources.modbus import FastModbusSource, ModbusSource, PollThread, Share, is_for_thread
 from gateway.sources.mqtt import MqttSource
 from gateway.spool.thread import Died
-from gateway.spool.warming import warm_up as warm_spool
 from gateway.writing.arbiter import Held
 from gateway.writing.audit import Trail
 from gateway.writing.mqtt import MqttOrders
@@ -77,7 +74,7 @@ class Plant:
 
     def __init__(
         self,
-        settings: Settings,
+        heart: Heart,
         *,
         clock: EngineClock,
         book: EventBook,
@@ -89,21 +86,19 @@ class Plant:
         executive: ControlExecutive | None = None,
         held: Mapping[str, Held] | None = None,
     ) -> None:
-        """`hand_on` takes the engine's cycles, `keep` payloads that cannot be used.
+        """`heart` is this plant's alone. `hand_on` takes the engine's cycles, `keep` payloads that cannot be used.
 
         `executive` is that of the plant before: it goes on with the loops of this one, without losing a cycle. `held`
         says who held which of them.
         """
-        self.settings = settings
+        settings = self.settings = heart.settings
         self._give = hand_on
         self._clock = clock
         self._book = book
         self._keep = keep
         self._is_stopped = False
         self.symbols = symbols
-        self.model = build_model(settings)
-        self.spec = spec_of(settings, self.model)
-        self.engine = self.spec.build()
+        self.model, self.spec, self.engine, self.pools = heart.model, heart.spec, heart.engine, heart.pools
         self._inherits = executive is not None and bool(settings.loops)
         self.executive = executive if self._inherits else self._build_executive() if settings.loops else None
         self._of_loops = {name for loop in settings.loops for name in registers_of(loop)}
@@ -115,9 +110,6 @@ class Plant:
         shares = [Share(name, blocks, lane_capacity(points_in(blocks))) for name, blocks in polled.items()]
         self.polling = PollThread(shares, symbols, clock) if shares else None
         """Polls the plain Modbus TCP links, each at its place."""
-        self.pools = Pools(
-            settings, self.model, self.engine, now_ns=clock, emit=book.emit, ask_engine=lambda one: self.thread.ask(one)
-        )
         self.pools.parking.died = died
         self.sources: dict[str, Source] = {}
         self.intakes = Intakes(settings.state_dir, now_ns=clock, emit=book.emit, died=died)
@@ -139,6 +131,7 @@ class Plant:
             after=[self._feed_executive] if self.executive is not None else [],
             died=died,
         )
+        self.pools.ask_engine = self.thread.ask
         self.outputs = Outputs(
             settings, self.engine.view, self._requester, self.executive, now_ns=clock, emit=book.emit
         )
@@ -183,11 +176,7 @@ class Plant:
         return source if isinstance(source, Requester) else None
 
     def warm(self) -> None:
-        """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
-        warm_engine()
-        warm_spool()
-        self.engine.virtual.warm()
-        self.engine.curves.warm()
+        """As that of `Heart`, which comes first."""
         if self.executive is not None and not self._inherits:
             self.executive.warm()
 

@@ -31,7 +31,7 @@ PARKING_STOP_S: Final = 1.5
 
 
 class Pools:
-    """`ask_engine` has the engine take an influence; False when too many wait."""
+    """`ask_engine` has the engine take an influence; False when too many wait. Nobody does before the engine runs."""
 
     def __init__(
         self,
@@ -41,10 +41,9 @@ class Pools:
         *,
         now_ns: Clock,
         emit: Emit,
-        ask_engine: Callable[[Influence], bool],
     ) -> None:
+        self.ask_engine: Callable[[Influence], bool] = lambda influence: False
         self._engine = engine
-        self._ask_engine = ask_engine
         self._is_used = bool(settings.topics)
         self.newcomers: dict[str, Newcomers] = {}
         lenders: dict[str, list[Lender]] = {}
@@ -130,7 +129,7 @@ class Pools:
         self.parking.ask(Question(pool, names, max(each.after_evictions for each in wanted), tell))
 
     def _lend(self, lendings: tuple[Lending, ...]) -> bool:
-        return self._ask_engine(Lent(lendings))
+        return self.ask_engine(Lent(lendings))
 
 
 def _terms(group: TopicGroup, number: int, model: Model) -> Terms:

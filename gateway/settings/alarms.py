@@ -254,6 +254,8 @@ def _usual_deadband(one: AlarmDefinition, span: float | None) -> float:
 
 def bound(alarms: tuple[AlarmDefinition, ...], device: str) -> tuple[AlarmDefinition, ...]:
     """The alarms of one device's tag: names of other tags made whole."""
+    if not alarms:
+        return alarms
 
     def whole(name: str) -> str:
         return name if "." in name else f"{device}.{name}"

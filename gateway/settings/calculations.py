@@ -139,6 +139,8 @@ def check_kept_samples(tags: Iterable[Tag], sections: Mapping[str, Section]) -> 
     """Report the tag with which the samples that are kept for quantiles become more than a gateway holds."""
     kept = 0
     for tag in tags:
+        if not tag.calculations:
+            continue
         before, kept = kept, kept + sum(one.ring_samples for one in tag.calculations)
         if before <= limits.KEPT_SAMPLES_MAX < kept:
             most = limits.KEPT_SAMPLES_MAX

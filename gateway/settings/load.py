@@ -92,7 +92,8 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
     topics = read_topics(root, links, defaults, devices.tags.keys())
     loops = read_loops(root, links, devices, are_inhibited=gateway.get("inhibit_writes", flag, False))
     for tag in devices.tags.values():
-        check_names(tag.alarms, devices.sections[tag.name], devices.tags.keys())
+        if tag.alarms:
+            check_names(tag.alarms, devices.sections[tag.name], devices.tags.keys())
     check_kept_samples(devices.tags.values(), devices.sections)
     scada = read_scada(root, devices, loops, path, files)
     check_setpoints(loops, frozenset(scada.writable if scada is not None else ()))
@@ -191,6 +192,9 @@ def _check_durable(settings: Settings, devices: Devices) -> None:
 
 
 def _warn_of_shared_topics(settings: Settings, devices: Devices) -> None:
+    topics = [tag.point.topic for tag in settings.tags if isinstance(tag.point, MqttPoint)]
+    if len(topics) == len(set(topics)):
+        return
     link_of = {device.name: device.link for device in settings.devices}
     seen: dict[tuple[str, str, tuple[str | int, ...]], str] = {}
     for tag in settings.tags:

@@ -7,17 +7,20 @@ from __future__ import annotations
 import numpy as np
 import zstandard
 
-from gateway.core.kernels.shuffle import keep_rows, to_differences
+from gateway.core.kernels.shuffle import from_differences, keep_by_row, keep_rows, to_differences, unshuffle
 from gateway.core.kernels.thin import thin
 from gateway.core.types import SAMPLE, Samples
 from gateway.spool.checkpoints import encode_block
 
 
 def warm_up() -> None:
-    """Checkpoints, the journal, and the sieve that thins under pressure."""
+    """Checkpoints and the journal, both ways, and the sieve that thins under pressure."""
     encode_block((np.zeros((1, 1), np.uint8),), zstandard.ZstdCompressor())
     samples: Samples = np.zeros(1, SAMPLE)
     into: Samples = np.zeros(1, SAMPLE)
     to_differences(samples, into)
+    from_differences(into)
+    unshuffle(np.zeros(1, np.uint8), 1, np.zeros(1, np.uint8))
+    keep_by_row(samples, np.zeros(1, np.uint8), np.zeros(1, np.int64), into)
     keep_rows(samples, np.zeros(1, np.uint8), into)
     thin(samples, 1, np.zeros(1, np.int64), np.zeros(1, np.int32), into, np.zeros(1, np.int32))
