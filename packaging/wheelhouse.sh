@@ -20,7 +20,8 @@ echo "Collecting the wheels"
 $python -m venv "$work/tools"
 "$work/tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work/$name/wheels" "$source"
 "$work/tools/bin/python" -m pip download --quiet --disable-pip-version-check --only-binary :all: \
-    --constraint "$source/constraints.txt" --dest "$work/$name/wheels" "$work/$name"/wheels/fieldgate-*.whl nats-py
+    --constraint "$source/constraints.txt" --dest "$work/$name/wheels" "$work/$name"/wheels/fieldgate-*.whl nats-py \
+    confluent-kafka
 cat > "$work/$name/install.sh" <<'END'
 #!/bin/sh
 # Install fieldgate from the wheels beside this script, without a network: install.sh [FOLDER]
@@ -29,7 +30,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 to=${1:-/opt/fieldgate}
 (cd "$here" && sha256sum --quiet --check SHA256SUMS)
 ${PYTHON:-python3} -m venv "$to"
-"$to/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$here/wheels" fieldgate nats-py
+"$to/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$here/wheels" fieldgate nats-py \
+    confluent-kafka
 "$to/bin/fieldgate" version
 END
 chmod 755 "$work/$name/install.sh"

@@ -52,7 +52,7 @@ install_into() { # FOLDER [OPTION ...]
     into=$1
     shift
     "$work/tools/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: "$@" \
-        --constraint "$source/constraints.txt" --target "$into" "$work"/wheel/fieldgate-*.whl nats-py
+        --constraint "$source/constraints.txt" --target "$into" "$work"/wheel/fieldgate-*.whl nats-py confluent-kafka
 }
 native=$site
 if [ "$architecture" = "$here_is" ]; then

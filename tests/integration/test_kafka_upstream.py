@@ -1,12 +1,13 @@
 """Kafka as an upstream against a server of its protocol: transactions, fencing, refusals, outages.
 
-The server (`tests.support.kafka_ends`) is no Apache Kafka and no cluster: replication and elections are not seen here.
+The servers (`tests.support.kafka_ends`) are no Apache Kafka: replication and elections are not seen here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
 from gateway.protocol.records.form import Compression, Encoding, Form, read
 from gateway.settings.schema_uplink import Sasl
-from tests.support.kafka_ends import POSITION, READY_S, Cluster, session
+from tests.support.kafka_ends import POSITION, READY_S, Cluster, ThreeBrokers, session
 
 OWN = "contract-uplink-u"
 SAMPLES = "contract.samples"
@@ -286,6 +287,38 @@ def test_a_record_under_our_key_that_is_no_position_ends_the_session_before_anyt
                 pytest.fail("a session that does not know what is held")
 
     play(tmp_path, scenario)
+
+
+def test_in_a_cluster_each_record_goes_to_the_leader_of_its_partition_and_the_position_is_read_back() -> None:
+    def records(last: int, stream: str) -> dict[Identity, bytes]:
+        return {replace(record(number)[0], stream=stream): b"%d" % number for number in range(1, last + 1)}
+
+    async def scenario(servers: tuple[str, ...]) -> None:
+        for last in (30, 40):
+            async with session(0, servers=servers[:1]) as upstream:
+                both = (records(last, "samples") | records(last, "events")).items()
+                answers = await asyncio.gather(*(upstream.send(*each) for each in both))
+                assert set(answers) == {Verdict.ACCEPTED}
+
+    cluster = ThreeBrokers()
+    uvloop.run(scenario(cluster.servers))
+    held = [cluster.held(topic) for topic in (SAMPLES, "contract.events", POSITION)]
+    assert [len(partitions) for partitions in held] == [1, 1, 1], "a stream stays in one partition"
+    assert len({leader for ((leader, _),) in held}) > 1, "one broker had everything"
+    for ((_, values),), stream in zip(held, ("samples", "events"), strict=False):
+        assert values == list(records(40, stream).values())
+
+
+def test_without_the_client_it_is_said_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        with pytest.raises(LinkDown, match="the Kafka client is not installed") as caught:
+            async with session(0):
+                pytest.fail("a session without a client")
+        assert "fieldgate[kafka]" in caught.value.remedy
+        assert "Debian package" in caught.value.remedy
+
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    uvloop.run(scenario())
 
 
 def test_nobody_at_the_address_is_told_by_what_the_network_says(tmp_path: Path) -> None:

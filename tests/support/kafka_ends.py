@@ -1,9 +1,15 @@
-"""A server of the Kafka protocol for tests: noida-db, from its wheel.
+"""Two servers of the Kafka protocol for tests, for neither can show everything.
 
-It shares no code with Apache Kafka or librdkafka, and keeps to what transactions rest on: what was aborted is not seen
-by a reader of what is committed, a producer's newer instance shuts out the older one, topics have their limits. What
-it is not: a cluster. Replication, elections and coordinators that move are Apache Kafka's own, and are not seen here;
-and it writes to its disk a moment after it acknowledges.
+noida-db, from its wheel, shares no code with Apache Kafka or librdkafka, and keeps to what transactions rest on: what
+was aborted is not seen by a reader of what is committed, a producer's newer instance shuts out the older one, topics
+have their limits, a process can be frozen and killed. It is no cluster, and writes to its disk a moment after it
+acknowledges.
+
+librdkafka's own mock (`ThreeBrokers`) is a cluster of three: each partition has its leader, the transactions their
+coordinator. But it shows aborted records to everybody, shuts nobody out, makes and limits no topics and lives in this
+process, so nothing of transactions can be shown by it.
+
+Replication and elections are Apache Kafka's own, and are not seen here.
 """
 
 from __future__ import annotations
@@ -98,9 +104,9 @@ class Cluster:
         return producer
 
 
-def _read(consumer: Consumer, topic: str) -> list[Seen]:
+def _read(consumer: Consumer, topic: str, partition: int = 0) -> list[Seen]:
     found: list[Seen] = []
-    consumer.assign([TopicPartition(topic, 0, 0)])
+    consumer.assign([TopicPartition(topic, partition, 0)])
     give_up = time.monotonic() + READY_S
     while time.monotonic() < give_up:
         message: Any = consumer.poll(1.0)
@@ -111,6 +117,31 @@ def _read(consumer: Consumer, topic: str) -> list[Seen]:
         elif message.error().code() == KafkaError._PARTITION_EOF:
             return found
     raise TimeoutError(f"{topic} cannot be read")
+
+
+class ThreeBrokers:
+    """librdkafka's mock, for as long as this lives. The topics are there, with four partitions each."""
+
+    def __init__(self) -> None:
+        self._owner = Producer({"bootstrap.servers": "replaced:1", "test.mock.num.brokers": 3, "log_level": 0})
+        self._topics = {
+            name: self._owner.list_topics(name, timeout=READY_S).topics[name] for name in (*TOPICS, POSITION)
+        }
+        brokers = self._owner.list_topics(timeout=READY_S).brokers.values()
+        self.servers = tuple(f"{each.host}:{each.port}" for each in brokers)
+
+    def held(self, topic: str) -> list[tuple[int, list[bytes]]]:
+        """Of the partitions that hold something: the leader, and what they hold."""
+        at = {"bootstrap.servers": self.servers[0], "group.id": "test", "enable.partition.eof": True}
+        consumer = Consumer(at | {"fetch.wait.max.ms": 10})
+        try:
+            found = [
+                (partition.leader, [each.value for each in _read(consumer, topic, number)])
+                for number, partition in self._topics[topic].partitions.items()
+            ]
+        finally:
+            consumer.close()
+        return [(leader, values) for leader, values in found if values]
 
 
 def address(port: int, **more: Any) -> KafkaAddress:

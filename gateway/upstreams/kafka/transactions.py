@@ -52,6 +52,8 @@ RECORD_ROOM: Final = 1_024
 BATCH_BYTES: Final = 1_000_000
 ATTEMPTS: Final = 3
 """At a transaction that broke for a reason that does not last: sequence numbers, for one, begin anew after an abort."""
+CONFIG_SHARE: Final = 0.25
+"""Of the time to open a session: servers that do not know the question of configurations leave it unanswered."""
 TRANSACTION_S_MIN: Final = 10.0
 
 logger: Final = logging.getLogger("gateway.upstreams.kafka")
@@ -313,12 +315,13 @@ class Transactions:
         self._read_configs(admin, topics)
 
     def _read_configs(self, admin: AdminClient, topics: list[str]) -> None:
-        """The largest message of each topic, and whether positions are kept; where we may not ask, nothing is known."""
+        """The largest message of each topic, and whether positions are kept; where nobody tells, nothing is known."""
         from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
 
         position_topic = self._names.position_topic
         asked = [ConfigResource(ResourceType.TOPIC, each) for each in dict.fromkeys([*topics, position_topic])]
-        for resource, future in admin.describe_configs(asked, request_timeout=self._timeout_s).items():
+        patience_s = CONFIG_SHARE * self._timeout_s
+        for resource, future in admin.describe_configs(asked, request_timeout=patience_s).items():
             try:
                 config = future.result(self._timeout_s)
             except (_exception(), TimeoutError):

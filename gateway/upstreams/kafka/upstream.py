@@ -34,6 +34,7 @@ from gateway.upstreams.kafka.errors import Names
 from gateway.upstreams.kafka.transactions import Transactions
 
 FAREWELL_S: Final = 1.0
+NO_CLIENT: Final = "pip install 'fieldgate[kafka]' where fieldgate is; the Debian package and the wheelhouse have it"
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of the records of one transaction; a larger record goes alone."""
 
@@ -153,9 +154,7 @@ def _client(address: KafkaAddress) -> dict[str, Any]:
     try:
         import confluent_kafka  # noqa: F401
     except ImportError as error:
-        raise LinkDown(
-            f"{address.name}: the Kafka client is not installed", "pip install 'fieldgate[kafka]'"
-        ) from error
+        raise LinkDown(f"{address.name}: the Kafka client is not installed", NO_CLIENT) from error
     protocol = ("SASL_" if address.sasl else "") + ("SSL" if address.tls else "PLAINTEXT")
     client: dict[str, Any] = {
         "bootstrap.servers": ",".join(address.servers),
