@@ -27,6 +27,8 @@ export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
 # Debian keeps brokers out of an ordinary user's path.
 export PATH := $(PATH):/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# An installed gateway has its bytecode; without it, each start would compile the sources anew, for more than a second.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Debian packages: what a virtual environment needs, and what the tests run beside the gateway.
 APT_SETUP := python3-venv

@@ -18,6 +18,8 @@ import pytest
 from gateway.kernelcache import choose
 
 choose(os.environ)
+# An installed gateway has its bytecode; the tests start a hundred, and each would compile its sources anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A shell that runs the tests in the background has them ignore SIGINT, which every child would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
