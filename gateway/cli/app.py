@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "check": "Check a configuration and report every error in it.",
     "diff": "Say what a reload would change and restart.",
     "migrate": "Bring a configuration to the present version of its keys.",
+    "reload": "Have a running gateway read its configuration again.",
     "plan": "Show what each Modbus link is asked for, and how busy that makes it.",
     "scan": "Look for Modbus units at given addresses, and write a first configuration.",
     "explain": "Explain any key of a configuration.",

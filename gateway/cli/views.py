@@ -94,6 +94,8 @@ def health_line(status: Status) -> Text:
     )
     for reason in status.reasons:
         line.append(f"\n  {clean(reason)}", "yellow" if status.is_healthy else "red")
+    if status.configuration:
+        line.append(f"\n  the configuration is {clean(status.configuration)}", "yellow")
     if not status.wall_is_synchronised:
         line.append("\n  the clock is not synchronised: records say so", "yellow")
     return line

@@ -30,7 +30,8 @@ from gateway.runtime.lookback import reads
 from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
 from gateway.runtime.referencing import ReferenceWatch
-from gateway.runtime.reload import Foreseen, compare, foresee
+from gateway.runtime.reload import Changes, Foreseen, compare, foresee
+from gateway.runtime.reloading import Reloading
 from gateway.runtime.reloads import Reloads
 from gateway.runtime.schooling import Nothing
 from gateway.runtime.status import LinkStates, Progress, RuntimeStatus
@@ -51,7 +52,7 @@ from gateway.settings.problems import ConfigurationError
 from gateway.settings.schema import Settings
 from gateway.spool.records import StoreDamaged, StoreRefused, StoreUnavailable
 from gateway.spool.requests import SpoolStopped
-from gateway.writing.audit import Line, Trail, TrailError
+from gateway.writing.audit import Trail
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -111,6 +112,11 @@ class Daemon:
             notifier=self._notifier, timeout=WatchdogTimeout.from_environment(environment, pid=os.getpid())
         )
         self._progress = Progress()
+        self._reference = ReferenceWatch(settings, now_ns=clock, emit=book.emit)
+        self._reloading = Reloading(
+            settings.path, self._progress, uplinks=way.states, trail=self._trail, reloads=self._reloads,
+            due=self._reference.whole, now_ns=clock, emit=book.emit,
+        )  # fmt: skip
         history = reads(settings.state_dir) if settings.history_bytes_max else None
         self._web = Web(self._trail, loop=loop, now_ns=clock, emit=book.emit, read_history=history)
         self._operator, self._schooling = operators(
@@ -118,10 +124,9 @@ class Daemon:
             lambda: self._progress.plant,
             clock,
             book.emit,
-            {**self._web.actions(), "configuration.diff": Action(Nothing, self._foresee)},
+            {**self._web.actions(), **self._reloading.actions(), "configuration.diff": Action(Nothing, self._foresee)},
         )
         self._stop = asyncio.Event()
-        self._reference = ReferenceWatch(settings, now_ns=clock, emit=book.emit)
         self._wearing = Wearing(settings.flash_endurance_bytes, clock)
         self._historian: Historian | None = None
         if settings.history_bytes_max:
@@ -216,11 +221,11 @@ class Daemon:
 
     async def _keep_reloading(self) -> None:
         while True:
-            await self._reference.wait()
+            back = await self._reloading.wait(self._reference.wait)
             self._notifier.reloading(monotonic_ns=time.monotonic_ns())
             self._progress.phase = Phase.RELOADING
             garbage.begin_building()
-            await self._read_again()
+            await (self._read_again() if back is None else self._roll_back(*back))
             garbage.end_building(is_first=False)
             self._progress.phase = Phase.READY
             self._notifier.ready(self._summary())
@@ -229,30 +234,31 @@ class Daemon:
         """Restart what changed, or refuse the file whole and go on as before."""
         try:
             again = partial(load, self._settings.path, self._environment)
-            await self._apply(await asyncio.to_thread(self._reference.read_again, self._settings, again))
+            is_whole = self._reference.is_whole
+            new = await asyncio.to_thread(self._reference.read_again, self._settings, again)
+            changes, old = compare(self._settings, new), self._settings
+            if changes.refused:
+                keys = ", ".join(changes.refused)
+                self._reloading.refused(f"{keys} cannot change while running; restart the service")
+                return
+            await self._reloading.begin()
+            await self._apply(new, changes)
+            self._reloading.applied(old, new, changes, is_whole=is_whole)
         except ConfigurationError as error:
             for problem in error.problems:
                 self._say(Severity.ERROR, "configuration.refused", str(problem))
-            count = len(error.problems)
-            self._refuse(f"{count} errors; the running configuration is kept")
+            self._reloading.refused(f"{len(error.problems)} errors; the running configuration is kept")
         except START_FAILURES as error:
-            self._refuse(f"{error}; the running configuration is kept")
+            self._reloading.refused(f"{error}; the running configuration is kept")
 
-    def _refuse(self, why: str) -> None:
-        self._say(Severity.ERROR, "configuration.refused", why)
-        self._note("refused", why)
-
-    def _note(self, result: str, reason: str) -> None:
-        """A reload, on record: whoever sent the signal, or changed a reference table, is not known."""
-        self._reloads.note(result)
-        line = Line(
-            id=f"{self._clock():x}", way="reload", who="unknown", what=str(self._settings.path), new="", result=result,
-            reason=reason,
-        )  # fmt: skip
+    async def _roll_back(self, settings: Settings, why: str) -> None:
+        changes = compare(self._settings, settings)
         try:
-            self._trail.post(line)
-        except TrailError as error:
-            self._say(Severity.ERROR, "audit.lost", str(error))
+            await self._apply(settings, changes)
+        except START_FAILURES as error:
+            self._reloading.failed_back(why, error)
+        else:
+            self._reloading.rolled_back(why, changes)
 
     async def _foresee(self, asker: Asker, nothing: Nothing) -> Answered:
         """What `_read_again` would do now; nothing is done."""
@@ -264,12 +270,7 @@ class Daemon:
             found = foresee(self._settings, new)
         return Answered(not found.refused, ", ".join(found.refused or found.restarts) or "nothing", found)
 
-    async def _apply(self, new: Settings) -> None:
-        changes = compare(self._settings, new)
-        if changes.refused:
-            keys = ", ".join(changes.refused)
-            self._refuse(f"{keys} cannot change while running; restart the service")
-            return
+    async def _apply(self, new: Settings, changes: Changes) -> None:
         old = self._progress.plant
         assert old is not None
         if changes.http:
@@ -286,8 +287,6 @@ class Daemon:
             await self._way.connect(new.uplinks, self._supervisor)
         self._settings = new
         self._reference.note(new)
-        self._say(Severity.NOTICE, "configuration.applied", f"restarted: {changes.describe()}")
-        self._note("applied", f"restarted: {changes.describe()}")
 
     async def _swap_plant(self, old: Plant, new: Settings) -> None:
         """The new plant in the old one's place; when it cannot start, one like the old is put there again."""
@@ -344,6 +343,7 @@ class Daemon:
         yield self._trail
         yield self._operator
         yield self._reference
+        yield self._reloading
         if self._historian is not None:
             yield self._historian
         yield from self._way.measured()

@@ -55,6 +55,11 @@ class ReferenceWatch:
         self._is_whole = True
         self._due.set()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the next `read_again` reads the configuration, not the tables alone."""
+        return self._is_whole
+
     async def wait(self) -> None:
         """Until something is to be read again."""
         await self._due.wait()

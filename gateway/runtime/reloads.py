@@ -14,10 +14,19 @@ METRICS: Final[tuple[tuple[str, str, str], ...]] = (
         "gauge",
         "When the configuration in force was taken, by the wall clock: at the start, or by a reload.",
     ),
-    ("fieldgate_config_last_reload_successful", "gauge", "0 after a reload that was refused, until one is not."),
-    ("fieldgate_config_reloads_total", "counter", "Reloads (SIGHUP, or a reference table that changed), by result."),
+    (
+        "fieldgate_config_last_reload_successful",
+        "gauge",
+        "0 after a reload that was refused or rolled back, until one is not.",
+    ),
+    (
+        "fieldgate_config_reloads_total",
+        "counter",
+        "Reloads (SIGHUP, `fieldgate reload`, or a reference table that changed), by result; also trials, by theirs.",
+    ),
 )
-RESULTS: Final = ("applied", "refused")
+RESULTS: Final = ("applied", "refused", "kept", "rolled back")
+"""A reload's own, then those of a trial that it was on."""
 
 
 class Reloads:
@@ -33,11 +42,11 @@ class Reloads:
         """One of RESULTS."""
         self._last = result
         self._counts[result] += 1
-        if result == "applied":
+        if result in ("applied", "rolled back"):
             self._taken_ns = self._wall_ns()
 
     def readings(self) -> Iterator[Reading]:
         yield Reading("fieldgate_config_last_reload_success_timestamp_seconds", self._taken_ns / NS_PER_S)
-        yield Reading("fieldgate_config_last_reload_successful", int(self._last == "applied"))
+        yield Reading("fieldgate_config_last_reload_successful", int(self._last in ("applied", "kept")))
         for result, count in self._counts.items():
             yield Reading("fieldgate_config_reloads_total", count, (("result", result),))

@@ -63,6 +63,8 @@ class Progress:
 
     phase: http.Phase = http.Phase.STARTING
     detail: str = "starting"
+    configuration: str = ""
+    """What is to be said of the last reload."""
     kernels_warm: bool = False
     plant: Plant | None = None
 
@@ -143,6 +145,7 @@ class RuntimeStatus:
         return http.Health(
             phase=self._progress.phase,
             detail=self._progress.detail,
+            configuration=self._progress.configuration,
             started_ns=self._started_ns,
             configuration_loaded=True,
             kernels_warm=self._progress.kernels_warm,

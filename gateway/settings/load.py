@@ -19,7 +19,7 @@ from gateway.settings.control import check_commanders, check_setpoints, read_loo
 from gateway.settings.devices import Devices
 from gateway.settings.discovery import read_topics
 from gateway.settings.including import ENVIRONMENT, INCLUDE, INCLUDES, read_whole, substituted
-from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_history, read_journal
+from gateway.settings.journal import CHECKPOINT_EVERY, CHECKPOINT_EVERY_DEFAULT, read_history, read_journal, read_reload
 from gateway.settings.links import Links
 from gateway.settings.migrations import VERSION, VERSIONS, understood
 from gateway.settings.planning import loads
@@ -121,6 +121,7 @@ def _read(root: Section, path: Path, environment: Mapping[str, str]) -> Settings
         inhibit_writes=gateway.get("inhibit_writes", flag, False),
         http=read_http(root, files),
         history_bytes_max=read_history(root),
+        reload_trial_ns=read_reload(root),
         flash_endurance_bytes=gateway.get("flash_endurance", FLASH_ENDURANCE, 0),
         reference=read_reference(root, directory, state_dir),
     )

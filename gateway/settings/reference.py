@@ -256,6 +256,12 @@ SERVING = (
         "A CSV or SQLite file (.db, .sqlite) of assets, limits, curves.",
     ),
     Key("reference.NAME.table", text, NOTHING, "The table in a SQLite file."),
+    Key(
+        "reload.trial",
+        journal.TRIAL,
+        "30s",
+        "How long a reload is watched; if the plant does worse, it is undone. 0: never.",
+    ),
     Key("history.keep", journal.HISTORY_KEEP, "500MB", "Bytes of history; then the oldest of the finest goes."),
     Key("http.listen", addresses.listen_endpoint, '"127.0.0.1:9464"', "Where metrics, health, page and API are."),
     Key(

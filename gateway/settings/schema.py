@@ -346,8 +346,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inhibit_writes: bool = False
     http: Http | None
     history_bytes_max: int = 0
+    """0: none is kept."""
     flash_endurance_bytes: int = 0
-    """Of the history; 0: none is kept."""
+    reload_trial_ns: int = 30 * 10**9
+    """0: what is reloaded is kept whatever comes of it."""
     reference: tuple[ReferenceTable, ...] = ()
     unjoined: tuple[Tag, ...] = ()
     """Where there are reference tables: the tags as they are written."""

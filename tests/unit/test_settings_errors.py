@@ -24,6 +24,11 @@ CASES = [
         "2:1",
         'defaults.every: "10 sec" is not a duration; write a number with us, µs, ms,',
     ),
+    (
+        '[reload]\ntrial = "2s"',
+        "2:1",
+        'reload.trial: "2s" is too short to see anything; write at least "5s", or "0s" for no trial',
+    ),
     ('[defaults]\nevery = "1us"', "2:1", 'defaults.every: "1us" is too short; write at least "1ms"'),
     ('[defaults]\nwindows = "1min"', "2:1", 'defaults.windows: "1min" is not an array; write ["10s", "5min"]'),
     ('[defaults]\nwindows = ["1min", "1min"]', "2:1", 'defaults.windows: "1min" stands there twice; write it once'),

@@ -353,6 +353,7 @@ def build_status(source: StatusSource, recorder: Recorder, finder: Finder, now_n
         is_healthy=healthy.ok,
         is_ready=ready.ok,
         reasons=ready.reasons,
+        configuration=health.configuration,
         rates=Rates(
             samples_per_s=recorder.samples.per_s(),
             samples_total=totals.samples,

@@ -100,6 +100,8 @@ class Health:
     heartbeats: tuple[Heartbeat, ...]
     wall_offset_ns: int
     wall_is_synchronised: bool
+    configuration: str = ""
+    """What is to be said of the last reload: on trial, or rolled back and why. Empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +344,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     is_healthy: bool
     is_ready: bool
     reasons: tuple[str, ...]
+    configuration: str
+    """What is to be said of the last reload: on trial, or rolled back and why. Empty: nothing."""
     rates: Rates
     latencies: tuple[LatencyStatus, ...]
     links: LinksStatus

@@ -99,8 +99,9 @@ function showHead(s) {
   const words = s.is_healthy ? s.phase : `${s.phase}, not healthy`;
   $("state").className = `badge ${level}`;
   $("state").textContent = `${SIGNS[level]} ${words}`;
-  $("reasons").hidden = s.is_ready;
-  $("reasons").textContent = [s.detail, ...s.reasons].filter(Boolean).join("\n");
+  const configuration = s.configuration && `The configuration is ${s.configuration}.`;
+  $("reasons").hidden = s.is_ready && !configuration;
+  $("reasons").textContent = [...(s.is_ready ? [] : [s.detail, ...s.reasons]), configuration].filter(Boolean).join("\n");
 }
 
 function tile(name, value, unit, note, level) {
