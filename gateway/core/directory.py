@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+import msgspec
+
 from gateway.core.alarms import AlarmDefinition
 from gateway.core.lending import Lending
 from gateway.core.model import DeviceDefinition, Model, TagDefinition
@@ -112,7 +114,7 @@ class Directory:
         number = lending.device_number
         link = self.model.pools[pool].link
         shape = self.model.pools[pool].shapes[lending.shape]
-        tag = dataclasses.replace(shape, name=lending.name, device=number)
+        tag = msgspec.structs.replace(shape, name=lending.name, device=number)
         if self.devices[number] is None:
             self.devices[number] = DeviceDefinition(lending.device, link)
         self._tags_of_device[number] = self._tags_of_device.get(number, 0) + 1

@@ -27,7 +27,7 @@ tags would recompute their totals at the same moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -304,19 +304,15 @@ class State:
 
         self._know_nothing()
         np.add.at(self.devices["tags"], [tag.device for tag in model.tags], 1)
-        first = alarm_first = calculation_first = 0
-        limits = []
+        enter_limits(self.tables.limits[: len(model.tags)], model.tags)
+        alarms_of = self.tables.limits["alarm_first"].tolist()
+        windows_of = self.tables.limits["window_first"].tolist()
         for row, tag in enumerate(model.tags):
-            limits.append(limit_of(tag, tag.device, first, alarm_first, calculation_first))
-            calculation_first += len(tag.calculations)
-            for place, definition in enumerate(tag.alarms):
-                rule = rule_in(model, row, tag, definition, first)
-                self.tables.alarm_rules[alarm_first + place] = rule
-            alarm_first += len(tag.alarms)
-            first += len(tag.windows_ns)
-        self.tables.limits[: len(limits)] = np.array(limits, LIMIT)
+            for place, definition in enumerate(tag.alarms, alarms_of[row]):
+                self.tables.alarm_rules[place] = rule_in(model, row, tag, definition, windows_of[row])
+        first = sum(len(tag.windows_ns) for tag in model.tags)
         self.tables.limits["shape"][list(model.shape_rows)] = np.arange(len(model.shape_rows))
-        self.stale_after_ns[: len(limits)] = [tag.stale_after_ns for tag in model.tags]
+        self.stale_after_ns[: len(model.tags)] = [tag.stale_after_ns for tag in model.tags]
         for pool, of_pool, places in zip(model.pools, model.pool_rows, model.pool_alarms, strict=True):
             free, windows = limit_of(pool.shapes[0], NOT_LENT, 0, 0, 0), len(pool.shapes[0].windows_ns)
             numbers = np.arange(pool.rows)
@@ -359,6 +355,25 @@ class State:
 
     def memory_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays())
+
+
+def enter_limits(limits: Samples, tags: Sequence[TagDefinition]) -> None:
+    """As `limit_of` of each tag, whose windows, alarms and calculations stand one behind the other. By columns: a large
+    plant has a hundred thousand rows, and is built at every start."""
+    for name, counts in (
+        ("window", [len(tag.windows_ns) for tag in tags]),
+        ("alarm", [len(tag.alarms) for tag in tags]),
+        ("calculation", [len(tag.calculations) for tag in tags]),
+    ):
+        limits[f"{name}_count"] = counts
+        limits[f"{name}_first"] = np.cumsum(limits[f"{name}_count"]) - limits[f"{name}_count"]
+    limits["kind"] = [tag.kind for tag in tags]
+    limits["device"] = [tag.device for tag in tags]
+    limits["scale_ns"] = [tag.windows_ns[0] if tag.windows_ns else SCALE_NS_DEFAULT for tag in tags]
+    # NumPy makes NaN of None.
+    limits["valid_low"] = np.array([tag.valid_low for tag in tags], np.float64)
+    limits["valid_high"] = np.array([tag.valid_high for tag in tags], np.float64)
+    limits["shape"] = -1
 
 
 def limit_of(

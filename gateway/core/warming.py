@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import numpy as np
 
 from gateway.core.calculations import CalculationDefinition, Function, Output, Span
@@ -25,7 +24,7 @@ def warm_up() -> None:
         Model(
             (DeviceDefinition("warm", "", together=(0,)),),
             (tag,),
-            pools=(Pool("warm", "", 1, 1, (replace(tag, calculations=()),)),),
+            pools=(Pool("warm", "", 1, 1, (msgspec.structs.replace(tag, calculations=()),)),),
         ),
         aggregates_every_ns=GRID_NS,
         samples_every_ns=GRID_NS,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from gateway.core.letters import Keep
 from gateway.core.symbols import Symbols
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.cycle import HandOn
 from gateway.runtime.eventbook import EventBook
-from gateway.runtime.heart import Heart
+from gateway.runtime.heart import Heart, warm_kernels
 from gateway.runtime.plant import Plant
 from gateway.settings.schema import Settings
 from gateway.spool.thread import Died
 from gateway.writing.audit import Trail
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Builder:
@@ -40,10 +45,10 @@ class Builder:
         self._died = died
         self._keep = keep
 
-    def heart(self, settings: Settings) -> Heart:
-        """The first part, its kernels compiled."""
-        heart = Heart(settings, now_ns=self._clock, emit=self._book.emit)
-        heart.warm()
+    async def heart(self, settings: Settings) -> Heart:
+        """The first part, and beside it all kernels made ready that do not depend on the plant."""
+        heart, _ = await _both(partial(self._heart_of, settings), warm_kernels)
+        await asyncio.to_thread(heart.warm)
         return heart
 
     def around(self, heart: Heart, before: Plant | None = None) -> Plant:
@@ -58,14 +63,25 @@ class Builder:
         return plant
 
     async def around_beside(self, heart: Heart, going_on: Callable[[], None]) -> Plant:
-        """The second part, while what goes on from the disk is done: both to their end, whatever fails."""
-        building = asyncio.to_thread(self.around, heart)
-        done, plant = await asyncio.gather(asyncio.to_thread(going_on), building, return_exceptions=True)
-        for one in (done, plant):
-            if isinstance(one, BaseException):
-                raise one
-        assert isinstance(plant, Plant)
+        """The second part, while what goes on from the disk is done."""
+        plant, _ = await _both(partial(self.around, heart), going_on)
         return plant
 
     def whole(self, settings: Settings, before: Plant) -> Plant:
-        return self.around(self.heart(settings), before)
+        """Kernels that do not depend on the plant are ready since the start."""
+        heart = self._heart_of(settings)
+        heart.warm()
+        return self.around(heart, before)
+
+    def _heart_of(self, settings: Settings) -> Heart:
+        return Heart(settings, now_ns=self._clock, emit=self._book.emit)
+
+
+async def _both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """Each in a thread, both to their end whatever fails; then the failure of the second comes first."""
+    one, other = await asyncio.gather(asyncio.to_thread(first), asyncio.to_thread(second), return_exceptions=True)
+    if isinstance(other, BaseException):
+        raise other
+    if isinstance(one, BaseException):
+        raise one
+    return one, other

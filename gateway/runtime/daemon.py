@@ -176,7 +176,7 @@ class Daemon:
         self._web.start(settings.http, self._status(), self._operator)
         await self._operator.start()
         self._tell("compiling kernels (a minute on a small machine, the first time only)")
-        heart = await asyncio.to_thread(self._builder.heart, settings)
+        heart = await self._builder.heart(settings)
         going_on = partial(self._continuity.recover, heart.spec, heart.engine, heart.pools.parking.put)
         plant = await self._builder.around_beside(heart, going_on)
         self._progress.kernels_warm = True

@@ -15,6 +15,13 @@ from gateway.settings.schema import Settings
 from gateway.spool.warming import warm_up as warm_spool
 
 
+def warm_kernels() -> None:
+    """Compile what is not in the kernel cache yet, so that no first sample pays for it. Loading what is there is done
+    without Python's lock for the most part."""
+    warm_engine()
+    warm_spool()
+
+
 class Heart:
     """Of one plant (`gateway.runtime.plant`), and as old as that."""
 
@@ -26,8 +33,6 @@ class Heart:
         self.pools = Pools(settings, self.model, self.engine, now_ns=now_ns, emit=emit)
 
     def warm(self) -> None:
-        """Compile what is not in the kernel cache yet, so that no first sample pays for it."""
-        warm_engine()
-        warm_spool()
+        """As `warm_kernels`, which comes first: what depends on formulas and curves."""
         self.engine.virtual.warm()
         self.engine.curves.warm()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import msgspec
+
 from gateway.core.types import Kind
 from gateway.protocol.mqtt.form import BIG_END, FLOATS, SIGNED, Form, Layout, WireForm
 from gateway.settings.addresses import field_path, topic
 from gateway.settings.forms import says
 from gateway.settings.payloads import BytePlace, byte_place, member
-from gateway.settings.schema import MqttPoint, Priority, RegisterType, Report, Tag
+from gateway.settings.schema import MqttPoint, Priority, RegisterType, Tag
 from gateway.settings.section import Section
 from gateway.settings.shapes import read_clamp, read_report, register_type
 from gateway.settings.sparkplug import metric
@@ -70,32 +72,22 @@ _KINDS: Final = {
 
 
 class MqttSpec(NamedTuple):
+    """`point` has all that is the same on every device."""
+
     section: Section
     common: Common
     topic: str | None
-    field: tuple[str | int, ...]
-    time_field: tuple[str | int, ...]
-    sequence_field: tuple[str | int, ...]
-    qos: int
-    durable: bool
-    priority: Priority
     metric: str | None
     name: str | None
-    quality_field: tuple[str | int, ...]
     place: BytePlace | None
     kind: Kind
-    write_topic: str
-    write_payload: str
-    scale: float
-    offset: float
-    clamp_low: float | None
-    clamp_high: float | None
-    report: Report | None
+    point: MqttPoint
 
     @property
     def is_as_sent(self) -> bool:
         """Whether a whole number stays one."""
-        return self.scale == 1.0 and self.offset == 0.0 and self.clamp_low is None and self.clamp_high is None
+        of = self.point
+        return of.scale == 1.0 and of.offset == 0.0 and of.clamp_low is None and of.clamp_high is None
 
 
 def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
@@ -106,21 +98,15 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
     if kind is not Kind.SYMBOL and not (clamp_low is None and clamp_high is None):
         kind = Kind.F64
     check_labels(section, common.labels, Kind.F64)
-    spec = MqttSpec(
-        section=section,
-        common=common,
-        topic=section.get("topic", topic, None),
+    own_topic, place = section.get("topic", topic, None), section.get("bytes", byte_place, None)
+    point = MqttPoint(
         field=section.get("field", field_path, ()),
         time_field=section.get("time_field", field_path, ()),
         sequence_field=section.get("sequence_field", field_path, ()),
         qos=section.get("qos", QOS, 0),
         durable=section.get("durable", flag, False),
         priority=section.get("priority", PRIORITY, Priority.NORMAL),
-        metric=section.get("metric", metric, None),
-        name=section.get("name", member, None),
         quality_field=section.get("quality_field", field_path, ()),
-        place=section.get("bytes", byte_place, None),
-        kind=kind,
         write_topic=section.get("write_topic", topic, ""),
         write_payload=_read_payload(section),
         scale=scale,
@@ -128,9 +114,21 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
         clamp_low=clamp_low,
         clamp_high=clamp_high,
         report=read_report(section, 0, common.stale_after_ns),
+        at=0 if place is None else place.at,
+        wire=0 if place is None else place.wire,
+    )
+    spec = MqttSpec(
+        section=section,
+        common=common,
+        topic=own_topic,
+        metric=section.get("metric", metric, None),
+        name=section.get("name", member, None),
+        place=place,
+        kind=kind,
+        point=point,
     )
     section.finish(MQTT_ELSEWHERE)
-    if kind is Kind.SYMBOL and spec.durable and section.is_sound("type"):
+    if kind is Kind.SYMBOL and point.durable and section.is_sound("type"):
         section.wrong("durable", "is not for texts, whose numbers are of one run; take it out")
     if kind is Kind.SYMBOL:
         check_text_report(section)
@@ -138,9 +136,9 @@ def read_mqtt(section: Section, defaults: Defaults) -> MqttSpec:
             if key in section.content:
                 section.wrong(key, "belongs to numbers, and this tag is a text; take it out")
     _check_write(section, spec)
-    if spec.durable and spec.qos == 0 and section.is_sound("qos"):
+    if point.durable and point.qos == 0 and section.is_sound("qos"):
         section.wrong("durable", "needs acknowledged messages; write qos = 1 or qos = 2 as well")
-    if spec.durable and spec.qos == 1 and not (spec.time_field or spec.sequence_field):
+    if point.durable and point.qos == 1 and not (point.time_field or point.sequence_field):
         why = "without time_field or sequence_field, what the broker repeats after a fault counts twice"
         section.warn("durable", f"{why}; name one of them, or write qos = 2")
     return spec
@@ -157,9 +155,9 @@ def _read_payload(section: Section) -> str:
 def _check_write(section: Section, spec: MqttSpec) -> None:
     if section.has("write_payload") and not section.has("write_topic"):
         section.wrong("write_payload", 'has no use without a topic; write write_topic = "plant/valve/set" as well')
-    if spec.write_topic and spec.kind is Kind.SYMBOL and section.is_sound("write_topic", "type"):
+    if spec.point.write_topic and spec.kind is Kind.SYMBOL and section.is_sound("write_topic", "type"):
         section.wrong("write_topic", "is for numbers, which loops write, and this tag is a text; take it out")
-    if spec.write_topic and spec.scale == 0.0 and section.is_sound("scale"):
+    if spec.point.write_topic and spec.point.scale == 0.0 and section.is_sound("scale"):
         section.wrong("write_topic", "cannot be with scale = 0, from which no number leads back; write another scale")
 
 
@@ -223,26 +221,12 @@ def _topic_point(spec: MqttSpec, tag: str, device_topic: str | None, form: Form)
         found = "nowhere"
     if spec.metric is not None:
         spec.section.wrong("metric", 'is of Sparkplug; write sparkplug = "group/edge/device" for the device')
-    return MqttPoint(
+    return msgspec.structs.replace(
+        spec.point,
         topic=found.replace("{tag}", tag),
-        field=spec.field,
-        time_field=spec.time_field,
-        sequence_field=spec.sequence_field,
-        durable=spec.durable,
-        priority=spec.priority,
-        qos=spec.qos,
-        scale=spec.scale,
-        offset=spec.offset,
-        clamp_low=spec.clamp_low,
-        clamp_high=spec.clamp_high,
-        report=spec.report,
         form=form,
-        quality_field=spec.quality_field,
         name=(spec.name or tag) if form.layout in (Layout.READINGS, Layout.SENML) else "",
-        write_topic=spec.write_topic.replace("{tag}", tag),
-        write_payload=spec.write_payload,
-        at=0 if spec.place is None else spec.place.at,
-        wire=0 if spec.place is None else spec.place.wire,
+        write_topic=spec.point.write_topic.replace("{tag}", tag),
     )
 
 
@@ -250,12 +234,13 @@ def _sparkplug_point(spec: MqttSpec, tag: str, place: tuple[str, ...]) -> MqttPo
     for key in ("topic", *_OF_FIELDS, "qos", "durable", "priority", "name", "bytes", "write_topic", "write_payload"):
         if key in spec.section.content:
             spec.section.wrong(key, "has no meaning for a metric of Sparkplug; take it out")
+    of = spec.point
     return MqttPoint(
         sparkplug=place,
         metric=spec.metric or tag,
-        scale=spec.scale,
-        offset=spec.offset,
-        clamp_low=spec.clamp_low,
-        clamp_high=spec.clamp_high,
-        report=spec.report,
+        scale=of.scale,
+        offset=of.offset,
+        clamp_low=of.clamp_low,
+        clamp_high=of.clamp_high,
+        report=of.report,
     )

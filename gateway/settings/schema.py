@@ -188,7 +188,7 @@ class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
         return not (self.bits or self.not_available) and self.clamp_low is None and self.clamp_high is None
 
 
-class MqttPoint(msgspec.Struct, frozen=True, kw_only=True):
+class MqttPoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Which messages carry a tag. `field` is the path to the value in a JSON object, empty for a bare payload.
 
     With `sparkplug` (group, edge node and, of a device, its name) the tag is the metric of that name; `topic` is empty.
@@ -232,7 +232,7 @@ class FormulaPoint(msgspec.Struct, frozen=True, kw_only=True):
 Point: TypeAlias = ModbusPoint | MqttPoint | FormulaPoint
 
 
-class Tag(msgspec.Struct, frozen=True, kw_only=True):
+class Tag(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One value of one device. `name` is `device.tag`."""
 
     name: str

@@ -163,8 +163,8 @@ def test_another_configuration_keeps_what_unchanged_tags_remember(tmp_path: Path
     ended(tmp_path)
     before = plant()
     tags = before.model.tags
-    changed = dataclasses.replace(tags[0], windows_ns=(5 * NS_PER_S,))
-    renamed = dataclasses.replace(tags[1], name="d0.new")
+    changed = msgspec.structs.replace(tags[0], windows_ns=(5 * NS_PER_S,))
+    renamed = msgspec.structs.replace(tags[1], name="d0.new")
     model = dataclasses.replace(
         before.model, tags=(tags[3], renamed, changed, *tags[4:40]), devices=before.model.devices
     )

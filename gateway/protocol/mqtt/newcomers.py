@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from gateway.core.inbox import Lane
@@ -252,7 +253,7 @@ class Newcomers:
         offer = lender.terms.offers[given.offer]
         if self._report is not None:
             self._report.lend(given.row, offer.ruled)
-        feed = replace(offer.feed, topic=topic, row=given.row, device=given.device)
+        feed = msgspec.structs.replace(offer.feed, topic=topic, row=given.row, device=given.device)
         self._topics[t] = Topic(topic, feed.qos, first, (feed,))
         self._by_topic[topic] = t
         return t

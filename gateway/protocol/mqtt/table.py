@@ -8,9 +8,9 @@ of the JSON object that holds its value, or nothing when the payload is the bare
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -122,10 +122,10 @@ class Table(NamedTuple):
     refused_text: npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
+class Feed(msgspec.Struct, frozen=True, gc=False):
     """One tag's share in a topic. `field`, `time_field` and `sequence_field` are paths in a JSON object; empty: bare
-    value, no time, no number."""
+    value, no time, no number. A large plant has a hundred thousand: a struct is made in a fraction of a dataclass's
+    time."""
 
     topic: str
     row: int
@@ -147,8 +147,7 @@ class Feed:
     """In a struct: place of the first byte, and a WireForm, plus BIG_END."""
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
+class Topic(msgspec.Struct, frozen=True, gc=False):
     """A topic with the tags that it feeds, in the order of their entries. It counts as its most important tag."""
 
     name: str

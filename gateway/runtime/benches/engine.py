@@ -20,10 +20,11 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import uvloop
+from msgspec.structs import replace
 
 from gateway.core.alarms import AlarmDefinition, AlarmKind
 from gateway.core.calculations import CalculationDefinition, Function, Output, Span
