@@ -1,13 +1,13 @@
-"""A spool of the first schema there was, as an old gateway left it, in the hands of this one.
+"""Spools of all schemas that there were, each as the gateways of its time left it, in the hands of this one.
 
-fixtures/spool-schema-1.db.gz was made by the first commit that had a store: three streams, an outage's closed segment
-and an open one, acknowledged records, one that the upstream refused, and some that had to make room.
+fixtures/spool-schema-N.db.gz was made by the code that wrote schema N, the first by the first that had a store: three
+streams, an outage's closed segment and an open one, acknowledged records, one that the upstream refused, and some that
+had to make room. Whoever adds a schema adds its file.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -26,15 +26,22 @@ from gateway.spool.schema import MIGRATIONS
 from gateway.spool.store import Store
 from tests.support.spool import encoded
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "spool-schema-1.db.gz"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+SCHEMAS = range(1, len(MIGRATIONS) + 1)
+PRESENT = SCHEMAS[-1]
 RECORDS = {"aggregates": 10, "events": 11, "samples": 4}
 LEDGERED = {("aggregates", "rejected"): 10, ("samples", "spool full"): 120}
 
 
+@pytest.fixture(params=SCHEMAS)
+def schema(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path: Path, schema: int) -> Path:
     path = tmp_path / "spool.db"
-    path.write_bytes(gzip.decompress(FIXTURE.read_bytes()))
+    path.write_bytes(gzip.decompress((FIXTURES / f"spool-schema-{schema}.db.gz").read_bytes()))
     return path
 
 
@@ -89,9 +96,11 @@ def test_what_waits_in_it_is_delivered_and_the_books_agree(path: Path, tmp_path:
 
 def test_a_damaged_one_is_salvaged_with_its_ledger(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        (page,) = connection.execute(
+            "SELECT max(rootpage) FROM sqlite_master WHERE type = 'index' AND tbl_name = 'records'"
+        ).fetchone()
     with path.open("r+b") as damaged:
-        damaged.seek((pages - 2) * 4_096)
+        damaged.seek((page - 1) * 4_096)
         damaged.write(b"\xa5" * 4_096)
     store = open_store(path, None)
     assert "salvaged" in store.salvaged
@@ -100,27 +109,54 @@ def test_a_damaged_one_is_salvaged_with_its_ledger(path: Path) -> None:
     store.close()
 
 
-def test_commands_say_that_it_is_older_and_what_to_do(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", SCHEMAS[:-1])
+def test_commands_say_that_it_is_older_and_what_to_do(path: Path, tmp_path: Path, schema: int) -> None:
     configuration = tmp_path / "plant.toml"
     configuration.write_text(
         f'[gateway]\nid = "plant"\nstate_dir = "{path.parent}"\n[uplink.cloud]\nfile = "out.jsonl"\n'
     )
     result = CliRunner().invoke(app, ["spool", "status", str(configuration)])
     assert result.exit_code == 1
-    assert "older fieldgate (schema 1" in result.output
+    assert f"older fieldgate (schema {schema}" in result.output
     assert "start this one once" in result.output
 
 
-def test_a_file_of_this_version_is_refused_by_one_that_knows_less(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("schema", [PRESENT])
+@pytest.mark.parametrize("known", SCHEMAS[:-1])
+def test_a_file_of_this_version_is_refused_by_one_that_knows_less(
+    path: Path, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
     """A downgrade: the same check stood in the first version, which says the same of a file of today."""
-    open_store(path, None).close()
-    monkeypatch.setattr("gateway.spool.schema.MIGRATIONS", MIGRATIONS[:1])
-    with pytest.raises(StoreRefused, match=r"written by a newer fieldgate \(schema \d+, this one knows 1\); install"):
+    before = path.read_bytes()
+    monkeypatch.setattr("gateway.spool.schema.MIGRATIONS", MIGRATIONS[:known])
+    refused = rf"written by a newer fieldgate \(schema {PRESENT}, this one knows {known}\); install"
+    with pytest.raises(StoreRefused, match=refused):
         open_store(path, None)
+    assert path.read_bytes() == before, "a file that is refused is left as it is"
 
 
-def test_the_fixture_is_of_the_first_schema(path: Path) -> None:
+def test_the_fixture_is_of_its_schema(path: Path, schema: int) -> None:
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema,)
         columns = [row[1] for row in connection.execute("PRAGMA table_info(streams)")]
-    assert json.dumps(columns) == '["stream", "next_segment"]'
+    assert columns == ["stream", "next_segment", *(["produced"] if schema > 1 else [])]
+
+
+@pytest.mark.parametrize("schema", [PRESENT])
+def test_what_the_migrations_make_of_the_first_is_what_is_made_anew(tmp_path: Path, path: Path) -> None:
+    """Tables, columns and indexes, whatever their order."""
+    migrated = tmp_path / "migrated.db"
+    migrated.write_bytes(gzip.decompress((FIXTURES / "spool-schema-1.db.gz").read_bytes()))
+    open_store(migrated, None).close()
+    assert shape(migrated) == shape(path)
+
+
+def shape(path: Path) -> dict[str, set[object]]:
+    with closing(sqlite3.connect(path)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            name: {(column[1], column[2], column[5]) for column in connection.execute(f"PRAGMA table_info({name})")}
+            | {index[1] for index in connection.execute(f"PRAGMA index_list({name})")}
+            for name in names
+            if not name.startswith("sqlite_stat")
+        }
