@@ -10,8 +10,9 @@
 #   make deb | try-deb              the Debian package, in dist/; try it in an empty system (root, debootstrap)
 #   make test-arm64             golden vectors on the arm64 package, emulated (root, debootstrap, qemu)
 #   make wheelhouse                 all wheels in one archive, for machines without a network, in dist/
+#   make release ARGS=--twice   all of a release from the tag of its version, in dist/release-VERSION; twice, and compared
 #   make aedes                      the npm broker that the slow tests use beside the others
-#   make setup | lint | kernels | constraints | clean
+#   make setup | lint | kernels | constraints | licences | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,7 +36,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps gcc libc6-dev libmodbus-dev openssl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-slow test-browser unit lint kernels bench chaos aedes wheel wheelhouse deb try-deb test-arm64 constraints clean
+.PHONY: help setup tools demo test test-slow test-browser unit lint kernels bench chaos aedes wheel wheelhouse release licences deb try-deb test-arm64 constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -114,6 +115,13 @@ wheelhouse:
 	@packaging/with-progress.sh "Collecting the wheels" packaging/wheelhouse.sh
 	@ls -l dist/fieldgate-*.tar.gz
 
+release:
+	@packaging/with-progress.sh "Building the release" packaging/release.sh $(ARGS)
+	@cat dist/release-*/SHA256SUMS
+
+licences: $(STAMP)
+	@$(BIN)/python packaging/deb/licences.py > packaging/LICENCES.md && git --no-pager diff --stat packaging/LICENCES.md
+
 deb:
 	@packaging/with-progress.sh "Building the Debian package" packaging/deb/build.sh
 	@ls -l dist/*.deb
@@ -126,7 +134,8 @@ test-arm64:
 	@packaging/debian-packages.sh --unless "command -v debootstrap && command -v qemu-aarch64-static" debootstrap qemu-user-static
 	@packaging/deb/try-arm64.sh
 
-# The newest versions of all that a developer installs, for whoever refreshes them: look at the difference, run the tests.
+# The newest versions of all that a developer installs, for whoever refreshes them: look at the difference, run the tests,
+# write down the licences (`make licences`).
 constraints:
 	@rm -rf .cache/constraints && $(PYTHON) -m venv .cache/constraints
 	@packaging/with-progress.sh "Installing the newest versions" .cache/constraints/bin/python -m pip install --progress-bar off '.[dev,browser]'

@@ -1,3 +1,3 @@
 """fieldgate: an edge gateway daemon for industrial plants."""
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"

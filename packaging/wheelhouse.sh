@@ -18,7 +18,9 @@ mkdir -p "$output" "$work/$name/wheels"
 
 echo "Collecting the wheels"
 $python -m venv "$work/tools"
-"$work/tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work/$name/wheels" "$source"
+"$work/tools/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$source/constraints.txt" hatchling
+"$work/tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+    --wheel-dir "$work/$name/wheels" "$source"
 "$work/tools/bin/python" -m pip download --quiet --disable-pip-version-check --only-binary :all: \
     --constraint "$source/constraints.txt" --dest "$work/$name/wheels" "$work/$name"/wheels/fieldgate-*.whl nats-py \
     confluent-kafka
@@ -35,6 +37,8 @@ ${PYTHON:-python3} -m venv "$to"
 "$to/bin/fieldgate" version
 END
 chmod 755 "$work/$name/install.sh"
-(cd "$work/$name" && sha256sum install.sh wheels/* > SHA256SUMS)
-tar --create --gzip --owner=0 --group=0 --directory "$work" --file "$output/$name.tar.gz" "$name"
+(cd "$work/$name" && LC_ALL=C && sha256sum install.sh wheels/* > SHA256SUMS)
+# The same wheels make the same archive: one order, one owner, one time, and no name in the compressed file.
+LC_ALL=C tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX --mtime="@${SOURCE_DATE_EPOCH:-0}" \
+    --directory "$work" "$name" | gzip -n > "$output/$name.tar.gz"
 echo "$output/$name.tar.gz"

@@ -7,6 +7,8 @@
 # that an upgrade of the system's packages changes nothing in a running plant. The package runs on the release that it
 # was built on, because the wheels belong to that release's Python. Not needed: root, a compiler, debhelper.
 set -eu
+# One order of files, whoever builds.
+export LC_ALL=C.UTF-8
 
 source=$(cd "$(dirname "$0")/../.." && pwd)
 here=$source/packaging/deb
@@ -47,7 +49,8 @@ mkdir -p "$stage/DEBIAN" "$site" "$stage/opt/fieldgate/bin" "$output"
 
 echo "Installing fieldgate and what it stands on"
 $python -m venv "$work/tools"
-"$work/tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work/wheel" "$source"
+"$work/tools/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$source/constraints.txt" hatchling
+"$work/tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$work/wheel" "$source"
 install_into() { # FOLDER [OPTION ...]
     into=$1
     shift
@@ -65,6 +68,9 @@ else
     native=$work/native
     install_into "$native"
 fi
+# Where the wheel lay when it was installed is nobody's business, and another folder at every build.
+find "$site" "$native" -path '*/fieldgate-*.dist-info/*' -name direct_url.json -delete
+find "$site" "$native" -path '*/fieldgate-*.dist-info/RECORD' -exec sed -i '/\/direct_url\.json,/d' {} +
 # Programs of the libraries, and their own tests: nobody runs them here.
 rm -rf "$site/bin"
 find "$site" -type d -name tests -path '*/num[bp]*/*' -prune -exec rm -rf {} +
@@ -94,13 +100,14 @@ install -Dm 644 -t "$share/prometheus" "$source"/packaging/prometheus/*.yml
 install -Dm 644 -t "$share/grafana" "$source"/packaging/grafana/*.json
 doc=$stage/usr/share/doc/fieldgate
 install -Dm 644 "$source/packaging/README.md" "$doc/README.md"
-install -Dm 644 "$source/packaging/THREATS.md" "$doc/THREATS.md"
+install -Dm 644 -t "$doc" "$source/packaging/THREATS.md" "$source/packaging/LICENCES.md"
 install -Dm 644 -t "$doc/examples" "$source/config/fieldgate.toml"
 install -Dm 644 -t "$doc/examples/registers" "$source"/config/registers/*.csv
 install -Dm 644 -t "$doc/examples/reference" "$source"/config/reference/*.csv
 install -Dm 644 -t "$doc/examples/systemd" "$source"/packaging/systemd/*.conf
 install -Dm 644 "$source/LICENSE" "$doc/copyright"
 gzip -9n < "$source/CHANGELOG.md" > "$doc/changelog.gz"
+gzip -9n < "$here/changelog" > "$doc/changelog.Debian.gz"
 mkdir -p "$stage/usr/bin" "$stage/usr/share/bash-completion/completions"
 ln -s /opt/fieldgate/bin/fieldgate "$stage/usr/bin/fieldgate"
 run() {

@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from gateway import __version__
 from gateway.cli.app import COMMANDS
 from gateway.settings.load import examine
 
@@ -128,7 +131,9 @@ def test_the_configuration_that_the_package_brings_is_sound() -> None:
     assert shipped.settings.http.host == "127.0.0.1"
 
 
-@pytest.mark.parametrize("script", ["build.sh", "try.sh", "postinst", "prerm", "postrm", "../wheelhouse.sh"])
+@pytest.mark.parametrize(
+    "script", ["build.sh", "try.sh", "postinst", "prerm", "postrm", "../wheelhouse.sh", "../release.sh"]
+)
 def test_scripts_are_posix_shell_and_stop_at_the_first_error(script: str) -> None:
     text = (DEB / script).read_text()
     assert text.startswith("#!/bin/sh\n")
@@ -185,3 +190,47 @@ def test_the_bill_of_materials_lists_what_is_installed_with_version_and_licence(
 def test_every_blank_of_the_control_file_is_filled_in() -> None:
     blanks = set(re.findall(r"@[A-Z]+@", (DEB / "control").read_text()))
     assert blanks == set(re.findall(r"@[A-Z]+@", (DEB / "build.sh").read_text()))
+
+
+# --- a release
+
+
+def test_every_file_that_names_the_version_names_the_same() -> None:
+    project = tomllib.loads((PACKAGING.parent / "pyproject.toml").read_text())
+    assert project["tool"]["hatch"]["version"]["path"] == "gateway/__init__.py"
+    assert "version" in project["project"]["dynamic"]
+    headings = re.findall(r"^## \[(.+?)\](?: - (.+))?$", (PACKAGING.parent / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    released, day = headings[1]
+    debian = (DEB / "changelog").read_text()
+    assert debian.startswith(f"fieldgate ({released}) ")
+    signed = re.search(r"^ -- .+ <.+>  (.+)$", debian, re.MULTILINE)
+    assert signed
+    assert parsedate_to_datetime(signed[1]).date().isoformat() == day
+    # Between releases it is the next one's, under development.
+    assert re.sub(r"\.dev\d+$", "", __version__) == released or __version__.endswith(".dev0")
+
+
+def test_the_licences_are_those_of_what_is_installed_and_none_binds_who_ships_it() -> None:
+    written = (PACKAGING / "LICENCES.md").read_text()
+    if sys.version_info[:2] == (3, 11):
+        assert written == script("licences.py"), "run: make licences"
+    rows = re.findall(r"^\| (\w[\w-]*) \| (\d\S*|any) \| (.*) \|$", written, re.MULTILINE)
+    assert len(rows) > 20
+    pins = {name.replace("_", "-").lower(): pin for name, _, pin in (each.partition("==") for each in pinned())}
+    for name, version, licence in rows:
+        assert licence, f"{name} does not say its licence"
+        assert not re.search(r"\b[AL]?GPL", licence), f"{name}: {licence}"
+        assert version in ("any", pins.get(name)), f"{name}: run make licences"
+
+
+def pinned() -> list[str]:
+    return (PACKAGING.parent / "constraints.txt").read_text().splitlines()
+
+
+def test_a_release_without_its_tag_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
+    command = [str(PACKAGING / "release.sh"), "--ref", "v0.0.0", "--output", str(tmp_path / "release")]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert refused.returncode == 2
+    assert "git tag --annotate v0.0.0" in refused.stderr
+    assert not (tmp_path / "release").exists()
