@@ -7,7 +7,8 @@ have come to it. Then the engine is where it was, its last durable cycle done.
 
 That is exact when the same code read every cycle since the oldest image, with all samples. Otherwise (a hole, a damaged
 block, tags left out of the journal, another version, no journal) the engine's memory is as good as can be had, what
-the replay puts out is thrown away, and records begin new segments. Whatever was wrong is told.
+the replay puts out is thrown away, and records begin new segments. Whatever was wrong is told. From there on samples of
+durable tags are not replayed, and their lanes' positions stay: the intake has them, and brings them again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from gateway.core.record import RecordDraft
 from gateway.core.snapshot import COMMON, Image, Shares, adopt
 from gateway.core.spec import EngineSpec, decode_spec
 from gateway.core.symbols import Symbols
+from gateway.core.types import Samples
 from gateway.spool.ahead import ahead
 from gateway.spool.checkpoints import CheckpointDamaged, CheckpointReader, Head, Saved
 from gateway.spool.journal.files import Reading, cut_torn, first_of, head_of, paths
@@ -117,7 +119,8 @@ class Installing:
 class Recovery:
     """One attempt to go on. `engine` is fresh and of the present `spec`: it is used where it fits. `use` is told whose
     drafts come next, `put` takes those that were not stored everywhere, `park` what left with a cycle. `symbols` must
-    be empty. `stored` has by stream the last ordinal that all spools have, and that any of them has."""
+    be empty. `stored` has by stream the last ordinal that all spools have, and that any of them has; `durable` are the
+    names of the tags whose samples an intake has."""
 
     def __init__(
         self,
@@ -132,6 +135,7 @@ class Recovery:
         put: Put,
         park: Park,
         stored: tuple[Mapping[str, int], Mapping[str, int]],
+        durable: frozenset[str] = frozenset(),
     ) -> None:
         self._database = database
         self._folder = folder if folder is not None and folder.is_dir() else None
@@ -144,6 +148,7 @@ class Recovery:
         self._put = put
         self._park = park
         self._stored_by_all, self._stored_by_some = stored
+        self._durable = durable
 
     def run(self) -> Recovered:
         with closing(CheckpointReader(self._database)) as reader:
@@ -275,6 +280,8 @@ class Recovery:
         read = reading.cycles() if reading is not None else iter(())
         cycles = ((head, prepare(cycle), len(cycle.samples)) for head, cycle in read)
         expected = after + 1
+        # Without a checkpoint and from the middle of it, the journal alone knows what went through the engine.
+        is_all_there_is = until == 0 and not found.is_exact
         present: JournalHead | None = None
         for head, cycle, samples in ahead(cycles, CYCLES_AHEAD):
             if cycle.number != expected:
@@ -285,6 +292,11 @@ class Recovery:
                 # Once a file: a large plant's spec is some megabytes.
                 present = head
                 engine = self._file_begins(head, engine, found)
+            if cycle.number > until:
+                if found.is_exact or is_all_there_is:
+                    found.positions |= cycle.positions
+                elif self._durable:
+                    cycle = replace(cycle, samples=self._without_durable(cycle.samples))
             result = self._do(engine, cycle)
             found.cycles += 1
             found.samples += samples
@@ -305,7 +317,6 @@ class Recovery:
             found.doubt("there is no journal")
         else:
             self._judge(reading, found)
-            found.positions |= reading.positions
         rest = engine.capture()
         if any(rest.records.get(stream, 0) < ordinal for stream, ordinal in self._stored_by_some.items()):
             found.doubt("records were stored of cycles that are not in the journal")
@@ -322,6 +333,12 @@ class Recovery:
                 for text in influence.texts:
                     self._symbols.intern(text)
         return run_cycle(engine, cycle)
+
+    def _without_durable(self, samples: Samples) -> Samples:
+        """What is left when the intake brings its own again."""
+        is_left = np.array([tag.name not in self._durable for tag in self._spec.model.tags], np.uint8)
+        kept = np.empty_like(samples)
+        return kept[: keep_rows(samples, is_left, kept)]
 
     def _file_begins(self, head: JournalHead, engine: Engine, found: Recovered) -> Engine:
         """The engine for the cycles of this file: another one where the configuration changed."""

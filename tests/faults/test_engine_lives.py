@@ -15,6 +15,8 @@ from gateway.core.cycle import Finished, run_cycle
 from gateway.core.engine import Engine
 from gateway.core.spec import EngineSpec
 from gateway.core.types import NS_PER_S
+from gateway.settings.load import examine
+from gateway.spool.checkpoints import CheckpointReader
 from gateway.spool.journal.files import paths
 from gateway.spool.journal.format import open_block
 from gateway.spool.store import Store
@@ -157,6 +159,50 @@ def test_tags_that_are_left_out_of_the_journal_make_the_next_start_speak_in_new_
     life = Life(tmp_path, plant(), journal=journal)
     assert "leaves out 1 tags" in next(event.message for event in life.events if event.kind == "gateway.recovered")
     life.end()
+
+
+DURABLE = """
+[gateway]
+id = "plant"
+[journal]
+[links.floor]
+mqtt = "mqtt://127.0.0.1:1"
+[devices.d0]
+link = "floor"
+topic = "d0/{tag}"
+tags."t0" = { qos = 2, durable = true }
+"""
+
+
+def test_where_records_are_thrown_away_durable_lanes_go_on_from_before_them(tmp_path: Path) -> None:
+    journal = msgspec.structs.replace(JOURNAL, left_out=("d0.t1",))
+    (tmp_path / "durable.toml").write_text(DURABLE, encoding="utf-8")
+    tags = examine(tmp_path / "durable.toml").settings.tags
+    ended(tmp_path, journal=journal)
+    with closing(CheckpointReader(tmp_path / "spool.db")) as reader:
+        head = reader.saved().head
+    assert head is not None
+    life = Life(tmp_path, plant(), journal=journal, tags=tags)
+    assert life.continuity.positions == head.positions
+    assert head.number < life.number == 700, "the other tags' memory goes on to the end"
+    passed: list[dict[str, int]] = []
+    life.continuity.passed = passed.append
+    before = row_of(life.engine, 0), row_of(life.engine, 2)
+    life.end()
+    again = Life(tmp_path, plant(), journal=journal)
+    assert row_of(again.engine, 0) != before[0], "what the intake brings again is not in the memory yet"
+    assert row_of(again.engine, 2) == before[1]
+    again.continuity.passed = passed.append
+    again.feed(SEED, 710)
+    again.continuity.flush()
+    assert passed == [], "the intake keeps what the journal cannot tell"
+    again.feed(SEED, 1400)
+    again.end()
+    assert passed[-1] == {"plc": 1400}
+
+
+def row_of(engine: Engine, row: int) -> bytes:
+    return engine.state.tables.cells[row].tobytes()
 
 
 def test_another_configuration_keeps_what_unchanged_tags_remember(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.uplink import Way
-from gateway.settings.schema import Journal, Settings
+from gateway.settings.schema import Journal, Settings, Tag
 from gateway.spool.journal.files import Reading
 from gateway.spool.store import Store
 from tests.support.plants import cycle_of, plant
@@ -41,7 +41,7 @@ from tests.support.plants import cycle_of, plant
 JOURNAL = Journal(bytes_max=1 << 30, age_ns=10**18, commit_every_ns=10 * NS_PER_MS)
 
 
-def settings(folder: Path, journal: Journal | None = JOURNAL) -> Settings:
+def settings(folder: Path, journal: Journal | None = JOURNAL, tags: tuple[Tag, ...] = ()) -> Settings:
     return Settings(
         path=folder / "plant.toml",
         gateway_id="plant",
@@ -51,7 +51,7 @@ def settings(folder: Path, journal: Journal | None = JOURNAL) -> Settings:
         checkpoint_every_ns=NS_PER_S,
         links=(),
         devices=(),
-        tags=(),
+        tags=tags,
         loops=(),
         journal=journal,
         uplinks=(),
@@ -63,10 +63,12 @@ def settings(folder: Path, journal: Journal | None = JOURNAL) -> Settings:
 class Life:
     """From `Life(...)`, which recovers, to `end`, or to a SIGKILL."""
 
-    def __init__(self, folder: Path, spec: EngineSpec, *, journal: Journal | None = JOURNAL) -> None:
+    def __init__(
+        self, folder: Path, spec: EngineSpec, *, journal: Journal | None = JOURNAL, tags: tuple[Tag, ...] = ()
+    ) -> None:
         self.events: list[Event] = []
         self.spec = spec
-        self._settings = settings(folder, journal)
+        self._settings = settings(folder, journal, tags)
         clock = EngineClock(0)
         symbols = Symbols()
         store = Store(folder / "spool.db", bytes_max=1 << 30, goes_on=True)

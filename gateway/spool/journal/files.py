@@ -64,7 +64,6 @@ class Reading:
         self.head: Head | None = None
         self.last = after
         self.bytes = 0
-        self.positions: dict[str, int] = {}
         self._after = after
         self._paths = paths(folder)
 
@@ -84,7 +83,6 @@ class Reading:
                     for cycle in decode_cycles(block):
                         if cycle.number > self._after:
                             self.last = cycle.number
-                            self.positions |= cycle.positions
                             yield self.head, cycle
                 except BlockDamaged as error:
                     self.found.append(Found(path, block.end, f"{error}", is_torn=False))

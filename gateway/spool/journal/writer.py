@@ -118,6 +118,10 @@ class Journal(DiskThread):
 
     # -- from other threads --------------------------------------------------------------------------------------
 
+    def has_hole(self, number: int) -> None:
+        """Before the start: a restart could not follow the cycles up to `number`, and would come to no more again."""
+        self._hole = number
+
     def begin(self, head: Head, is_kept: Bytes) -> None:
         """The cycles from now on are of the engine in `head`; samples of rows not marked in `is_kept` are left out."""
         self._is_kept = is_kept
