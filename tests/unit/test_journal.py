@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.core.types import NS_PER_MS
+from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.spool.journal.files import Reading, cut_torn, paths
 from gateway.spool.journal.writer import Keep
 from tests.support.journal import ALL, KEEP, Witness, cycle, head, read, same, samples, spec
@@ -72,7 +72,8 @@ def test_each_engine_has_files_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_torn_tail_is_found_and_cut_and_costs_nothing_before_it(tmp_path: Path) -> None:
-    written(tmp_path, 8)
+    # Only a flush ends a group, however slow the machine is: two of four cycles.
+    written(tmp_path, 8, Keep(bytes_max=1 << 30, age_ns=10**18, commit_every_ns=60 * NS_PER_S))
     (path,) = paths(tmp_path)
     whole = path.read_bytes()
     for cut in (1, 10, 40, 200):
