@@ -1,11 +1,12 @@
 """Shipped alerts fire in faults that are made, of a real daemon under Debian's Prometheus, and clear after them.
 
 What the rules lose for it is said at `tests.support.prometheus.hurried`; last week is written into Prometheus' store by
-promtool. All else is as in a plant.
+promtool, and an error of the disk comes from a library between gateway and libc. All else is as in a plant.
 """
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pymodbus.constants import ExcCodes
 
 from gateway.core.types import Quality
 from tests.support.daemon import Gateway, until
+from tests.support.faulty_disk import FaultyDisk
 from tests.support.prometheus import Prometheus
 from tests.support.promtool import ALERTS
 from tests.support.rehearsal import Withheld, plant, reload
@@ -27,18 +29,25 @@ FIELD = [
     {"FieldgateAggregateOverBudget", "FieldgateScoreOverBudget", "FieldgateLatencyTrend"},
     {"FieldgateScadaSilent", "FieldgateLoopInFailsafe"},
 ]
+DELIVERY = [
+    {"FieldgateUplinkDown", "FieldgateConsumerLag", "FieldgateBufferNearlyFull", "FieldgateRecordsDropped"},
+    {"FieldgateBacklogGrows", "FieldgateDrainTrend"},
+]
+STORE = [
+    {"FieldgateDiskNearFloor", "FieldgateUnderPressure"},
+    {"FieldgateSpoolUnavailable"},
+]
 ELSEWHERE = {
-    *("FieldgateUplinkDown", "FieldgateConsumerLag", "FieldgateBufferNearlyFull", "FieldgateRecordsDropped"),
-    *("FieldgateBacklogGrows", "FieldgateDrainTrend", "FieldgateDiskNearFloor", "FieldgateUnderPressure"),
-    *("FieldgateSpoolUnavailable", "FieldgateRecordsRejected", "FieldgateClockUnsynchronised", "FieldgateDown"),
-    *("FieldgateEngineStalled", "FieldgateSamplesDropped", "FieldgateComponentRestarts", "FieldgateRestarts"),
-    *("FieldgateMetricsLeftOut", "FieldgateMemoryTrend"),
+    *("FieldgateRecordsRejected", "FieldgateClockUnsynchronised", "FieldgateDown", "FieldgateEngineStalled"),
+    *("FieldgateSamplesDropped", "FieldgateComponentRestarts", "FieldgateRestarts", "FieldgateMetricsLeftOut"),
+    "FieldgateMemoryTrend",
 }
-"""By promtool alone (`test_alerts`), but for outages and a gateway that is down (`test_prometheus_live`)."""
+"""By promtool alone (`test_alerts`), but for a gateway that is down (`test_prometheus_live`)."""
 
 
 def test_every_alert_is_rehearsed_here_or_said_not_to_be() -> None:
-    assert set().union(DAILY, ELSEWHERE, *FIELD) == set(re.findall(r"- alert: (\w+)", ALERTS.read_text()))
+    rehearsed = set().union(DAILY, *FIELD, *DELIVERY, *STORE)
+    assert rehearsed | ELSEWHERE == set(re.findall(r"- alert: (\w+)", ALERTS.read_text()))
 
 
 def ready(gateway: Gateway, prometheus: Prometheus) -> None:
@@ -107,5 +116,48 @@ def test_alerts_of_the_field_fire_and_clear(tmp_path: Path) -> None:
                 ),
             )
             for names, (fault, end) in zip(FIELD, faults, strict=True):
+                prometheus.rehearse(names, fault, end)
+            assert prometheus.sick_rules() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_alerts_of_delivery_fire_and_clear(tmp_path: Path) -> None:
+    drained = {'fieldgate:backlog_records:drained_rate5m{uplink="cloud"}': 1_000.0}
+    with plant(tmp_path) as field, Gateway(tmp_path, field.config()) as gateway:
+
+        def throttle(bytes_per_s: int) -> None:
+            field.far.bytes_per_s = bytes_per_s
+
+        with Prometheus(tmp_path, gateway.http_port, hours_ago=drained) as prometheus:
+            gateway.start()
+            ready(gateway, prometheus)
+            faults = (
+                (lambda: field.outside.run(field.far.cut()), lambda: field.outside.run(field.far.mend())),
+                (lambda: throttle(10_000), lambda: throttle(0)),
+            )
+            for names, (fault, end) in zip(DELIVERY, faults, strict=True):
+                prometheus.rehearse(names, fault, end)
+            assert prometheus.sick_rules() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_alerts_of_the_store_fire_and_clear(tmp_path: Path) -> None:
+    disk = FaultyDisk(tmp_path)
+    with plant(tmp_path) as field, Gateway(tmp_path, field.config(), disk.environment) as gateway:
+        text = field.config()
+
+        with Prometheus(tmp_path, gateway.http_port) as prometheus:
+            gateway.start()
+            ready(gateway, prometheus)
+            faults = (
+                (
+                    lambda: reload(gateway, text.replace('free_disk = "1MB"', 'free_disk = "9000GB"')),
+                    lambda: reload(gateway, text),
+                ),
+                (lambda: disk.fail(f"write spool.db-wal {errno.ENOSPC}"), disk.heal),
+            )
+            for names, (fault, end) in zip(STORE, faults, strict=True):
                 prometheus.rehearse(names, fault, end)
             assert prometheus.sick_rules() == []
