@@ -1,7 +1,8 @@
 """Shipped alerts fire in faults that are made, of a real daemon under Debian's Prometheus, and clear after them.
 
-What the rules lose for it is said at `tests.support.prometheus.hurried`; last week is written into Prometheus' store by
-promtool, and an error of the disk comes from a library between gateway and libc. All else is as in a plant.
+What the rules lose for it is said at `tests.support.prometheus.hurried`. Errors that the gateway does not have are
+planted (`tests.support.failing_daemon`); last week is written into Prometheus' store by promtool; the kernel's word on
+its clock and an error of the disk come from a library between gateway and libc. All else is as in a plant.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pymodbus.constants import ExcCodes
 
 from gateway.core.types import Quality
 from tests.support.daemon import Gateway, until
-from tests.support.faulty_disk import FaultyDisk
+from tests.support.faulty_disk import FaultyDisk, preloaded
 from tests.support.prometheus import Prometheus
 from tests.support.promtool import ALERTS
 from tests.support.rehearsal import Withheld, plant, reload
@@ -37,16 +38,21 @@ STORE = [
     {"FieldgateDiskNearFloor", "FieldgateUnderPressure"},
     {"FieldgateSpoolUnavailable"},
 ]
-ELSEWHERE = {
-    *("FieldgateRecordsRejected", "FieldgateClockUnsynchronised", "FieldgateDown", "FieldgateEngineStalled"),
-    *("FieldgateSamplesDropped", "FieldgateComponentRestarts", "FieldgateRestarts", "FieldgateMetricsLeftOut"),
-    "FieldgateMemoryTrend",
-}
-"""By promtool alone (`test_alerts`), but for a gateway that is down (`test_prometheus_live`)."""
+MACHINE = [
+    {"FieldgateClockUnsynchronised"},
+    {"FieldgateEngineStalled", "FieldgateSamplesDropped"},
+    {"FieldgateComponentRestarts"},
+    {"FieldgateMetricsLeftOut"},
+    {"FieldgateMemoryTrend"},
+    {"FieldgateDown"},
+    {"FieldgateRestarts"},
+]
+ELSEWHERE = {"FieldgateRecordsRejected"}
+"""By promtool alone (`test_alerts`)."""
 
 
 def test_every_alert_is_rehearsed_here_or_said_not_to_be() -> None:
-    rehearsed = set().union(DAILY, *FIELD, *DELIVERY, *STORE)
+    rehearsed = set().union(DAILY, *FIELD, *DELIVERY, *STORE, *MACHINE)
     assert rehearsed | ELSEWHERE == set(re.findall(r"- alert: (\w+)", ALERTS.read_text()))
 
 
@@ -134,7 +140,7 @@ def test_alerts_of_delivery_fire_and_clear(tmp_path: Path) -> None:
             ready(gateway, prometheus)
             faults = (
                 (lambda: field.outside.run(field.far.cut()), lambda: field.outside.run(field.far.mend())),
-                (lambda: throttle(10_000), lambda: throttle(0)),
+                (lambda: throttle(25_000), lambda: throttle(0)),
             )
             for names, (fault, end) in zip(DELIVERY, faults, strict=True):
                 prometheus.rehearse(names, fault, end)
@@ -161,3 +167,60 @@ def test_alerts_of_the_store_fire_and_clear(tmp_path: Path) -> None:
             for names, (fault, end) in zip(STORE, faults, strict=True):
                 prometheus.rehearse(names, fault, end)
             assert prometheus.sick_rules() == []
+
+
+class Failing(Gateway):
+    module = "tests.support.failing_daemon"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_alerts_of_the_machine_fire_and_clear(tmp_path: Path) -> None:
+    errors, clock = tmp_path / "errors", tmp_path / "undisciplined"
+    errors.touch()
+    environment = {
+        "FAILING_DAEMON": str(errors),
+        "UNDISCIPLINED_CLOCK": str(clock),
+        "LD_PRELOAD": str(preloaded("undisciplined_clock")),
+    }
+    with plant(tmp_path) as field, Failing(tmp_path, field.config(delivers=False), environment) as gateway:
+        gateway.start()
+        week = {
+            "process_resident_memory_bytes": gateway.metric("process_resident_memory_bytes"),
+            "fieldgate_engine_tags": gateway.metric("fieldgate_engine_tags"),
+        }
+        with Prometheus(tmp_path, gateway.http_port, last_week=week) as prometheus:
+            ready(gateway, prometheus)
+
+            def happens(error: str) -> None:
+                errors.write_text(error)
+
+            def hang() -> None:
+                happens("engine")
+                field.every_s = 0.0005
+
+            def go_on() -> None:
+                field.every_s = 0.2
+                happens("")
+
+            faults = (
+                (clock.touch, clock.unlink),
+                (hang, go_on),
+                (lambda: happens("component"), lambda: happens("")),
+                (lambda: happens("reading"), lambda: happens("")),
+                (lambda: happens("leak"), lambda: happens("")),
+                (gateway.kill, gateway.start),
+                (lambda: restart_again_and_again(gateway, prometheus), lambda: None),
+            )
+            for names, (fault, end) in zip(MACHINE, faults, strict=True):
+                prometheus.rehearse(names, fault, end)
+            assert prometheus.sick_rules() == []
+
+
+def restart_again_and_again(gateway: Gateway, prometheus: Prometheus) -> None:
+    for _ in range(6):
+        gateway.kill()
+        gateway.start()
+        prometheus.scrapes()
+        if "FieldgateRestarts" in prometheus.firing():
+            return

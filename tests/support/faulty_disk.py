@@ -12,12 +12,11 @@ NATIVE = Path(__file__).parent / "native"
 
 
 @cache
-def _library() -> Path:
-    """Compiled once a run."""
-    folder = Path(tempfile.mkdtemp(prefix="fieldgate-faulty-disk-"))
-    library = folder / "faulty_disk.so"
-    source = NATIVE / "faulty_disk.c"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"], check=True)
+def preloaded(name: str) -> Path:
+    """The library made of native/NAME.c, compiled once a run."""
+    folder = Path(tempfile.mkdtemp(prefix="fieldgate-preloaded-"))
+    library = folder / f"{name}.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, NATIVE / f"{name}.c", "-ldl"], check=True)
     return library
 
 
@@ -27,7 +26,7 @@ class FaultyDisk:
     def __init__(self, folder: Path) -> None:
         self._rules = folder / "rules"
         self._rules.touch()
-        self.environment = {**os.environ, "LD_PRELOAD": str(_library()), "FAULTY_DISK": str(self._rules)}
+        self.environment = {**os.environ, "LD_PRELOAD": str(preloaded("faulty_disk")), "FAULTY_DISK": str(self._rules)}
 
     def fail(self, *rules: str) -> None:
         """Lines of `operation part what`, as native/faulty_disk.c has them."""
