@@ -253,7 +253,7 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
 def test_each_fault_fires_its_alert_and_no_other_and_clears(tmp_path: Path) -> None:
     instances = {name: HEALTHY | changed for name, (changed, _) in FAULTS.items()}
     alerts = {name: alerts for name, (_, alerts) in FAULTS.items()}
-    play(tmp_path, "15s", instances, [fires(BRIEFLY, alerts), fires("59m", {})])
+    play(tmp_path, "15s", instances, [fires(BRIEFLY, alerts), fires("59m", {})], judged="1m")
 
 
 def test_every_alert_has_a_fault() -> None:

@@ -8,10 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli.bench import command
+from gateway.runtime.benches import control
 from gateway.runtime.benches.control_plant import Case
 
 
-def test_a_small_control_bench_measures_executive_twin_and_peer() -> None:
+def test_a_small_control_bench_measures_executive_twin_and_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "BARE_SEND_S", 0.3)
+    monkeypatch.setattr(control, "PEER_STARTUP_S", 0.5)  # the load of the peer ends before it, which only figures mind
     small = ["control", "--json", "--seconds", "6", "--loops", "4", "--period-ms", "20", "--load", "20000"]
     result = CliRunner().invoke(command, small)
     assert result.exit_code == 0, result.output
