@@ -30,7 +30,7 @@ Intern: TypeAlias = Callable[[str], int]
 
 METRICS = (
     ("fieldgate_symbols", "gauge", "Different texts that tags had since the start."),
-    ("fieldgate_symbols_bytes", "gauge", "Bytes of these texts."),
+    ("fieldgate_symbols_bytes", "gauge", "Bytes of the texts of fieldgate_symbols."),
     ("fieldgate_symbols_refused_total", "counter", "Samples whose text was new when no more texts could be kept."),
     ("fieldgate_symbols_cut_total", "counter", "Texts that were longer than is kept of one."),
 )

@@ -36,7 +36,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_pool_lent_rows", "gauge", "Rows of a pool that a tag has at the moment."),
     ("fieldgate_pool_lent_total", "counter", "Tags that were given a row."),
     ("fieldgate_pool_restored_total", "counter", "Tags that were given a row and what they had remembered before."),
-    ("fieldgate_pool_evicted_total", "counter", "Tags that were taken their row."),
+    ("fieldgate_pool_evicted_total", "counter", "Tags whose row was taken from them."),
 )
 
 NO_POOL = -1

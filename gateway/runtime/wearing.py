@@ -11,8 +11,16 @@ from gateway.core.wear import Wear
 
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_disk_written_bytes_total", "counter", "What the process had the system write to disks."),
-    ("fieldgate_disk_written_bytes_per_day", "gauge", "That in a day, by the last day or the time since the start."),
-    ("fieldgate_disk_life_years", "gauge", "How long a new disk of flash_endurance lives at this rate."),
+    (
+        "fieldgate_disk_written_bytes_per_day",
+        "gauge",
+        "What the process has the system write to disks in a day, by the last day or the time since the start.",
+    ),
+    (
+        "fieldgate_disk_life_years",
+        "gauge",
+        "How long a new disk of `flash_endurance` lives at fieldgate_disk_written_bytes_per_day.",
+    ),
 )
 
 OWN_IO = Path("/proc/self/io")

@@ -17,7 +17,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_pressure_step", "gauge", "Step of the pressure ladder: 0 calm, 5 acknowledgements are held back."),
     ("fieldgate_pressure_climbed_total", "counter", "How often a step of the pressure ladder was climbed, by step."),
     ("fieldgate_disk_free_bytes", "gauge", "What is free on the disk that the spool is on."),
-    ("fieldgate_disk_floor_bytes", "gauge", "What is to stay free on that disk (`free_disk`); 0: it is not looked at."),
+    ("fieldgate_disk_floor_bytes", "gauge", "What is to stay free on the spool's disk (`free_disk`); 0: unwatched."),
 )
 
 LOOK_AT_DISK_NS = NS_PER_S

@@ -36,7 +36,7 @@ CLAIM_CHARACTERS_MAX: Final = 64
 
 METRICS = (
     ("fieldgate_mqtt_orders_total", "counter", "Orders to write that came by MQTT."),
-    ("fieldgate_mqtt_order_replies_lost_total", "counter", "Results of such orders that could not be published."),
+    ("fieldgate_mqtt_order_replies_lost_total", "counter", "Results of orders that could not be published."),
 )
 
 

@@ -289,6 +289,15 @@ def expressions_of_rules() -> list[tuple[str, str]]:
     return re.findall(r"expr: (?:>\n((?:          .*\n)+)|(.*)\n)", ALERTS.read_text())
 
 
+def test_a_metrics_name_tells_its_kind_and_what_it_means_is_said_without_its_neighbours() -> None:
+    """One is looked up by itself. What promtool asks of names is asked of a scrape (`test_http`)."""
+    for name, (kind, help_text) in merge_tables([METRICS, SERVER_METRICS, *TABLES]).items():
+        assert name.endswith("_total") == (kind == "counter"), name
+        assert name.endswith("_seconds") or kind != "histogram", name
+        assert help_text.endswith("."), name
+        assert not re.search(r"\b(?:[Ss]uch|[Tt]hese) |\b[Tt]hat (?:in|disk|thread)\b", help_text), name
+
+
 def test_rules_ask_for_metrics_that_exist() -> None:
     text = ALERTS.read_text()
     expressions = ["".join(pair) for pair in expressions_of_rules()]

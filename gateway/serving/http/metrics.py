@@ -48,7 +48,7 @@ METRICS: MetricTable = (
     (
         "fieldgate_http_refused_readings_total",
         "counter",
-        "Readings left out of a scrape, by reason: unknown, type, duplicate or limit. Anything but 0 is a bug.",
+        "Readings left out of a scrape, by reason: unknown, type, duplicate or limit. All but limit are bugs.",
     ),
     ("fieldgate_process_threads", "gauge", "Threads of the process."),
 )

@@ -30,7 +30,7 @@ METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_modbus_device_up", "gauge", "1 while the link is connected and the device's unit answers."),
     ("fieldgate_modbus_discarded_bytes_total", "counter", "Bytes on a serial line that belonged to no frame."),
     ("fieldgate_modbus_errands_total", "counter", "Requests sent out of turn: writes, identification."),
-    ("fieldgate_modbus_errands_refused_total", "counter", "Such requests refused because too many waited."),
+    ("fieldgate_modbus_errands_refused_total", "counter", "Requests out of turn refused: too many waited."),
     ("fieldgate_modbus_round_trip_seconds", "histogram", "From request sent to reply complete."),
 )
 

@@ -36,7 +36,7 @@ from gateway.sources.modbus.fast_memory import Memory
 
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_modbus_thread_wakes_total", "counter", "Wakes of the thread that polls Modbus TCP links."),
-    ("fieldgate_modbus_thread_lateness_seconds", "histogram", "How late that thread wakes for what is due."),
+    ("fieldgate_modbus_thread_lateness_seconds", "histogram", "How late the thread that polls wakes."),
     ("fieldgate_modbus_thread_reports_dropped_total", "counter", "Unusual replies not told because too many were."),
 )
 COLLECT_SHARE = 10
