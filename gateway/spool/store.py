@@ -286,13 +286,16 @@ class Store:
             self._drop(self.ageing.too_old(self.connection, now_ns), EXPIRED, now_ns)
 
     def reject(self, key: Key, reason: str, now_ns: int) -> None:
-        """The other end will never take it: to the dead letters, and into the ledger, for the receiver sees a gap."""
+        """The other end will never take it: to the dead letters, and into the ledger, for the receiver sees a gap.
+
+        A loss report is made again of lines that the ledger has still, each second: kept, it would push others out."""
         with self.transaction():
+            is_report = key.stream == Stream.EVENTS and ledger.report_lost(self.connection, key.segment, key.sequence)
             self.connection.execute(
                 "INSERT INTO dead_letters (stream, segment, sequence, first_ns, last_ns, samples, reason, rejected_ns,"
                 " body) SELECT stream, segment, sequence, first_ns, last_ns, samples, ?, ?, body FROM records"
-                " WHERE stream = ? AND segment = ? AND sequence = ?",
-                (reason, now_ns, *key),
+                " WHERE stream = ? AND segment = ? AND sequence = ? AND NOT ?",
+                (reason, now_ns, *key, is_report),
             )
             deleted = self.connection.execute(
                 "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?", (DEAD_LETTERS_MAX,)

@@ -169,13 +169,14 @@ def test_a_loss_report_leaves_the_ledger_only_when_it_arrived(store: Store) -> N
     assert store.losses() == []
 
 
-def test_a_loss_report_that_is_refused_is_made_again(store: Store) -> None:
+def test_a_loss_report_that_is_refused_is_made_again_and_is_no_dead_letter(store: Store, path: Path) -> None:
     store.bytes_max = 1_000
     store.append([encoded(n, size=300) for n in range(6)], 5)
     store.report_losses(6)
     store.reject(Key("events", FIRST, 1), "too large", 7)
     assert store.report_losses(8) == 2
     assert [loss.reason for loss in store.losses()] == ["spool full", "rejected"]
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM dead_letters").fetchone() == (0,)
 
 
 def test_a_rejected_record_is_kept_as_a_dead_letter_and_in_the_ledger(store: Store, path: Path) -> None:
