@@ -24,7 +24,7 @@ from tests.support.daemon import until
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Gate]:
-    gate = Gate(tmp_path, answer_s_max=2.0, connections_per_client=HTTP_CONNECTIONS_MAX)
+    gate = Gate(tmp_path, answer_s_max=4.0, connections_per_client=HTTP_CONNECTIONS_MAX)
     yield gate
     assert gate.server.stop(5.0), "streams end with the server"
 
@@ -110,8 +110,8 @@ def test_more_viewers_than_there_is_room_for_are_told_so_and_room_comes_back(gat
 def test_a_viewer_who_reads_stays_and_one_who_does_not_is_cut_off(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "EVERY_S", 0.1)  # so that what is not read fills the kernel's buffers sooner
     begun = time.monotonic()
-    assert len(told(gate.client(Role.VIEWER), 35)) == 35
-    assert time.monotonic() - begun > 3.0, "past answer_s_max"
+    assert len(told(gate.client(Role.VIEWER), 60)) == 60
+    assert time.monotonic() - begun > 5.0, "past answer_s_max"
     until(lambda: viewers(gate) == 0, "it left")
     cookie = gate.client(Role.VIEWER).cookies["fieldgate"]
     with socket.socket() as deaf:
