@@ -71,6 +71,8 @@ fi
 # Where the wheel lay when it was installed is nobody's business, and another folder at every build.
 find "$site" "$native" -path '*/fieldgate-*.dist-info/*' -name direct_url.json -delete
 find "$site" "$native" -path '*/fieldgate-*.dist-info/RECORD' -exec sed -i '/\/direct_url\.json,/d' {} +
+# What pip wrote into programs names that folder, too; they go, and so does what the lists of files say of them.
+find "$site" -path '*.dist-info/RECORD' -exec sed -i '/^\.\.\/\.\.\/bin\//d' {} +
 # Programs of the libraries, and their own tests: nobody runs them here.
 rm -rf "$site/bin"
 find "$site" -type d -name tests -path '*/num[bp]*/*' -prune -exec rm -rf {} +
