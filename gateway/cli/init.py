@@ -13,6 +13,7 @@ import click
 
 from gateway.cli.app import EXIT_FAILED
 from gateway.settings.load import examine
+from gateway.settings.migrations import PRESENT
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.units import WrongValueError, name
 
@@ -23,6 +24,8 @@ HEAD = """\
 # Run it:    fieldgate run --config {file}
 # Any key:   fieldgate explain KEY
 # Who they are, and which registers they have:  fieldgate scan ADDRESS
+
+version = {version}                              # of the keys: a later fieldgate understands older ones
 
 [gateway]
 id = "{id}"                     # who this is, in every record that goes upstream: never change it
@@ -152,7 +155,7 @@ def _ask(question: str, default: str) -> str:
 def written(asked: dict[str, str], *, file: str, unit: int, tag_list: str | None, topic: str) -> str:
     """The file's text."""
     words = {key: _quoted(value) for key, value in {**asked, "file": file, "topic": topic}.items()}
-    parts = [HEAD.format(**words)]
+    parts = [HEAD.format(version=PRESENT, **words)]
     if asked["modbus"]:
         listed = SHIPPED + (tag_list or "").removeprefix(SHIPPED)
         tags = TAG_LIST.format(tag_list=_quoted(listed)) if tag_list else TAGS

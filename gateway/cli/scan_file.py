@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gateway.protocol.modbus.codes import READ_REGISTERS_MAX
+from gateway.settings.migrations import PRESENT
 from gateway.settings.schema import ModbusLink
 from gateway.settings.schema_modbus import Framing
 
@@ -23,6 +24,8 @@ HEAD = """\
 # Each unit that answered is a device with its first readable registers as tags. Look into its manual for what they
 # are: name, type, scale and unit. A register map that comes along may have it done: tag_list = "fieldgate:abb_b23".
 
+version = {version}
+
 [gateway]
 id = "scanned"
 """
@@ -30,7 +33,7 @@ id = "scanned"
 
 def configuration(found: Sequence[FoundLink], targets: Sequence[str]) -> str:
     """The file's text."""
-    lines = [HEAD.format(targets=" ".join(targets))]
+    lines = [HEAD.format(targets=" ".join(targets), version=PRESENT)]
     for link in found:
         if link.units:
             name = _name(link.link)

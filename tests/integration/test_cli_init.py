@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli.app import app
 from gateway.settings.load import examine
+from gateway.settings.migrations import PRESENT
 
 
 def init(file: Path, *options: str, answers: str = "") -> Result:
@@ -28,6 +29,7 @@ def test_its_questions_make_a_configuration_that_is_sound_and_not_odd(file: Path
     assert f"{file} is written, with 2 tags" in result.output
     examined = examine(file)
     assert examined.warnings == ()
+    assert f"\nversion = {PRESENT} " in file.read_text(), "the keys that it is written by"
     settings = examined.settings
     assert settings.gateway_id == "boiler-house"
     assert [tag.name for tag in settings.tags] == ["plc.first", "sensor.temperature"]

@@ -20,6 +20,7 @@ from gateway.cli.app import app
 from gateway.cli.scan_targets import Line, WrongTarget, links_of, numbers
 from gateway.protocol.modbus.line import crc16
 from gateway.settings.load import load
+from gateway.settings.migrations import PRESENT
 from gateway.settings.schema import ModbusLink
 from gateway.settings.schema_modbus import Framing, Parity
 from hil.ports import free_port
@@ -129,6 +130,7 @@ def test_the_first_configuration_is_one_that_check_accepts(plant: Plant, tmp_pat
     assert "holding 0-119, 200-203 (at most" in done.stdout
     text = file.read_text(encoding="utf-8")
     assert "# It says of itself: vendor: Acme; product: PM-5" in text
+    assert f"\nversion = {PRESENT}\n" in text, "the keys that it is written by"
     checked = CliRunner().invoke(app, ["check", str(file), "--json"])
     assert checked.exit_code == 0, checked.output
     settings = load(file)
