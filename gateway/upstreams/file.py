@@ -5,7 +5,8 @@ deletes those. Sends that are under way together share one write and one fsync.
 
 At connect the last two files are read: a line that a power cut tore is cut off (it was never accepted), and the
 identities in them are known from then on, so that what was written and not yet acknowledged to the spool is not written
-twice. What is further back was acknowledged long ago; a reader of everything can tell by identity all the same.
+twice. What is further back was acknowledged long ago; a reader of everything can tell by identity all the same. What
+somebody asked for again is written though it is known: whoever keeps what these files said has lost it.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class FileUpstream:
         return Verdict.ACCEPTED
 
     def _write(self, group: list[tuple[Identity, bytes]]) -> None:
-        fresh = [(identity, payload) for identity, payload in dict(group).items() if identity not in self._held]
+        fresh = [each for each in dict(group).items() if each[0].is_asked or each[0] not in self._held]
         if self._file.tell() > self._rotate_bytes:
             self._rotate()
         block = b"".join(payload + b"\n" for _, payload in fresh)

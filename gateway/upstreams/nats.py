@@ -3,7 +3,9 @@
 A record goes to `<subject>.<segment>.<sequence>`, with `Nats-Expected-Last-Subject-Sequence: 0`: the server stores it
 only if it holds nothing under that identity. So a resend after an outage, however late, is answered "wrong last
 sequence" and counts as accepted; no de-duplication window is relied on, nothing need be read back at connect, and
-what the stream lost can be sent again in any order. `Nats-Msg-Id` carries the identity for consumers.
+what the stream lost can be sent again in any order. `Nats-Msg-Id` carries the identity for consumers; what somebody
+asked for again goes without, for the server would take it for a duplicate as long as it remembers the id, also of a
+message that it has lost.
 
 What the promise rests on is looked at when a session starts: a stream must catch the subjects, keep them in files and
 acknowledge. One thing the protocol does not tell: with its default `sync_interval` of two minutes the server
@@ -76,13 +78,14 @@ class NatsUpstream:
         from nats.js.errors import APIError, NoStreamResponseError
 
         who = f"{identity.gateway}/{identity.stream}/{identity.segment}/{identity.sequence}"
+        named = {} if identity.is_asked else {"Nats-Msg-Id": who}
         subject = self._subject.replace("{stream}", identity.stream)
         try:
             await self._jetstream.publish(
                 f"{subject}.{identity.segment}.{identity.sequence}",
                 payload,
                 timeout=self._timeout_s,
-                headers={"Nats-Msg-Id": who, "Nats-Expected-Last-Subject-Sequence": "0", **self._headers},
+                headers={**named, "Nats-Expected-Last-Subject-Sequence": "0", **self._headers},
             )
         except APIError as error:
             if error.err_code == WRONG_LAST_SEQUENCE:

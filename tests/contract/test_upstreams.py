@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,27 @@ def test_a_record_sent_again_in_another_session_is_accepted_and_where_possible_h
         if far_end.holds_once:
             assert held == payloads
         assert set(held) == set(payloads), "a resend differs, or something is missing"
+
+    play(scenario)
+
+
+def test_what_was_lost_and_is_asked_for_again_is_held_again_whatever_is_said_to_be_held(
+    play: Callable[[Scenario], None],
+) -> None:
+    async def scenario(far_end: FarEnd) -> None:
+        records = [record(n) for n in range(1, 31)]
+        (identity, payload), last = records[14], records[29]
+        async with far_end.connect() as upstream:
+            await send_all(upstream, records)
+        await far_end.lose(identity)
+        before = (await far_end.held()).count(far_end.form(payload))
+        async with far_end.connect() as upstream:
+            asked = (replace(identity, is_asked=True), payload)
+            assert await send_all(upstream, [asked, last]) == [Verdict.ACCEPTED] * 2
+        held = await far_end.held()
+        assert held.count(far_end.form(payload)) == before + 1
+        if far_end.holds_once:
+            assert held.count(far_end.form(last[1])) == 1, "only what was asked for"
 
     play(scenario)
 

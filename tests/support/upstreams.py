@@ -14,9 +14,11 @@ from typing import Any
 
 import aiomqtt
 import nats as nats_client
+from nats.js.errors import NotFoundError
 from pyarrow.parquet import read_table
 
 from gateway.core.ports import Upstream
+from gateway.core.record import Identity
 from gateway.protocol.records.form import CANONICAL, Compression, Encoding, Form, written
 from gateway.runtime.encoding import encoded
 from gateway.settings.schema import (
@@ -61,6 +63,9 @@ class FarEnd(ABC):
     @abstractmethod
     async def held(self) -> list[bytes]:
         """What it has of the payloads, in the order of arrival."""
+
+    async def lose(self, identity: Identity) -> None:  # noqa: B027, most need nothing
+        """As in a restore from a backup. One that appends whatever comes need not: it has a record once more then."""
 
     @abstractmethod
     async def go_away(self) -> None: ...
@@ -164,8 +169,19 @@ class JetStream(FarEnd):
         try:
             jetstream = client.jetstream()
             state = (await jetstream.stream_info("CONTRACT")).state
-            found = [await jetstream.get_msg("CONTRACT", number + 1) for number in range(state.last_seq)]
+            found = []
+            for number in range(state.last_seq):
+                with suppress(NotFoundError):  # deleted
+                    found.append(await jetstream.get_msg("CONTRACT", number + 1))
             return [message.data or b"" for message in found]
+        finally:
+            await client.close()
+
+    async def lose(self, identity: Identity) -> None:
+        client = await nats_client.connect(f"nats://127.0.0.1:{self.port}")
+        try:
+            subject = f"contract.{identity.stream}.{identity.segment}.{identity.sequence}"
+            assert await client.jetstream().purge_stream("CONTRACT", subject=subject)
         finally:
             await client.close()
 
@@ -337,6 +353,9 @@ class HttpJson(FarEnd):
     async def held(self) -> list[bytes]:
         return list(self.keeper.records.values())
 
+    async def lose(self, identity: Identity) -> None:
+        del self.keeper.records[f"{identity.gateway}/{identity.stream}/{identity.segment}/{identity.sequence}"]
+
     async def go_away(self) -> None:
         await asyncio.to_thread(self.server.stop)
 
@@ -364,6 +383,12 @@ class HttpInflux(FarEnd):
             repr((name, time_ns, fields.get("text", fields.get("message")))).encode()
             for (name, _, time_ns), fields in self.database.points.items()
         ]
+
+    async def lose(self, identity: Identity) -> None:
+        """By its time, which `record` of the contract gives to one alone."""
+        time_ns = identity.segment * 10**12 + identity.sequence * 10**9
+        [point] = [point for point in self.database.points if point[2] == time_ns]
+        del self.database.points[point]
 
     async def go_away(self) -> None:
         await asyncio.to_thread(self.server.stop)

@@ -16,6 +16,7 @@ So a reader sees each record once, also when it takes files away as they come an
 a step was cut off, the next session goes on: `.done` with step 3, a log with step 1.
 
 What is held is known from the newest log alone, whose first frame says what was held before it; the files may be gone.
+What somebody asked for again is written all the same: it was in a file that got lost.
 Only where there is no log at all, the footers of those that are there are asked.
 """
 

@@ -35,8 +35,11 @@ class Log:
         return self._file.tell()
 
     def append(self, group: Sequence[tuple[Identity, bytes]], wall_ns: int) -> int:
-        """Those that are not held yet, synced; returns how many bytes. Raises OSError, and nothing of it stays."""
-        fresh = {identity: payload for identity, payload in group if identity not in self._held}
+        """Those that are not held yet or were asked for again, synced; returns how many bytes.
+
+        Raises OSError, and nothing of it stays.
+        """
+        fresh = {identity: payload for identity, payload in group if identity.is_asked or identity not in self._held}
         if not fresh:
             return 0
         inside = Held()
