@@ -6,7 +6,7 @@ ones work. `tear` lets some more bytes through and then ends the connection, in 
 as when a router drops packets and TCP sends them again. `forget` leaves connections half open: what they carry is
 dropped from then on and nobody is told, as when a firewall forgets them; new ones work. `delay_s` holds every piece
 back, `bytes_per_s` makes slow readers of both ends. A connection's two directions are pumped by two tasks with bounded
-buffers, so a slow reader holds the writer up, as on a real line.
+buffers, so a slow reader holds the writer up, as on a real line; with `buffer_bytes` it has hardly any.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class Proxy:
     """Forwards 127.0.0.1:`port` to `host`:`target_port`."""
 
-    def __init__(self, target_port: int, host: str = "127.0.0.1") -> None:
+    def __init__(self, target_port: int, host: str = "127.0.0.1", *, buffer_bytes: int = 0) -> None:
         self._host = host
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self._port = 0
+        self._buffer_bytes = buffer_bytes
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._generation = 0
@@ -45,7 +46,10 @@ class Proxy:
         return self._port
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        listening = socket.create_server(("127.0.0.1", self._port))
+        if self._buffer_bytes:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer_bytes)
+        self._server = await asyncio.start_server(self._accept, sock=listening, limit=self._buffer_bytes or CHUNK_BYTES)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:

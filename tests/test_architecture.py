@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "gateway.receiver",
         }
     ),
-    frozenset({"gateway.mqttclient", "gateway.serialport"}),
+    frozenset({"gateway.mqttclient", "gateway.sendqueue", "gateway.serialport"}),
     frozenset({"gateway.settings"}),
     frozenset({"gateway.native"}),
     frozenset({"gateway.protocol", "gateway.core"}),

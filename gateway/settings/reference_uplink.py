@@ -141,5 +141,10 @@ UPLINK = (
         "How long acknowledged records are kept, should they get lost there.",
     ),
     Key("uplink.NAME.grace_buffer", uplink.GRACE_BUFFER, "64MB", "How much of them is kept at the most."),
-    Key("uplink.NAME.acknowledge_timeout", uplink.ACKNOWLEDGE_TIMEOUT, "10s", "A session without one is given up."),
+    Key(
+        "uplink.NAME.acknowledge_timeout",
+        uplink.ACKNOWLEDGE_TIMEOUT,
+        "10s",
+        "A session without one is given up; counted from when bytes left.",
+    ),
 )

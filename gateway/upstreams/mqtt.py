@@ -5,8 +5,9 @@ a PUBACK, so that an MQTT 5 broker's "quota exceeded" would pass for an acknowle
 that the connection went. Here a record counts as accepted only with a PUBACK that says success, and
 whatever ends the connection ends every send under way with `LinkDown`.
 
-A link that is silent (socket open, nothing coming) ends after `acknowledge_timeout_ns` for a record, or after the
-keep-alive. The session is then given up as a whole: what was under way is sent again, in order, on the next one.
+A link that is silent (socket open, nothing coming) ends after `acknowledge_timeout_ns` for a record, counted from when
+its bytes left (`core.patience`: a narrow link is not silent), or after the keep-alive. The session is then given up as
+a whole: what was under way is sent again, in order, on the next one.
 
 Reason codes (MQTT 5, 3.4.2.1): 0x95 packet too large and 0x99 payload format invalid are about the record and
 reject it; all others are about the moment or the set-up, and the record stays in the spool. MQTT 3.1.1 has no reasons:
@@ -19,6 +20,8 @@ MQTT 5 also says what a record is that is no plain JSON: Content Type (3.3.2.3.9
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -30,11 +33,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.core.limits import UPLINK_DRAIN_IN_FLIGHT, UPLINK_IN_FLIGHT
-from gateway.core.ports import Answer, LinkDown, Refusal, Verdict
+from gateway.core.patience import LOOKS, Patience
+from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
 from gateway.mqttclient import Client, enter, leave, place_of, terms
 from gateway.protocol.records.form import CANONICAL, Form
+from gateway.sendqueue import unacknowledged
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
@@ -71,6 +76,12 @@ class _Session(Client):
             if not reason.done():
                 reason.set_exception(error)
 
+    def queued_bytes(self) -> int:
+        """Handed over, and not at the broker's TCP."""
+        connection = self._client.socket()
+        inside = sum(packet["to_process"] for packet in tuple(self._client._out_packet))
+        return inside + (unacknowledged(connection.fileno()) if isinstance(connection, socket.socket) else 0)
+
     @property
     def in_flight_max(self) -> int:
         """paho does not heed the broker's own, and a broker cuts off who sends more at once."""
@@ -95,12 +106,15 @@ class MqttUpstream:
         topic: str,
         acknowledge_timeout_ns: int,
         properties: Properties | None = None,
+        stopwatch_ns: Clock = time.monotonic_ns,
     ) -> None:
         self._session = session
+        self._stopwatch_ns = stopwatch_ns
         self._name = name
         self._topic = topic
         self._properties = properties
-        self._acknowledge_timeout_ns = acknowledge_timeout_ns
+        self._acknowledge_timeout_s = acknowledge_timeout_ns / NS_PER_S
+        self._patience = Patience(acknowledge_timeout_ns)
         self._window = asyncio.Semaphore(session.in_flight_max)
         self._lost: LinkDown | None = None
 
@@ -118,15 +132,13 @@ class MqttUpstream:
         if most and len(payload) + len(topic.encode()) + CONNECT_RECORD_ROOM > most:
             return Refusal(f"it has {len(payload)} bytes, and the broker takes packets of up to {most}")
         packet, acknowledged = self._session.begin_publish(topic, payload, self._properties)
+        number = self._patience.sent(len(payload), self._stopwatch_ns())
+        is_answered = False
         try:
-            async with asyncio.timeout(self._acknowledge_timeout_ns / NS_PER_S):
-                reason = await acknowledged
-        except TimeoutError as error:
-            seconds = self._acknowledge_timeout_ns / NS_PER_S
-            raise LinkDown(
-                f"{self._name}: no acknowledgement for {seconds:g} s", "check the broker's load and the route to it"
-            ) from error
+            reason = await acknowledged
+            is_answered = True
         finally:
+            self._patience.ended(number, is_answered=is_answered)
             self._session.forget(packet)
         if reason in REASONS_ABOUT_THE_RECORD:
             return Refusal(f"reason 0x{reason:02x} of MQTT: {REASONS_ABOUT_THE_RECORD[reason]}")
@@ -139,8 +151,19 @@ class MqttUpstream:
                 pass
         except aiomqtt.MqttError as error:
             cause = str(error.__cause__ or ("closed by the other side" if _is_unspecified(error) else error))
-            self._lost = LinkDown(f"{self._name}: connection lost ({cause})", "it is tried again by itself")
-            self._session.fail_all(self._lost)
+            self._end(LinkDown(f"{self._name}: connection lost ({cause})", "it is tried again by itself"))
+
+    async def judge(self) -> None:
+        """Ends every send under way when one waits for too long."""
+        while self._lost is None:
+            await asyncio.sleep(self._acknowledge_timeout_s / LOOKS)
+            if self._patience.is_over(self._session.queued_bytes(), self._stopwatch_ns()):
+                why = f"{self._name}: no acknowledgement for {self._acknowledge_timeout_s:g} s"
+                self._end(LinkDown(why, "check the broker's load and the route to it"))
+
+    def _end(self, error: LinkDown) -> None:
+        self._lost = error
+        self._session.fail_all(error)
 
 
 def _is_unspecified(error: aiomqtt.MqttError) -> bool:
@@ -163,12 +186,13 @@ async def connect(
         acknowledge_timeout_ns=acknowledge_timeout_ns,
         properties=None if form.is_canonical or broker.version is not MqttVersion.V5 else _properties(form),
     )
-    watcher = asyncio.create_task(upstream.watch(), name="uplink watch")
+    watchers = [asyncio.create_task(each, name="uplink watch") for each in (upstream.watch(), upstream.judge())]
     try:
         yield upstream
     finally:
-        watcher.cancel()
-        await asyncio.wait([watcher])
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.wait(watchers)
         await leave(session)
 
 

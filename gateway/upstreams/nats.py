@@ -10,20 +10,26 @@ message that it has lost.
 What the promise rests on is looked at when a session starts: a stream must catch the subjects, keep them in files and
 acknowledge. One thing the protocol does not tell: with its default `sync_interval` of two minutes the server
 acknowledges what a power cut may still take; set `sync_interval: always`, or keep a grace and reconcile.
+
+Whether a session is silent is judged here (`core.patience`), and not by the client's time-outs and pings, which take a
+narrow link for a dead one: an answer may take as long as it takes to get what is ahead of it through.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.core.ports import Answer, LinkDown, Refusal, Verdict
+from gateway.core.patience import LOOKS, Patience
+from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
 from gateway.protocol.records.form import CANONICAL, Form
+from gateway.sendqueue import unacknowledged
 from gateway.settings.schema import NatsAddress
 
 if TYPE_CHECKING:
@@ -37,6 +43,8 @@ HEADERS_ROOM: Final = 512
 """Bytes that headers and subject may take of the server's largest payload."""
 FAREWELL_S: Final = 1.0
 PING_EVERY_S: Final = 10
+NEVER_S: Final = 366 * 86_400
+"""What is judged here is not judged by the client."""
 
 
 class NatsUpstream:
@@ -44,6 +52,7 @@ class NatsUpstream:
 
     def __init__(
         self,
+        client: Client,
         jetstream: JetStreamContext,
         *,
         name: str,
@@ -51,19 +60,24 @@ class NatsUpstream:
         bytes_max: int,
         timeout_s: float,
         form: Form = CANONICAL,
+        stopwatch_ns: Clock = time.monotonic_ns,
     ) -> None:
+        self._stopwatch_ns = stopwatch_ns
         self.lost: asyncio.Future[LinkDown] = asyncio.get_running_loop().create_future()
+        self._client = client
         self._jetstream = jetstream
         self._name = name
         self._subject = subject
         self._headers = {} if form.is_canonical else form.headers
         self._bytes_max = bytes_max
         self._timeout_s = timeout_s
+        self._patience = Patience(round(timeout_s * NS_PER_S))
 
     async def send(self, identity: Identity, payload: bytes) -> Answer:
         if len(payload) + HEADERS_ROOM > self._bytes_max:
             return Refusal(f"it has {len(payload)} bytes, and the server takes {self._bytes_max - HEADERS_ROOM}")
         publishing = asyncio.ensure_future(self._publish(identity, payload))
+        number = self._patience.sent(len(payload), self._stopwatch_ns())
         try:
             ends: set[asyncio.Future[Any]] = {publishing, self.lost}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -71,7 +85,36 @@ class NatsUpstream:
                 raise self.lost.result()
             return publishing.result()
         finally:
+            self._patience.ended(number, is_answered=publishing.done())
             publishing.cancel()
+
+    async def judge(self) -> None:
+        """Ends the session when an answer is waited for too long."""
+        while not self.lost.done():
+            await asyncio.sleep(self._timeout_s / LOOKS)
+            if self._patience.is_over(_queued_bytes(self._client), self._stopwatch_ns()):
+                why = f"{self._name}: no acknowledgement for {self._timeout_s:g} s"
+                self.end(LinkDown(why, "check the server's load and the route to it"))
+
+    async def ask(self) -> None:
+        """A ping now and then, answered within the same time: a connection without records may be dead too."""
+        from nats import errors
+
+        while not self.lost.done():
+            await asyncio.sleep(PING_EVERY_S)
+            number = self._patience.sent(0, self._stopwatch_ns())
+            is_answered = False
+            try:
+                await self._client.flush(timeout=NEVER_S)
+                is_answered = True
+            except errors.Error as error:
+                self.end(LinkDown(f"{self._name}: connection lost ({error})", "it is tried again by itself"))
+            finally:
+                self._patience.ended(number, is_answered=is_answered)
+
+    def end(self, error: LinkDown) -> None:
+        if not self.lost.done():
+            self.lost.set_result(error)
 
     async def _publish(self, identity: Identity, payload: bytes) -> Answer:
         from nats import errors
@@ -84,7 +127,7 @@ class NatsUpstream:
             await self._jetstream.publish(
                 f"{subject}.{identity.segment}.{identity.sequence}",
                 payload,
-                timeout=self._timeout_s,
+                timeout=NEVER_S,
                 headers={**named, "Nats-Expected-Last-Subject-Sequence": "0", **self._headers},
             )
         except APIError as error:
@@ -95,11 +138,6 @@ class NatsUpstream:
             return Verdict.RETRY
         except NoStreamResponseError as error:
             raise LinkDown(f"{self._name}: no stream takes {subject}.>", _make_stream(subject)) from error
-        except errors.TimeoutError as error:
-            raise LinkDown(
-                f"{self._name}: no acknowledgement for {self._timeout_s:g} s",
-                "check the server's load and the route to it",
-            ) from error
         except errors.Error as error:
             raise LinkDown(f"{self._name}: connection lost ({error})", "it is tried again by itself") from error
         return Verdict.ACCEPTED
@@ -114,19 +152,21 @@ async def connect(
     timeout_s = acknowledge_timeout_ns / NS_PER_S
     ended = asyncio.Event()
     client = await _client(address, name, timeout_s, ended)
-    watcher: asyncio.Task[None] | None = None
+    watchers: list[asyncio.Task[None]] = []
     try:
         jetstream = client.jetstream(timeout=timeout_s)
         bytes_max = min(client.max_payload, await _look_at_stream(jetstream, name, subject))
         upstream = NatsUpstream(
-            jetstream, name=name, subject=subject, bytes_max=bytes_max, timeout_s=timeout_s, form=form
+            client, jetstream, name=name, subject=subject, bytes_max=bytes_max, timeout_s=timeout_s, form=form
         )
-        watcher = asyncio.create_task(_watch(upstream, name, ended), name="uplink watch")
+        watching = (_watch(upstream, name, ended), upstream.judge(), upstream.ask())
+        watchers = [asyncio.create_task(each, name="uplink watch") for each in watching]
         yield upstream
     finally:
-        if watcher is not None:
+        for watcher in watchers:
             watcher.cancel()
-            await asyncio.wait([watcher])
+        if watchers:
+            await asyncio.wait(watchers)
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(FAREWELL_S):
                 await client.close()
@@ -134,7 +174,16 @@ async def connect(
 
 async def _watch(upstream: NatsUpstream, name: str, ended: asyncio.Event) -> None:
     await ended.wait()
-    upstream.lost.set_result(LinkDown(f"{name}: connection lost", "it is tried again by itself"))
+    upstream.end(LinkDown(f"{name}: connection lost", "it is tried again by itself"))
+
+
+def _queued_bytes(client: Client) -> int:
+    """Handed over, and not at the server's TCP: in the client's buffers, and in the socket's."""
+    connection: asyncio.StreamWriter | None = getattr(client._transport, "_io_writer", None)
+    if connection is None:
+        return client.pending_data_size
+    in_socket = unacknowledged(connection.get_extra_info("socket").fileno())
+    return client.pending_data_size + connection.transport.get_write_buffer_size() + in_socket
 
 
 async def _client(address: NatsAddress, name: str, timeout_s: float, ended: asyncio.Event) -> Client:
@@ -161,8 +210,7 @@ async def _client(address: NatsAddress, name: str, timeout_s: float, ended: asyn
                 tls=tls,
                 allow_reconnect=False,
                 connect_timeout=max(1, round(timeout_s)),
-                ping_interval=PING_EVERY_S,
-                max_outstanding_pings=1,
+                ping_interval=NEVER_S,
                 disconnected_cb=note_end,
                 closed_cb=note_end,
                 error_cb=note_error,
