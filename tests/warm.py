@@ -63,7 +63,7 @@ WITHIN_S = 600.0
 def main() -> None:
     choose(os.environ)
     begun_s = time.monotonic()
-    print("compiling kernels (a minute or two, the first time only)", file=sys.stderr)
+    print("compiling kernels (for some minutes, the first time only)", file=sys.stderr)
     with (
         tempfile.TemporaryDirectory() as folder,
         Gateway(Path(folder), CONFIG.format(closed=free_port())) as gateway,

@@ -155,13 +155,15 @@ class Trial:
         self._reasons: dict[str, str] | None = None
         self.is_over = False
 
+    def wants_look(self, now_ns: int) -> bool:
+        """Whether a look at the plant says anything now; of a large one it is a tenth of a second's work."""
+        return not self.is_over and now_ns >= (self._settles_ns if self._settled is None else self._judges_ns)
+
     def look(self, now: Vitals, now_ns: int) -> None:
-        if now_ns < self._settles_ns or self.is_over:
+        if not self.wants_look(now_ns):
             return
         if self._settled is None:
             self._settled = now
-            return
-        if now_ns < self._judges_ns:
             return
         found = worse(self._before, self._settled, now)
         known = self._reasons

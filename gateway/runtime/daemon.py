@@ -26,6 +26,7 @@ from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.historian import Historian
+from gateway.runtime.holdingon import hold_on
 from gateway.runtime.lookback import reads
 from gateway.runtime.operating import operators
 from gateway.runtime.plant import Plant
@@ -142,7 +143,9 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGHUP, self._reference.whole)
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
+        holding = asyncio.create_task(hold_on(self._notifier, self._progress, self._say))
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        holding.cancel()
         if not self._progress.kernels_warm and not starting.done():
             # Nothing acquires or controls yet, and neither a compilation nor a replay can be called off: leave them
             # behind. The next start goes on from the disk as after a crash.
@@ -175,7 +178,7 @@ class Daemon:
         # Before the long part: a port that is taken is said at once, and the page shows the compilation.
         self._web.start(settings.http, self._status(), self._operator)
         await self._operator.start()
-        self._tell("compiling kernels (a minute on a small machine, the first time only)")
+        self._tell("compiling kernels (for some minutes, the first time only)")
         heart = await self._builder.heart(settings)
         going_on = partial(self._continuity.recover, heart.spec, heart.engine, heart.pools.parking.put)
         plant = await self._builder.around_beside(heart, going_on)

@@ -100,8 +100,7 @@ class Reloading:
                 return None
 
     async def _look(self, trial: Trial) -> tuple[Settings, str] | None:
-        vitals = await self._vitals()
-        if vitals is None:
+        if not trial.wants_look(self._now_ns()) or (vitals := await self._vitals()) is None:
             return None
         trial.look(vitals, self._now_ns())
         if not trial.is_over:

@@ -69,6 +69,10 @@ class Notifier:
         """One line that `systemctl status` shows."""
         self._send(_status(text))
 
+    def more_time(self, seconds: int) -> None:
+        """A start takes so long yet, whatever TimeoutStartSec says; to be asked again before that is over."""
+        self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000}")
+
     def reloading(self, *, monotonic_ns: int) -> None:
         """Reading the configuration again; `monotonic_ns` is CLOCK_MONOTONIC, not engine time. `ready` ends it."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns // NS_PER_US}")

@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-STARTING = "starting the gateway; the first time, its kernels are compiled, which takes up to a minute"
+STARTING = "starting the gateway; the first time, its kernels are compiled, which takes some minutes"
 BARS = "▁▂▃▄▅▆▇█"
 TREND_POINTS = 200
 NAME_WIDTH = 12

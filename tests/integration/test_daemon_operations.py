@@ -176,6 +176,7 @@ def test_the_service_manager_is_told_everything(tmp_path: Path, world: World) ->
             gateway.launch()
             until(lambda: "READY=1" in manager.listen(), "it is ready", 110)
             until(gateway.is_ready, "http says so too", 2)
+            assert "EXTEND_TIMEOUT_USEC=60000000" in manager.told[: manager.told.index("READY=1")]
             assert any(line.startswith("STATUS=compiling") for line in manager.told[: manager.told.index("READY=1")])
             assert "STATUS=2 devices, 2 tags, 0 loops, 0 records waiting" in manager.told
             until(lambda: manager.listen().count("WATCHDOG=1") >= 3, "the watchdog is fed", 2.5)

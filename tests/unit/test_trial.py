@@ -129,6 +129,16 @@ def test_what_is_worse_in_each_look_of_the_last_third_is_worse() -> None:
     assert list(trial.reasons) == ["device pump"]
 
 
+def test_the_plant_is_looked_at_only_when_that_says_something() -> None:
+    trial = Trial(FINE, 0, 30 * NS_PER_S)
+    wanted = []
+    for second in range(1, 33):
+        if trial.wants_look(second * NS_PER_S):
+            wanted.append(second)
+            trial.look(FINE, second * NS_PER_S)
+    assert wanted == [10, *range(20, 31)]
+
+
 def test_what_recovers_or_comes_and_goes_is_not() -> None:
     assert run({second: LOST if second < 20 else FINE for second in range(1, 31)}).reasons == {}
     assert run({second: LOST if second != 25 else FINE for second in range(1, 31)}).reasons == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import os
@@ -16,7 +17,9 @@ import pytest
 
 from gateway.core.events import Event, Severity
 from gateway.core.types import NS_PER_S
+from gateway.runtime.holdingon import hold_on
 from gateway.runtime.logs import JournalPrefix, is_journal, log_event, set_up_logs
+from gateway.runtime.status import Progress
 from gateway.runtime.systemd import Notifier, NotifyEnvironmentInvalid, Watchdog, WatchdogTimeout
 
 PID = 4_321
@@ -63,6 +66,27 @@ def test_each_message_arrives_as_one_datagram(manager: Manager) -> None:
     notifier.stopping("draining")
     assert manager.next() == ["STOPPING=1", "STATUS=draining"]
     notifier.close()
+
+
+def test_a_long_start_asks_for_more_time_before_that_is_over_says_so_and_is_given_up_at_last(manager: Manager) -> None:
+    said, waited, overdue = [], 0.0, 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal waited, overdue
+        (asked,) = manager.next()
+        granted_s = int(asked.removeprefix("EXTEND_TIMEOUT_USEC=")) / 1e6
+        waited, overdue = waited + seconds, waited + granted_s
+
+    def say(severity: Severity, kind: str, message: str) -> None:
+        said.append((severity, kind, message))
+
+    asyncio.run(hold_on(Notifier(manager.environment), Progress(detail="compiling"), say, sleep))
+    assert said[:2] == [
+        (Severity.INFO, "gateway.starting", "compiling: 30 s so far"),
+        (Severity.INFO, "gateway.starting", "compiling: 60 s so far"),
+    ]
+    assert 1_800 == waited < overdue <= 1_860
+    assert not manager.has_more()
 
 
 def test_without_a_service_manager_nothing_happens() -> None:
