@@ -41,11 +41,12 @@ _decoder: Final = msgspec.json.Decoder(_Head)
 class FileUpstream:
     """An open file; `gateway.core.ports.Upstream`. Made by `connect`."""
 
-    def __init__(self, path: Path, rotate_bytes: int, number: int, held: set[Identity]) -> None:
+    def __init__(self, path: Path, rotate_bytes: int, number: int, before: set[Identity], here: set[Identity]) -> None:
         self._path = path
         self._rotate_bytes = rotate_bytes
         self._number = number
-        self._held = held
+        self._before, self._here = before, here
+        """What the last whole file has, and this one."""
         self._file = path.open("ab", buffering=0)
         self._waiting: list[tuple[Identity, bytes]] = []
         self._writing = asyncio.Lock()
@@ -70,14 +71,15 @@ class FileUpstream:
         return Verdict.ACCEPTED
 
     def _write(self, group: list[tuple[Identity, bytes]]) -> None:
-        fresh = [each for each in dict(group).items() if each[0].is_asked or each[0] not in self._held]
+        held = (self._before, self._here)
+        fresh = [each for each in dict(group).items() if each[0].is_asked or not any(each[0] in file for file in held)]
         if self._file.tell() > self._rotate_bytes:
             self._rotate()
         block = b"".join(payload + b"\n" for _, payload in fresh)
         while block:
             block = block[self._file.write(block) or 0 :]
         os.fsync(self._file.fileno())
-        self._held.update(identity for identity, _ in fresh)
+        self._here.update(identity for identity, _ in fresh)
 
     def _rotate(self) -> None:
         self._file.close()
@@ -85,10 +87,7 @@ class FileUpstream:
         self._path.rename(_rotated(self._path, self._number))
         self._file = self._path.open("ab", buffering=0)
         _sync_folder(self._path.parent)
-        # A reader of the last two files knows as much.
-        self._held.clear()
-        _, held = _read(_rotated(self._path, self._number))
-        self._held.update(held)
+        self._before, self._here = self._here, set()
 
     async def close(self) -> None:
         """A write that was begun is ended first: the next session cuts the file at its last whole line."""
@@ -117,18 +116,16 @@ def _opened(address: FileAddress) -> FileUpstream:
     found = (_ROTATED.search(each.stem) for each in path.parent.glob(f"{path.stem}-*{path.suffix}"))
     numbers = [int(match[1]) for match in found if match]
     number = max(numbers, default=0)
-    held: set[Identity] = set()
-    if numbers:
-        held |= _read(_rotated(path, number))[1]
+    before = _read(_rotated(path, number))[1] if numbers else set()
+    here: set[Identity] = set()
     if path.exists():
         sound_bytes, here = _read(path)
-        held |= here
         if sound_bytes < path.stat().st_size:
             os.truncate(path, sound_bytes)
         # What a run that was killed wrote and did not sync counts as held from now on.
         with path.open("ab") as lines:
             os.fsync(lines.fileno())
-    upstream = FileUpstream(path, address.rotate_bytes, number, held)
+    upstream = FileUpstream(path, address.rotate_bytes, number, before, here)
     _sync_folder(path.parent)
     return upstream
 

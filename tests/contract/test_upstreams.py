@@ -212,6 +212,24 @@ def test_files_are_rotated_and_a_resend_over_a_rotation_is_known(tmp_path: Path)
     files(tmp_path, scenario)
 
 
+def test_a_session_knows_what_it_wrote_before_a_rotation_without_reading_it_again(tmp_path: Path) -> None:
+    async def scenario(far_end: Files) -> None:
+        last = far_end.folder / "records.jsonl"
+        async with far_end.connect() as upstream:
+            await upstream.send(*record(1))
+            for number in range(2, 30):
+                with last.open("ab") as lines:
+                    lines.write(b"no record\n")
+                await upstream.send(*record(number))
+                await upstream.send(*record(number - 1))
+        written = [*sorted(far_end.folder.glob("records-*.jsonl")), last]
+        assert len(written) > 2
+        lines = [line for each in written for line in each.read_bytes().splitlines() if line != b"no record"]
+        assert [json.loads(line)["sequence"] for line in lines] == list(range(1, 30))
+
+    files(tmp_path, scenario)
+
+
 def jetstream(tmp_path: Path, scenario: Callable[[JetStream], Awaitable[None]]) -> None:
     async def whole() -> None:
         far_end = JetStream(tmp_path)
