@@ -145,7 +145,9 @@ class RtuRequests:
             sizes.append(self._answer_size(at))
         for size in sizes:
             if NEED_MORE < size <= have and self._is_sound(at, size):
-                return size
+                # A zero leaves the checksum as it is: an answer that ends in one is sound without it, too.
+                is_short = sizes[-1] == size + 1 and not any(self._held[at + size : at + size + 1])
+                return size if not is_short else size + 1 if size < have else NEED_MORE
         is_open = any(size == NEED_MORE or size > have for size in sizes)
         return NEED_MORE if is_open else IMPOSSIBLE
 
