@@ -60,8 +60,8 @@ class CalculationDesk:
 
     # The engine's thread
 
-    def align(self, wall_offset_ns: int) -> None:
-        """Have intervals begin where the wall clock says, at the start and after the clock was moved."""
+    def align(self, wall_offset_ns: int, now_ns: int) -> None:
+        """Have intervals begin and end where the wall clock says, at the start and after the clock was moved."""
         is_known, known_ns = self._state.wall.tolist()
         if not self._all or (is_known and abs(wall_offset_ns - known_ns) < CLOCK_STEP_NS):
             return
@@ -69,6 +69,8 @@ class CalculationDesk:
         for place, (_, one) in enumerate(self._all):
             if one.span in (Span.TUMBLING, Span.HOPPING):
                 self._align(place, wall_offset_ns % (one.hop_ns or one.length_ns))
+            elif one.span is Span.CALENDAR:
+                self._align_calendar(place, one.calendar, now_ns, known_ns, wall_offset_ns)
 
     def _align(self, place: int, phase_ns: int) -> None:
         """Intervals that were given have their names by the old alignment: late samples cannot reach them any more."""
@@ -82,6 +84,21 @@ class CalculationDesk:
         state["end_ns"] = FOR_EVER
         if state["begun"]:
             state["start_ns"] = (int(state["pane"]) + 1) * int(rule["pane_ns"]) - phase_ns
+
+    def _align_calendar(self, place: int, calendar: str, now_ns: int, before_ns: int, after_ns: int) -> None:
+        """The present interval ends where the clock says now. One whose end the clock has jumped over is over at once,
+        unless it began in what now is the same: a machine that starts in 1970 and is set an hour later has one day."""
+        state = self._state.tables.calculations.states[place]
+        end_ns = int(state["end_ns"])
+        if end_ns == FOR_EVER:
+            return
+        wall_ns = now_ns + after_ns
+        is_jumped_over = wall_ns >= end_ns + before_ns
+        is_another = self._calendar(calendar, int(state["start_ns"]) + after_ns) <= wall_ns
+        ahead_ns = self._calendar(calendar, wall_ns) - after_ns
+        state["end_ns"], state["next_end_ns"] = ahead_ns, FOR_EVER
+        if is_jumped_over and is_another:
+            state["end_ns"], state["next_end_ns"] = now_ns, ahead_ns
 
     def fold(self) -> None:
         """What the fold put aside."""

@@ -90,7 +90,7 @@ def run_cycle(engine: Engine, cycle: Cycle) -> StepResult:
             engine.expect(influence.lendings)
         elif isinstance(influence, Finished):
             is_last = True
-    engine.calculations.align(cycle.stamp.wall_offset_ns)
+    engine.calculations.align(cycle.stamp.wall_offset_ns, cycle.now_ns)
     result = engine.step(cycle.now_ns, cycle.samples)
     drafts = result.drafts
     if is_last:

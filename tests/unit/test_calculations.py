@@ -27,6 +27,7 @@ from tests.support.engine import T0, batch, one, tag
 MEAN, COUNT = Output("mean", Function.MEAN), Output("count", Function.COUNT)
 HOUR_NS = 3_600 * NS_PER_S
 BERLIN = ZoneInfo("Europe/Berlin")
+MIDNIGHTS = [f"0{day} 00:00:00" for day in (2, 3, 4)]
 
 
 def plant(definition: CalculationDefinition, zone: Zone = UTC, stale_after_ns: int = 5 * NS_PER_S) -> Engine:
@@ -261,6 +262,41 @@ def test_a_shift_is_given_when_it_is_over() -> None:
         ends += [(int(row["end_ns"]), float(row["value"])) for draft in done.drafts for row in draft.rows]  # type: ignore[index]
     local = [(datetime.fromtimestamp((end + offset_ns) / 1e9, BERLIN).hour, value) for end, value in ends]
     assert local == [(6, 1800.0), (6, 12.0), (14, 8 * 1800.0), (14, 96.0)]
+
+
+@pytest.mark.parametrize(
+    ("begins", "wrong_s", "set_after_s", "ends"),
+    [
+        ((1, 17, 0), None, 3_600, MIDNIGHTS),  # a machine that starts in 1970
+        ((1, 12, 0), -30, 3_600, MIDNIGHTS),
+        ((1, 12, 0), 30, 3_600, MIDNIGHTS),
+        ((24, 12, 0), 366 * 86_400, 3_600, ["25 00:00:00", "26 00:00:00", "27 00:00:00"]),
+        # The clock passes midnight in a jump, forwards or back: what was counted until then is given apart.
+        ((1, 12, 0), -7_200, 12 * 3_600 + 600, ["02 00:10:00", *MIDNIGHTS[1:]]),
+        ((1, 12, 0), 7_200, 11 * 3_600, ["01 22:00:00", *MIDNIGHTS]),
+    ],
+)
+def test_a_day_ends_at_midnight_also_after_the_clock_was_set(
+    begins: tuple[int, int, int], wrong_s: int | None, set_after_s: int, ends: list[str]
+) -> None:
+    gate = plant(
+        CalculationDefinition("d", Span.CALENDAR, (COUNT,), calendar="day"), TimeZone("Europe/Berlin").data(), HOUR_NS
+    )
+    true_ns = int(datetime(2026, 10, *begins, tzinfo=BERLIN).timestamp()) * NS_PER_S - T0
+    wrong_ns = -T0 if wrong_s is None else true_ns + wrong_s * NS_PER_S
+    found, counted, fed = [], 0.0, 0
+    for second in range(0, 3 * 86_400, 60):
+        now_ns = T0 + second * NS_PER_S
+        stamp = Stamp(true_ns if second >= set_after_s else wrong_ns, True)
+        done = run_cycle(gate, Cycle(second // 60 + 1, now_ns, one(now_ns, 1.0), stamp=stamp))
+        for row in (row for draft in done.drafts for row in draft.rows):  # type: ignore[union-attr]
+            end = datetime.fromtimestamp((int(row["end_ns"]) + true_ns) // NS_PER_S, BERLIN)
+            found.append(f"{end:%d %H:%M:%S}")
+            counted += row["value"]
+            fed = -(-(int(row["end_ns"]) - T0) // (60 * NS_PER_S))
+    assert found == ends[: len(found)]
+    assert len(found) >= 3
+    assert counted == fed, "each sample is in one day"
 
 
 def test_too_many_results_between_two_points_are_counted_as_lost() -> None:
