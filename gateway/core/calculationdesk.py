@@ -56,6 +56,7 @@ class CalculationDesk:
         self._calendar = Calendar(model.zone)
         self._all = [(row, one) for row, tag in enumerate(model.tags) for one in tag.calculations]
         spans = np.array([one.span for _, one in self._all], np.int64)
+        self._calendars = np.flatnonzero(spans == int(Span.CALENDAR))
         self._on_read = np.flatnonzero(np.isin(spans, [int(span) for span in ON_READ])).astype(np.int32)
 
     # The engine's thread
@@ -105,19 +106,21 @@ class CalculationDesk:
         if self._all and self._state.tables.counters[Counter.CALCULATIONS_WAITING]:
             calculate(self._state.tables)
 
-    def step(self, point_ns: int) -> None:
-        """Spans that ended in silence; then where the next intervals of local time end."""
+    def step(self, point_ns: int, seen_ns: int) -> None:
+        """Spans that ended in silence; then where the next intervals of local time end. All that came by `seen_ns` was
+        folded: what came since waits for its turn, and is not late for a span that it lies in."""
         if not self._all:
             return
         is_known, offset_ns = self._state.wall.tolist()
         if is_known:
             self._keep_calendars(point_ns, offset_ns)
-        close_silent(self._state.tables, point_ns)
+        close_silent(self._state.tables, seen_ns)
 
     def _keep_calendars(self, point_ns: int, offset_ns: int) -> None:
-        for (_, one), state in zip(self._all, self._state.tables.calculations.states, strict=True):
-            if one.span is not Span.CALENDAR:
-                continue
+        states = self._state.tables.calculations.states
+        is_unknown = (states["end_ns"] == FOR_EVER) | (states["next_end_ns"] == FOR_EVER)
+        for place in self._calendars[is_unknown[self._calendars]].tolist():
+            one, state = self._all[place][1], states[place]
             if int(state["end_ns"]) == FOR_EVER:
                 state["start_ns"] = point_ns
                 state["end_ns"] = self._calendar(one.calendar, point_ns + offset_ns) - offset_ns

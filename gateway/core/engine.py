@@ -310,7 +310,7 @@ class Engine:
         """Roll-up, and what of it and of staleness is to be told."""
         state = self.state
         step_multivariate(state.tables, state.multivariate, state.device_words, point_ns)
-        self.calculations.step(point_ns)
+        self.calculations.step(point_ns, self.view.now_ns)
         if self.is_catching_up:
             return []
         told = self.alarms.step(point_ns)

@@ -203,8 +203,7 @@ class HistoryReader:
 
     def suited(self, from_ns: int, to_ns: int, points_max: int = HISTORY_POINTS_MAX) -> int:
         """The finest resolution that gives at most so many points and reaches back that far, as far as any does."""
-        with translated(self._path):
-            firsts = dict(self._connection.execute("SELECT resolution, min(start_ns) FROM blocks GROUP BY resolution"))
+        firsts = self._firsts(from_ns, to_ns)
         fitting = [one for one in RESOLUTIONS_NS if (to_ns - from_ns) // one <= points_max]
         known = [one for one in fitting or RESOLUTIONS_NS[-1:] if one in firsts]
         if not known:
@@ -216,6 +215,17 @@ class HistoryReader:
             return firsts[one] <= from_ns or all(firsts[one] < firsts[step] + step for step in coarser)
 
         return next(one for one in known if reaches(one))
+
+    def _firsts(self, from_ns: int, to_ns: int) -> dict[int, int]:
+        """By resolution that has a step in the time, its first one in it."""
+        found = {}
+        query = "SELECT min(start_ns) FROM blocks WHERE resolution = ? AND start_ns >= ? AND start_ns < ?"
+        with translated(self._path):
+            for one in RESOLUTIONS_NS:
+                (first,) = self._connection.execute(query, (one, from_ns - from_ns % one, to_ns)).fetchone()
+                if first is not None:
+                    found[one] = int(first)
+        return found
 
 
 def bodies_of(

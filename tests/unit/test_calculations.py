@@ -39,9 +39,10 @@ def plant(definition: CalculationDefinition, zone: Zone = UTC, stale_after_ns: i
 
 
 def results(gate: Engine, now_ns: int, samples: Samples | None = None) -> list[tuple[int, int, float, int]]:
-    """What one step gives, as (start in s after T0, end, value, revision)."""
+    """What a step gives, and a grid point before it, as (start in s after T0, end, value, revision)."""
     found = []
-    for draft in gate.step(now_ns, batch() if samples is None else samples).drafts:
+    drafts = gate.step(now_ns - GRID_NS, batch()).drafts if now_ns - GRID_NS > gate.view.now_ns else ()
+    for draft in drafts + gate.step(now_ns, batch() if samples is None else samples).drafts:
         for row in draft.rows:
             start, end = (int(row[name]) - T0 for name in ("start_ns", "end_ns"))  # type: ignore[index]
             found.append((start // NS_PER_S, end // NS_PER_S, float(row["value"]), int(row["revision"])))  # type: ignore[index]
@@ -111,6 +112,7 @@ def test_a_hop_too_old_to_be_corrected_is_left_as_it_is() -> None:
     )  # fmt: skip
     for second in range(0, 100, 5):
         gate.step(T0 + second * NS_PER_S, at(second, 1.0))
+    gate.step(T0 + 95 * NS_PER_S + GRID_NS, batch())
     assert results(gate, T0 + 96 * NS_PER_S, at(60, 1.0, 96)) == []
     assert results(gate, T0 + 96 * NS_PER_S + GRID_NS) == []
     values = {reading.name: reading.value for reading in gate.calculations.readings()}
@@ -183,6 +185,18 @@ def test_what_comes_too_late_is_counted_and_changes_nothing() -> None:
     assert results(gate, T0 + 11 * NS_PER_S + GRID_NS, at(9, 8.0, 11)) == []
     values = {reading.name: reading.value for reading in gate.calculations.readings()}
     assert values["fieldgate_calculations_late_samples_total"] == 1
+
+
+def test_a_sample_that_came_just_before_an_end_and_is_folded_just_after_it_counts() -> None:
+    """A gateway folds every ten milliseconds, so the last of a minute's reads often came before the end and waits."""
+    gate = plant(CalculationDefinition("t", Span.TUMBLING, (COUNT,), length_ns=10 * NS_PER_S))
+    found = []
+    for cycle in range(3_030):
+        now_ns = T0 + cycle * NS_PER_S // 100
+        found += results(gate, now_ns, at(cycle / 100 - 0.005, 1.0) if cycle % 100 == 0 else None)
+    assert found == [(-10, 0, 1.0, 0), (0, 10, 10.0, 0), (10, 20, 10.0, 0), (20, 30, 10.0, 0)]
+    values = {reading.name: reading.value for reading in gate.calculations.readings()}
+    assert values["fieldgate_calculations_late_samples_total"] == 0
 
 
 def test_bad_values_enter_no_calculation_and_show_as_coverage() -> None:
@@ -310,6 +324,7 @@ def test_too_many_results_between_two_points_are_counted_as_lost() -> None:
 def test_a_record_names_each_result() -> None:
     gate = plant(CalculationDefinition("hour", Span.TUMBLING, (MEAN, COUNT), length_ns=10 * NS_PER_S))
     gate.step(T0, at(1, 4.0))
+    gate.step(T0 + 10 * NS_PER_S, batch())
     (draft,) = gate.step(T0 + 10 * NS_PER_S + GRID_NS, batch()).drafts
     body = json.loads(
         encode(

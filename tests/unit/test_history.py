@@ -132,6 +132,20 @@ def test_the_resolution_is_the_finest_that_suits(tmp_path: Path) -> None:
         assert reader.points("d.z", START, end) == (FINE, [])
 
 
+def test_a_resolution_that_has_no_step_in_the_time_asked_for_does_not_suit(tmp_path: Path) -> None:
+    """Of a small history the day before yesterday is left as one step: asked for today, that says nothing."""
+    path = tmp_path / "history.db"
+    with closing(HistoryStore(path, 10**9)) as store:
+        fill(store, 1)
+        fill(store, 400, first=DAY // FINE + 3_000)
+        # As the cap has it: what is finer goes first.
+        store._connection.execute("DELETE FROM blocks WHERE resolution < ? AND start_ns < ?", (DAY, START + DAY))
+    with closing(HistoryReader(path)) as reader:
+        step_ns, found = reader.points("d.a", START + DAY + 60 * MINUTE, START + 2 * DAY)
+    assert step_ns == MINUTE
+    assert len(found) > 60
+
+
 def test_the_historian_keeps_the_first_window_of_every_tag_and_goes_on_after_trouble(tmp_path: Path) -> None:
     gate = engine(tag("d.a"), tag("d.none", windows_ns=()), tag("d.b", windows_ns=(NS_PER_S, MINUTE)))
     gate.step(T0, batch((0, 192, T0, T0, 2.0), (2, 24, T0, T0, 9.0)))
