@@ -4,6 +4,7 @@
 #   make test                       lint, types and all tests that take minutes; JOBS=1: one test after the other
 #   make bench                      what this machine can do
 #   make chaos ARGS="--rounds 500"  kill engine, gateway and broker, spoil the link; every record must arrive once
+#   make month ARGS="--seed 7"      a month on a simulated clock, with a fault each hour and a crash each day
 #   make test-slow                  the tests that take longer
 #   make test-browser               the live page in Chromium
 #   make wheel                      the package, in dist/
@@ -36,7 +37,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps gcc libc6-dev libmodbus-dev openssl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-slow test-browser unit lint kernels bench chaos aedes wheel wheelhouse release licences deb try-deb test-arm64 constraints clean
+.PHONY: help setup tools demo test test-slow test-browser unit lint kernels bench chaos month aedes wheel wheelhouse release licences deb try-deb test-arm64 constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -106,6 +107,9 @@ bench: $(STAMP)
 
 chaos: $(STAMP)
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+month: $(STAMP)
+	@$(BIN)/python -m tests.simulation.month $(ARGS)
 
 wheel: $(STAMP)
 	@packaging/with-progress.sh "Building the wheel" $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
