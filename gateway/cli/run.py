@@ -23,6 +23,7 @@ def command(path: Path) -> None:
     from gateway.cli.common import load_or_exit, prepare_kernels
     from gateway.runtime import garbage
 
+    garbage.share_heaps()
     garbage.begin_building()
     settings = load_or_exit(path)
     prepare_kernels()

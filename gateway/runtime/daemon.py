@@ -8,7 +8,6 @@ after its time-out, so that the whole leaves within five seconds of SIGTERM.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import time
@@ -60,8 +59,6 @@ EXIT_FAILED = 1
 STATUS_EVERY_S = 5.0
 HISTORY_STOP_S = 0.5
 PRESS_EVERY_S = 0.2
-
-_log = logging.getLogger("fieldgate")
 
 START_FAILURES = (
     ListenError, HttpServerFailed, LockError, MapError, StoreRefused, StoreUnavailable, SpoolStopped, OSError,
@@ -186,7 +183,7 @@ class Daemon:
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplinks, self._supervisor)
-        garbage.end_building(is_first=True)
+        garbage.end_building()
         self._progress.phase = Phase.READY
         self._tell(self._summary())
         self._notifier.ready(self._summary())
@@ -229,7 +226,8 @@ class Daemon:
             self._progress.phase = Phase.RELOADING
             garbage.begin_building()
             await (self._read_again() if back is None else self._roll_back(*back))
-            garbage.end_building(is_first=False)
+            garbage.end_building()
+            self._loop.call_later(garbage.TIDY_AFTER_S, garbage.tidy)
             self._progress.phase = Phase.READY
             self._notifier.ready(self._summary())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
@@ -24,7 +25,9 @@ class Form:
     schema: Mapping[str, object]
 
 
-_FORMS: dict[Callable[[object], Any], Form] = {}
+_FORMS: WeakKeyDictionary[Callable[[object], Any], Form] = WeakKeyDictionary()
+"""Weak, as some parsers know the configuration that they were made for, and would keep it for ever. Parsers must be
+different objects: of two that are equal (methods, once bound each) the second loses its form with the first."""
 
 
 def says(parser: Callable[[object], T], words: str, schema: Mapping[str, object]) -> Callable[[object], T]:

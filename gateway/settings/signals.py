@@ -39,7 +39,10 @@ class Signals:
         self._loops = loops
 
     def signal(self) -> Parser[Signal]:
-        return says(self._parse, "where a number comes from: " + REMEDY, {"type": ["string", "number"]})
+        def parse(value: object) -> Signal:
+            return self._parse(value)
+
+        return says(parse, "where a number comes from: " + REMEDY, {"type": ["string", "number"]})
 
     def condition(self, owner: str) -> Parser[Signal]:
         """As `signal`, or a comparison; a block of the owner's makes 1 or 0 of that."""

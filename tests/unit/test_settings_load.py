@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shutil
 import time
@@ -12,7 +13,7 @@ import pytest
 
 from gateway.core.types import Kind
 from gateway.settings.credentials import CredentialError, password_of, username_of
-from gateway.settings.document import TomlPlace
+from gateway.settings.document import Document, TomlPlace
 from gateway.settings.load import examine, load
 from gateway.settings.positions import KeyPath
 from gateway.settings.schema import (
@@ -416,3 +417,14 @@ def test_secrets_may_come_from_files_and_from_systemd(tmp_path: Path) -> None:
         username_of(second)
     warned = {warning.key for warning in examine_text(tmp_path, text).warnings}
     assert {"links.a.username", "links.a.password_file", "links.b.username"} <= warned
+
+
+def test_nothing_keeps_a_configuration_that_was_read_before(tmp_path: Path) -> None:
+    def documents() -> int:
+        gc.collect()
+        return sum(isinstance(found, Document) for found in gc.get_objects())
+
+    before = documents()
+    for _ in range(3):
+        settings_of(tmp_path, HEAD + LOOP)
+    assert documents() == before

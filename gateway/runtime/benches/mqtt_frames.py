@@ -49,8 +49,8 @@ class Shape:
 class Ring:
     """`frames[i]` is the i-th message, for the tags `i * tags_per_message` and on."""
 
-    def __init__(self, shape: Shape, tags: int) -> None:
-        rng = np.random.default_rng(1)
+    def __init__(self, shape: Shape, tags: int, seed: int = 1) -> None:
+        rng = np.random.default_rng(seed)
         per_message = shape.tags_per_message
         name = shape.topic or topic_of
         raw = [
