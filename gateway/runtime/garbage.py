@@ -28,6 +28,7 @@ HEAPS: Final = 2
 M_ARENA_MAX: Final = -8
 """The C library's name for how many heaps threads share (malloc.h)."""
 _libc: Final = ctypes.CDLL(None)
+"""GNU's, as Debian has it."""
 TURN_S: Final = 0.0002
 TURN_S_USUAL: Final = sys.getswitchinterval()
 
@@ -49,11 +50,9 @@ def tidy() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    if hasattr(_libc, "malloc_trim"):
-        _libc.malloc_trim(0)
+    _libc.malloc_trim(0)
 
 
 def share_heaps() -> None:
     """Before there are threads. Python's lock lets one at a time ask for memory, so a heap for each would be waste."""
-    if hasattr(_libc, "mallopt"):
-        _libc.mallopt(M_ARENA_MAX, HEAPS)
+    _libc.mallopt(M_ARENA_MAX, HEAPS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,10 @@ IdentityTriple: TypeAlias = tuple[str, int, int]
 class Consumer:
     """Subscribes to everything of one gateway and keeps it in a file of its own."""
 
-    def __init__(self, path: Path, *, broker_port: int, topic: str) -> None:
-        self.receiver = Receiver(path)
+    def __init__(
+        self, path: Path, *, broker_port: int, topic: str, make: Callable[[Path], Receiver] = Receiver
+    ) -> None:
+        self.receiver = make(path)
         self._path = path
         self._broker_port = broker_port
         self._topic = topic
