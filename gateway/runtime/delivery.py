@@ -46,6 +46,8 @@ RetryAfter: TypeAlias = Callable[[int], int]
 
 REASON_CHARACTERS_MAX: Final = 500
 """Of what an upstream says about a record that it refuses."""
+REFUSALS_TOLD_EVERY_NS: Final = 600 * NS_PER_S
+"""Of one stream, where records that are refused lie between others that are taken."""
 RETRY_AFTER_MAX_NS: Final = 600 * NS_PER_S
 """An upstream that asks to be left alone for longer is tried after this all the same."""
 SEGMENTS_REMEMBERED: Final = SEGMENTS_MAX * len(Stream) * 2
@@ -131,7 +133,8 @@ class Delivery:
         self._resent = 0
         self._acknowledged = 0
         self._rejected = 0
-        self._is_rejecting = False
+        self._refused_last: set[str] = set()
+        self._told_refused_ns: dict[str, int] = {}
         self._sent_bytes = 0
         self._under_way: dict[Key, int] = {}
         self._answers = np.zeros(SIZE, np.int64)
@@ -187,7 +190,7 @@ class Delivery:
             self._spool.reject(record.key, answer.reason[:REASON_CHARACTERS_MAX])
             return
         self._acknowledged += 1
-        self._is_rejecting = False
+        self._refused_last.discard(identity.stream)
         self._spool.acknowledge([record.key])
 
     def resized(self, identity: Identity, more: int) -> None:
@@ -233,9 +236,13 @@ class Delivery:
             self._say(Severity.WARNING, "uplink.down", f"{reason}; records wait in the spool")
 
     def _note_rejected(self, identity: Identity, size: int, reason: str) -> None:
-        if self._is_rejecting:
+        """By stream: one that is refused as a whole is told once, one in which some are every now and then."""
+        is_going_on = identity.stream in self._refused_last
+        self._refused_last.add(identity.stream)
+        told_ns, now_ns = self._told_refused_ns.get(identity.stream), self._now_ns()
+        if is_going_on or (told_ns is not None and now_ns - told_ns < REFUSALS_TOLD_EVERY_NS):
             return
-        self._is_rejecting = True
+        self._told_refused_ns[identity.stream] = now_ns
         place = f"{identity.stream} {identity.segment}/{identity.sequence}"
         self._say(
             Severity.ERROR,

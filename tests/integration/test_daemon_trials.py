@@ -16,7 +16,7 @@ from tests.support.daemon import ROOT, Gateway, until
 
 __all__ = ["world"]  # a fixture
 
-TRIAL = '\n[reload]\ntrial = "6s"\n'
+TRIAL = '\n[reload]\ntrial = "5s"\n'
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -41,8 +41,8 @@ def test_a_reload_that_loses_a_device_is_undone_and_what_did_not_change_goes_on(
         answer = reload(gateway)
         assert answer.returncode == 0, answer.stderr
         assert "restarted: the plant" in answer.stdout
-        assert "on trial for 6 s" in answer.stdout
-        assert gateway.status()["configuration"].startswith("on trial for 6 s")
+        assert "on trial for 5 s" in answer.stdout
+        assert gateway.status()["configuration"].startswith("on trial for 5 s")
         assert gateway.metric("fieldgate_config_on_trial") == 1
         [back] = until(lambda: gateway.lines("configuration.rolled_back"), "it is undone", 60)
         assert back.message.startswith("pump was good and is not any more; the configuration before is in force again")

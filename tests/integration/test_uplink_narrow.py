@@ -23,11 +23,11 @@ from tests.support.spool_brokers import mosquitto
 from tests.support.uplink import address
 from tests.support.upstreams import JetStream
 
-BYTES_PER_S = 20_000
-TIMEOUT_S = 3
-LARGE = 140_000
+BYTES_PER_S = 25_000
+TIMEOUT_S = 2
+LARGE = 110_000
 """More than twice what the line carries within the time."""
-SMALL, SMALL_COUNT = 4_000, 30
+SMALL, SMALL_COUNT = 4_000, 20
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Upstream]]
 
 
