@@ -64,7 +64,8 @@ class Demo:
         self._phase = "starting"
         self._stop = asyncio.Event()
         self._console = Console(stderr=True)
-        self._view = View(f"http://127.0.0.1:{self._http_port}/")
+        self._page = f"http://127.0.0.1:{self._http_port}/"
+        self._view = View(self._page)
 
     async def run(self) -> Mapping[str, object]:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -179,6 +180,7 @@ class Demo:
             if self._stop.is_set():
                 raise DemoInterrupted("ended before the gateway was ready")
             if (await self._get("/readyz")) is not None and (await self._look_at_status()):
+                self._tell(f"{now_s - begun_s:5.0f} s  the live page is {self._page}")
                 return
             self._view.waiting(now_s - begun_s)
             if now_s - told_s > PLAIN_EVERY_S:

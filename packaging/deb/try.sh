@@ -61,13 +61,19 @@ in_root fieldgate version
 in_root fieldgate check /etc/fieldgate/fieldgate.toml
 said=$(in_root systemd-analyze verify --man=no /usr/lib/systemd/system/fieldgate.service 2>&1) || true
 [ -z "$said" ] || fail "systemd-analyze verify: $said"
-in_root systemd-analyze security --offline=true /usr/lib/systemd/system/fieldgate.service | tail -n 1
+exposure=$(in_root systemd-analyze security --offline=true /usr/lib/systemd/system/fieldgate.service | tail -n 1)
+echo "  $exposure"
+echo "$exposure" | sed 's/.*: \([0-9.]*\) .*/\1/' | awk '{ exit !($1 > 0 && $1 <= 2.0) }' || fail "that is more than 2.0"
+echo "  packed $(du -k "$root/try/old.deb" | cut -f 1) kB, installed $(dpkg-deb --field "$old" Installed-Size) kB"
 
-echo "== start, with an uplink that is not there, so that records wait"
+echo "== start, with uplinks that are not there, so that records wait"
 cat >> "$root/etc/fieldgate/fieldgate.toml" <<'END'
 
 [uplink.cloud]
 mqtt = "mqtt://127.0.0.1:1"
+
+[uplink.lake]
+kafka = "kafka://127.0.0.1:1"
 END
 edited=$(sha256sum < "$root/etc/fieldgate/fieldgate.toml")
 waiting='import json,sys; print(json.load(sys.stdin)["uplink"]["waiting_records"])'
