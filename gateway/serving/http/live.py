@@ -56,10 +56,13 @@ class Live:
         loop = asyncio.get_running_loop()
         self._viewers += 1
         try:
+            tick = int(loop.time() / EVERY_S)
             while not self._closing.is_set() and await allowed(request):
-                yield b"data: " + self._of(asked, make, int(loop.time() / EVERY_S)) + b"\n\n"
+                yield b"data: " + self._of(asked, make, tick) + b"\n\n"
+                # Counted, not read from the clock: a timer may be a hair early, and the same moment would come twice.
+                tick = max(tick + 1, int(loop.time() / EVERY_S))
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), EVERY_S - loop.time() % EVERY_S)
+                    await asyncio.wait_for(self._closing.wait(), tick * EVERY_S - loop.time())
         finally:
             self._viewers -= 1
 
