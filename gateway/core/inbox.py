@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from gateway.core.kernels.lanes import SharedLane, SharedLanes
+from gateway.core.moving import Moved
 from gateway.core.readings import Reading
 from gateway.core.types import RAW_SAMPLE, Samples
 
@@ -46,6 +47,7 @@ class Lane:
         self.accepted = 0
         self.dropped = 0
         self.depth_max = 0
+        self.moved = Moved()
         self._ring = np.zeros(capacity, RAW_SAMPLE)
         self._head = 0  # position of the last sample appended: the producer's
         self._tail = 0  # position of the last sample taken: the consumer's
@@ -103,6 +105,7 @@ class Lane:
         if n > first:
             raw[first:n] = self._ring[: n - first]
         self._tail += n
+        self.moved.put_right(out[:n])
         return n
 
 

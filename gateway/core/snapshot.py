@@ -37,6 +37,8 @@ LAID_OUT: Final = tuple(
     if name not in ("calculations", "waiting", "merged", "scratch")
 )
 """Tables that are part of an image, or that say what is."""
+SHAPE_MEMORY: Final = ("shapes", "lags", "prototypes", "used")
+"""Tables of what a tag remembers whose event score is also of the course of its values."""
 OF_WINDOW: Final = tuple(name for name in WINDOW_MEMORY if name != "ring")
 """`ring` is cut by its places."""
 SHARES: Final = 16
@@ -175,9 +177,8 @@ class Shares:
             for table in self._state.multivariate
         )
         first_shape, last_shape = self._first_shape[share : share + 2]
-        of_slot = (tables["shapes"], tables["lags"], tables["prototypes"], tables["used"])
         slots = len(tables["shapes"])
-        yield tuple(bytes_of(array, slots)[first_shape:last_shape] for array in of_slot)
+        yield tuple(bytes_of(tables[name], slots)[first_shape:last_shape] for name in SHAPE_MEMORY)
         calculations = calculated(self._state, *calculation_range(self._state, start, stop))
         yield tuple(part.reshape(-1).view(np.uint8).reshape(-1, 8) for part in calculations)
         yield from self._ring_blocks(share)
@@ -260,134 +261,6 @@ def lend_anew(directory: Directory, state: State, rows: Iterable[int], lendings:
     for lending in lendings:
         pool = pool_of(lending.row)
         set_rules(model, state, pool, lending.row, directory.lend(lending, pool))
-
-
-def adopt(new: Engine, old: Engine) -> int:
-    """Have `new`, built of another model, go on where `old` ends; returns how many tags keep what they remember.
-
-    A tag keeps it when it has the same name, kind, unit, windows, panes and formula, and its alarms when they are the
-    same. Records go on being counted, and a device of the same name keeps the quality that was told of it.
-    Lent rows are given back before.
-    """
-    new.go_on_after(old)
-    new.state.tables.counters[:] = old.state.tables.counters
-    new.state.flood[:] = old.state.flood
-    _adopt_devices(new, old)
-    if old.state.panes != new.state.panes:
-        return 0
-    _adopt_multivariate(new, old)
-    here, there = _Owners(new), _Owners(old)
-    rows = old.model.row_of
-    kept = 0
-    for row, tag in enumerate(new.model.tags):
-        was = rows.get(tag.name)
-        if was is None:
-            continue
-        before = old.model.tags[was]
-        if (tag.kind, tag.unit, tag.windows_ns) != (before.kind, before.unit, before.windows_ns):
-            continue
-        if not _adopt_virtual(new, old, row, was):
-            continue
-        kept += 1
-        for into, saved in zip(here.parts_of(row), there.parts_of(was), strict=True):
-            into[:] = saved
-        if tag.alarms == before.alarms:
-            here.alarms_of(row)[:] = there.alarms_of(was)
-        else:
-            new.state.tables.cells[row]["alarms"] = 0
-        if new.model.zone == old.model.zone:
-            _adopt_calculations(new, old, row, was)
-    new.state.wall[:] = old.state.wall
-    return kept
-
-
-def _adopt_calculations(new: Engine, old: Engine, row: int, was: int) -> None:
-    """Those of a tag that are the same go on."""
-    first, old_first = (
-        int(engine.state.tables.limits[place]["calculation_first"]) for engine, place in ((new, row), (old, was))
-    )
-    theirs = {one: old_first + place for place, one in enumerate(old.model.tags[was].calculations)}
-    for place, one in enumerate(new.model.tags[row].calculations, start=first):
-        if one in theirs:
-            parts = zip(
-                calculated(new.state, place, place + 1),
-                calculated(old.state, theirs[one], theirs[one] + 1),
-                strict=True,
-            )
-            for into, saved in parts:
-                into[:] = saved
-
-
-def _adopt_virtual(new: Engine, old: Engine, row: int, was: int) -> bool:
-    """Whether a tag is computed as before, if it is; one of the same inputs has seen what it had seen of them."""
-    here, there = new.model.tags[row].formula, old.model.tags[was].formula
-    if here is None or there is None:
-        return here is there
-    if here.text != there.text:
-        return False
-    program, before = row - new.model.virtual_rows.start, was - old.model.virtual_rows.start
-    new.state.virtual.states[program] = old.state.virtual.states[before]
-    if here.inputs == there.inputs:
-        parts = (
-            engine.state.virtual.seen[first : first + len(here.inputs)]
-            for engine, place in ((new, program), (old, before))
-            for first in (int(engine.state.virtual.programs[place]["input_first"]),)
-        )
-        into, saved = parts
-        into[:] = saved
-    return True
-
-
-def _adopt_devices(new: Engine, old: Engine) -> None:
-    places = {device.name: place for place, device in enumerate(old.model.devices)}
-    for place, device in enumerate(new.model.devices):
-        was = places.get(device.name)
-        if was is not None:
-            new.state.announced_class[place] = old.state.announced_class[was]
-            new.state.not_better_ns[place] = old.state.not_better_ns[was]
-
-
-def _adopt_multivariate(new: Engine, old: Engine) -> None:
-    """A device whose tags are seen together as before goes on knowing how they belong together."""
-    there = {_seen_together(old, number): place for place, number in enumerate(old.model.multivariate_devices)}
-    for place, number in enumerate(new.model.multivariate_devices):
-        was = there.get(_seen_together(new, number))
-        if was is None:
-            continue
-        for name, table in new.state.multivariate._asdict().items():
-            if name != "rows":
-                table[place] = getattr(old.state.multivariate, name)[was]
-        record = new.state.multivariate.records[place]
-        record["device"] = number
-        # Rows that may be others by now: told again with the next step.
-        record["row_first"] = record["row_second"] = record["row_third"] = -1
-
-
-def _seen_together(engine: Engine, number: int) -> tuple[str, ...]:
-    device = engine.model.devices[number]
-    return (device.name, *(engine.model.tags[row].name for row in device.together))
-
-
-class _Owners:
-    """The bytes of each row's memory, wherever they lie."""
-
-    def __init__(self, engine: Engine) -> None:
-        tables = engine.state.tables._asdict()
-        windows = len(tables["windows"])
-        self._tables = engine.state.tables
-        self._by_row = [bytes_of(tables[name], len(tables["cells"])) for name in TAG_MEMORY]
-        self._by_window = [bytes_of(tables[name], windows) for name in WINDOW_MEMORY]
-
-    def parts_of(self, row: int) -> Iterator[Bytes]:
-        limit = self._tables.limits[row]
-        first, count = int(limit["window_first"]), int(limit["window_count"])
-        yield from (table[row] for table in self._by_row)
-        yield from (table[first : first + count] for table in self._by_window)
-
-    def alarms_of(self, row: int) -> npt.NDArray[np.void]:
-        limit = self._tables.limits[row]
-        first = int(limit["alarm_first"])
-        return self._tables.alarms[first : first + int(limit["alarm_count"])]
 
 
 def bytes_of(table: npt.NDArray[Any], owners: int) -> Bytes:

@@ -56,8 +56,7 @@ class Builder:
         plant = Plant(
             heart, clock=self._clock, book=self._book, symbols=self._symbols, trail=self._trail, hand_on=self._hand_on,
             died=self._died, keep=self._keep,
-            executive=before.executive if before is not None else None,
-            held=before.writer.arbiter.held if before is not None else None,
+            before=before,
         )  # fmt: skip
         plant.warm()
         return plant

@@ -19,6 +19,7 @@ import numpy as np
 
 from gateway import kernelcache
 from gateway.core import cycle as core_cycle
+from gateway.core.adoption import adopt
 from gateway.core.cycle import Cycle, Finished, run_cycle
 from gateway.core.engine import Engine, StepResult
 from gateway.core.events import Emit, Event, Severity
@@ -27,7 +28,7 @@ from gateway.core.model import Model
 from gateway.core.ports import Clock
 from gateway.core.readings import Measured, Reading
 from gateway.core.record import RecordDraft, Stream
-from gateway.core.snapshot import adopt, take_over
+from gateway.core.snapshot import take_over
 from gateway.core.spec import EngineSpec
 from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_S, Bytes

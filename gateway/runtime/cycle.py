@@ -40,6 +40,10 @@ METRICS = (
 )
 
 
+LAST_CYCLES_MAX = 4
+"""What does not fit into one; more is not waited for, since sources that go on over a reload go on filling lanes."""
+
+
 class EngineThread:
     """Owns the engine while it runs: nobody else may call `step`."""
 
@@ -88,7 +92,7 @@ class EngineThread:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Run one last cycle over what is in the inbox, then end. False when that took longer than the time-out."""
+        """Run last cycles over what is in the inbox, then end. False when that took longer than the time-out."""
         self._stopping.set()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -157,7 +161,10 @@ class EngineThread:
                 self.overruns += skipped
                 deadline_ns += skipped * CYCLE_NS
             time.sleep(max(0, deadline_ns - time.monotonic_ns()) / 1e9)
-        self.cycle()
+        for _ in range(LAST_CYCLES_MAX):
+            self.cycle()
+            if len(self._inbox) == 0:
+                break
         self._turn(self._now_ns(), NO_SAMPLES, (Finished(),))
 
     def readings(self) -> Iterator[Reading | HistogramReading]:

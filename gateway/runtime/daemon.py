@@ -303,6 +303,7 @@ class Daemon:
         """A plant like the old one; should even that not start, the daemon ends and the service manager begins anew."""
         self._progress.plant = None
         plant = await asyncio.to_thread(self._builder.whole, settings, failed)
+        plant.acquisition.move()
         try:
             await self._start_plant(plant)
         except START_FAILURES as error:

@@ -13,7 +13,7 @@ import asyncio
 import math
 import struct
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -248,15 +248,12 @@ class Outputs:
         for name, session in self.sessions.items():
             supervisor.start(f"output of loop {name}", session.run)
 
-    async def stop(self, supervisor: Supervisor) -> None:
-        """After the executive has written its last."""
+    async def stop(self, supervisor: Supervisor, kept: Collection[str] = ()) -> None:
+        """After the executive has written its last; the sessions of the links `kept` go on."""
         if self.carriers:
             await supervisor.stop("outputs")
-        await supervisor.stop(*(f"output of loop {name}" for name in self.sessions), *self.link_tasks())
-
-    def link_tasks(self) -> list[str]:
-        """The sessions that carry outputs, as the supervisor calls them."""
-        return [f"link {name}" for name in self.links]
+        links = (f"link {name}" for name in self.links if name not in kept)
+        await supervisor.stop(*(f"output of loop {name}" for name in self.sessions), *links)
 
 
 def _present(view: PlantView, row: int) -> Callable[[], float | None]:

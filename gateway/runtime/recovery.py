@@ -22,13 +22,14 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from gateway.core.adoption import adopt
 from gateway.core.cycle import Cycle, Named, run_cycle
 from gateway.core.engine import Engine, StepResult
 from gateway.core.events import Severity
 from gateway.core.kernels.shuffle import keep_by_row, keep_rows
 from gateway.core.lending import Parked
 from gateway.core.record import RecordDraft
-from gateway.core.snapshot import COMMON, Image, Shares, adopt
+from gateway.core.snapshot import COMMON, Image, Shares
 from gateway.core.spec import EngineSpec, decode_spec
 from gateway.core.symbols import Symbols
 from gateway.core.types import Samples
@@ -346,11 +347,10 @@ class Recovery:
             found.doubt("the journal was written by another version")
         if head.left_out:
             found.doubt(f"the journal leaves out {head.left_out} tags")
-        if head.spec == self._spec.encoded:
-            return engine
-        new = self._build(head.spec)
-        adopt(new, engine)
-        return new
+        if head.spec != self._spec.encoded:
+            adopt(new := self._build(head.spec), engine)
+            return new
+        return engine
 
     def _judge(self, reading: Reading, found: Recovered) -> None:
         for one in reading.found:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gateway.runtime.acquisition import goes_on
 from gateway.runtime.differences import differences
 from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings, registers_of
 from gateway.sources.modbus import is_for_thread
@@ -55,6 +56,9 @@ def foresee(old: Settings, new: Settings) -> Foreseen:
     if new.loops:
         kept = sum(1 for loop in new.loops if loop.name not in loops)
         keeps.append(f"{kept} of {len(new.loops)} loops as they are, and no loop that stays loses a cycle")
+    if new.links:
+        sources = len(goes_on(old, new))
+        keeps.append(f"{sources} of {len(new.links)} links, with their connections and whatever comes meanwhile")
     if new.uplinks and not changes.uplink:
         keeps.append("the uplinks' sessions and what waits for them")
     return Foreseen(

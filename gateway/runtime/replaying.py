@@ -15,11 +15,11 @@ from typing import Final
 
 import numpy as np
 
+from gateway.core.adoption import adopt
 from gateway.core.cycle import Cycle, Finished, Lent, Named, run_cycle
 from gateway.core.encode import Encoder, envelope
 from gateway.core.engine import Engine
 from gateway.core.record import Identity, RecordDraft
-from gateway.core.snapshot import adopt
 from gateway.core.spec import EngineSpec, decode_spec
 from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_S, Int64s, Samples

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from gateway.core.adoption import adopt
 from gateway.core.calculations import CalculationDefinition, Function, Output, Span
 from gateway.core.calendar import UTC, Calendar, Zone
 from gateway.core.cycle import Cycle, run_cycle
@@ -18,7 +19,7 @@ from gateway.core.engine import Engine
 from gateway.core.limits import GRID_NS, RESULTS_WAITING_MAX
 from gateway.core.model import DeviceDefinition, Model
 from gateway.core.record import RecordDraft, Stamp, Stream
-from gateway.core.snapshot import COMMON, Shares, adopt
+from gateway.core.snapshot import COMMON, Shares
 from gateway.core.symbols import no_texts
 from gateway.core.types import NS_PER_S, Kind, Quality, Samples
 from gateway.settings.zones import TimeZone

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from gateway.core.events import Event, Severity
+from gateway.runtime.acquisition import lane_capacity
 from gateway.runtime.clock import resume_clock
 from gateway.runtime.eventbook import EventBook
 from gateway.runtime.intakes import is_durable
-from gateway.runtime.plant import lane_capacity
 from gateway.runtime.reload import compare
 from gateway.runtime.status import LinkStates
 from gateway.settings.load import load

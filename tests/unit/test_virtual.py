@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import pytest
 
+from gateway.core.adoption import adopt
 from gateway.core.calculations import CalculationDefinition, Function, Output, Span
 from gateway.core.engine import Engine
 from gateway.core.formula import Formula
@@ -15,7 +16,6 @@ from gateway.core.formulaparser import parse_formula
 from gateway.core.limits import GRID_NS
 from gateway.core.model import TagDefinition
 from gateway.core.record import Stream
-from gateway.core.snapshot import adopt
 from gateway.core.types import NS_PER_MS, NS_PER_S, Quality
 from tests.support.engine import T0, alarms, batch, engine, one, tag
 

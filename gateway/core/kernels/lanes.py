@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from numba import njit
 
 from gateway.core.kernels.atomics import load_acquire, store_release
+from gateway.core.moving import Moved
 from gateway.core.types import Int64s, Samples
 
 HEAD, DROPPED, DEPTH_MAX, BASE, FIRST, CAPACITY, TAIL, LANE_WORDS = 0, 1, 2, 3, 4, 5, 8, 16
@@ -29,6 +30,7 @@ class SharedLanes:
     def __init__(self, names: Sequence[str], ring: Samples, words: Int64s) -> None:
         self._ring = ring
         self._words = words
+        self.moved = Moved()
         self.lanes = tuple(SharedLane(name, self, ring, words[i]) for i, name in enumerate(names))
 
     def __len__(self) -> int:
@@ -37,7 +39,9 @@ class SharedLanes:
 
     def take_into(self, out: Samples) -> int:
         """Move what is in all lanes out, lane by lane, as far as it fits; returns how many samples."""
-        return int(_take_all(self._words, self._ring, out))
+        taken = int(_take_all(self._words, self._ring, out))
+        self.moved.put_right(out[:taken])
+        return taken
 
 
 class SharedLane:
@@ -73,7 +77,13 @@ class SharedLane:
 
     def take_into(self, out: Samples) -> int:
         """Move up to `len(out)` samples out; returns how many. Only the consumer's thread calls this."""
-        return int(_take(self._words, self._ring, out, 0))
+        taken = int(_take(self._words, self._ring, out, 0))
+        self.group.moved.put_right(out[:taken])
+        return taken
+
+    def clear(self) -> None:
+        """Leave what waits; only once nothing fills the lane any more."""
+        self._words[TAIL] = self._words[HEAD]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

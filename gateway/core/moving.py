@@ -1,0 +1,34 @@
+"""Rows that have moved under a source.
+
+A source that goes on over a reload goes on giving its samples the rows that it was built with, while the model may
+have its tags in others by then. Whoever empties its lane puts that right, for a whole batch at once: so no source has
+to stand still for a reload of others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateway.core.types import Int32s, Samples
+
+
+class Moved:
+    """Where the rows that a source was built with are now."""
+
+    def __init__(self) -> None:
+        self._now: Int32s | None = None
+
+    def move(self, rows: Int32s) -> None:
+        """`rows[i]` is where the tag of row i is from now on, -1 where there is no such tag any more."""
+        now = rows if self._now is None else np.where(self._now >= 0, rows[self._now], np.int32(-1))
+        is_as_built = np.array_equal(now[now >= 0], np.flatnonzero(now >= 0))
+        self._now = None if is_as_built else now
+
+    def put_right(self, samples: Samples) -> None:
+        """Give samples of the source their present rows, in place."""
+        if self._now is not None:
+            samples["row"] = self._now[samples["row"]]
+
+    def as_built(self, row: int) -> int:
+        """The row that the source knows the tag of this row by."""
+        return row if self._now is None else int(np.flatnonzero(self._now == row)[0])

@@ -1,0 +1,255 @@
+"""What a plant acquires by: the sources of its links, and the lanes that they fill.
+
+A reload leaves the source of a link that is as it was, and has the tags that it had, to itself: connection,
+subscriptions, schedule and what waits in its lane go on, and only the numbers of its rows are put right
+(`gateway.core.moving`). Other links begin anew, and so do those that lend rows or keep their messages on disk: their
+memory is laid out with the plant, and their brokers keep for them what comes meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import numpy as np
+
+from gateway.core.events import Emit
+from gateway.core.inbox import Drained, Lane
+from gateway.core.letters import Keep
+from gateway.core.limits import LANE_SAMPLES_MAX, LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG
+from gateway.core.ports import Source
+from gateway.core.readings import Measured
+from gateway.core.symbols import Symbols
+from gateway.core.types import Int32s
+from gateway.protocol.modbus.plan import Block, plan
+from gateway.protocol.mqtt.lender import Wanted
+from gateway.protocol.mqtt.newcomers import Answer
+from gateway.runtime.clock import EngineClock
+from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
+from gateway.runtime.polling import Polling, those_of_most
+from gateway.runtime.pools import Pools
+from gateway.runtime.supervisor import Supervisor
+from gateway.settings.planning import point_of
+from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, Settings, Tag, registers_of
+from gateway.sources.modbus import FastModbusSource, ModbusSource, Share, is_for_thread
+from gateway.sources.mqtt import MqttSource
+
+Placed = Sequence[tuple[int, Tag]]
+"""Tags with their rows."""
+
+
+def lane_capacity(tags: int) -> int:
+    """In samples: a plant of a thousand small links must not pay for a thousand large lanes."""
+    return min(LANE_SAMPLES_MAX, max(LANE_SAMPLES_MIN, LANE_SAMPLES_PER_TAG * tags))
+
+
+def points_in(blocks: Sequence[Block]) -> int:
+    return sum(len(block.points) for block in blocks)
+
+
+def tags_by_link(settings: Settings) -> dict[str, Placed]:
+    """What each link's session acquires: the executive reads and writes the tags of loops by itself."""
+    of_loops = {name for loop in settings.loops for name in registers_of(loop)}
+    link_of = {device.name: device.link for device in settings.devices}
+    found: dict[str, list[tuple[int, Tag]]] = {link.name: [] for link in settings.links}
+    for row, tag in enumerate(settings.tags):
+        if tag.name not in of_loops and not isinstance(tag.point, FormulaPoint):
+            found[link_of[tag.device]].append((row, tag))
+    return dict(found)
+
+
+def goes_on(old: Settings, new: Settings) -> frozenset[str]:
+    """Links whose sources need not know of a change from `old` to `new`."""
+    before, after = tags_by_link(old), tags_by_link(new)
+    lending = {group.link for settings in (old, new) for group in settings.topics}
+    were = {link.name: link for link in old.links}
+    return frozenset(
+        link.name
+        for link in new.links
+        if were.get(link.name) == link
+        and link.name not in lending
+        and [_acquired(tag) for _, tag in before[link.name]] == [_acquired(tag) for _, tag in after[link.name]]
+        and not any(is_durable(tag) for _, tag in after[link.name])
+    )
+
+
+def _acquired(tag: Tag) -> tuple[object, ...]:
+    """What of a tag is its source's concern."""
+    return tag.name, tag.device, tag.kind, tag.point, tag.stale_after_ns
+
+
+def _ask_nobody(wanted: list[Wanted], answered: Callable[[list[Answer]], None]) -> None:
+    """Where no rows are lent. A source that goes on over reloads must not hold on to the pools of its first plant."""
+
+
+class Acquisition:
+    """`before` is that of the plant before."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        pools: Pools,
+        intakes: Intakes,
+        symbols: Symbols,
+        clock: EngineClock,
+        emit: Emit,
+        keep: Keep,
+        before: Acquisition | None = None,
+    ) -> None:
+        self._settings = settings
+        self._pools = pools
+        self._intakes = intakes
+        self._symbols = symbols
+        self._clock = clock
+        self._emit = emit
+        self._keep = keep
+        self.sources: dict[str, Source] = {}
+        self.lanes: list[Drained] = []
+        self._own_lanes: dict[str, Lane] = {}
+        self._tags = tags_by_link(settings)
+        self._running: set[str] = set()
+        polled = {link.name: blocks for link in settings.links if (blocks := self._blocks_of(link))}
+        going_on = frozenset() if before is None else before.running & goes_on(before.settings, settings)
+        polling = {} if before is None else before.polling.places
+        places = those_of_most({name: place for name, place in polling.items() if name in going_on})
+        self.carried = frozenset(name for name in going_on if name in places or name not in polled)
+        """Links whose sources are those of the plant before."""
+        shares = [
+            Share(name, blocks, lane_capacity(points_in(blocks)))
+            for name, blocks in polled.items()
+            if name not in self.carried
+        ]
+        self.polling: Polling = Polling(shares, places, symbols, clock)
+        """Polls the plain Modbus TCP links, each at its place."""
+        self._rows_before: Int32s = np.zeros(0, np.int32)
+        if before is not None and self.carried:
+            self._carry(before)
+        self._build()
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The sources that run, by name."""
+        return frozenset(self._running)
+
+    def _carry(self, before: Acquisition) -> None:
+        """Take over the sources that go on, and note where the rows of their tags are now."""
+        self._rows_before = np.full(len(before.settings.tags), -1, np.int32)
+        for name in self.carried:
+            old, new = ([row for row, _ in of._tags[name]] for of in (before, self))
+            self._rows_before[old] = new
+            if name in before.sources:
+                self.sources[name] = before.sources[name]
+            if name in before._own_lanes:
+                self._own_lanes[name] = before._own_lanes[name]
+
+    def _build(self) -> None:
+        """The sources of all links, and their lanes."""
+        for link in self._settings.links:
+            tags = self._tags[link.name]
+            plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
+            durable = [(row, tag) for row, tag in tags if is_durable(tag)]
+            lent = self._pools.rows_of(link.name)
+            if plain or lent:
+                self.lanes.append(self._lane_of(link, len(plain) + lent))
+                if link.name not in self.sources:
+                    self.sources[link.name] = self._source(link, plain)
+            if durable:
+                lane = Lane(durable_name(link.name), lane_capacity(len(durable)))
+                self.lanes.append(lane)
+                self.sources[lane.name] = self._durable(link, durable, lane)
+
+    def move(self) -> None:
+        """The engine before has ended: what waits, and what comes, is of the rows that tags have now."""
+        self._running |= self.carried & self.sources.keys()
+        if not self._running:
+            return
+        self.polling.move(self._rows_before)
+        for name in self._running & self._own_lanes.keys():
+            self._own_lanes[name].moved.move(self._rows_before)
+
+    def start(self, supervisor: Supervisor) -> None:
+        """All sources, but for those that run already."""
+        for name, source in self.sources.items():
+            if name not in self.carried:
+                supervisor.start(f"link {name}", source.run)
+                self._running.add(name)
+            if isinstance(source, MqttSource) and name in self._pools.newcomers:
+                supervisor.start(f"tags of link {name}", source.keep_house)
+
+    async def stop(self, supervisor: Supervisor, kept: Collection[str]) -> None:
+        """All sources but these."""
+        houses = [f"tags of link {name}" for name in self._pools.newcomers]
+        await supervisor.stop(*(f"link {name}" for name in self.sources if name not in kept), *houses)
+
+    async def replace(self, link: Link, settings: Settings, supervisor: Supervisor) -> None:
+        """Restart one link's session as `settings`, which differ in links only, have it; its lane and rows stay."""
+        self._settings = settings
+        await supervisor.stop(f"link {link.name}")
+        plain = [(row, tag) for row, tag in self._tags[link.name] if not is_durable(tag)]
+        self.sources[link.name] = self._source(link, plain)
+        supervisor.start(f"link {link.name}", self.sources[link.name].run)
+
+    def measured(self) -> Iterator[Measured]:
+        yield from self.sources.values()
+        yield self.polling
+        yield self._intakes
+
+    def _blocks_of(self, link: Link, as_built: Callable[[int], int] = int) -> Sequence[Block]:
+        """What the poll thread reads of this link; nothing of a link that is not its."""
+        if not isinstance(link, ModbusLink) or not is_for_thread(link):
+            return ()
+        return plan(point_of(as_built(row), tag) for row, tag in self._tags[link.name])
+
+    def _lane_of(self, link: Link, tags: int) -> Drained:
+        place = self.polling.places.get(link.name)
+        if place is not None:
+            return place.lane
+        return self._own_lanes.setdefault(link.name, Lane(link.name, lane_capacity(tags)))
+
+    def _source(self, link: Link, tags: Placed) -> Source:
+        place = self.polling.places.get(link.name)
+        if place is not None:
+            assert isinstance(link, ModbusLink)
+            return FastModbusSource(
+                link=link,
+                index=place.at,
+                blocks=self._blocks_of(link, place.thread.waiting.moved.as_built),
+                thread=place.thread,
+                emit=self._emit,
+            )
+        lane = self._own_lanes[link.name]
+        known = [(lane.moved.as_built(row), tag) for row, tag in tags]
+        if isinstance(link, ModbusLink):
+            return ModbusSource(
+                link=link, tags=known, lane=lane, symbols=self._symbols, now_ns=self._clock, emit=self._emit
+            )
+        newcomers = self._pools.newcomers.get(link.name)
+        return MqttSource(
+            link=link,
+            tags=known,
+            lane=lane,
+            newcomers=newcomers,
+            ask=_ask_nobody if newcomers is None else self._pools.ask,
+            now_ns=self._clock,
+            wall_offset_ns=self._clock.wall_offset_ns,
+            emit=self._emit,
+            keep=self._keep,
+            intern=self._symbols.intern,
+        )
+
+    def _durable(self, link: Link, tags: Placed, lane: Lane) -> Source:
+        assert isinstance(link, MqttLink)
+        return MqttSource(
+            link=durable_link(link),
+            tags=tags,
+            lane=lane,
+            intake=self._intakes.make(lane, tags),
+            now_ns=self._clock,
+            wall_offset_ns=self._clock.wall_offset_ns,
+            emit=self._emit,
+            keep=self._keep,
+        )

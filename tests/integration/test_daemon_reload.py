@@ -1,0 +1,196 @@
+"""Reloads under load: devices that a change is not about lose no sample and no connection, also where rows move."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gateway.core.types import Quality
+from hil.ports import free_port
+from tests.support import brokers
+from tests.support.daemon import FarEnd, Gateway, Outside, publish, until
+from tests.support.modbus import Asked, ScriptedServer, good, scripted
+
+EVERY_S = 0.01
+PLANT = """
+[gateway]
+id = "plant"
+state_dir = "state"
+
+[defaults]
+every = "20ms"
+windows = ["2s"]
+
+[http]
+listen = "127.0.0.1:<http>"
+
+[uplink.cloud]
+mqtt = "mqtt://127.0.0.1:<broker>"
+streams = ["events", "samples"]
+samples_every = "100ms"
+
+[links.changing]
+modbus_tcp = "127.0.0.1:<changing>"
+
+[links.steady]
+modbus_tcp = "127.0.0.1:<steady>"
+
+[links.line]
+modbus_tcp = "127.0.0.1:<line>"
+keep_open = false
+
+[links.floor]
+mqtt = "mqtt://127.0.0.1:<broker>"
+
+[devices.changing]
+link = "changing"
+unit = 1
+<changing tags>
+
+[devices.steady]
+link = "steady"
+unit = 1
+tags.count = { register = "holding 0" }
+
+[devices.line]
+link = "line"
+unit = 1
+tags.count = { register = "holding 0" }
+
+[devices.machine]
+link = "floor"
+topic = "plant/{device}/{tag}"
+tags.count = { field = "value" }
+"""
+STEADY = ("steady.count", "line.count", "machine.count")
+TAGS = {
+    "one": 'tags.speed = { register = "holding 0" }',
+    "three": "\n".join(f'tags.{name} = {{ register = "holding {at}" }}' for at, name in enumerate("abc")),
+    "other": 'tags.speed = { register = "holding 1", scale = 0.1 }',
+}
+ROUND = ("three", "other", "one", "three", "one", "other")
+
+
+@dataclass
+class Counting:
+    """Answers each read with the number of reads before it."""
+
+    reads: int = 0
+    server: ScriptedServer = field(default_factory=lambda: ScriptedServer({}))
+
+    async def answer(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(asked.reply(data=self.reads.to_bytes(2, "big")))
+        self.reads += 1
+
+
+@dataclass
+class World:
+    outside: Outside
+    broker_port: int
+    changing: ScriptedServer
+    steady: Counting
+    line: Counting
+
+    def text(self, tags: str) -> str:
+        ports = {
+            "broker": self.broker_port,
+            "changing": self.changing.port,
+            "steady": self.steady.server.port,
+            "line": self.line.server.port,
+        }
+        text = PLANT.replace("<changing tags>", TAGS[tags])
+        for name, port in ports.items():
+            text = text.replace(f"<{name}>", str(port))
+        return text
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with brokers.mosquitto(tmp_path) as broker, Outside() as outside:
+        stack = AsyncExitStack()
+        steady, line = Counting(), Counting()
+
+        async def begin() -> ScriptedServer:
+            for each in (steady, line):
+                each.server = await stack.enter_async_context(scripted({1: each.answer}))
+            return await stack.enter_async_context(scripted({1: good}))
+
+        changing = outside.run(begin())
+        outside.spawn(publish(broker.port, "plant/machine/count", numbered, every_s=EVERY_S))
+        yield World(outside, broker.port, changing, steady, line)
+        outside.run(stack.aclose())
+
+
+def numbered(number: int) -> bytes:
+    return json.dumps({"value": number}).encode()
+
+
+def values_of(records: list[dict[str, object]], name: str) -> list[float]:
+    """A tag's good values in these records, in their order."""
+    found = []
+    for record in records:
+        tags, places, values = record.get("tags"), record.get("tag"), record.get("value")
+        if isinstance(tags, list) and isinstance(places, list) and isinstance(values, list):
+            found += [value for place, value in zip(places, values, strict=True) if tags[place] == name]
+    return [value for value in found if value is not None]
+
+
+def reload(gateway: Gateway, text: str) -> None:
+    """Until the steady devices bring samples to the new plant."""
+    before, turns = gateway.device_samples(), len(gateway.lines("configuration.applied"))
+    gateway.write(text)
+    gateway.signal(signal.SIGHUP)
+    until(lambda: len(gateway.lines("configuration.applied")) > turns, "it is applied")
+    steady = [name.partition(".")[0] for name in STEADY]
+    until(lambda: all(gateway.device_samples()[name] != before[name] for name in steady), "they bring samples")
+
+
+def test_devices_that_did_not_change_lose_no_sample_and_no_connection(tmp_path: Path, world: World) -> None:
+    far_end = FarEnd(world.outside, tmp_path, broker_port=world.broker_port)
+    with Gateway(tmp_path, world.text("one")) as gateway:
+        gateway.start()
+        until(lambda: all(gateway.quality(name) == Quality.GOOD for name in STEADY), "all are read")
+        for tags in ROUND:
+            reload(gateway, world.text(tags))
+        assert not gateway.lines("configuration.refused")
+        assert world.steady.server.connections == 1
+        assert len(gateway.lines("link.up", "floor")) == 1
+        assert not gateway.lines("link.down")
+        assert gateway.terminate() == 0
+    far_end.expect_everything()
+    records = far_end.records()
+    for name, last in (("steady.count", world.steady.reads - 1), ("machine.count", None)):
+        values = values_of(records, name)
+        assert values == list(range(int(values[0]), int(values[-1]) + 1)), f"{name}: each once, in order"
+        assert last is None or last - values[-1] <= 1, "one read may be under way at the end"
+    assert "Traceback" not in gateway.text()
+
+
+def test_a_reload_that_cannot_start_leaves_sources_as_they_are(tmp_path: Path, world: World) -> None:
+    """The new plant finds its register server's address taken; the one that is put back has the same sources."""
+    far_end = FarEnd(world.outside, tmp_path, broker_port=world.broker_port)
+    with Gateway(tmp_path, world.text("one")) as gateway:
+        gateway.start()
+        until(lambda: all(gateway.quality(name) == Quality.GOOD for name in STEADY), "all are read")
+        taken = f'\n[scada]\nmodbus_tcp = "127.0.0.1:{world.broker_port}"\n'
+        gateway.write(world.text("three") + taken)
+        gateway.signal(signal.SIGHUP)
+        until(lambda: gateway.lines("configuration.refused"), "it is refused")
+        gateway.write(world.text("other") + taken.replace(str(world.broker_port), str(free_port())))
+        gateway.signal(signal.SIGHUP)
+        until(lambda: gateway.lines("configuration.applied"), "it is applied")
+        until(lambda: gateway.quality("changing.speed") == Quality.GOOD, "it is read")
+        assert world.steady.server.connections == 1
+        assert len(gateway.lines("link.up", "floor")) == 1
+        assert gateway.terminate() == 0
+    far_end.expect_everything()
+    for name in ("steady.count", "machine.count"):
+        values = values_of(far_end.records(), name)
+        assert values == list(range(int(values[0]), int(values[-1]) + 1)), f"{name}: each once, in order"
