@@ -25,7 +25,8 @@ from gateway.core.ports import LinkDown, Verdict
 from gateway.core.record import Identity
 from gateway.settings.schema import FileAddress
 
-_ROTATED: Final = re.compile(r"-(\d{6,})$")
+ROTATED: Final = re.compile(r"-(\d{6,})$")
+"""How the stem of a file ends that is not written to any more."""
 
 
 class _Head(msgspec.Struct):
@@ -113,7 +114,7 @@ async def connect(address: FileAddress) -> AsyncIterator[FileUpstream]:
 
 def _opened(address: FileAddress) -> FileUpstream:
     path = address.path
-    found = (_ROTATED.search(each.stem) for each in path.parent.glob(f"{path.stem}-*{path.suffix}"))
+    found = (ROTATED.search(each.stem) for each in path.parent.glob(f"{path.stem}-*{path.suffix}"))
     numbers = [int(match[1]) for match in found if match]
     number = max(numbers, default=0)
     before = _read(_rotated(path, number))[1] if numbers else set()

@@ -16,11 +16,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.runtime.benches.environment import environment
+from gateway.runtime.receivers import read_files
 from gateway.runtime.reconcile import reconcile
 from hil.broker import NatsServer
 from hil.children import ON_ITS_OWN
@@ -267,7 +269,7 @@ class Soak:
         await asyncio.sleep(1.0)
         far.commit()
         verdict = await asyncio.to_thread(
-            reconcile, self._folder / "state" / "spool.db", self._folder / "received.db", "soak",
+            reconcile, self._folder / "state" / "spool.db", partial(read_files, [self._folder / "received.db"], "soak"),
             pause=lambda: time.sleep(1.0),
         )  # fmt: skip
         return Books(

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ from gateway.core.encode import envelope
 from gateway.core.events import Event
 from gateway.core.record import Identity, Stream
 from gateway.receiver import Receiver
-from gateway.runtime.reconcile import Part, ReceiverUnfit, Verdict, reconcile, repair
+from gateway.runtime.received import Part, ReceiverUnfit
+from gateway.runtime.receivers import read_files
+from gateway.runtime.reconcile import Verdict, reconcile, repair
 from gateway.spool.records import Encoded, Grace, Key, Lane, Stored, compress
 from gateway.spool.store import Store
 from tests.support.spool import draft, encoded, running_spool
@@ -53,7 +56,7 @@ class Plant:
         self.receiver.commit()
 
     def verdict(self) -> Verdict:
-        return reconcile(self.spool, self.received, "plant", pause=lambda: None)
+        return reconcile(self.spool, partial(read_files, [self.received], "plant"), pause=lambda: None)
 
 
 @pytest.fixture

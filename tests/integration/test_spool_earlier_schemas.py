@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from gateway.cli.app import app
 from gateway.core.encode import envelope
 from gateway.core.record import Identity, Stream
 from gateway.receiver import Receiver
+from gateway.runtime.receivers import read_files
 from gateway.runtime.reconcile import reconcile
 from gateway.runtime.uplink import open_store
 from gateway.spool.records import Lane, StoreRefused
@@ -90,7 +92,7 @@ def test_what_waits_in_it_is_delivered_and_the_books_agree(path: Path, tmp_path:
     assert store.totals.records == 0
     assert store.losses() == []
     store.close()
-    verdict = reconcile(path, tmp_path / "received.db", "plant", pause=lambda: None)
+    verdict = reconcile(path, partial(read_files, [tmp_path / "received.db"], "plant"), pause=lambda: None)
     assert (verdict.lost, verdict.duplicates, verdict.waiting) == ((), (), 0)
 
 

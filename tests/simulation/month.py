@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from gateway.core.events import Event
 from gateway.core.lending import Command, Lending, command, commands
 from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S, SAMPLE, Quality, Samples
+from gateway.runtime.receivers import read_files
 from gateway.runtime.reconcile import reconcile
 from gateway.spool.history import HISTORY_FILE, opened
 from tests.simulation.farends import FarEnd
@@ -267,7 +269,8 @@ class Played:
         """Produced, ledgered and waiting at the first far end; at both nothing is lost, twice or strange."""
         found = []
         for end, path in ((self.cloud, "spool.db"), (self.archive, "spool-archive.db")):
-            verdict = reconcile(self._folder / path, end.path, "plant", pause=lambda: time.sleep(0.1))
+            read = partial(read_files, [end.path], "plant")
+            verdict = reconcile(self._folder / path, read, pause=lambda: time.sleep(0.1))
             told = verdict.received + verdict.waiting + verdict.ledgered + verdict.unexamined
             assert verdict.is_whole, self._says(end.name, verdict, "whole")
             assert told == verdict.produced, self._says(end.name, told, verdict.produced)

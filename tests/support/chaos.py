@@ -28,6 +28,7 @@ import nats as nats_client
 
 from gateway.core.record import Stream
 from gateway.receiver import Receiver
+from gateway.runtime.receivers import read_files
 from gateway.runtime.reconcile import Verdict, reconcile
 from gateway.settings.schema import NatsAddress
 from gateway.spool.records import Grace
@@ -197,7 +198,8 @@ class World:
             await asyncio.sleep(0.2)
 
     def _compare(self) -> Verdict:
-        return reconcile(self._folder / "spool.db", self._folder / "received.db", "plant", pause=lambda: None)
+        read = partial(read_files, [self._folder / "received.db"], "plant")
+        return reconcile(self._folder / "spool.db", read, pause=lambda: None)
 
     async def _make_stream(self) -> None:
         client = await nats_client.connect(f"nats://127.0.0.1:{self._client_port}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -14,6 +14,9 @@ from gateway.core.types import NS_PER_S
 from gateway.protocol.records.held import Held, Span
 from gateway.protocol.records.parquet import IDENTITIES_KEY
 from gateway.upstreams.parquet.folder import LOGS
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
 
 _NUMBERED: Final = re.compile(r"-(\d{6,})\.parquet$")
 FOOTERS_MAX: Final = 2_000
@@ -25,10 +28,16 @@ def file_path(folder: Path, table: str, number: int, began_ns: int) -> Path:
     return folder / table / f"{began:%Y%m%dT%H%M%SZ}-{number:06}.parquet"
 
 
+def number_of(path: Path) -> int | None:
+    """The number of the log that a file was made of; None: we did not name it."""
+    match = _NUMBERED.search(path.name)
+    return int(match[1]) if match else None
+
+
 def finished(folder: Path) -> list[tuple[int, Path]]:
     """Number and path, oldest first."""
-    found = ((_NUMBERED.search(path.name), path) for path in folder.glob("*/*.parquet") if path.parent.name != LOGS)
-    return sorted((int(match[1]), path) for match, path in found if match)
+    found = ((number_of(path), path) for path in folder.glob("*/*.parquet") if path.parent.name != LOGS)
+    return sorted((number, path) for number, path in found if number is not None)
 
 
 def numbers_of_files(folder: Path) -> list[int]:
@@ -50,7 +59,12 @@ def spans_of(path: Path) -> Iterator[Span]:
     from pyarrow import parquet
 
     try:
-        told = (parquet.read_metadata(path).metadata or {}).get(IDENTITIES_KEY.encode(), b"[]")
-        yield from msgspec.json.decode(told, type=list[Span])
+        yield from told_spans(parquet.read_metadata(path)) or ()
     except (pyarrow.ArrowInvalid, msgspec.MsgspecError) as error:
         raise OSError(0, f"{path.name} is no Parquet file that can be read: {error}") from error
+
+
+def told_spans(footer: FileMetaData) -> list[Span] | None:
+    """Of the records inside; None where the footer does not say. Raises msgspec.MsgspecError."""
+    told = (footer.metadata or {}).get(IDENTITIES_KEY.encode())
+    return None if told is None else msgspec.json.decode(told, type=list[Span])
