@@ -10,7 +10,8 @@ the first, byte-identical. While SEGMENTS_MAX segments of a stream wait, or the 
 the segment it has, and the live pump sends it.
 
 What ends a session (`LinkDown`, or a record that the upstream wants later) ends it for both pumps; the next attempt
-follows after a back-off that starts again only when something was acknowledged. One event for each change of the link.
+follows after a back-off that starts again only when what was under way then is answered. One event for each change of
+the link.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from gateway.core.pacing import Pace
 from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Upstream, Verdict
 from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.record import Identity, Stream
+from gateway.core.setbacks import Setbacks
 from gateway.core.types import NS_PER_S
 from gateway.runtime.pumps import Pumps
 from gateway.spool.records import Key, Stored
@@ -127,7 +129,7 @@ class Delivery:
         self._outage_ns = 0
         self._outages = 0
         self._connect_failures = 0
-        self._failures = 0
+        self._setbacks: Setbacks[Key] = Setbacks()
         self._sent_up_to: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._sent = 0
         self._resent = 0
@@ -142,11 +144,12 @@ class Delivery:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            self._failures += 1
+            began_ns = self._stopwatch_ns()
             end = await self._session()
+            self._setbacks.ended(self._stopwatch_ns() - began_ns)
             self._note_down(str(end))
             asked_ns = min(end.retry_after_ns, RETRY_AFTER_MAX_NS)
-            await asyncio.sleep(max(asked_ns, self._retry_after_ns(max(1, self._failures))) / NS_PER_S)
+            await asyncio.sleep(max(asked_ns, self._retry_after_ns(self._setbacks.failures)) / NS_PER_S)
 
     async def _session(self) -> LinkDown:
         """One session from connecting to its end; returns what ended it."""
@@ -176,14 +179,17 @@ class Delivery:
         self._sent_bytes += len(record.body)
         self.resized(identity, len(payload) - len(record.body))
         self._under_way[record.key] = began_ns = self._stopwatch_ns()
+        answer: Answer = Verdict.RETRY
         try:
-            answer: Answer = await upstream.send(identity, payload)
+            answer = await upstream.send(identity, payload)
         finally:
             del self._under_way[record.key]
+            if answer is Verdict.RETRY:
+                self._setbacks.left(record.key)
         observe(self._answers, self._stopwatch_ns() - began_ns)
         if answer is Verdict.RETRY:
             raise LinkDown(f"{self.name}: the upstream does not take records now", "look into its log and its limits")
-        self._failures = 0
+        self._setbacks.answered(record.key)
         if isinstance(answer, Refusal):
             self._rejected += 1
             self._note_rejected(identity, len(record.body), answer.reason)

@@ -2,7 +2,8 @@
 
 Lines of one segment that follow on one another are drawn together until they are announced, so that a long outage
 over a full spool costs one line a segment. A line leaves the table only when the loss report that carries it was
-acknowledged; a report that is itself dropped or refused gives its lines back.
+acknowledged; a report that is itself dropped or refused gives its lines back. Reports that the other end refuses are
+made again ever more seldom, until it takes one.
 """
 
 from __future__ import annotations
@@ -10,16 +11,38 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import zstandard
 
+from gateway.core.backoff import Backoff
 from gateway.core.limits import LOSS_TAGS_PER_REPORT, LOSSES_PER_REPORT
 from gateway.core.losses import OTHERS, added, bounded, merged
 from gateway.core.segments import Loss
+from gateway.core.types import NS_PER_S
 from gateway.spool.records import Key
+
+REPORT_EVERY_NS: Final = NS_PER_S
+REFUSED: Final = Backoff(base_ns=2 * NS_PER_S, cap_ns=600 * NS_PER_S)
+
+
+class Pace:
+    """How long after a report the next one may be made."""
+
+    def __init__(self) -> None:
+        self.wait_ns = REPORT_EVERY_NS
+        self._refused = 0
+
+    def refused(self, seed: int) -> None:
+        """The other end will not have it. `seed` tells gateways apart."""
+        self._refused += 1
+        self.wait_ns = REFUSED.delay_ns(self._refused, seed)
+
+    def taken(self) -> None:
+        """By the other end, or there is reason to believe that it would be."""
+        self._refused, self.wait_ns = 0, REPORT_EVERY_NS
 
 
 class _Body(msgspec.Struct):
@@ -127,11 +150,13 @@ def announce(connection: sqlite3.Connection, ids: Iterable[int], segment: int, s
     )
 
 
-def report_arrived(connection: sqlite3.Connection, segment: int, sequence: int) -> None:
-    connection.execute(
+def report_arrived(connection: sqlite3.Connection, segment: int, sequence: int) -> bool:
+    """Whether it was a report: its lines are told."""
+    deleted = connection.execute(
         "DELETE FROM ledger WHERE announced_segment = ? AND announced_sequence = ?",
         (segment, sequence),
     )
+    return deleted.rowcount > 0
 
 
 def report_lost(connection: sqlite3.Connection, segment: int, sequence: int) -> bool:

@@ -75,6 +75,7 @@ class Store:
         self.counts: Counter[tuple[str, ...]] = Counter()
         self._damaged: set[Key] = set()
         self.ageing = Ageing()
+        self.reporting = ledger.Pace()
         with translated(path), ExitStack() as undo:
             self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             undo.callback(self.connection.close)
@@ -274,8 +275,8 @@ class Store:
                     self.totals.kept_bytes += size
             for key in gone:
                 self.counts["acknowledged_records", key.stream] += 1
-                if key.stream == Stream.EVENTS:
-                    ledger.report_arrived(self.connection, key.segment, key.sequence)
+                if key.stream == Stream.EVENTS and ledger.report_arrived(self.connection, key.segment, key.sequence):
+                    self.reporting.taken()
             kept.note_done(self.connection, [(key.stream, key.segment) for key in gone])
             self.expire(now_ns)
 
@@ -288,9 +289,11 @@ class Store:
     def reject(self, key: Key, reason: str, now_ns: int) -> None:
         """The other end will never take it: to the dead letters, and into the ledger, for the receiver sees a gap.
 
-        A loss report is made again of lines that the ledger has still, each second: kept, it would push others out."""
+        A loss report is made again of lines that the ledger has still: kept, it would push others out."""
         with self.transaction():
             is_report = key.stream == Stream.EVENTS and ledger.report_lost(self.connection, key.segment, key.sequence)
+            if is_report:
+                self.reporting.refused(key.segment)
             self.connection.execute(
                 "INSERT INTO dead_letters (stream, segment, sequence, first_ns, last_ns, samples, reason, rejected_ns,"
                 " body) SELECT stream, segment, sequence, first_ns, last_ns, samples, ?, ?, body FROM records"

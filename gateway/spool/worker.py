@@ -50,7 +50,6 @@ LINGER_NS: Final = 5 * NS_PER_MS
 STORE_EVERY_NS: Final = 25 * NS_PER_MS
 COMMIT_EVERY_NS: Final = 100 * NS_PER_MS
 RETRY_NS: Final = NS_PER_S
-REPORT_LOSSES_EVERY_NS: Final = NS_PER_S
 IDLE_NS: Final = NS_PER_S
 
 
@@ -373,8 +372,8 @@ class SpoolWorker(DiskThread):
         return records
 
     def _report_losses(self, now_ns: int) -> int:
-        """While the link is down lines are drawn together; one report a second when it is up."""
-        if not self._link_up or now_ns - self._last_report_ns < REPORT_LOSSES_EVERY_NS:
+        """While the link is down lines are drawn together; one report a second when it is up, fewer when refused."""
+        if not self._link_up or now_ns - self._last_report_ns < self._store.reporting.wait_ns:
             return 0
         self._last_report_ns = now_ns
         return self._store.report_losses(self._now_ns())
@@ -383,6 +382,7 @@ class SpoolWorker(DiskThread):
         self._link_up = up
         if not up:
             return
+        self._store.reporting.taken()  # who comes back may take what they refused
         self._store_group()
         self._store.close_waiting_segments()
         self._on_stored()
