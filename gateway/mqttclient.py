@@ -6,6 +6,7 @@ For what is published, and for orders: the low-rate side of MQTT.
 from __future__ import annotations
 
 import asyncio
+import re
 import select
 import socket
 import ssl
@@ -24,6 +25,10 @@ from gateway.settings.credentials import CredentialError, password_of, tls_conte
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
 READS_AT_ONCE: Final = 64
+RECEIVING: Final = ("failed to receive on socket", "timeout on socket")
+"""How paho's lines begin that say why a connection ended."""
+UNSPECIFIED_ERROR: Final = 0x80
+"""paho's word for an end of file."""
 FAREWELL_S: Final = 1.0
 """How long a DISCONNECT may take to get out."""
 
@@ -44,10 +49,17 @@ class Client(aiomqtt.Client):
     next turn, when the descriptor may be closed and its number belong to a stranger. And uvloop calls a reader once
     more and then never again: a reader that leaves anything behind does not hear of the reset. So descriptors are
     looked at when they are registered, and a reader reads until nothing is left.
+
+    What paho says of a connection in its log is its end's reason here: whoever has the session tells of it, once.
     """
 
     limits: Mapping[str, Any] = {}
     """What the broker's CONNACK bounds (MQTT 5, 3.2.2.3), by paho's names: ReceiveMaximum, MaximumPacketSize, ..."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._client.disable_logger()
+        self._client.on_log = self._on_log
 
     @property
     def packet_bytes_max(self) -> int:
@@ -104,6 +116,14 @@ class Client(aiomqtt.Client):
             self._connected.exception()  # After a time-out nobody waits for it any more.
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
+    def _on_log(self, client: paho.Client, userdata: Any, level: int, line: str) -> None:
+        """Of a reset paho knows more than it says at the end. What callbacks raise it raises, too."""
+        if level != paho.MQTT_LOG_ERR or not line.startswith(RECEIVING):
+            return
+        is_connected = self._connected.done() and self._connected.exception() is None
+        if is_connected and not self._disconnected.done():
+            self._disconnected.set_exception(aiomqtt.MqttError(_words(line)))
+
     def _is_open(self, sock: Any) -> bool:
         """In the loop's thread, where connected sockets are closed: what holds here holds for the next call too."""
         present = self._client.socket()
@@ -137,6 +157,20 @@ def _is_readable(sock: Any) -> bool:
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _words(line: str) -> str:
+    """Of `failed to receive on socket: [Errno 104] Connection reset by peer` what the system says."""
+    _, _, why = line.partition(": ")
+    return re.sub(r"^\[Errno \d+\] ", "", why)
+
+
+def why_lost(error: aiomqtt.MqttError) -> str:
+    """Why a session ended that a message was waited for in."""
+    cause = error.__cause__ or error
+    if isinstance(cause, aiomqtt.MqttCodeError) and cause.rc == UNSPECIFIED_ERROR:
+        return "closed by the other side"
+    return str(cause)
 
 
 def place_of(broker: BrokerAddress) -> str:
@@ -196,7 +230,7 @@ def read_secrets(broker: BrokerAddress) -> tuple[str | None, str | None, ssl.SSL
 def refused(name: str, error: aiomqtt.MqttError) -> LinkDown:
     if isinstance(error, MqttConnectError):
         return LinkDown(f"{name}: the broker refused us ({error})", "check username, password_file and client_id")
-    cause = error.__context__ or error
+    cause = error.__cause__ or error.__context__ or error
     for kind, remedy in _REMEDIES:
         if isinstance(cause, kind):
             return LinkDown(f"{name}: {str(cause) or error}", remedy)

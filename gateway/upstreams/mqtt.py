@@ -37,13 +37,12 @@ from gateway.core.patience import LOOKS, Patience
 from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
-from gateway.mqttclient import Client, enter, leave, place_of, terms
+from gateway.mqttclient import Client, enter, leave, place_of, terms, why_lost
 from gateway.protocol.records.form import CANONICAL, Form
 from gateway.sendqueue import unacknowledged
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
-UNSPECIFIED_ERROR: Final = 0x80
 REASONS_ABOUT_THE_RECORD: Final = {0x95: "packet too large", 0x99: "payload format invalid"}
 IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
 CONNECT_RECORD_ROOM: Final = 160
@@ -150,8 +149,7 @@ class MqttUpstream:
             async for _ in self._session.messages:
                 pass
         except aiomqtt.MqttError as error:
-            cause = str(error.__cause__ or ("closed by the other side" if _is_unspecified(error) else error))
-            self._end(LinkDown(f"{self._name}: connection lost ({cause})", "it is tried again by itself"))
+            self._end(LinkDown(f"{self._name}: connection lost ({why_lost(error)})", "it is tried again by itself"))
 
     async def judge(self) -> None:
         """Ends every send under way when one waits for too long."""
@@ -164,11 +162,6 @@ class MqttUpstream:
     def _end(self, error: LinkDown) -> None:
         self._lost = error
         self._session.fail_all(error)
-
-
-def _is_unspecified(error: aiomqtt.MqttError) -> bool:
-    """paho's word for an end of file."""
-    return isinstance(error, aiomqtt.MqttCodeError) and error.rc == UNSPECIFIED_ERROR
 
 
 @asynccontextmanager

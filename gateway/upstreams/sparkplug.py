@@ -25,7 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Resized, Verdict, as_given
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_MS, NS_PER_S
-from gateway.mqttclient import FAREWELL_S, Client, enter, leave, terms
+from gateway.mqttclient import FAREWELL_S, Client, enter, leave, terms, why_lost
 from gateway.protocol.sparkplug.edge import Edge, HostState, NotForSparkplug, Present
 from gateway.protocol.sparkplug.nodes import Command
 from gateway.settings.schema import MqttVersion, SparkplugAddress
@@ -124,7 +124,7 @@ class SparkplugUpstream:
             async for message in self._session.messages:
                 self._take(str(message.topic), bytes(message.payload))
         except aiomqtt.MqttError as error:
-            self._end(LinkDown(f"{self._name}: connection lost ({error})", "it is tried again by itself"))
+            self._end(LinkDown(f"{self._name}: connection lost ({why_lost(error)})", "it is tried again by itself"))
         except LinkDown as error:
             self._end(error)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -11,6 +13,9 @@ from gateway.core.ports import LinkDown
 from gateway.core.types import NS_PER_MS
 from gateway.settings.schema import BrokerAddress
 from gateway.upstreams.mqtt import connect
+from hil.proxy import Proxy
+from tests.contract.test_upstreams import record
+from tests.support.spool_brokers import mosquitto
 
 ANSWER_WITHIN_S = 5.0
 LONG_MS = 60_000
@@ -51,3 +56,33 @@ def test_a_peer_that_says_nothing_is_named_with_what_happened() -> None:
 
     with pytest.raises(LinkDown, match="timed out"):
         uvloop.run(scenario())
+
+
+@pytest.mark.parametrize("how", ["resets", "closes"])
+def test_a_connection_that_ends_is_told_once_and_in_our_own_words(
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(port: int) -> str:
+        proxy = Proxy(port)
+        await proxy.start()
+        broker = BrokerAddress(host="127.0.0.1", port=proxy.port, client_id="gateway")
+        with pytest.raises(LinkDown) as end:
+            async with connect(broker, topic="fieldgate", acknowledge_timeout_ns=LONG_MS * NS_PER_MS) as upstream:
+                await upstream.send(*record(1))
+                proxy.hold()
+                sending = asyncio.ensure_future(upstream.send(*record(2)))
+                await asyncio.sleep(0.05)
+                if how == "resets":
+                    proxy.reset()
+                else:
+                    await proxy.cut()
+                await sending
+        proxy.release()
+        await proxy.stop()
+        return end.value.reason
+
+    with caplog.at_level(logging.DEBUG), mosquitto(tmp_path, "allow_anonymous true") as running:
+        reason = uvloop.run(scenario(running.port))
+    why = "Connection reset by peer" if how == "resets" else "closed by the other side"
+    assert reason.endswith(f"connection lost ({why})")
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.INFO] == []
