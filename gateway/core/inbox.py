@@ -96,7 +96,8 @@ class Lane:
         return fits
 
     def take_into(self, out: Samples) -> int:
-        """Move up to `len(out)` samples out; returns how many. Only the consumer's thread calls this."""
+        """Move up to `len(out)` samples out; returns how many, without those of tags that are gone. Only the consumer's
+        thread calls this."""
         n = min(len(out), len(self))
         start = self._tail % self.capacity
         first = min(n, self.capacity - start)
@@ -105,8 +106,7 @@ class Lane:
         if n > first:
             raw[first:n] = self._ring[: n - first]
         self._tail += n
-        self.moved.put_right(out[:n])
-        return n
+        return self.moved.put_right(out[:n])
 
 
 class Drained(Protocol):
@@ -131,16 +131,27 @@ class Drained(Protocol):
 
 
 class Inbox:
-    """All lanes, and the order in which they are emptied."""
+    """All lanes, and the order in which they are emptied. `leaving` are lanes of sources that others take the place of:
+    what they hold comes first."""
 
-    def __init__(self, lanes: Sequence[Drained]) -> None:
+    def __init__(self, lanes: Sequence[Drained], leaving: Sequence[Drained] = ()) -> None:
         self.lanes = tuple(lanes)
-        self._groups = tuple({id(lane.group): lane.group for lane in lanes if isinstance(lane, SharedLane)}.values())
-        self._wholes: tuple[Drained | SharedLanes, ...] = (
-            *(lane for lane in lanes if not isinstance(lane, SharedLane)),
-            *self._groups,
-        )
+        self._leaving = tuple(leaving)
+        self._have_left = False
         self._turn = 0
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        emptied = self._emptied = (*self._leaving, *self.lanes)
+        groups = {id(lane.group): lane.group for lane in emptied if isinstance(lane, SharedLane)}
+        self._wholes: tuple[Drained | SharedLanes, ...] = (
+            *(lane for lane in emptied if not isinstance(lane, SharedLane)),
+            *groups.values(),
+        )
+
+    def have_left(self) -> None:
+        """Nothing fills the leaving lanes any more: let go of them once they are empty. Any thread."""
+        self._have_left = True
 
     def __len__(self) -> int:
         return sum(len(whole) for whole in self._wholes)
@@ -149,20 +160,23 @@ class Inbox:
         """Fill `out` from the lanes: each its share by weight first, then what room is left, in turn."""
         taken = 0
         size = len(out)
+        if self._have_left and not any(len(lane) for lane in self._leaving):
+            self._leaving, self._have_left = (), False
+            self._lay_out()
         if len(self) <= size:
             for whole in self._wholes:
                 taken += whole.take_into(out[taken:])
             return taken
         # Looked at once: a producer without the GIL fills its lane between two looks.
-        waiting = [lane for lane in self.lanes if len(lane)]
+        waiting = [lane for lane in self._emptied if len(lane)]
         weights = sum(lane.weight for lane in waiting)
         for lane in waiting:
             share = size * lane.weight // weights
             taken += lane.take_into(out[taken : min(size, taken + share)])
-        for offset in range(len(self.lanes)):
+        for offset in range(len(self._emptied)):
             if taken == size:
                 break
-            lane = self.lanes[(self._turn + offset) % len(self.lanes)]
+            lane = self._emptied[(self._turn + offset) % len(self._emptied)]
             taken += lane.take_into(out[taken:])
         self._turn += 1
         return taken

@@ -24,10 +24,18 @@ class Moved:
         is_as_built = np.array_equal(now[now >= 0], np.flatnonzero(now >= 0))
         self._now = None if is_as_built else now
 
-    def put_right(self, samples: Samples) -> None:
-        """Give samples of the source their present rows, in place."""
-        if self._now is not None:
-            samples["row"] = self._now[samples["row"]]
+    def put_right(self, samples: Samples) -> int:
+        """Give samples of the source their present rows, in place; those of tags that are gone are left out. Returns
+        how many there are then."""
+        if self._now is None:
+            return len(samples)
+        rows = self._now[samples["row"]]
+        is_there = rows >= 0
+        kept = int(np.count_nonzero(is_there))
+        if kept < len(samples):
+            samples[:kept] = samples[is_there]
+        samples["row"][:kept] = rows[is_there]
+        return kept
 
     def as_built(self, row: int) -> int:
         """The row that the source knows the tag of this row by."""

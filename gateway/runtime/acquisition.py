@@ -2,8 +2,9 @@
 
 A reload leaves the source of a link that is as it was, and has the tags that it had, to itself: connection,
 subscriptions, schedule and what waits in its lane go on, and only the numbers of its rows are put right
-(`gateway.core.moving`). Other links begin anew, and so do those that lend rows or keep their messages on disk: their
-memory is laid out with the plant, and their brokers keep for them what comes meanwhile.
+(`gateway.core.moving`). The source of another link goes on until the new one can begin, so that the rest of the link's
+tags miss as little as can be; with a broker the new one has the old one's session (`gateway.sources.mqtt.handover`).
+Links that lend rows or keep their messages on disk begin anew as a whole: their memory is laid out with the plant.
 """
 
 from __future__ import annotations
@@ -60,16 +61,19 @@ def tags_by_link(settings: Settings) -> dict[str, Placed]:
 def goes_on(old: Settings, new: Settings) -> frozenset[str]:
     """Links whose sources need not know of a change from `old` to `new`."""
     before, after = tags_by_link(old), tags_by_link(new)
-    lending = {group.link for settings in (old, new) for group in settings.topics}
     were = {link.name: link for link in old.links}
     return frozenset(
         link.name
         for link in new.links
         if were.get(link.name) == link
-        and link.name not in lending
         and [_acquired(tag) for _, tag in before[link.name]] == [_acquired(tag) for _, tag in after[link.name]]
-        and not any(is_durable(tag) for _, tag in after[link.name])
+        and not _is_laid_out_anew(old, new, link.name, after[link.name])
     )
+
+
+def _is_laid_out_anew(old: Settings, new: Settings, link: str, tags: Placed) -> bool:
+    lends = any(group.link == link for settings in (old, new) for group in settings.topics)
+    return lends or any(is_durable(tag) for _, tag in tags)
 
 
 def _acquired(tag: Tag) -> tuple[object, ...]:
@@ -122,9 +126,14 @@ class Acquisition:
         self.polling: Polling = Polling(shares, places, symbols, clock)
         """Polls the plain Modbus TCP links, each at its place."""
         self._rows_before: Int32s = np.zeros(0, np.int32)
-        if before is not None and self.carried:
+        self._replaced: frozenset[str] = frozenset()
+        """Links whose sources of the plant before go on until those of this one begin."""
+        self._before = before
+        if before is not None:
             self._carry(before)
         self._build()
+        if before is not None:
+            self._follow(before)
 
     @property
     def settings(self) -> Settings:
@@ -135,16 +144,44 @@ class Acquisition:
         """The sources that run, by name."""
         return frozenset(self._running)
 
+    @property
+    def kept(self) -> frozenset[str]:
+        """Links whose sources must not be stopped with the plant before."""
+        return self.carried | self._replaced
+
+    @property
+    def leaving(self) -> list[Drained]:
+        """The lanes of sources that go on until their successors begin."""
+        return [] if self._before is None else [self._before.lane_of(name) for name in sorted(self._replaced)]
+
+    def lane_of(self, link: str) -> Drained:
+        place = self.polling.places.get(link)
+        return place.lane if place is not None else self._own_lanes[link]
+
     def _carry(self, before: Acquisition) -> None:
-        """Take over the sources that go on, and note where the rows of their tags are now."""
+        """Take over the sources that go on, and note where the rows of tags are now."""
         self._rows_before = np.full(len(before.settings.tags), -1, np.int32)
+        self._replaced = frozenset(
+            name
+            for name in (before.running & self._tags.keys()) - self.carried
+            if not _is_laid_out_anew(before.settings, self._settings, name, (*before._tags[name], *self._tags[name]))
+        )
+        row_of = {tag.name: row for name in self.kept for row, tag in self._tags[name]}
+        for name in self.kept:
+            for row, tag in before._tags[name]:
+                now = row_of.get(tag.name, -1)
+                if now >= 0 and self._settings.tags[now].kind == tag.kind:
+                    self._rows_before[row] = now
         for name in self.carried:
-            old, new = ([row for row, _ in of._tags[name]] for of in (before, self))
-            self._rows_before[old] = new
-            if name in before.sources:
-                self.sources[name] = before.sources[name]
+            self.sources[name] = before.sources[name]
             if name in before._own_lanes:
                 self._own_lanes[name] = before._own_lanes[name]
+
+    def _follow(self, before: Acquisition) -> None:
+        for name in self._replaced & self.sources.keys():
+            old, new = before.sources[name], self.sources[name]
+            if isinstance(old, MqttSource) and isinstance(new, MqttSource):
+                new.follow(old)
 
     def _build(self) -> None:
         """The sources of all links, and their lanes."""
@@ -164,21 +201,35 @@ class Acquisition:
 
     def move(self) -> None:
         """The engine before has ended: what waits, and what comes, is of the rows that tags have now."""
-        self._running |= self.carried & self.sources.keys()
-        if not self._running:
-            return
-        self.polling.move(self._rows_before)
-        for name in self._running & self._own_lanes.keys():
-            self._own_lanes[name].moved.move(self._rows_before)
+        self._running |= self.carried
+        if self._before is not None:
+            places = self._before.polling.places
+            leaving = {name: place for name, place in places.items() if name in self._replaced}
+            self.polling.move(self._rows_before, leaving)
+            for name in self.kept & self._before._own_lanes.keys():
+                self._before._own_lanes[name].moved.move(self._rows_before)
 
-    def start(self, supervisor: Supervisor) -> None:
-        """All sources, but for those that run already."""
+    async def start(self, supervisor: Supervisor) -> None:
+        """All sources, but for those that run already; some in the place of those of the plant before."""
+        before, self._before = self._before, None
+        if before is not None:
+            for name in self._replaced & self.sources.keys():
+                old, new = before.sources[name], self.sources[name]
+                if isinstance(old, MqttSource) and isinstance(new, MqttSource):
+                    new.take_over(old)
+            await supervisor.stop(*(f"link {name}" for name in self._replaced))
         for name, source in self.sources.items():
             if name not in self.carried:
                 supervisor.start(f"link {name}", source.run)
                 self._running.add(name)
             if isinstance(source, MqttSource) and name in self._pools.newcomers:
                 supervisor.start(f"tags of link {name}", source.keep_house)
+
+    async def give_up(self, supervisor: Supervisor) -> None:
+        """This plant does not start: nobody comes in the place of the sources before."""
+        if self._before is not None:
+            await supervisor.stop(*(f"link {name}" for name in self._replaced))
+            self._before = None
 
     async def stop(self, supervisor: Supervisor, kept: Collection[str]) -> None:
         """All sources but these."""

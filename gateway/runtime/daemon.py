@@ -302,6 +302,7 @@ class Daemon:
     async def _put_back(self, settings: Settings, failed: Plant) -> None:
         """A plant like the old one; should even that not start, the daemon ends and the service manager begins anew."""
         self._progress.plant = None
+        await failed.acquisition.give_up(self._supervisor)
         plant = await asyncio.to_thread(self._builder.whole, settings, failed)
         plant.acquisition.move()
         try:

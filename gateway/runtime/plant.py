@@ -111,7 +111,7 @@ class Plant:
         if self.executive is not None:
             self._control_lane = Lane("control", LANE_SAMPLES_MIN, CONTROL_LANE_WEIGHT)
             lanes.append(self._control_lane)
-        self.inbox = Inbox(lanes)
+        self.inbox = Inbox(lanes, self.acquisition.leaving)
         self.thread = EngineThread(
             engine=self.engine,
             inbox=self.inbox,
@@ -176,7 +176,8 @@ class Plant:
         self.thread.start(number)
         if self.executive is not None and not self._inherits:
             self.executive.start()
-        self.acquisition.start(supervisor)
+        await self.acquisition.start(supervisor)
+        self.inbox.have_left()
         if self.orders is not None:
             supervisor.start("writes", self.orders.run)
 
@@ -189,7 +190,7 @@ class Plant:
         if heir is not None:
             heir.pools.call_back(self.pools.topics())
         self._is_stopped = True
-        kept = heir.acquisition.carried if heir is not None else frozenset()
+        kept = heir.acquisition.kept if heir is not None else frozenset()
         await supervisor.stop(*(["writes"] if self.orders is not None else []))
         await self.acquisition.stop(supervisor, kept | self.outputs.links)
         await self.writer.finish(WRITES_STOP_S)

@@ -58,11 +58,13 @@ class Polling:
     def threads(self) -> tuple[PollThread, ...]:
         return tuple(dict.fromkeys(place.thread for place in self.places.values()))
 
-    def move(self, rows: Int32s) -> None:
-        """The plant before has ended; where its rows are in this one."""
-        for thread in dict.fromkeys(place.thread for place in self._carried.values()):
+    def move(self, rows: Int32s, leaving: Places) -> None:
+        """The engine before has ended; where its rows are now. `leaving` are links that the plant before polls on until
+        this one begins."""
+        in_use = {*self._carried.values(), *leaving.values()}
+        for thread in {place.thread for place in in_use}:
             for at, lane in enumerate(thread.lanes):
-                if self._carried.get(lane.name) != (thread, at):
+                if (thread, at) not in in_use:
                     lane.clear()
             thread.waiting.moved.move(rows)
 

@@ -54,9 +54,8 @@ class Exact:
         ingest.begin_connection()
         ingest._state[s.GREETED] = 1
         ingest._table.topics["held"] = 0
-        ingest._buffer = np.frombuffer(bytearray(stream), np.uint8)
-        ingest._view = ingest._buffer.data
-        ingest._start, ingest._end, ingest._arrival_ns = 0, len(stream), ARRIVAL_NS
+        ingest._received.hold(np.frombuffer(bytearray(stream), np.uint8), len(stream))
+        ingest._arrival_ns = ARRIVAL_NS
         ingest.step(self._lane, WALL_OFFSET_NS)
         self._lane.take_into(np.zeros(len(self._lane), SAMPLE))
 

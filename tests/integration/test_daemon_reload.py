@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.types import Quality
+from gateway.mqttclient import Client
 from hil.ports import free_port
 from tests.support import brokers
 from tests.support.daemon import FarEnd, Gateway, Outside, publish, until
@@ -64,6 +65,11 @@ link = "line"
 unit = 1
 tags.count = { register = "holding 0" }
 
+[devices.mixer]
+link = "floor"
+topic = "plant/{device}/{tag}"
+<mixer tags>
+
 [devices.machine]
 link = "floor"
 topic = "plant/{device}/{tag}"
@@ -74,6 +80,11 @@ TAGS = {
     "one": 'tags.speed = { register = "holding 0" }',
     "three": "\n".join(f'tags.{name} = {{ register = "holding {at}" }}' for at, name in enumerate("abc")),
     "other": 'tags.speed = { register = "holding 1", scale = 0.1 }',
+}
+MIXERS = {
+    "one": 'tags.speed = { field = "value" }',
+    "two": 'tags.speed = { field = "value" }\ntags.load = { field = "value" }',
+    "other": 'tags.load = { field = "value", scale = 2.0 }',
 }
 ROUND = ("three", "other", "one", "three", "one", "other")
 
@@ -98,14 +109,14 @@ class World:
     steady: Counting
     line: Counting
 
-    def text(self, tags: str) -> str:
+    def text(self, tags: str, mixer: str = "one") -> str:
         ports = {
             "broker": self.broker_port,
             "changing": self.changing.port,
             "steady": self.steady.server.port,
             "line": self.line.server.port,
         }
-        text = PLANT.replace("<changing tags>", TAGS[tags])
+        text = PLANT.replace("<changing tags>", TAGS[tags]).replace("<mixer tags>", MIXERS[mixer])
         for name, port in ports.items():
             text = text.replace(f"<{name}>", str(port))
         return text
@@ -171,6 +182,39 @@ def test_devices_that_did_not_change_lose_no_sample_and_no_connection(tmp_path: 
         assert values == list(range(int(values[0]), int(values[-1]) + 1)), f"{name}: each once, in order"
         assert last is None or last - values[-1] <= 1, "one read may be under way at the end"
     assert "Traceback" not in gateway.text()
+
+
+def test_other_devices_of_a_broker_miss_no_message_when_one_changes(tmp_path: Path, world: World) -> None:
+    """QoS 0, and no session that the broker would keep: whatever comes while nobody is connected is lost."""
+    far_end = FarEnd(world.outside, tmp_path, broker_port=world.broker_port)
+    for name in ("speed", "load"):
+        world.outside.run(retain(world.broker_port, f"plant/mixer/{name}", numbered(7)))
+    with Gateway(tmp_path, world.text("one")) as gateway:
+        gateway.start()
+        until(lambda: all(gateway.quality(name) == Quality.GOOD for name in STEADY), "all are read")
+        for mixer, known in (("two", ("speed", "load")), ("other", ("load",)), ("one", ("speed",)), ("two", ("load",))):
+            reload(gateway, world.text("one", mixer))
+            until(lambda known=known: all(is_known(gateway, name) for name in known), "retained values are there")
+        told = [line.message.partition(" ")[0] for line in gateway.lines("link.up", "floor")]
+        assert told == ["connected", *4 * ["still"]]
+        assert not gateway.lines("link.down")
+        assert gateway.metric("fieldgate_mqtt_reconnects_total", link="floor") == 0
+        assert gateway.metric("fieldgate_mqtt_unknown_topic_messages_total", link="floor") == 0
+        assert gateway.terminate() == 0
+    far_end.expect_everything()
+    values = values_of(far_end.records(), "machine.count")
+    assert values == list(range(int(values[0]), int(values[-1]) + 1)), "each once, in order"
+    assert "Traceback" not in gateway.text()
+
+
+async def retain(port: int, topic: str, payload: bytes) -> None:
+    async with Client("127.0.0.1", port) as client:
+        await client.publish(topic, payload, retain=True)
+
+
+def is_known(gateway: Gateway, name: str) -> bool:
+    """A value is there; that nobody says when it was measured makes it an uncertain one."""
+    return gateway.quality(f"mixer.{name}") >= Quality.UNCERTAIN
 
 
 def test_a_reload_that_cannot_start_leaves_sources_as_they_are(tmp_path: Path, world: World) -> None:

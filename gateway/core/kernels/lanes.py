@@ -39,9 +39,7 @@ class SharedLanes:
 
     def take_into(self, out: Samples) -> int:
         """Move what is in all lanes out, lane by lane, as far as it fits; returns how many samples."""
-        taken = int(_take_all(self._words, self._ring, out))
-        self.moved.put_right(out[:taken])
-        return taken
+        return self.moved.put_right(out[: int(_take_all(self._words, self._ring, out))])
 
 
 class SharedLane:
@@ -77,9 +75,7 @@ class SharedLane:
 
     def take_into(self, out: Samples) -> int:
         """Move up to `len(out)` samples out; returns how many. Only the consumer's thread calls this."""
-        taken = int(_take(self._words, self._ring, out, 0))
-        self.group.moved.put_right(out[:taken])
-        return taken
+        return self.group.moved.put_right(out[: int(_take(self._words, self._ring, out, 0))])
 
     def clear(self) -> None:
         """Leave what waits; only once nothing fills the lane any more."""

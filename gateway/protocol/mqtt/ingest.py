@@ -15,7 +15,7 @@ import numpy as np
 
 from gateway.core.events import Event
 from gateway.core.inbox import Lane
-from gateway.core.limits import INTAKE_KEYS_MAX, READ_BYTES_MAX
+from gateway.core.limits import INTAKE_KEYS_MAX
 from gateway.core.symbols import NO_SYMBOL, Intern, no_symbols
 from gateway.core.types import SAMPLE, Int64s, Kind, Quality, Samples
 from gateway.protocol.mqtt import state as s
@@ -25,6 +25,7 @@ from gateway.protocol.mqtt.counts import Counts
 from gateway.protocol.mqtt.form import Layout
 from gateway.protocol.mqtt.payloads import Cell, Unusable, read_payload
 from gateway.protocol.mqtt.readings import read_readings
+from gateway.protocol.mqtt.received import Received
 from gateway.protocol.mqtt.recent import no_recent, remember
 from gateway.protocol.mqtt.report import Report
 from gateway.protocol.mqtt.scan import scan
@@ -36,8 +37,6 @@ from gateway.protocol.sparkplug.host import Host
 from gateway.protocol.sparkplug.topics import PREFIX
 from gateway.protocol.times import believed_ns
 
-BUFFER_BEYOND_BYTES: Final = 2 * READ_BYTES_MAX
-"""Beside a packet that is not whole: a read, and one more that a transport may still deliver after it was paused."""
 STEP_SAMPLES_MAX: Final = 16_384
 STEP_HANDED_MAX: Final = 256
 """Packets of one step that go the slow way. At these limits a step ends and says `is_full`; the loop gets a turn."""
@@ -99,10 +98,7 @@ class Ingest(Counts):
         self._recent = no_recent(INTAKE_KEYS_MAX if is_durable else 1)
         self._seen = np.zeros(PACKET_IDENTIFIERS, np.uint8)
         self._keys_taken = 0
-        self._buffer = np.zeros(frame_bytes_max + BUFFER_BEYOND_BYTES, np.uint8)
-        self._view = self._buffer.data
-        self._start = 0
-        self._end = 0
+        self._received = Received(frame_bytes_max)
         self._arrival_ns = 0
         self._samples = np.zeros(STEP_SAMPLES_MAX, SAMPLE)
         self._handed = np.zeros(STEP_HANDED_MAX, s.HANDED)
@@ -118,12 +114,26 @@ class Ingest(Counts):
 
     def begin_connection(self) -> None:
         """Forget the bytes of the last connection; samples of unusable entries will be told again."""
-        self._start = self._end = 0
+        self._received.clear()
         self._state[[s.GREETED, s.SKIP, s.STRANGERS]] = 0
         self._aliases.sizes[:] = -1
         self._usability.begin_connection()
         if self._report is not None:
             self._report.forget()
+
+    def go_on_after(self, before: Ingest) -> None:
+        """Go on with the connection of another reader of the same link, where that stopped."""
+        self._received.go_on_after(before._received)
+        self._arrival_ns = before._arrival_ns
+        self._state[[s.GREETED, s.SKIP]] = before._state[[s.GREETED, s.SKIP]]
+        self._aliases.sizes[:] = before._aliases.sizes
+        self._aliases.names[:] = before._aliases.names
+        self._seen[:] = before._seen
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether samples wait that the lane had no room for."""
+        return bool(self._backlog)
 
     def begin_session(self) -> None:
         """The broker knows nothing of an earlier session: its packet identifiers start afresh."""
@@ -145,10 +155,10 @@ class Ingest(Counts):
 
     def free_space(self) -> memoryview:
         """Where the next read goes; at most READ_BYTES_MAX."""
-        return self._view[self._end : self._end + READ_BYTES_MAX]
+        return self._received.free_space()
 
     def received(self, size: int, now_ns: int) -> None:
-        self._end += size
+        self._received.end += size
         self._arrival_ns = now_ns
         self.received_bytes += size
 
@@ -189,7 +199,7 @@ class Ingest(Counts):
         step.error_code = s.REASONS.get(error, DISCONNECT_PROTOCOL_ERROR)
         placed = 0
         for what, at, size, t, flags, place in self._handed[: state[s.HANDED_COUNT]].tolist():
-            content = self._view[at : at + size].tobytes()
+            content = self._received.view[at : at + size].tobytes()
             if what in HANDS_ON:
                 self._append(lane, self._samples[placed:place])
                 placed = place
@@ -205,7 +215,7 @@ class Ingest(Counts):
             else:
                 self._take_slowly(step, lane, t, content, what, flags, wall_offset_ns)
         self._append(lane, self._samples[placed : state[s.SAMPLES]])
-        self._make_space(after)
+        self._received.taken_up_to(after)
 
     def take_again(self, lane: Lane, topic: str, payload: bytes, now_ns: int, wall_offset_ns: int) -> Step | None:
         """A payload from the dead letters, as if it came now; None when no tag names its topic any more."""
@@ -269,9 +279,9 @@ class Ingest(Counts):
             self._aliases,
             self._recent,
             self._seen,
-            self._buffer,
-            self._start,
-            self._end,
+            self._received.buffer,
+            self._received.start,
+            self._received.end,
             room,
             self._arrival_ns,
             arrival_wall_ns,
@@ -300,16 +310,6 @@ class Ingest(Counts):
             if fits < len(first):
                 self._backlog.appendleft(first[fits:])
         return not self._backlog
-
-    def _make_space(self, after: int) -> None:
-        """Move what is not taken in yet to the front, when the room behind it is needed."""
-        self._start = after
-        if self._start == self._end:
-            self._start = self._end = 0
-        elif self._end > self._frame_bytes_max:
-            left = self._end - self._start
-            self._buffer[:left] = self._buffer[self._start : self._end].copy()
-            self._start, self._end = 0, left
 
     def _take_slowly(
         self, step: Step, lane: Lane, t: int, payload: bytes, what: int, flags: int, wall_offset_ns: int

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
+from gateway.core.readings import Reading
+from gateway.protocol.mqtt.ingest import Ingest
+from gateway.settings.schema import Priority
 from gateway.sources.mqtt import sparkplug
 
 OWN_METRICS: Final[tuple[tuple[str, str, str], ...]] = (
@@ -35,3 +39,29 @@ METRICS: Final = (
     (SHED, "counter", "Messages of QoS 0 left out because they came too fast, by priority."),
     *sparkplug.METRICS,
 )
+
+
+def of_ingest(ingest: Ingest, unchanged: int, own: tuple[float, float, float], link: str) -> Iterator[Reading]:
+    """`own` are what the source itself knows: connections after the first, whether it is up, seconds paused."""
+    labels = (("link", link),)
+    values = (
+        ingest.messages,
+        ingest.fast_messages,
+        ingest.slow_messages,
+        ingest.samples,
+        ingest.received_bytes,
+        ingest.unusable_messages,
+        ingest.unknown_topic_messages,
+        ingest.duplicate_messages,
+        ingest.repeated_messages,
+        ingest.unidentified_messages,
+        ingest.times_refused,
+        ingest.unknown_readings,
+        unchanged,
+        ingest.sums_ignored,
+        *own,
+    )
+    for (name, _, _), value in zip(OWN_METRICS, values, strict=True):
+        yield Reading(name, value, labels)
+    for priority, count in zip(Priority, ingest.shed_of, strict=True):
+        yield Reading(SHED, count, (*labels, ("priority", priority)))

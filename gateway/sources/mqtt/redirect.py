@@ -31,7 +31,7 @@ class Redirects:
     """`broker` is where the next connection goes."""
 
     def __init__(self, configured: BrokerAddress, may_follow: bool) -> None:
-        self._configured = configured
+        self.configured = configured
         self._may_follow = may_follow
         self._hops = 0
         self.broker = configured
@@ -43,11 +43,11 @@ class Redirects:
     def failed(self, error: BaseException) -> bool:
         """A connection ended; whether the next one goes somewhere else at once."""
         if isinstance(error, Redirected) and self._may_follow and self._hops < HOPS_MAX:
-            found = address_in(error.where, self._configured.port)
+            found = address_in(error.where, self.configured.port)
             if found is not None:
                 self._hops += 1
-                self.broker = msgspec.structs.replace(self._configured, host=found[0], port=found[1])
+                self.broker = msgspec.structs.replace(self.configured, host=found[0], port=found[1])
                 return True
         self._hops = 0
-        self.broker = self._configured
+        self.broker = self.configured
         return False

@@ -67,6 +67,7 @@ class Session(asyncio.BufferedProtocol):
         self._packet_id = 0
         self._strangers: set[bytes] = set()
         self._paused_since_ns: int | None = None
+        self._stands_still = False
         self.paused_ns = 0
         self.heard_s = self._loop.time()
         self.connack: asyncio.Future[codec.Connack] = self._loop.create_future()
@@ -87,7 +88,7 @@ class Session(asyncio.BufferedProtocol):
             return
         self.heard_s = self._loop.time()
         self._ingest.received(nbytes, self._now_ns())
-        if self._timer is None:
+        if self._timer is None and not self._stands_still:
             self._pump()
 
     def pause_writing(self) -> None:
@@ -129,6 +130,39 @@ class Session(asyncio.BufferedProtocol):
     def paused_ns_until(self, now_ns: int) -> int:
         since_ns = self._paused_since_ns
         return self.paused_ns + (now_ns - since_ns if since_ns is not None else 0)
+
+    async def stay(self, keep_alive_s: int) -> None:
+        """Until the connection is over: ping, and give a broker up that has gone silent."""
+        while not self.closed.done():
+            await asyncio.wait({self.closed}, timeout=keep_alive_s / 2 if keep_alive_s else None)
+            self.send(codec.PINGREQ)
+            if keep_alive_s and not self.is_paused and self._loop.time() - self.heard_s > keep_alive_s:
+                raise LinkError(f"the broker has been silent for {keep_alive_s} s in spite of pings; check the network")
+
+    @property
+    def stands_still(self) -> bool:
+        return self._stands_still
+
+    def stand_still(self) -> None:
+        """Take in nothing more, until `go_on`."""
+        self._stands_still = True
+        for timer in (self._timer, self._telling):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._telling = None
+        self._count_pause(False)
+        self._reading(False)
+
+    def go_on(self, ingest: Ingest, sink: Sink) -> None:
+        """With another reader, behind what the one before took in."""
+        ingest.go_on_after(self._ingest)
+        self._ingest, self._sink = ingest, sink
+        self._pressure = Pressure(ingest.shed_messages)
+        self._strangers.clear()
+        self._stands_still = False
+        self.heard_s = self._loop.time()
+        self._reading(True)
+        self._pump()
 
     async def close(self, politely: bool) -> None:
         """The end of the connection; returns when it is closed."""

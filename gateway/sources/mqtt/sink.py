@@ -20,7 +20,7 @@ from gateway.core.inbox import Lane
 from gateway.core.intake import Frame
 from gateway.core.limits import INTAKE_FRAMES_MAX
 from gateway.core.ports import Intake
-from gateway.core.types import SAMPLE, Int64s, Samples
+from gateway.core.types import SAMPLE, Int32s, Int64s, Quality, Samples
 from gateway.protocol.mqtt.ingest import STEP_SAMPLES_MAX, Ingest
 
 Send: TypeAlias = Callable[[bytes], None]
@@ -142,6 +142,20 @@ class DurableSink:
         self._waiting_samples -= taken
         if frame.acks:
             send(frame.acks)
+
+
+async def mark(sink: Sink, rows: Int32s, quality: Quality, now_ns: int) -> None:
+    """One sample of this quality for each row, as the lane has room."""
+    samples: Samples = np.zeros(len(rows), SAMPLE)
+    samples["row"] = rows
+    samples["quality"] = quality
+    samples["source_ns"] = samples["arrival_ns"] = now_ns
+    while len(samples):
+        if not sink.must_wait:
+            samples = samples[sink.lane.append(samples[: sink.lane.room]) :]
+            sink.hand_on(b"", lambda acks: None)
+        if len(samples):
+            await asyncio.sleep(POLL_S)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ settings say how long: without one, an old message that was kept for us could no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 from zlib import crc32
@@ -25,22 +25,24 @@ from gateway.core.ports import Clock, Intake
 from gateway.core.pressure import Step
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.symbols import Intern, no_symbols
-from gateway.core.types import NS_PER_MS, NS_PER_S, SAMPLE, Quality, Samples
+from gateway.core.types import NS_PER_MS, NS_PER_S, Quality
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
 from gateway.protocol.mqtt.newcomers import Newcomers
+from gateway.protocol.mqtt.table import Topic
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
-from gateway.settings.schema import MqttLink, MqttVersion, Priority, Tag
+from gateway.settings.schema import MqttLink, MqttVersion, Tag
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
 from gateway.sources.mqtt.feeds import feed_of, keeps_session
-from gateway.sources.mqtt.metrics import OWN_METRICS, SHED
+from gateway.sources.mqtt.handover import Difference, Handover, difference
+from gateway.sources.mqtt.metrics import of_ingest
 from gateway.sources.mqtt.redirect import Redirects
 from gateway.sources.mqtt.reporting import report_of
-from gateway.sources.mqtt.session import PAUSE_POLL_S, Session, reply
-from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink
+from gateway.sources.mqtt.session import Session, reply
+from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink, mark
 from gateway.sources.mqtt.sparkplug import Rows, host_filters, host_of, host_readings, is_sparkplug
-from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, refused_beforehand
+from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, names_of, refused_beforehand
 from gateway.sources.mqtt.tenants import Ask, Tenants
 
 STEADY_S: Final = 10.0
@@ -126,6 +128,37 @@ class MqttSource:
         self._paused_ns = 0
         self._down_reason = ""
         self._told: dict[str, str] = {}
+        self._connack: codec.Connack | None = None
+        """Of the connection that is up."""
+        self._follows: Difference | None = None
+        self._taken: Handover | None = None
+
+    def follow(self, before: MqttSource) -> None:
+        """Prepare to go on with the session of another source of the same link, where that can be."""
+        if self._is_plain and before._is_plain and self._terms == before._terms:
+            self._follows = difference(before._ingest.topics, self._ingest.topics)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether nothing but the topics' tables knows of the session."""
+        return self._host is None and self._tenants is None and isinstance(self._sink, DirectSink)
+
+    @property
+    def _terms(self) -> tuple[object, ...]:
+        """What a session was agreed on with."""
+        return self._redirects.configured, self._settings, self._version, self._keeps_session, self._alias_maximum
+
+    def take_over(self, before: MqttSource) -> None:
+        """Have the session that `before` has, if it is up; its `run` is to be cancelled at once, and this one's to
+        begin. Whatever `before` took in is in its lane."""
+        session, connack = before._session, before._connack
+        if self._follows is None or session is None or connack is None or before._ingest.is_behind:
+            return
+        session.stand_still()
+        before._session = before._connack = None
+        paused_ns = before._paused_ns + session.paused_ns
+        session.paused_ns = 0
+        self._taken = Handover(session, connack, before._redirects, before._told, before._connections, paused_ns)
 
     def press(self, step: Step) -> None:
         self._sink.is_held = step >= Step.HOLD
@@ -173,44 +206,42 @@ class MqttSource:
             self._keep(again)
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
-        labels = (("link", self.name),)
-        ingest, session = self._ingest, self._session
+        session = self._session
         paused_ns = self._paused_ns + (session.paused_ns_until(self._now_ns()) if session is not None else 0)
-        values = (
-            ingest.messages,
-            ingest.fast_messages,
-            ingest.slow_messages,
-            ingest.samples,
-            ingest.received_bytes,
-            ingest.unusable_messages,
-            ingest.unknown_topic_messages,
-            ingest.duplicate_messages,
-            ingest.repeated_messages,
-            ingest.unidentified_messages,
-            ingest.times_refused,
-            ingest.unknown_readings,
-            0 if self._report is None else self._report.unchanged,
-            ingest.sums_ignored,
-            max(0, self._connections - 1),
-            int(self._is_up),
-            paused_ns / NS_PER_S,
-        )
-        for (name, _, _), value in zip(OWN_METRICS, values, strict=True):
-            yield Reading(name, value, labels)
-        for priority, count in zip(Priority, ingest.shed_of, strict=True):
-            yield Reading(SHED, count, (*labels, ("priority", priority)))
+        unchanged = 0 if self._report is None else self._report.unchanged
+        own = max(0, self._connections - 1), int(self._is_up), paused_ns / NS_PER_S
+        yield from of_ingest(self._ingest, unchanged, own, self.name)
         if self._host is not None:
-            yield from host_readings(self._host, labels)
+            yield from host_readings(self._host, (("link", self.name),))
 
     async def _one_connection(self) -> BaseException:
-        """Connect, subscribe, and stay until the connection is over; returns or raises why."""
-        loop = asyncio.get_running_loop()
-        broker = self._redirects.broker
-        username, password, tls = await asyncio.to_thread(
-            lambda: (username_of(broker), password_of(broker), tls_context(broker))
-        )
-        self._ingest.begin_connection()
-        session = Session(
+        """Begin a connection, or go on with one, and stay until it is over; returns or raises why."""
+        taken, self._taken = self._taken, None
+        session = self._new_session() if taken is None else taken.session
+        politely = True
+        ticking: asyncio.Task[None] | None = None
+        try:
+            self._connack = await (self._begin(session) if taken is None else self._go_on(taken))
+            if self._host is not None:
+                self._host.begin(self._now_ns())
+                session.publish_commands()
+                ticking = asyncio.create_task(self._tick(session))
+            given_s = self._connack.server_keep_alive_s
+            await session.stay(self._redirects.broker.keep_alive_s if given_s is None else given_s)
+            return session.closed.result()
+        except (LinkError, CredentialError, ProtocolError, OSError):
+            politely = False
+            raise
+        finally:
+            if ticking is not None:
+                ticking.cancel()
+            if not session.stands_still:
+                await session.close(politely and not session.closed.done())
+                self._session = self._connack = None
+                self._paused_ns += session.paused_ns
+
+    def _new_session(self) -> Session:
+        return Session(
             subject=self._subject,
             ingest=self._ingest,
             sink=self._sink,
@@ -221,31 +252,39 @@ class MqttSource:
             emit=self._emit,
             keep=self._keep,
         )
-        politely = True
-        ticking: asyncio.Task[None] | None = None
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await loop.create_connection(lambda: session, broker.host, broker.port, ssl=tls)
-                self._session = session
-                connack = await self._greet(session, username, password)
-            await self._subscribe(session, connack)
-            self._redirects.stayed()
-            self._go_up()
-            if self._host is not None:
-                self._host.begin(self._now_ns())
-                session.publish_commands()
-                ticking = asyncio.create_task(self._tick(session))
-            await self._stay(session, connack)
-            return session.closed.result()
-        except (LinkError, CredentialError, ProtocolError, OSError):
-            politely = False
-            raise
-        finally:
-            if ticking is not None:
-                ticking.cancel()
-            await session.close(politely and not session.closed.done())
-            self._session = None
-            self._paused_ns += session.paused_ns
+
+    async def _begin(self, session: Session) -> codec.Connack:
+        """Connect and subscribe."""
+        broker = self._redirects.broker
+        username, password, tls = await asyncio.to_thread(
+            lambda: (username_of(broker), password_of(broker), tls_context(broker))
+        )
+        self._ingest.begin_connection()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: session, broker.host, broker.port, ssl=tls)
+            self._session = session
+            connack = await self._greet(session, username, password)
+        await self._subscribe(session, connack)
+        self._redirects.stayed()
+        self._go_up("connected to")
+        return connack
+
+    async def _go_on(self, taken: Handover) -> codec.Connack:
+        """With a session that the source before had, and what is other about this one's topics."""
+        assert self._follows is not None
+        session, connack = taken.session, taken.connack
+        self._session, self._redirects, self._told = session, taken.redirects, taken.told
+        self._connections, self._paused_ns = taken.connections - 1, taken.paused_ns
+        session.go_on(self._ingest, self._sink)
+        session.send(codec.PINGREQ)
+        await self._subscribe(session, connack, self._follows.asked)
+        gone = [name for topic in self._follows.gone for name in names_of(topic.encode(), self._settings)]
+        for packet in in_packets([codec.Filter(name.decode(), 0) for name in gone], connack.packet_bytes_max):
+            names = [each.topic for each in packet]
+            session.send(codec.encode_unsubscribe(session.next_packet_id(), names, self._version))
+        self._go_up("still connected to")
+        return connack
 
     async def _greet(self, session: Session, username: str | None, password: str | None) -> codec.Connack:
         broker, wanted = self._redirects.broker, self._settings
@@ -274,13 +313,15 @@ class MqttSource:
             self._sink.begin_session()
         return connack
 
-    async def _subscribe(self, session: Session, connack: codec.Connack) -> None:
-        """Ask for every topic; what the broker does not give as asked is told once, and again when it changes."""
-        self._told, told_before = {}, self._told
+    async def _subscribe(self, session: Session, connack: codec.Connack, only: Collection[str] | None = None) -> None:
+        """Ask for every topic, or for these; what the broker does not give as asked is told once, and again when it
+        changes."""
+        told_before = self._told
+        self._told = {} if only is None else {topic: told for topic, told in told_before.items() if topic not in only}
         wanted = {
             filter_of(topic, self._settings): (topic.name, np.array([feed.row for feed in topic.feeds], np.int32))
             for topic in self._ingest.topics
-            if self._tenants is None or not self._tenants.is_covered(topic)
+            if (only is None or topic.name in only) and not self._is_covered(topic)
         }
         if self._tenants is not None:
             wanted |= self._tenants.wildcards(self._settings)
@@ -305,12 +346,15 @@ class MqttSource:
                 if wrong:
                     await self._note(*wanted[each], is_given, wrong, told_before)
 
+    def _is_covered(self, topic: Topic) -> bool:
+        return self._tenants is not None and self._tenants.is_covered(topic)
+
     async def _note(
         self, topic: str, rows: Rows, is_given: bool, wrong: str, told_before: dict[str, str]
     ) -> None:  # fmt: skip
         self._told[topic] = wrong
         if not is_given:
-            await self._mark(rows, Quality.BAD_CONFIG)
+            await mark(self._sink, rows, Quality.BAD_CONFIG, self._now_ns())
         if told_before.get(topic) != wrong:
             if is_given:
                 self._say(Severity.WARNING, "topic.lowered", f"topic {topic!r}: {wrong}")
@@ -332,24 +376,13 @@ class MqttSource:
                 self._emit(event)
             session.publish_commands()
 
-    async def _stay(self, session: Session, connack: codec.Connack) -> None:
-        """Until the connection is over: ping, and give a broker up that has gone silent."""
-        given_s = connack.server_keep_alive_s
-        keep_alive_s = self._redirects.broker.keep_alive_s if given_s is None else given_s
-        loop = asyncio.get_running_loop()
-        while not session.closed.done():
-            await asyncio.wait({session.closed}, timeout=keep_alive_s / 2 if keep_alive_s else None)
-            session.send(codec.PINGREQ)
-            if keep_alive_s and not session.is_paused and loop.time() - session.heard_s > keep_alive_s:
-                raise LinkError(f"the broker has been silent for {keep_alive_s} s in spite of pings; check the network")
-
-    def _go_up(self) -> None:
+    def _go_up(self, how: str) -> None:
         self._is_up = True
         self._down_reason = ""
         self._connections += 1
         count = len(self._ingest.topics)
         broker = self._redirects.broker
-        message = f"connected to {broker.host}:{broker.port} as {broker.client_id!r}, {count} topics"
+        message = f"{how} {broker.host}:{broker.port} as {broker.client_id!r}, {count} topics"
         self._say(Severity.NOTICE, f"{self._kind}up", message)
 
     async def _go_down(self, reason: str) -> None:
@@ -360,21 +393,8 @@ class MqttSource:
         self._down_reason = reason
         if is_change:
             lent = [] if self._tenants is None else [self._tenants.rows()]
-            await self._mark(np.concatenate([self._rows, *lent]), Quality.BAD_NOT_CONNECTED)
-
-    async def _mark(self, rows: Rows, quality: Quality) -> None:
-        """One sample of this quality for each row, as the lane has room."""
-        samples: Samples = np.zeros(len(rows), SAMPLE)
-        samples["row"] = rows
-        samples["quality"] = quality
-        samples["source_ns"] = samples["arrival_ns"] = self._now_ns()
-        while len(samples):
-            if not self._sink.must_wait:
-                lane = self._sink.lane
-                samples = samples[lane.append(samples[: lane.room]) :]
-                self._sink.hand_on(b"", lambda acks: None)
-            if len(samples):
-                await asyncio.sleep(PAUSE_POLL_S)
+            rows = np.concatenate([self._rows, *lent])
+            await mark(self._sink, rows, Quality.BAD_NOT_CONNECTED, self._now_ns())
 
     def _say(self, severity: Severity, kind: str, message: str) -> None:
         self._emit(Event(self._now_ns(), severity, kind, self._subject, message))
