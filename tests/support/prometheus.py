@@ -154,13 +154,30 @@ class Prometheus:
         until(lambda: self.target()["health"] == "up", "the gateway is scraped", 60.0)
 
     def rehearse(self, names: set[str], fault: Callable[[], object], end: Callable[[], object]) -> None:
-        """The alerts do not fire; each of them does in the fault; after its end none of them does."""
+        """The alerts do not fire; each of them does in the fault; after its end none of them does.
+
+        How long each took is printed: `pytest -rP` shows it."""
         self.until_quiet(names)
         fault()
-        fired: set[str] = set()
-        until(lambda: names <= fired or fired.update(self.firing()), f"{sorted(names)} fire", CHANGES_S_MAX)
+        fired = self._seconds_until(names, self.firing, "fires")
         end()
+        cleared = self._seconds_until(names, lambda: names - self.firing(), "clears")
         self.until_quiet(names)
+        for name in sorted(names):
+            print(f"{name} fires after {fired[name]:.1f} s and clears after {cleared[name]:.1f} s")
+
+    def _seconds_until(self, names: set[str], found: Callable[[], set[str]], does: str) -> dict[str, float]:
+        """How long it takes until each of the names was found once."""
+        begun = time.monotonic()
+        after: dict[str, float] = {}
+
+        def all_found() -> bool:
+            for name in found() & names:
+                after.setdefault(name, time.monotonic() - begun)
+            return names <= after.keys()
+
+        until(all_found, f"each of {sorted(names)} {does}", CHANGES_S_MAX)
+        return after
 
     def marks(self) -> dict[str, float]:
         """What the annotations of the shipped dashboard mark at present: the last value of each."""
