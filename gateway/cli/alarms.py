@@ -21,15 +21,20 @@ SHELVED_FOR = duration(NS_PER_S, 24 * 3_600 * NS_PER_S)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group(name="alarms", invoke_without_command=True)
-@click.pass_context
-def command(ctx: click.Context) -> None:
-    """List the alarms of a running gateway, acknowledge or shelve them. Without a command: list.
+class Listing(click.Group):
+    """A group which lists, with the list's options, where no command is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_list = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        return super().parse_args(ctx, ["list", *args] if is_list else args)
+
+
+@click.group(name="alarms", cls=Listing)
+def command() -> None:
+    """List the alarms of a running gateway, acknowledge or shelve them. Without a command: list, with its options.
 
     ALARM is device.tag/kind, as the list shows it.
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_alarms)
 
 
 @command.command(name="list")

@@ -8,6 +8,7 @@ Exit codes: 0 done; 1 it was tried and failed; 2 the command line or the configu
 from __future__ import annotations
 
 import importlib
+import sys
 
 import click
 
@@ -81,4 +82,13 @@ def app() -> None:
 
 
 def main() -> None:
-    app(prog_name="fieldgate")
+    """As click's own, but that whoever interrupts a question, or has no answer to it, is told with the code of it."""
+    try:
+        code = app.main(prog_name="fieldgate", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("interrupted, or nobody was there to answer; --help shows the options that do", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)

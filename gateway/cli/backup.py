@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from gateway.cli.app import EXIT_FAILED
-from gateway.cli.common import load_or_exit, prepare_kernels
+from gateway.cli.common import exit_unwritten, load_or_exit, prepare_kernels
 
 
 @click.command(name="backup")
@@ -35,6 +35,8 @@ def command(file: Path, output: Path | None, as_json: bool) -> None:
         names = back_up(settings, path)
     except (OSError, sqlite3.Error) as error:
         path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(path)):
+            exit_unwritten(path, error)
         click.echo(f"{path}: no backup was made: {error}", err=True)
         sys.exit(EXIT_FAILED)
     size = path.stat().st_size

@@ -42,7 +42,7 @@ def of_uplink(function: F) -> F:
 
 
 def spool_or_exit(settings: Settings, uplink: str) -> Path:
-    """The file that holds the records of an uplink; exit code 1 when there is none."""
+    """The file that holds the records of an uplink; exit code 2 when there is no such uplink, 1 when no file yet."""
     from gateway.runtime.spoolfiles import spool_files
     from gateway.runtime.statedir import SPOOL_FILE
 
@@ -50,7 +50,7 @@ def spool_or_exit(settings: Settings, uplink: str) -> Path:
     path = settings.state_dir / SPOOL_FILE
     if uplink and uplink not in names:
         click.echo(f"there is no uplink {uplink}; the configuration has: {', '.join(names) or 'none'}", err=True)
-        sys.exit(EXIT_FAILED)
+        sys.exit(EXIT_WRONG_INPUT)
     if names:
         path = spool_files(settings.state_dir, names)[uplink or names[0]]
     if not path.exists():
@@ -71,6 +71,20 @@ def prepare_kernels() -> None:
     except (CacheNotOurs, OSError) as error:
         click.echo(f"no place for compiled kernels: {error}", err=True)
         sys.exit(EXIT_FAILED)
+
+
+def write_or_exit(path: Path, text: str) -> None:
+    """A file that somebody asked for; exit code 1, with the reason, where it cannot be."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        exit_unwritten(path, error)
+
+
+def exit_unwritten(path: Path, error: OSError) -> NoReturn:
+    why = (error.strerror or str(error)).lower()
+    click.echo(f"{path}: cannot be written ({why}); check that the folder exists and lets you", err=True)
+    sys.exit(EXIT_FAILED)
 
 
 def exit_with(error: ConfigurationError) -> NoReturn:

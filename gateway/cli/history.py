@@ -95,7 +95,10 @@ def _moment(written: str, now_ns: int) -> int:
     try:
         moment = datetime.fromisoformat(written)
     except ValueError:
-        _leave(f"{written!r} is neither a duration like 6h nor a time like 2026-01-31T08:00", EXIT_WRONG_INPUT)
+        _leave(
+            f"--from, --to: {written!r} is no duration like 6h and no time like 2026-01-31T08:00",
+            EXIT_WRONG_INPUT,
+        )
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 10**9
 
 

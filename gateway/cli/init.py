@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from gateway.cli.app import EXIT_FAILED
+from gateway.cli.common import write_or_exit
 from gateway.settings.load import examine
 from gateway.settings.migrations import PRESENT
 from gateway.settings.problems import ConfigurationError
@@ -130,7 +131,7 @@ def command(
             value = (default if key == "http" else "") if yes else _ask(question, default)
         asked[key] = "" if value == "-" else value
     text = written(asked, file=file.name, unit=unit, tag_list=tag_list, topic=topic)
-    file.write_text(text, encoding="utf-8")
+    write_or_exit(file, text)
     try:
         examined = examine(file)
     except ConfigurationError as error:

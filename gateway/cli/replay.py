@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import click
 
 from gateway.cli.app import EXIT_FAILED, EXIT_WRONG_INPUT
+from gateway.cli.common import exit_unwritten
 
 if TYPE_CHECKING:
     from gateway.core.cycle import Cycle
@@ -80,7 +81,7 @@ def command(
             try:
                 file = stack.enter_context(records.open("wb"))
             except OSError as error:
-                _leave(f"{records}: {error.strerror}", EXIT_FAILED)
+                exit_unwritten(records, error)
             write = partial(_write_line, file)
         reading = None
         if source.is_dir():

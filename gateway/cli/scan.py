@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Grid
 
 from gateway.cli.app import EXIT_FAILED, EXIT_INTERRUPTED
-from gateway.cli.common import prepare_kernels
+from gateway.cli.common import prepare_kernels, write_or_exit
 from gateway.cli.scan_file import configuration
 from gateway.cli.scan_targets import HOSTS_UNASKED_MAX, Line, WrongTarget, links_of, numbers
 from gateway.settings.schema import Table
@@ -115,7 +115,7 @@ def command(
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     if file is not None:
-        file.write_text(configuration(found, targets), encoding="utf-8")
+        write_or_exit(file, configuration(found, targets))
     if as_json:
         click.echo(json.dumps({"links": [_json(each) for each in found]}, indent=2, ensure_ascii=False))
     else:

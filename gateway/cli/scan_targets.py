@@ -57,6 +57,8 @@ def _links(target: str, line: Line, timeout_ns: int) -> Iterator[ModbusLink]:
         if framing in _LINES:
             yield _line(place, _LINES[framing], line, timeout_ns)
             return
+        if target.startswith("/"):
+            raise WrongTarget(f"{target} is a serial port; say how it speaks: rtu:{target} or ascii:{target}")
         for host in _hosts(target):
             endpoint = modbus_endpoint(host)
             yield ModbusLink(

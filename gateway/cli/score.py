@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeAlias
 import click
 
 from gateway.cli.app import EXIT_FAILED, EXIT_WRONG_INPUT
+from gateway.cli.common import exit_unwritten, prepare_kernels, write_or_exit
 from gateway.cli.recordings import HistoryUnfit, Progress, read_csv
 
 NS = 1_000_000_000
@@ -67,8 +68,6 @@ def command(
         leave(f"one column can be drawn; choose one of {', '.join(chosen)} by --column")
     paint = painter() if png is not None else None
 
-    from gateway.cli.common import prepare_kernels
-
     prepare_kernels()
     import numpy as np
 
@@ -90,9 +89,12 @@ def command(
             for line in plot(times, values, scored, flagged):
                 click.echo(line, err=as_json)
         if paint is not None and png is not None:
-            paint(png, name, times, values, scored, flagged)
+            try:
+                paint(png, name, times, values, scored, flagged)
+            except OSError as error:
+                exit_unwritten(png, error)
         if svg is not None:
-            svg.write_text(draw(name, times, values, scored, flagged), encoding="utf-8")
+            write_or_exit(svg, draw(name, times, values, scored, flagged))
     print_found(found, samples=len(times_ns), as_json=as_json)
 
 

@@ -6,16 +6,15 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Final
 
 import click
 
-from gateway.cli.app import EXIT_FAILED
 from gateway.cli.check import summary
 from gateway.cli.client import Unreachable, find
+from gateway.cli.common import exit_unwritten
 from gateway.cli.support_bundle import Bundle, secret_files, secrets_of
 from gateway.cli.version import versions
 from gateway.settings.including import read_whole
@@ -65,8 +64,7 @@ def command(file: Path, output: Path | None) -> None:
     try:
         bundle.write(path, folder)
     except OSError as error:
-        click.echo(f"{path}: cannot be written: {error.strerror}", err=True)
-        sys.exit(EXIT_FAILED)
+        exit_unwritten(path, error)
     click.echo(
         f"{path}: {len(bundle.members)} files, {path.stat().st_size / 1024:.0f} kB; look through it, then hand it on"
     )

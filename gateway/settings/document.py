@@ -127,9 +127,15 @@ def _syntax_problem(source: Text, message: str) -> ConfigurationError:
         position = source.position(len(source.text))
     what = _SYNTAX_PLACE.sub("", message)
     what = what[:1].lower() + what[1:]
-    return _only_problem(
-        position, "syntax", f'{what}; write key = value, one a line, with text and units in quotes: every = "10s"'
-    )
+    return _only_problem(position, "syntax", f"{what}; {_syntax_remedy(what)}")
+
+
+def _syntax_remedy(what: str) -> str:
+    if what.startswith(("cannot overwrite", "cannot declare", "cannot mutate", "duplicate")):
+        return "the same key or table stands there twice: take one of them out"
+    if "table declaration" in what:
+        return "write [table], or [table.NAME], in a line of its own"
+    return 'write key = value, one a line, with text and units in quotes: every = "10s"'
 
 
 def _nesting_problem(file: Path) -> ConfigurationError:

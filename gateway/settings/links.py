@@ -71,7 +71,7 @@ class Links:
     def _read(self, section: Section, link_name: str | None) -> Link | None:
         spoken = [key for key in (*modbuslinks.KEYS, "mqtt") if section.has(key)]
         if len(spoken) > 1:
-            section.wrong_here(f"is both {spoken[0]} and {spoken[1]}; {KINDS}")
+            section.wrong_here(f"is both {spoken[0]} and {spoken[1]}; write one of them")
             return None
         if not spoken:
             near = [did_you_mean(key, (*modbuslinks.KEYS, "mqtt"), "") for key in section.content]

@@ -1078,7 +1078,7 @@ CASES = [
     ),
     ('[http]\nlisten = "[::1"', "2:1", 'http.listen: "[::1" is not host:port; write it like "127.0.0.1:1502"'),
     # Syntax
-    ("a = 1\na = 2", "2:6", "syntax: cannot overwrite a value; write key = value"),
+    ("a = 1\na = 2", "2:6", "syntax: cannot overwrite a value; the same key or table"),
     ("every = 10s", "1:11", "syntax: expected newline or end of document after a statement; write key = value"),
     ("a = [1,", "1:8", "syntax: "),
 ]

@@ -6,6 +6,7 @@ What cannot be made says why, in the words of whoever can mend it.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from contextlib import ExitStack
@@ -77,7 +78,8 @@ async def open_connection(link: ModbusLink, session: Session) -> None:
         what = f"cannot be reached ({error.strerror or error}): check host, port, and that the device is on"
         raise CannotConnectError(what if link.tls is None else HUNG_UP) from error
     except OSError as error:
-        why = error.strerror or str(error)
+        # asyncio's own words repeat the address: Connect call failed ('10.0.0.5', 502).
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         raise CannotConnectError(f"cannot be reached ({why}): check host, port, and that the device is on") from error
 
 
