@@ -10,6 +10,7 @@ import re
 import select
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -20,7 +21,9 @@ from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.core.ports import LinkDown
+from gateway.core.ports import Clock, LinkDown
+from gateway.core.types import NS_PER_S
+from gateway.sendqueue import acknowledged, unacknowledged
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
@@ -29,6 +32,8 @@ RECEIVING: Final = ("failed to receive on socket", "timeout on socket")
 """How paho's lines begin that say why a connection ended."""
 UNSPECIFIED_ERROR: Final = 0x80
 """paho's word for an end of file."""
+LOOK_EVERY_S: Final = 1.0
+"""At the keep-alive."""
 FAREWELL_S: Final = 1.0
 """How long a DISCONNECT may take to get out."""
 
@@ -48,7 +53,8 @@ class Client(aiomqtt.Client):
     Two things go wrong when a connection is reset. The base class puts off the registering of a writer to the loop's
     next turn, when the descriptor may be closed and its number belong to a stranger. And uvloop calls a reader once
     more and then never again: a reader that leaves anything behind does not hear of the reset. So descriptors are
-    looked at when they are registered, and a reader reads until nothing is left.
+    looked at when they are registered, and a reader reads until nothing is left. Behind a narrow line the keep-alive
+    waits while bytes leave: a ping would stand behind them.
 
     What paho says of a connection in its log is its end's reason here: whoever has the session tells of it, once.
     """
@@ -56,10 +62,17 @@ class Client(aiomqtt.Client):
     limits: Mapping[str, Any] = {}
     """What the broker's CONNACK bounds (MQTT 5, 3.2.2.3), by paho's names: ReceiveMaximum, MaximumPacketSize, ..."""
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, stopwatch_ns: Clock = time.monotonic_ns, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        self._steady_ns = stopwatch_ns
         self._client.disable_logger()
         self._client.on_log = self._on_log
+
+    def queued_bytes(self) -> int:
+        """Handed over, and not at the broker's TCP."""
+        connection = self._client.socket()
+        inside = sum(packet["to_process"] for packet in tuple(self._client._out_packet))
+        return inside + (unacknowledged(connection.fileno()) if isinstance(connection, socket.socket) else 0)
 
     @property
     def packet_bytes_max(self) -> int:
@@ -115,6 +128,20 @@ class Client(aiomqtt.Client):
             self._connected.set_exception(aiomqtt.MqttError("the connection was closed before the broker answered"))
             self._connected.exception()  # After a time-out nobody waits for it any more.
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    async def _misc_loop(self) -> None:
+        """paho's keep-alive takes a line for dead on which one packet is longer under way than that."""
+        before = 0
+        while True:
+            connection = self._client.socket()
+            left = acknowledged(connection) if isinstance(connection, socket.socket) else 0
+            if left != before and self.queued_bytes():
+                with self._client._msgtime_mutex:
+                    self._client._last_bytes_received = self._client._last_msg_out = self._steady_ns() / NS_PER_S
+            before = left
+            if self._client.loop_misc() != paho.MQTT_ERR_SUCCESS:
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def _on_log(self, client: paho.Client, userdata: Any, level: int, line: str) -> None:
         """Of a reset paho knows more than it says at the end. What callbacks raise it raises, too."""

@@ -27,9 +27,9 @@ LAYERS: tuple[frozenset[str], ...] = (
             "gateway.receiver",
         }
     ),
-    frozenset({"gateway.mqttclient", "gateway.sendqueue", "gateway.serialport"}),
+    frozenset({"gateway.mqttclient", "gateway.serialport"}),
     frozenset({"gateway.settings"}),
-    frozenset({"gateway.native"}),
+    frozenset({"gateway.native", "gateway.sendqueue"}),
     frozenset({"gateway.protocol", "gateway.core"}),
 )
 PURE = ("gateway.core", "gateway.protocol")

@@ -20,7 +20,6 @@ MQTT 5 also says what a record is that is no plain JSON: Content Type (3.3.2.3.9
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,7 +38,6 @@ from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
 from gateway.mqttclient import Client, enter, leave, place_of, terms, why_lost
 from gateway.protocol.records.form import CANONICAL, Form
-from gateway.sendqueue import unacknowledged
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
 REASON_FAILURE_MIN: Final = 0x80
@@ -74,12 +72,6 @@ class _Session(Client):
         for reason in self._acknowledgements.values():
             if not reason.done():
                 reason.set_exception(error)
-
-    def queued_bytes(self) -> int:
-        """Handed over, and not at the broker's TCP."""
-        connection = self._client.socket()
-        inside = sum(packet["to_process"] for packet in tuple(self._client._out_packet))
-        return inside + (unacknowledged(connection.fileno()) if isinstance(connection, socket.socket) else 0)
 
     @property
     def in_flight_max(self) -> int:

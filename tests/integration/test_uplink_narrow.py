@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,19 +12,22 @@ from typing import TypeAlias
 import pytest
 import uvloop
 
-from gateway.core.encode import FORMAT, envelope
 from gateway.core.ports import LinkDown, Upstream, Verdict
-from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
-from gateway.settings.schema import NatsAddress
-from gateway.upstreams import mqtt, nats
+from gateway.settings.schema import HttpAddress, NatsAddress, SparkplugAddress
+from gateway.upstreams import http, mqtt, nats, sparkplug
+from hil.ports import free_port
 from hil.proxy import Proxy
+from tests.contract.test_upstreams import record
+from tests.support.http_ends import HttpServer, Keeper
 from tests.support.spool_brokers import mosquitto
 from tests.support.uplink import address
 from tests.support.upstreams import JetStream
 
 BYTES_PER_S = 25_000
 TIMEOUT_S = 2
+KEEP_ALIVE_S = 1
+"""Shorter than the large record is under way."""
 LARGE = 110_000
 """More than twice what the line carries within the time."""
 SMALL, SMALL_COUNT = 4_000, 20
@@ -39,7 +42,9 @@ async def by_mqtt(folder: Path) -> AsyncIterator[tuple[Proxy, Connect]]:
         yield (
             proxy,
             lambda: mqtt.connect(
-                address(proxy.port), topic="plant/{stream}", acknowledge_timeout_ns=TIMEOUT_S * NS_PER_S
+                address(proxy.port, keep_alive_s=KEEP_ALIVE_S),
+                topic="plant/{stream}",
+                acknowledge_timeout_ns=TIMEOUT_S * NS_PER_S,
             ),
         )
         await proxy.stop()
@@ -59,37 +64,67 @@ async def by_nats(folder: Path) -> AsyncIterator[tuple[Proxy, Connect]]:
         await proxy.stop()
 
 
-def record(number: int, size: int) -> tuple[Identity, bytes]:
-    identity = Identity("plant", "samples", 1, number)
-    return identity, envelope(identity, json.dumps({"format": FORMAT, "note": "x" * size}).encode())
+@asynccontextmanager
+async def by_http(folder: Path) -> AsyncIterator[tuple[Proxy, Connect]]:
+    server = HttpServer(Keeper(1 << 20), free_port())
+    server.start()
+    proxy = Proxy(server.port, buffer_bytes=4_096)
+    await proxy.start()
+    there = HttpAddress(host="127.0.0.1", port=proxy.port, target="/records/{stream}")
+    yield (
+        proxy,
+        lambda: http.connect(there, acknowledge_timeout_ns=TIMEOUT_S * NS_PER_S, wall_offset_ns=lambda: 0),
+    )
+    await proxy.stop()
+    server.stop()
 
 
-@pytest.mark.parametrize("far_end", [by_mqtt, by_nats])
+@asynccontextmanager
+async def by_sparkplug(folder: Path) -> AsyncIterator[tuple[Proxy, Connect]]:
+    async def bd_seq() -> int:
+        return 0
+
+    with mosquitto(folder, "allow_anonymous true") as broker:
+        proxy = Proxy(broker.port, buffer_bytes=4_096)
+        await proxy.start()
+        there = SparkplugAddress(broker=address(proxy.port, keep_alive_s=KEEP_ALIVE_S), group="plant", edge="narrow")
+        around = sparkplug.Surroundings(bd_seq, lambda: (), lambda: 0, lambda: NS_PER_S)
+        yield (
+            proxy,
+            lambda: sparkplug.connect(there, acknowledge_timeout_ns=TIMEOUT_S * NS_PER_S, around=around),
+        )
+        await proxy.stop()
+
+
+FAR_ENDS = [by_mqtt, by_sparkplug, by_nats, by_http]
+
+
+@pytest.mark.parametrize("far_end", FAR_ENDS)
 def test_what_takes_longer_than_an_answer_may_gets_through_in_one_session(
     tmp_path: Path, far_end: Callable[[Path], AbstractAsyncContextManager[tuple[Proxy, Connect]]]
 ) -> None:
     async def scenario() -> None:
         async with far_end(tmp_path) as (proxy, connect), connect() as upstream:
             proxy.bytes_per_s = BYTES_PER_S
-            records = [record(1, LARGE), *(record(number, SMALL) for number in range(2, 2 + SMALL_COUNT))]
+            records = [record(1, size=LARGE), *(record(number, size=SMALL) for number in range(2, 2 + SMALL_COUNT))]
             sends = [asyncio.ensure_future(upstream.send(*each)) for each in records]
             assert await asyncio.gather(*sends) == [Verdict.ACCEPTED] * len(records)
 
     uvloop.run(scenario())
 
 
-@pytest.mark.parametrize("far_end", [by_mqtt, by_nats])
+@pytest.mark.parametrize("far_end", FAR_ENDS)
 def test_a_line_that_carries_nothing_any_more_ends_the_session(
     tmp_path: Path, far_end: Callable[[Path], AbstractAsyncContextManager[tuple[Proxy, Connect]]]
 ) -> None:
     async def scenario() -> None:
         async with far_end(tmp_path) as (proxy, connect), connect() as upstream:
-            assert await upstream.send(*record(1, SMALL)) is Verdict.ACCEPTED
+            assert await upstream.send(*record(1, size=SMALL)) is Verdict.ACCEPTED
             proxy.hold()
-            sends = [asyncio.ensure_future(upstream.send(*record(number, LARGE))) for number in (2, 3)]
+            sends = [asyncio.ensure_future(upstream.send(*record(number, size=LARGE))) for number in (2, 3)]
             ends = await asyncio.gather(*sends, return_exceptions=True)
             assert [type(end) for end in ends] == [LinkDown, LinkDown]
-            assert f"no acknowledgement for {TIMEOUT_S} s" in str(ends[0])
+            assert re.search(f"no (acknowledgement|answer|answer to SUBSCRIBE) for {TIMEOUT_S} s", str(ends[0]))
             proxy.release()
 
     uvloop.run(scenario())

@@ -1,24 +1,4 @@
-"""HTTP as an upstream: one POST a record, on one connection, in order; HTTP/1.1 by h11, which uvicorn brings along.
-
-As JSON, or in the uplink's encoding, a record goes as it is, with an `Idempotency-Key` that is its identity
-(draft-ietf-httpapi-idempotency-key-header): a server that keeps the keys with the data, in one transaction, holds each
-record once. With `position` the server is asked at connect what it holds, and those records are not sent again:
-
-    {"held": [{"stream": "samples", "segment": 70, "sequence": 41}]}     all up to 41 of that segment
-
-As line protocol (`gateway.protocol.lineprotocol`) a record that is sent again takes its own place, by what a point is.
-Records of a stream that wait meanwhile go in one request; should it be refused, each goes alone, so that one does not
-condemn others.
-
-    2xx                          accepted
-    400, 413, 422                about the record: refused for ever, with what the server says
-    401, 403, 407                the log-in; the record waits
-    408, 425, 429, 5xx, 409      later; Retry-After is heeded. 409: the server is busy with this very record
-    others                       the address or the set-up: the record waits, the address is named
-
-A connection that the server closed while nothing was under way is made anew without a word; one that breaks or is
-silent under a record ends the session, and the record is sent again: the key makes that safe.
-"""
+"""A session with a server: what waits is sent, and what comes back judged."""
 
 from __future__ import annotations
 
@@ -26,11 +6,12 @@ import asyncio
 import gzip
 import json
 import ssl
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import h11
 import msgspec
@@ -42,6 +23,7 @@ from gateway.protocol.lineprotocol import lines
 from gateway.protocol.records.form import CANONICAL, Form
 from gateway.settings.credentials import CredentialError, password_of, read_secret, tls_context, username_of
 from gateway.settings.schema import HttpAddress, HttpFormat
+from gateway.upstreams.http.connection import Broken, Connection, Reply
 
 ABOUT_THE_RECORD: Final = frozenset({400, 413, 422})
 ABOUT_THE_LOG_IN: Final = frozenset({401, 403, 407})
@@ -49,23 +31,8 @@ LATER: Final = frozenset({408, 409, 425, 429})
 REPLY_BYTES_MAX: Final = 65_536
 """Of a reply; more of it is read and dropped."""
 POSITION_BYTES_MAX: Final = 4 * 1024 * 1024
-TOLD_CHARACTERS_MAX: Final = 300
 GROUP_RECORDS_MAX: Final = 32
-READ_BYTES: Final = 65_536
 GZIP_LEVEL: Final = 5
-FAREWELL_S: Final = 1.0
-
-
-class Reply(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def told(self) -> str:
-        """What a server says about it, on one line."""
-        text = " ".join(self.body.decode(errors="replace").split())[:TOLD_CHARACTERS_MAX]
-        return f"{self.status}{f': {text}' if text else ''}"
 
 
 class _Held(msgspec.Struct):
@@ -78,74 +45,20 @@ class _Position(msgspec.Struct):
     held: list[_Held]
 
 
-class _Broken(Exception):
-    """The connection ended before the reply was whole. `is_idle`: before anything of it came."""
-
-    def __init__(self, reason: str, *, is_idle: bool) -> None:
-        super().__init__(reason)
-        self.is_idle = is_idle
-
-
-class _Connection:
-    """One connection: requests one after the other."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._state = h11.Connection(our_role=h11.CLIENT)
-        self.is_used = False
-
-    @property
-    def may_go_on(self) -> bool:
-        return self._state.our_state is h11.IDLE and not self._reader.at_eof() and not self._writer.is_closing()
-
-    async def exchange(self, request: h11.Request, body: bytes, bytes_max: int) -> Reply:
-        """Raises _Broken."""
-        reply: Reply | None = None
-        came = False
-        try:
-            # Not drained: what one record has is little, and a server may answer before it has read everything.
-            parts = (request, h11.Data(data=body), h11.EndOfMessage())
-            self._writer.write(b"".join(self._state.send(part) or b"" for part in parts))
-            while True:
-                event = self._state.next_event()
-                if event is h11.NEED_DATA:
-                    chunk = await self._reader.read(READ_BYTES)
-                    came = came or bool(chunk)
-                    if not chunk and reply is None:
-                        raise _Broken("closed by the other side", is_idle=not came)
-                    self._state.receive_data(chunk)
-                elif isinstance(event, h11.Response):
-                    headers = {name.decode().lower(): value.decode("latin-1") for name, value in event.headers}
-                    reply = Reply(event.status_code, headers, b"")
-                elif isinstance(event, h11.Data) and reply is not None:
-                    room = bytes_max - len(reply.body)
-                    reply = reply._replace(body=reply.body + bytes(event.data[:room]))
-                elif isinstance(event, h11.EndOfMessage):
-                    break
-                elif isinstance(event, h11.ConnectionClosed):
-                    raise _Broken("closed by the other side", is_idle=not came)
-        except (h11.RemoteProtocolError, OSError) as error:
-            raise _Broken(str(error) or type(error).__name__, is_idle=not came) from error
-        assert reply is not None
-        self.is_used = True
-        if self._state.our_state is h11.DONE and self._state.their_state is h11.DONE:
-            self._state.start_next_cycle()
-        return reply
-
-    async def close(self) -> None:
-        self._writer.close()
-        with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(FAREWELL_S):
-                await self._writer.wait_closed()
-
-
 class HttpUpstream:
     """A session with one server; `gateway.core.ports.Upstream`. Made by `connect`."""
 
     def __init__(
-        self, address: HttpAddress, *, timeout_ns: int, wall_offset_ns: Clock, form: Form, resized: Resized
+        self,
+        address: HttpAddress,
+        *,
+        timeout_ns: int,
+        wall_offset_ns: Clock,
+        form: Form,
+        resized: Resized,
+        stopwatch_ns: Clock = time.monotonic_ns,
     ) -> None:
+        self._stopwatch_ns = stopwatch_ns
         self._address = address
         self._resized = resized
         self._described = _described(address, form)
@@ -153,7 +66,7 @@ class HttpUpstream:
         self._wall_offset_ns = wall_offset_ns
         self._tls: ssl.SSLContext | None = None
         self._headers: list[tuple[str, str]] = []
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._held: dict[tuple[str, int], int] = {}
         self._turn = asyncio.Lock()
         self._waiting: dict[Identity, bytes] = {}
@@ -241,30 +154,29 @@ class HttpUpstream:
         )
         name = self._address.name
         try:
-            async with asyncio.timeout(self._timeout_s):
-                while True:
-                    connection = await self._usable()
-                    try:
-                        return await connection.exchange(request, body, bytes_max)
-                    except _Broken as broken:
-                        await self.close()
-                        if not (broken.is_idle and connection.is_used):
-                            raise LinkDown(
-                                f"{name}: connection lost ({broken})", "it is tried again by itself"
-                            ) from broken
+            while True:
+                connection = await self._usable()
+                try:
+                    return await connection.exchange(
+                        request, body, bytes_max, timeout_s=self._timeout_s, stopwatch_ns=self._stopwatch_ns
+                    )
+                except Broken as broken:
+                    await self.close()
+                    if not (broken.is_idle and connection.is_used):
+                        raise LinkDown(f"{name}: connection lost ({broken})", "it is tried again by itself") from broken
         except TimeoutError as error:
             raise LinkDown(
                 f"{name}: no answer for {self._timeout_s:g} s", "check the server's load and the route to it"
             ) from error
 
-    async def _usable(self) -> _Connection:
+    async def _usable(self) -> Connection:
         """The connection, made anew where the server ended it between two requests."""
         if self._connection is None or not self._connection.may_go_on:
             await self.close()
             self._connection = await self._connected()
         return self._connection
 
-    async def _connected(self) -> _Connection:
+    async def _connected(self) -> Connection:
         address = self._address
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -276,7 +188,7 @@ class HttpUpstream:
             elif isinstance(error, ssl.SSLError):
                 remedy = "check that this port speaks TLS"
             raise LinkDown(f"{address.name}: {error or 'no answer'}", remedy) from error
-        return _Connection(reader, writer)
+        return Connection(reader, writer)
 
 
 @asynccontextmanager
