@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -26,6 +25,7 @@ import numpy.typing as npt
 from gateway.core.calculationtables import CalculationTables
 from gateway.core.directory import Directory
 from gateway.core.engine import Engine
+from gateway.core.kernels.shuffle import Rings
 from gateway.core.lending import Lending
 from gateway.core.lentalarms import set_rules
 from gateway.core.state import TAG_MEMORY, WINDOW_MEMORY, State, Tables
@@ -110,29 +110,23 @@ class Shares:
         return Image(share, blocks, lent, self._tenancy.expected_of(rows))
 
     def install(self, image: Image, *, has_rings: bool = False) -> None:
-        """Write an image over the state, but for what `install_rings` wrote already. Nobody may read the state
+        """Write an image over the state, but for what is in `rings_of` already. Nobody may read the state
         meanwhile."""
-        rings = self._rings_of(image.share) if has_rings else 0
-        pairs = zip(self.blocks_of(image.share), image.blocks, strict=True)
-        for into, block in islice(pairs, len(image.blocks) - rings):
+        for into, block in zip(self.blocks_of(image.share), image.blocks, strict=not has_rings):
             for part, saved in zip(into, block, strict=True):
                 part[:] = saved
         rows = self._rows_to_lend(image.share)
         lend_anew(self._directory, self._state, rows, image.lendings)
         self._tenancy.expect_of(rows, image.expected)
 
-    def install_rings(self, image: Image) -> None:
-        """Write the rings of panes of an image, most of it. Any thread may while the engine works: it looks into the
-        ring of a tag with the tag's samples only, and is given none before the rest is installed."""
-        if rings := self._rings_of(image.share):
-            for into, block in zip(self._ring_blocks(image.share), image.blocks[-rings:], strict=True):
-                for part, saved in zip(into, block, strict=True):
-                    part[:] = saved
-
-    def _rings_of(self, share: int) -> int:
-        """How many of the blocks, the last ones, are places in rings of panes that are the share's alone."""
-        has_own = share not in (COMMON, self._virtual) and len(self._state.tables.windows) > 0
-        return self._state.panes if has_own else 0
+    def rings_of(self, share: int) -> Rings | None:
+        """The rings of panes that are the share's alone: its last blocks, one for each place, and most of it. Any
+        thread may write them while the engine works: it looks into the ring of a tag with the tag's samples only, and
+        is given none before the rest is installed."""
+        if share in (COMMON, self._virtual) or not len(self._state.tables.windows):
+            return None
+        start, stop = self.range_of(share)
+        return self._places()[self._first_window[start] : self._first_window[stop]].view(np.uint64)
 
     def _rows_to_lend(self, share: int) -> range:
         start, stop = (0, 0) if share == COMMON else self.range_of(share)
@@ -185,12 +179,15 @@ class Shares:
 
     def _ring_blocks(self, share: int) -> Iterator[Block]:
         start, stop = self.range_of(share)
-        first, last = self._first_window[start], self._first_window[stop]
+        rings = self._places()[self._first_window[start] : self._first_window[stop]]
+        for place in range(rings.shape[1] if len(self._state.tables.windows) else 0):
+            yield (rings[:, place],)
+
+    def _places(self) -> npt.NDArray[np.uint8]:
+        """The rings of all windows, as [window, place, byte]."""
         panes, windows = self._state.panes, len(self._state.tables.windows)
         ring = bytes_of(self._state.tables.ring, windows * panes)
-        by_place = ring.reshape(windows, panes, ring.shape[1] if windows else 1)
-        for place in range(panes if windows else 0):
-            yield (by_place[first:last, place],)
+        return ring.reshape(windows, panes, ring.shape[1] if windows else 1)
 
     def _common(self) -> tuple[npt.NDArray[Any], ...]:
         state = self._state

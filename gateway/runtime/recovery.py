@@ -42,9 +42,9 @@ from gateway.spool.journal.format import Head as JournalHead
 REBUILD_BYTES_MAX: Final = 64 * 1024 * 1024
 """How much of the journal is read to rebuild what no checkpoint has."""
 
-CYCLES_AHEAD: Final = 16
+CYCLES_AHEAD: Final = 32
 """Threads make cycles and images ready while the engine does those before."""
-IMAGES_AHEAD: Final = 4
+IMAGES_AHEAD: Final = 8
 SMALL: Final = 64
 """Of so many rows a cycle has a sample of less than one: the fold gains less by the order than that costs."""
 
@@ -221,7 +221,7 @@ class Recovery:
             while due and due[0][0] < before:
                 _, share = due.popleft()
                 if share not in bad:
-                    shares.install(next(images), has_rings=True)
+                    shares.install(next(images), has_rings=shares.rings_of(share) is not None)
                 if share == COMMON:
                     engine.restore(head.rest)
                     engine.is_catching_up = False
@@ -238,9 +238,7 @@ class Recovery:
     def _images(reader: CheckpointReader, head: Head, shares: Shares, wanted: Sequence[int]) -> Iterator[Image]:
         """In a thread of their own."""
         for share in wanted:
-            image = reader.image(head.epoch, share, list(shares.blocks_of(share)))
-            shares.install_rings(image)
-            yield image
+            yield reader.image(head.epoch, share, list(shares.blocks_of(share)), shares.rings_of(share))
 
     def _from_journal(self, saved: Saved, found: Recovered) -> Recovered:
         """No checkpoint: from where an engine was fresh, or as far back as is read at all."""

@@ -8,18 +8,39 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-END: Final = object()
+TURNS: Final = 4
+"""So many times a few are under way or made."""
 
 
 def ahead(items: Iterator[T], depth: int) -> Iterator[T]:
-    """The same items, up to `depth` of them made ahead by a thread. What making one raises is raised in its place."""
+    """The same items, some `depth` of them made ahead by a thread, a few at a time: to hand one over costs as much as
+    to make a small one. What making one raises is raised in its place."""
+    count = max(1, depth // TURNS)
+
+    def begin() -> tuple[list[T], Future[None]]:
+        made: list[T] = []
+        return made, pool.submit(_put_some, items, count, made)
+
     with ThreadPoolExecutor(1, "ahead") as pool:
-        waiting = deque(pool.submit(next, items, END) for _ in range(depth))
-        while (item := waiting.popleft().result()) is not END:
-            waiting.append(pool.submit(next, items, END))
-            yield item  # type: ignore[misc]
+        waiting = deque(begin() for _ in range(TURNS))
+        while True:
+            made, done = waiting.popleft()
+            error = done.exception()  # waits
+            waiting.append(begin())
+            yield from made
+            if error is not None:
+                raise error
+            if not made:
+                return
+
+
+def _put_some(items: Iterator[T], count: int, made: list[T]) -> None:
+    """The next ones; none at the end."""
+    for item in islice(items, count):
+        made.append(item)

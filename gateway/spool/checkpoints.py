@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -24,9 +24,10 @@ import numpy as np
 import zstandard
 
 from gateway.core.engine import Rest
-from gateway.core.kernels.shuffle import shuffle, unshuffle
+from gateway.core.kernels.shuffle import Rings, shuffle, unshuffle, unshuffle_places
 from gateway.core.lending import Lending
 from gateway.core.snapshot import COMMON, Block, Image
+from gateway.core.types import Bytes
 from gateway.spool.records import translated
 
 ZSTD_LEVEL: Final = 1
@@ -207,8 +208,9 @@ class CheckpointReader:
             return Saved(head, spec, numbers, outputs, damage)
         return Saved(None, b"", {}, outputs, damage)
 
-    def image(self, epoch: int, share: int, like: Sequence[Block]) -> Image:
-        """One share, of blocks of the same shapes as in `like`. Raises CheckpointDamaged."""
+    def image(self, epoch: int, share: int, like: Sequence[Block], rings: Rings | None = None) -> Image:
+        """One share, of blocks of the same shapes as in `like`. Raises CheckpointDamaged. With `rings`, the last blocks
+        are written there, each into its place, and are not in the image; nothing is, where a block is damaged."""
         with translated(self._path):
             rows = self._connection.execute(
                 "SELECT block, body FROM checkpoint_blocks WHERE epoch = ? AND share = ? ORDER BY block", (epoch, share)
@@ -218,14 +220,22 @@ class CheckpointReader:
         what = "what belongs to no share" if share == COMMON else f"share {share}"
         if [number for number, _ in rows] != list(range(len(like))):
             raise CheckpointDamaged(f"{what} of the checkpoint has {len(rows)} of {len(like)} blocks")
+        kept = len(like) - (rings.shape[1] if rings is not None else 0)
         try:
-            blocks = tuple(decode_block(body, shape) for (_, body), shape in zip(rows, like, strict=True))
+            planes = decompressed([body for _, body in rows], [sum(part.size for part in block) for block in like])
             lent, expected = (
                 decode_lendings(beside[number]) if number in beside else () for number in (LENT, EXPECTED)
             )
         except (zstandard.ZstdError, ValueError, msgspec.DecodeError) as error:
             raise CheckpointDamaged(f"{what} of the checkpoint is damaged: {error}") from error
-        return Image(share, blocks, lent, expected)
+        blocks = []
+        at = 0
+        for block in like[:kept]:
+            blocks.append(_unshuffled(planes, at, block))
+            at += sum(part.size for part in block)
+        if rings is not None:
+            unshuffle_places(planes[at:], rings)
+        return Image(share, tuple(blocks), lent, expected)
 
     def _spec(self, digest: str) -> bytes:
         found = self._connection.execute("SELECT body FROM checkpoint_specs WHERE digest = ?", (digest,)).fetchall()
@@ -267,17 +277,24 @@ def encode_block(block: Block, compressor: zstandard.ZstdCompressor) -> bytes:
     return compressor.compress(planes.data)
 
 
-def decode_block(body: bytes, like: Block) -> Block:
-    """Raises ZstdError or ValueError."""
-    size = sum(part.size for part in like)
-    raw = np.frombuffer(zstandard.ZstdDecompressor().decompress(body, max_output_size=RAW_BYTES_MAX), np.uint8).copy()
-    if len(raw) != size:
-        raise ValueError(f"{len(raw)} bytes instead of {size}")
+def decompressed(bodies: Sequence[bytes], sizes: Sequence[int]) -> Bytes:
+    """The planes of blocks of these sizes, one behind the other. All are decompressed in one call without Python's
+    lock: a checkpoint has tens of thousands, and a start has other threads that want it. Raises ZstdError."""
+    filled = [(body, size) for body, size in zip(bodies, sizes, strict=True) if size]
+    if not filled:
+        return np.zeros(0, np.uint8)
+    wanted = np.array([size for _, size in filled], np.uint64)
+    made = zstandard.ZstdDecompressor().multi_decompress_to_buffer([body for body, _ in filled], wanted.data)
+    parts: list[Any] = [made[place] for place in range(len(made))]
+    return np.frombuffer(bytearray().join(parts), np.uint8)
+
+
+def _unshuffled(planes: Bytes, at: int, like: Block) -> Block:
+    """The block whose planes begin there."""
     parts = []
-    at = 0
     for part in like:
         out = np.empty(part.size, np.uint8)
-        unshuffle(raw[at : at + part.size], part.shape[1], out)
+        unshuffle(planes[at : at + part.size], part.shape[1], out)
         parts.append(out.reshape(part.shape))
         at += part.size
     return tuple(parts)

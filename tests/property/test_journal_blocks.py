@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.cycle import Cycle, Finished, Noted
 from gateway.core.events import Event, Severity
-from gateway.core.kernels.shuffle import keep_by_row, keep_rows, shuffle, unshuffle
+from gateway.core.kernels.shuffle import keep_by_row, keep_rows, shuffle, unshuffle, unshuffle_places
 from gateway.core.types import SAMPLE
 from gateway.spool.journal.format import BlockDamaged, decode_cycles, encode_cycles, open_block
 from tests.support.journal import cycle, same, samples
@@ -41,6 +41,19 @@ def test_the_shuffle_is_a_transposition_and_its_inverse_undoes_it(count: int, si
     assert planes.tobytes() == records.reshape(count, size).T.tobytes()
     unshuffle(planes, size, back)
     assert back.tobytes() == records.tobytes()
+
+
+@given(st.integers(0, 20), st.integers(1, 5), st.integers(1, 9), st.integers(0, 2**32))
+@settings(deadline=None, max_examples=30)
+def test_blocks_of_places_go_each_to_its_place_of_every_owner(owners: int, places: int, words: int, seed: int) -> None:
+    blocks = np.random.default_rng(seed).integers(0, 256, (places, owners * words * 8)).astype(np.uint8)
+    planes = np.zeros_like(blocks)
+    for block, into in zip(blocks, planes, strict=True):
+        shuffle(block, words * 8, into)
+    rings = np.zeros((owners, places, words), np.uint64)
+    unshuffle_places(planes.reshape(-1), rings)
+    for place in range(places):
+        assert rings[:, place].tobytes() == blocks[place].tobytes()
 
 
 @given(st.lists(st.integers(0, 9), max_size=60), st.sets(st.integers(0, 7)))

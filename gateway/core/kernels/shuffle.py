@@ -8,9 +8,15 @@ arrival. Integer arithmetic wraps (two's complement), so any int64 comes back.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
+import numpy as np
 from numba import njit
 
 from gateway.core.types import Bytes, Int64s, Samples
+
+Rings: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint64]]
+"""Records of whole words: [owner, place, word]."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -34,6 +40,21 @@ def unshuffle(planes: Bytes, size: int, out: Bytes) -> None:
         at = i * size
         for plane in range(size):
             out[at + plane] = planes[plane * n + i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def unshuffle_places(planes: Bytes, rings: Rings) -> None:
+    """As `unshuffle`, of one block for each place in the rings: the records of all owners at that place. Eight planes
+    at a time become a word, with its lowest byte first."""
+    owners, places, words = rings.shape
+    for place in range(places):
+        for i in range(owners):
+            for word in range(words):
+                begin = (place * words + word) * 8 * owners + i
+                value = np.uint64(0)
+                for k in range(8):
+                    value |= np.uint64(planes[begin + k * owners]) << np.uint64(8 * k)
+                rings[i, place, word] = value
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
