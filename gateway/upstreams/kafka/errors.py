@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.core.ports import LinkDown
@@ -42,11 +43,32 @@ class Names(NamedTuple):
         return self.topic.replace("{stream}", stream)
 
 
-def link_down(names: Names, error: KafkaError | None) -> LinkDown:
-    """A session's end for this reason, with what to do about it; None: only that nobody can be reached is known."""
+HANDSHAKE: Final = "SSL_HANDSHAKE"
+"""A broker that hangs up while it lasts is to librdkafka like any other; what it says names the state."""
+TLS_REMEDY: Final = "check ca_file, that the certificate names this host, and that the port speaks TLS"
+
+
+class Heard(logging.Handler):
+    """What librdkafka logs of connections that fail: not all of it is an error that it tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = record.getMessage()
+        if said.startswith("FAIL "):
+            self.last = said.rpartition("]: ")[2]
+
+
+def link_down(names: Names, error: KafkaError | None, heard: str = "") -> LinkDown:
+    """A session's end for this reason, with what to do about it; None: nothing is known but what was heard."""
     cluster = names.cluster
     if error is None:
-        return LinkDown(f"{cluster}: no broker can be reached", "check that they run, and the route to them")
+        remedy = "check that they run, and the route to them"
+        if cluster.startswith("kafkas:"):
+            remedy += "; cert_file, where they ask for a certificate"
+        return LinkDown(f"{cluster}: no broker can be reached{f' ({heard})' if heard else ''}", remedy)
     code, said = error.code(), f"{cluster}: {error.str()}"
     if code in FENCED:
         return LinkDown(
@@ -60,8 +82,8 @@ def link_down(names: Names, error: KafkaError | None) -> LinkDown:
         return LinkDown(said, f"allow us to write to the topics, and the transactional id {names.own}")
     if code in LOG_IN:
         return LinkDown(said, "check username, password_file and sasl")
-    if code == TLS:
-        return LinkDown(said, "check ca_file, that the certificate names this host, and that the port speaks TLS")
+    if code == TLS or HANDSHAKE in said:
+        return LinkDown(said, TLS_REMEDY)
     if code == RESOLVE:
         return LinkDown(said, "check the name of the host")
     return LinkDown(said, "check that the brokers run and listen on these ports, and the route to them")

@@ -29,7 +29,9 @@ from gateway.upstreams.kafka.errors import (
     NO_TOPIC,
     NOT_ALLOWED,
     TIMED_OUT,
+    TLS,
     TRANSPORT,
+    Heard,
     Names,
     how_to_make_topics,
     link_down,
@@ -55,10 +57,6 @@ ATTEMPTS: Final = 3
 CONFIG_SHARE: Final = 0.25
 """Of the time to open a session: servers that do not know the question of configurations leave it unanswered."""
 TRANSACTION_S_MIN: Final = 10.0
-
-logger: Final = logging.getLogger("gateway.upstreams.kafka")
-logger.addHandler(logging.NullHandler())
-logger.propagate = False
 
 
 class _Condemned(Exception):
@@ -91,6 +89,9 @@ class Transactions:
         self._deadline_ns = 0
         self._trouble: KafkaError | None = None
         self._is_away = False
+        self._heard = Heard()
+        self._logger = logging.Logger("gateway.upstreams.kafka")
+        self._logger.addHandler(self._heard)
 
     # -- of one session ------------------------------------------------------------------------------------------
 
@@ -109,7 +110,7 @@ class Transactions:
         from confluent_kafka.admin import AdminClient
 
         # One after the other: an object of librdkafka is several threads.
-        self._admin = admin = AdminClient(self._client, logger=logger)
+        self._admin = admin = AdminClient(self._client, logger=self._logger)
         self._look_at_topics(admin)
         smallest = min(self._bytes_max.values(), default=BATCH_BYTES)
         self._producer = producer = Producer(
@@ -123,7 +124,7 @@ class Transactions:
                 "partitioner": "murmur2_random",
                 "linger.ms": 0,
             },
-            logger=logger,
+            logger=self._logger,
         )
         self._patiently(producer.init_transactions)
         # What a predecessor committed is complete only now.
@@ -142,7 +143,7 @@ class Transactions:
                 "enable.partition.eof": True,
                 "enable.auto.commit": False,
             },
-            logger=logger,
+            logger=self._logger,
         )
         try:
             topic, key = self._names.position_topic, self._names.own.encode()
@@ -283,7 +284,7 @@ class Transactions:
         if self._given_up.is_set():
             raise LinkDown(f"{self._names.cluster}: given up", "")
         if self._is_away:
-            raise link_down(self._names, self._trouble)
+            raise link_down(self._names, self._trouble, self._heard.last)
         if self._stopwatch_ns() < self._deadline_ns:
             return
         raise (
@@ -295,7 +296,9 @@ class Transactions:
         if error.code() == ALL_BROKERS_DOWN:
             self._is_away = True
         else:
-            self._trouble = error
+            # What was said of TLS or the log-in says more than that it ended.
+            if self._trouble is None or self._trouble.code() not in LOG_IN | {TLS}:
+                self._trouble = error
             self._is_away = self._is_away or error.code() in LOG_IN
 
     def _opened(self) -> Producer:
