@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.core.ports import Clock, LinkDown
 from gateway.core.types import NS_PER_S
-from gateway.sendqueue import acknowledged, unacknowledged
+from gateway.sendqueue import traffic, unacknowledged
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
@@ -134,7 +134,7 @@ class Client(aiomqtt.Client):
         before = 0
         while True:
             connection = self._client.socket()
-            left = acknowledged(connection) if isinstance(connection, socket.socket) else 0
+            left = traffic(connection)[0] if isinstance(connection, socket.socket) else 0
             if left != before and self.queued_bytes():
                 with self._client._msgtime_mutex:
                     self._client._last_bytes_received = self._client._last_msg_out = self._steady_ns() / NS_PER_S

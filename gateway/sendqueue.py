@@ -8,7 +8,9 @@ import struct
 import termios
 from typing import Final
 
-TCP_INFO_BYTES_ACKED: Final = 120
+TCP_INFO_BYTES: Final = 120
+"""In Linux's struct tcp_info: tcpi_bytes_acked, and tcpi_bytes_received behind it."""
+TCP_BYTES: Final = struct.Struct("=QQ")
 
 
 def unacknowledged(descriptor: int) -> int:
@@ -23,11 +25,12 @@ def unacknowledged(descriptor: int) -> int:
     return int(struct.unpack("i", found)[0])
 
 
-def acknowledged(connection: socket.socket) -> int:
-    """Bytes that the other side's TCP has acknowledged since it began (TCP_INFO, tcp(7)); 0 where the system does not
-    say."""
+def traffic(connection: socket.socket) -> tuple[int, int]:
+    """Bytes that the other side's TCP has acknowledged since it began, and bytes that came (TCP_INFO, tcp(7)); 0 where
+    the system does not say."""
     try:
-        told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES_ACKED + 8)
-        return int(struct.unpack_from("=Q", told, TCP_INFO_BYTES_ACKED)[0])
+        told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES + TCP_BYTES.size)
+        acknowledged, came = TCP_BYTES.unpack_from(told, TCP_INFO_BYTES)
     except (OSError, struct.error):
-        return 0
+        return 0, 0
+    return acknowledged, came

@@ -19,7 +19,10 @@ from gateway.upstreams import http, mqtt, nats, sparkplug
 from hil.ports import free_port
 from hil.proxy import Proxy
 from tests.contract.test_upstreams import record
+from tests.support import kafka_ends
 from tests.support.http_ends import HttpServer, Keeper
+from tests.support.kafka_door import Door
+from tests.support.kafka_ends import Cluster
 from tests.support.spool_brokers import mosquitto
 from tests.support.uplink import address
 from tests.support.upstreams import JetStream
@@ -96,7 +99,22 @@ async def by_sparkplug(folder: Path) -> AsyncIterator[tuple[Proxy, Connect]]:
         await proxy.stop()
 
 
-FAR_ENDS = [by_mqtt, by_sparkplug, by_nats, by_http]
+@asynccontextmanager
+async def by_kafka(folder: Path) -> AsyncIterator[tuple[Proxy, Connect]]:
+    cluster = Cluster(folder, 1 << 20)
+    await asyncio.to_thread(cluster.start)
+    door = Door(cluster.port)
+    await door.start()
+    proxy = Proxy(door.port, buffer_bytes=4_096)
+    await proxy.start()
+    door.spoken_port = proxy.port
+    yield proxy, lambda: kafka_ends.session(proxy.port, timeout_ns=TIMEOUT_S * NS_PER_S)
+    await proxy.stop()
+    await door.stop()
+    cluster.server.kill()
+
+
+FAR_ENDS = [by_kafka, by_mqtt, by_sparkplug, by_nats, by_http]
 
 
 @pytest.mark.parametrize("far_end", FAR_ENDS)

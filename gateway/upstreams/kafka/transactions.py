@@ -5,6 +5,8 @@ name is the uplink's: whoever begins under it ends what a predecessor left open,
 
 What is said of one record by a broker spoils the transaction. It is aborted, and each record of the group goes alone,
 so that one does not condemn the others.
+
+A cluster is silent where nothing moved for the time that an answer may take (`gateway.upstreams.kafka.moving`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gateway.core.limits import RECORD_BYTES_MAX
+from gateway.core.patience import LOOKS
 from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
@@ -37,6 +40,7 @@ from gateway.upstreams.kafka.errors import (
     link_down,
     silent,
 )
+from gateway.upstreams.kafka.moving import Moving
 from gateway.upstreams.kafka.position import PARTITION, Position, Reader
 
 if TYPE_CHECKING:
@@ -56,7 +60,8 @@ ATTEMPTS: Final = 3
 """At a transaction that broke for a reason that does not last: sequence numbers, for one, begin anew after an abort."""
 CONFIG_SHARE: Final = 0.25
 """Of the time to open a session: servers that do not know the question of configurations leave it unanswered."""
-TRANSACTION_S_MIN: Final = 10.0
+TRANSACTION_S_MIN: Final = 120.0
+"""What a cluster waits for a transaction: behind a narrow line its largest record takes as long."""
 
 
 class _Condemned(Exception):
@@ -87,6 +92,9 @@ class Transactions:
         self._bytes_max: dict[str, int] = {}
         self._given_up = threading.Event()
         self._deadline_ns = 0
+        self._looked_ns = 0
+        self._is_reading = False
+        self._moving = Moving(client["bootstrap.servers"].split(","))
         self._trouble: KafkaError | None = None
         self._is_away = False
         self._heard = Heard()
@@ -113,12 +121,14 @@ class Transactions:
         self._admin = admin = AdminClient(self._client, logger=self._logger)
         self._look_at_topics(admin)
         smallest = min(self._bytes_max.values(), default=BATCH_BYTES)
+        transaction_ms = round(max(TRANSACTION_S_MIN, 2 * self._timeout_s) * 1_000)
         self._producer = producer = Producer(
             self._client
             | {
                 "transactional.id": self._names.own,
-                "transaction.timeout.ms": round(max(TRANSACTION_S_MIN, 2 * self._timeout_s) * 1_000),
-                "message.timeout.ms": round(self._timeout_s * 1_000),
+                "transaction.timeout.ms": transaction_ms,
+                # Whether somebody is silent is judged here.
+                "message.timeout.ms": transaction_ms,
                 "message.max.bytes": RECORD_BYTES_MAX,
                 "batch.size": max(RECORD_ROOM, min(BATCH_BYTES, smallest)),
                 "partitioner": "murmur2_random",
@@ -147,8 +157,10 @@ class Transactions:
         )
         try:
             topic, key = self._names.position_topic, self._names.own.encode()
+            self._is_reading = True
             return Reader(consumer, topic, key, poll_s=SLICE_S, check=self._check).read(low, high)
         finally:
+            self._is_reading = False
             consumer.close()
 
     def give_up(self) -> None:
@@ -285,7 +297,12 @@ class Transactions:
             raise LinkDown(f"{self._names.cluster}: given up", "")
         if self._is_away:
             raise link_down(self._names, self._trouble, self._heard.last)
-        if self._stopwatch_ns() < self._deadline_ns:
+        now_ns = self._stopwatch_ns()
+        if now_ns - self._looked_ns >= self._timeout_s * NS_PER_S / LOOKS:
+            self._looked_ns = now_ns
+            if self._moving.has_moved(is_reading=self._is_reading):
+                self._deadline_ns = now_ns + round(self._timeout_s * NS_PER_S)
+        if now_ns < self._deadline_ns:
             return
         raise (
             link_down(self._names, self._trouble) if self._trouble is not None else silent(self._names, self._timeout_s)
@@ -310,7 +327,10 @@ class Transactions:
     def _look_at_topics(self, admin: AdminClient) -> None:
         topics = [self._names.topic_of(stream) for stream in self._names.streams]
         for topic in dict.fromkeys([*topics, self._names.position_topic]):
-            found = self._patiently(partial(admin.list_topics, topic)).topics[topic]
+            seen = self._patiently(partial(admin.list_topics, topic))
+            for broker in seen.brokers.values():
+                self._moving.know(str(broker.host), int(broker.port))
+            found = seen.topics[topic]
             if found.error is not None and found.error.code() in NO_TOPIC:
                 raise LinkDown(f"{self._names.cluster}: there is no topic {topic}", how_to_make_topics(self._names))
             if found.error is not None:
