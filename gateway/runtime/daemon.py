@@ -125,6 +125,7 @@ class Daemon:
             {**self._web.actions(), **self._reloading.actions(), "configuration.diff": Action(Nothing, self._foresee)},
         )
         self._stop = asyncio.Event()
+        self._changing = asyncio.Lock()
         self._wearing = Wearing(settings.flash_endurance_bytes, clock)
         self._historian: Historian | None = None
         if settings.history_bytes_max:
@@ -163,7 +164,8 @@ class Daemon:
         if self._historian is not None:
             self._historian.start()
         await stopping
-        await self._supervisor.stop("watchdog", "reload", "schooling", "reference", "pressure")
+        async with self._changing:  # one plant is to be stopped, not a half of each of two
+            await self._supervisor.stop("watchdog", "reload", "schooling", "reference", "pressure")
         await self._end(self._progress.plant)
         return EXIT_FAILED if self._failed else EXIT_OK
 
@@ -272,6 +274,10 @@ class Daemon:
         return Answered(not found.refused, ", ".join(found.refused or found.restarts) or "nothing", found)
 
     async def _apply(self, new: Settings, changes: Changes) -> None:
+        async with self._changing:
+            await self._change(new, changes)
+
+    async def _change(self, new: Settings, changes: Changes) -> None:
         old = self._progress.plant
         assert old is not None
         if changes.http:
@@ -356,29 +362,17 @@ class Daemon:
 
     async def _keep_watch(self) -> None:
         told_s = 0.0
-        stuck: tuple[str, ...] = ()
         while True:
             plant = self._progress.plant
             self._watchdog.poll(self._clock(), plant.heartbeats() if plant else {})
-            stuck = self._note_stuck(stuck)
+            if (news := self._watchdog.news()) is not None:
+                self._say(*news)
             if self._web.is_dead:
                 await self._web.replace(self._settings.http)
             if time.monotonic() - told_s > STATUS_EVERY_S:
                 told_s = time.monotonic()
                 self._notifier.status(self._summary())
             await asyncio.sleep(self._watchdog.poll_every_s)
-
-    def _note_stuck(self, before: tuple[str, ...]) -> tuple[str, ...]:
-        """Say once when a heartbeat stops, and once when all beat again."""
-        stuck = self._watchdog.stuck
-        if stuck and not before:
-            names = " and ".join(stuck)
-            self._say(
-                Severity.ERROR, "watchdog.withheld", f"no heartbeat of {names}; the service manager will restart us"
-            )
-        elif before and not stuck:
-            self._say(Severity.NOTICE, "watchdog.fed", "all heartbeats are back")
-        return stuck
 
     def _thread_died(self, thread: str, error: BaseException) -> None:
         """On that thread's way out. Without it the gateway would not do what it says; a start sets that right."""

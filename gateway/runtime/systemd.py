@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.core.events import Severity
 from gateway.core.readings import Reading
 from gateway.core.types import NS_PER_S
 
@@ -136,6 +137,7 @@ class Watchdog:
         self._withheld = 0
         self.stuck: tuple[str, ...] = ()
         """The heartbeats that had not moved when the watchdog was last due; empty when it was fed."""
+        self._is_told = False
 
     @property
     def poll_every_s(self) -> float:
@@ -163,6 +165,17 @@ class Watchdog:
         self._fed += 1
         self._notifier.watchdog()
         return True
+
+    def news(self) -> tuple[Severity, str, str] | None:
+        """Severity, kind and message of the event: once when a heartbeat stops, and once when all beat again."""
+        if bool(self.stuck) == self._is_told:
+            return None
+        self._is_told = bool(self.stuck)
+        if not self.stuck:
+            return Severity.NOTICE, "watchdog.fed", "all heartbeats are back"
+        names = " and ".join(self.stuck)
+        message = f"no heartbeat of {names}; the service manager will restart us"
+        return Severity.ERROR, "watchdog.withheld", message
 
     def readings(self) -> Iterator[Reading]:
         yield Reading("fieldgate_systemd_watchdog_fed_total", self._fed)

@@ -238,3 +238,19 @@ def test_a_reload_that_cannot_start_leaves_sources_as_they_are(tmp_path: Path, w
     for name in ("steady.count", "machine.count"):
         values = values_of(far_end.records(), name)
         assert values == list(range(int(values[0]), int(values[-1]) + 1)), f"{name}: each once, in order"
+
+
+def test_told_to_leave_in_the_midst_of_a_reload_it_ends_the_reload_first(tmp_path: Path, world: World) -> None:
+    far_end = FarEnd(world.outside, tmp_path, broker_port=world.broker_port)
+    with Gateway(tmp_path, world.text("one")) as gateway:
+        gateway.start()
+        until(lambda: all(gateway.quality(name) == Quality.GOOD for name in STEADY), "all are read")
+        gateway.write(world.text("three"))
+        gateway.signal(signal.SIGHUP)
+        until(lambda: "gateway.adopted" in gateway.text(), "it is in the midst of it")
+        assert gateway.terminate() == 0
+        assert gateway.lines("configuration.applied")
+        assert "Traceback" not in gateway.text()
+    far_end.expect_everything()
+    values = values_of(far_end.records(), "machine.count")
+    assert values == list(range(int(values[0]), int(values[-1]) + 1)), "each once, in order"
