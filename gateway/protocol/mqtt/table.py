@@ -182,6 +182,8 @@ def find_topic(table: Table, buffer: npt.NDArray[np.uint8], at: int, size: int) 
 
 def group(feeds: Sequence[Feed]) -> tuple[Topic, ...]:
     """Feeds by topic, in the order in which topics first come; a topic's QoS is the highest that a tag asks for."""
+    if len({feed.topic for feed in feeds}) == len(feeds):
+        return tuple(Topic(feed.topic, feed.qos, first, (feed,)) for first, feed in enumerate(feeds))
     by_topic: dict[str, list[Feed]] = {}
     for feed in feeds:
         by_topic.setdefault(feed.topic, []).append(feed)

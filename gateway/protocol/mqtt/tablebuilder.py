@@ -7,6 +7,7 @@ members, words for qualities, how a payload is read) is worked out once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,11 @@ from gateway.protocol.mqtt.table import (
 from gateway.protocol.octets import hash_bytes, spread
 from gateway.protocol.sparkplug.table import Births, births
 
+READINGS: Final = int(Layout.READINGS)
+SENML: Final = int(Layout.SENML)
+OF_NAMES: Final = (READINGS, SENML)
+"""Layouts of messages with many readings, each with a name."""
+
 
 def build(
     topics: Sequence[Topic],
@@ -50,20 +56,21 @@ def build(
     topic_rows = np.zeros(found + len(templates) + spare, TOPIC)
     entries = np.zeros(written + len(templates) + spare, ENTRY)
     members = np.zeros((len(topic_rows), 8), np.int64)
-    topic_rows[: len(topics)] = np.array([writer.row_of(topic, topic.first) for topic in topics], TOPIC)
-    entries[:written] = np.array([writer.entry_of(feed) for topic in topics for feed in topic.feeds], ENTRY)
-    members[: len(topics)] = np.array([writer.members_of(topic.form) for topic in topics], np.int64).reshape(-1, 8)
-    for place, topic in enumerate(templates):
-        topic_rows[found + place] = writer.row_of(topic, written + place)
-        entries[written + place] = writer.entry_of(topic.feeds[0])
-        members[found + place] = writer.members_of(topic.form)
+    writer.enter_topics(topic_rows[: len(topics)], topics, [topic.first for topic in topics])
+    writer.enter_feeds(entries[:written], [feed for topic in topics for feed in topic.feeds])
+    members[: len(topics)] = writer.members_of(topics)
+    behind = slice(found, found + len(templates))
+    writer.enter_topics(topic_rows[behind], templates, range(written, written + len(templates)))
+    writer.enter_feeds(entries[written : written + len(templates)], [topic.feeds[0] for topic in templates])
+    members[behind] = writer.members_of(templates)
     for t, (name, node) in enumerate(data_topics, len(topics)):
         # Left out, a message would be a gap in its node's sequence: these never are.
         rest = (0, 0, 0, 0, 0, 0, 0, 0, PRIORITIES, Layout.SPARKPLUG, node, 0, 0, 0, 0, 0, 0, 0, 0)
         topic_rows[t] = (0, *writer.put(name), *rest)
 
-    run_max = max((len(topic.feeds) for topic in topics), default=1)
-    if data_topics or any(topic.form.layout in (Layout.READINGS, Layout.SENML) for topic in topics):
+    run_max = max(1, int(topic_rows["count"].max(initial=0)))
+    has_names = bool(np.isin(topic_rows[: len(topics)]["layout"], OF_NAMES).any())
+    if data_topics or has_names:
         run_max = max(run_max, READINGS_MAX)
     writer.text += bytes(spare * SPARE_NAME_BYTES)
     refused = REFUSED_TOPICS if templates else 0
@@ -79,7 +86,7 @@ def build(
         births(0, metrics=1, name_bytes=1) if born is None else born,
         members,
         np.array(writer.qualities or [(0, 0, 0)], np.int64),
-        _index_names(topics, entries, raw),
+        _index_names(topic_rows[: len(topics)] if has_names else topic_rows[:0], entries, raw),
         np.zeros(READING_FIELDS + WAY_FIELDS, np.int64),
         np.array(writer.parts or [(0, 0)], np.int64),
         np.full(refused, 0, np.int64),
@@ -98,7 +105,10 @@ class _Writer:
         self._put: dict[str, tuple[int, int]] = {}
         self._words: dict[tuple[tuple[bytes, int], ...], int] = {}
         self._members: dict[int, tuple[int, ...]] = {}
-        self._alike: dict[tuple[object, ...], tuple[int, ...]] = {}
+        self._ways: list[tuple[int, ...]] = []
+        self._way_by: dict[tuple[object, ...], int] = {}
+        self._wheres: list[tuple[int, int, int, int]] = []
+        self._where_of: dict[tuple[object, ...], int] = {}
 
     def put(self, text: str | bytes) -> tuple[int, int]:
         """Place and length of a name that one topic has."""
@@ -113,12 +123,38 @@ class _Writer:
             found = self._put[text] = self.put(text)
         return found
 
-    def row_of(self, topic: Topic, first: int) -> tuple[int, ...]:
-        """A topic whose entries begin at `first`."""
-        return (0, *self.put(topic.name), first, len(topic.feeds), *self._how(topic))
+    def enter_topics(self, rows: Samples, topics: Sequence[Topic], firsts: Sequence[int]) -> None:
+        """Topics whose entries begin at `firsts`, by columns."""
+        names = [topic.name.encode() for topic in topics]
+        rows["name_bytes"] = [len(name) for name in names]
+        rows["name_at"] = len(self.text) + np.cumsum(rows["name_bytes"]) - rows["name_bytes"]
+        self.text += b"".join(names)
+        rows["first"] = firsts
+        rows["count"] = [len(topic.feeds) for topic in topics]
+        ways = [self._way_of(topic) for topic in topics]
+        if ways:
+            columns = rows.view(np.int64).reshape(len(rows), -1)
+            columns[:, -len(self._ways[0]) :] = np.array(self._ways, np.int64)[ways]
 
-    def entry_of(self, feed: Feed) -> tuple[float, ...]:
-        return (feed.row, feed.kind, *self._place(feed), feed.scale, feed.offset, *self._path(feed.field))
+    def enter_feeds(self, entries: Samples, feeds: Sequence[Feed]) -> None:
+        entries["row"] = [feed.row for feed in feeds]
+        entries["kind"] = [feed.kind for feed in feeds]
+        entries["scale"] = [feed.scale for feed in feeds]
+        entries["offset"] = [feed.offset for feed in feeds]
+        where = [self._where(feed) for feed in feeds]
+        if where:
+            columns = np.array(self._wheres, np.int64)[where].T
+            for name, column in zip(("field_at", "field_bytes", "part_first", "parts"), columns, strict=True):
+                entries[name] = column
+
+    def _where(self, feed: Feed) -> int:
+        """Which of `_wheres` says where in a payload the value is."""
+        key = (id(feed.form), feed.field, feed.name, feed.at, feed.wire)
+        found = self._where_of.get(key)
+        if found is None:
+            found = self._where_of[key] = len(self._wheres)
+            self._wheres.append((*self._place(feed), *self._path(feed.field)))
+        return found
 
     def _path(self, path: Path) -> tuple[int, int]:
         """Place and number of a path's parts."""
@@ -128,8 +164,13 @@ class _Writer:
             self.parts += [self.put_once(part) if isinstance(part, str) else (part, -1) for part in path]
         return found
 
-    def members_of(self, form: Form) -> tuple[int, ...]:
-        """Place and length of the names of a reading's members. A form is known by being the same object."""
+    def members_of(self, topics: Sequence[Topic]) -> Int64s:
+        """Place and length of the names of a reading's members, a row for each topic."""
+        rows = [self._members_of(topic.feeds[0].form) for topic in topics]
+        return np.array(rows, np.int64).reshape(len(topics), 8)
+
+    def _members_of(self, form: Form) -> tuple[int, ...]:
+        """A form is known by being the same object."""
         found = self._members.get(id(form))
         if found is None:
             of = form.members
@@ -137,17 +178,19 @@ class _Writer:
             found = self._members[id(form)] = tuple(number for name in names for number in self.put_once(name))
         return found
 
-    def _how(self, topic: Topic) -> tuple[int, ...]:
-        """What of a topic follows from the way in which it is read: alike for all topics of one tag that are read
-        alike."""
-        if len(topic.feeds) > 1:
-            return self._work_out(topic)
+    def _way_of(self, topic: Topic) -> int:
+        """Which of `_ways` says what follows from the way in which a topic is read: the same one for all topics of one
+        tag that are read alike."""
         of = topic.feeds[0]
-        key = (id(of.form), of.kind, of.field, of.time_field, of.sequence_field, of.quality_field, of.priority)
-        found = self._alike.get(key)
-        if found is None:
-            found = self._alike[key] = self._work_out(topic)
-        return found
+        key = None
+        if len(topic.feeds) == 1:
+            key = (id(of.form), of.kind, of.field, of.time_field, of.sequence_field, of.quality_field, of.priority)
+            found = self._way_by.get(key)
+            if found is not None:
+                return found
+            self._way_by[key] = len(self._ways)
+        self._ways.append(self._work_out(topic))
+        return len(self._ways) - 1
 
     def _work_out(self, topic: Topic) -> tuple[int, ...]:
         form = topic.form
@@ -210,18 +253,26 @@ def _identity(topic: Topic) -> str:
     return f'"{names[-1]}"' if names else ""
 
 
-def _index_names(topics: Sequence[Topic], entries: Samples, raw: npt.NDArray[np.uint8]) -> Int64s:
+def _index_names(topic_rows: Samples, entries: Samples, raw: npt.NDArray[np.uint8]) -> Int64s:
     """Slots that lead to entries by the names of their readings."""
     slots = np.full(1 << max(3, (2 * len(entries)).bit_length()), UNKNOWN, np.int64)
-    for t, topic in enumerate(topics):
-        if topic.form.layout in (Layout.READINGS, Layout.SENML):
-            for e in range(topic.first, topic.first + len(topic.feeds)):
-                at, size = int(entries[e]["field_at"]), int(entries[e]["field_bytes"])
-                slot = spread(hash_bytes(raw, at, at + size), t, len(slots))
+    if len(topic_rows):
+        index_names(topic_rows, entries, raw, slots)
+    return slots
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def index_names(topic_rows: Samples, entries: Samples, names: npt.NDArray[np.uint8], slots: Int64s) -> None:
+    """Put each entry of a topic of many readings into the first free slot from its name's on."""
+    for t in range(len(topic_rows)):
+        if topic_rows[t]["layout"] == READINGS or topic_rows[t]["layout"] == SENML:
+            first = topic_rows[t]["first"]
+            for e in range(first, first + topic_rows[t]["count"]):
+                at = entries[e]["field_at"]
+                slot = spread(hash_bytes(names, at, at + entries[e]["field_bytes"]), t, len(slots))
                 while slots[slot] != UNKNOWN:
                     slot = (slot + 1) & (len(slots) - 1)
                 slots[slot] = e
-    return slots
 
 
 def _index(topic_rows: Samples, names: npt.NDArray[np.uint8], count_max: int) -> Int64s:

@@ -85,8 +85,8 @@ class MqttSource:
         self._wall_offset_ns = wall_offset_ns
         self._emit = emit
         self._keep = keep
-        feeds = [feed_of(row, tag) for row, tag in tags if not is_sparkplug(tag)]
         metrics = [(row, tag) for row, tag in tags if is_sparkplug(tag)]
+        feeds = [feed_of(row, tag) for row, tag in tags if not metrics or not is_sparkplug(tag)]
         self._host = host_of(link, metrics, intern) if intake is None else None
         self._report = report_of(tags, () if newcomers is None else newcomers.lenders)
         self._rows = np.array([row for row, _ in tags], np.int32)
