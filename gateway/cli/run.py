@@ -27,6 +27,10 @@ def command(path: Path) -> None:
     garbage.begin_building()
     settings = load_or_exit(path)
     prepare_kernels()
+    from gateway.runtime.groundwork import Groundwork
+
+    groundwork = Groundwork(settings)
+    # All the rest, beside it.
     from gateway.runtime.process import run_daemon
 
-    sys.exit(run_daemon(settings, os.environ))
+    sys.exit(run_daemon(settings, os.environ, groundwork))

@@ -12,7 +12,8 @@ from gateway.core.symbols import Symbols
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.cycle import HandOn
 from gateway.runtime.eventbook import EventBook
-from gateway.runtime.heart import Heart, warm_kernels
+from gateway.runtime.groundwork import Groundwork, lay
+from gateway.runtime.heart import Heart
 from gateway.runtime.plant import Plant
 from gateway.settings.schema import Settings
 from gateway.spool.thread import Died
@@ -24,7 +25,7 @@ B = TypeVar("B")
 
 class Builder:
     """What all plants of one run have in common. `hand_on` takes the engine's cycles, `keep` payloads that cannot be
-    used."""
+    used; `groundwork` is for the first of them."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Builder:
         hand_on: HandOn,
         died: Died,
         keep: Keep,
+        groundwork: Groundwork,
     ) -> None:
         self._clock = clock
         self._book = book
@@ -44,10 +46,13 @@ class Builder:
         self._hand_on = hand_on
         self._died = died
         self._keep = keep
+        self._groundwork = groundwork
 
     async def heart(self, settings: Settings) -> Heart:
-        """The first part, and beside it all kernels made ready that do not depend on the plant."""
-        heart, _ = await _both(partial(self._heart_of, settings), warm_kernels)
+        """The first part, with the groundwork that was begun for these settings, and all kernels that do not depend on
+        the plant."""
+        (spec, engine), _ = await _both(self._groundwork.take, self._groundwork.finish_kernels)
+        heart = Heart(settings, spec, engine, now_ns=self._clock, emit=self._book.emit)
         await asyncio.to_thread(heart.warm)
         return heart
 
@@ -68,12 +73,9 @@ class Builder:
 
     def whole(self, settings: Settings, before: Plant) -> Plant:
         """Kernels that do not depend on the plant are ready since the start."""
-        heart = self._heart_of(settings)
+        heart = Heart(settings, *lay(settings), now_ns=self._clock, emit=self._book.emit)
         heart.warm()
         return self.around(heart, before)
-
-    def _heart_of(self, settings: Settings) -> Heart:
-        return Heart(settings, now_ns=self._clock, emit=self._book.emit)
 
 
 async def _both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:

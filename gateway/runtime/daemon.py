@@ -24,6 +24,7 @@ from gateway.runtime.building import Builder
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.continuity import Continuity
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.groundwork import Groundwork
 from gateway.runtime.historian import Historian
 from gateway.runtime.holdingon import hold_on
 from gateway.runtime.lookback import reads
@@ -80,6 +81,7 @@ class Daemon:
         link_states: LinkStates,
         symbols: Symbols,
         way: Way,
+        groundwork: Groundwork,
     ) -> None:
         self._settings = settings
         self._environment = environment
@@ -102,7 +104,7 @@ class Daemon:
         self._reloads = Reloads(time.time_ns)
         self._builder = Builder(
             clock=clock, book=book, symbols=symbols, trail=self._trail, hand_on=self._continuity.take,
-            died=self._thread_died, keep=way.letters.keep,
+            died=self._thread_died, keep=way.letters.keep, groundwork=groundwork,
         )  # fmt: skip
         self._supervisor = Supervisor(now_ns=clock, emit=book.emit)
         self._notifier = Notifier(environment)

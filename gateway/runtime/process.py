@@ -14,6 +14,7 @@ from gateway.core.symbols import Symbols
 from gateway.runtime.clock import resume_clock
 from gateway.runtime.daemon import EXIT_FAILED, START_FAILURES, Daemon
 from gateway.runtime.eventbook import EventBook
+from gateway.runtime.groundwork import Groundwork
 from gateway.runtime.logs import log_event, set_up_logs
 from gateway.runtime.statedir import StateInUse, hold_state_dir
 from gateway.runtime.status import LinkStates
@@ -23,7 +24,7 @@ from gateway.settings.schema import Settings
 _log = logging.getLogger("fieldgate")
 
 
-async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
+async def _run(settings: Settings, environment: Mapping[str, str], groundwork: Groundwork) -> int:
     link_states = LinkStates()
 
     def log(event: Event) -> None:
@@ -50,6 +51,7 @@ async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
         link_states=link_states,
         symbols=symbols,
         way=way,
+        groundwork=groundwork,
     )
     try:
         return await daemon.run()
@@ -57,8 +59,8 @@ async def _run(settings: Settings, environment: Mapping[str, str]) -> int:
         held.close()
 
 
-def run_daemon(settings: Settings, environment: Mapping[str, str]) -> int:
+def run_daemon(settings: Settings, environment: Mapping[str, str], groundwork: Groundwork) -> int:
     """Run until stopped; the exit code."""
     set_up_logs(level=settings.log_level, environment=environment, stream=sys.stderr)
-    code: int = uvloop.run(_run(settings, environment))
+    code: int = uvloop.run(_run(settings, environment, groundwork))
     return code
