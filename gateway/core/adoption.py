@@ -58,6 +58,8 @@ def _kept(new: Engine, old: Engine) -> tuple[Int32s, Int32s]:
 
 def _adopt_memory(new: Tables, old: Tables, rows: Int32s, were: Int32s) -> None:
     """Scores, live cells, windows and courses: a copy of each table as a whole, since the plant stands still for it."""
+    if not len(rows):
+        return  # a table that has no rows has no columns either
     for name in TAG_MEMORY:
         into, saved = (bytes_of(getattr(tables, name), len(tables.cells)) for tables in (new, old))
         into[rows] = saved[were]
