@@ -16,6 +16,7 @@ from gateway.cli.app import EXIT_FAILED
 from gateway.cli.common import of_uplink
 
 if TYPE_CHECKING:
+    from gateway.runtime.received import Read
     from gateway.runtime.reconcile import Verdict
     from gateway.settings.schema import Settings
 
@@ -30,7 +31,7 @@ NAMED: Final = 20
     type=click.Path(exists=True, path_type=Path),
     multiple=True,
     help="What it has: its SQLite file, files of JSON lines, folders of those or of Parquet files; may be given several"
-    " times. Default: where an uplink that writes files writes them.",
+    " times. Default: what the uplink has, where that can be read: its files, its JetStream, its topics.",
 )
 @click.option("--repair", "mend", is_flag=True, help="Have the gateway send again what the upstream lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -53,13 +54,12 @@ def command(file: Path, receivers: tuple[Path, ...], mend: bool, as_json: bool, 
     """
     from gateway.cli.common import load_or_exit, spool_or_exit
     from gateway.runtime.received import ReceiverUnfit
-    from gateway.runtime.receivers import read_files
     from gateway.runtime.reconcile import reconcile, repair
     from gateway.spool.records import StoreRefused, StoreUnavailable
 
     settings = load_or_exit(file)
     spool = spool_or_exit(settings, uplink)
-    read = partial(read_files, receivers or _own_files(settings, uplink), settings.gateway_id)
+    read = _far_end(settings, uplink, receivers)
     try:
         verdict = reconcile(spool, read, pause=lambda: time.sleep(wait_s))
         asked = repair(spool, verdict) if mend else 0
@@ -74,14 +74,20 @@ def command(file: Path, receivers: tuple[Path, ...], mend: bool, as_json: bool, 
         sys.exit(EXIT_FAILED)
 
 
-def _own_files(settings: Settings, uplink: str) -> tuple[Path, ...]:
-    """Exit code 1 when the uplink does not write files."""
+def _far_end(settings: Settings, name: str, receivers: tuple[Path, ...]) -> Read:
+    """How what is there is read; exit code 1 when nobody says where, and the uplink itself cannot be asked."""
+    from gateway.runtime.clusters import can_be_asked, read_cluster
+    from gateway.runtime.receivers import read_files
     from gateway.settings.schema import FileAddress, ParquetAddress
 
-    address = next((each.address for each in settings.uplinks if uplink in ("", each.name)), None)
-    if isinstance(address, FileAddress | ParquetAddress):
-        return (address.path,)
-    click.echo("this uplink writes no files; name what its receiver has: --receiver", err=True)
+    if receivers:
+        return partial(read_files, receivers, settings.gateway_id)
+    uplink = next((each for each in settings.uplinks if name in ("", each.name)), None)
+    if uplink is not None and isinstance(uplink.address, FileAddress | ParquetAddress):
+        return partial(read_files, (uplink.address.path,), settings.gateway_id)
+    if uplink is not None and can_be_asked(uplink):
+        return partial(read_cluster, uplink, settings.gateway_id)
+    click.echo("this uplink cannot be asked what it has; name what its receiver has: --receiver", err=True)
     sys.exit(EXIT_FAILED)
 
 
@@ -108,8 +114,8 @@ def _print(verdict: Verdict, asked: int) -> None:
             click.echo(f"{title}: and {len(parts) - NAMED} more; --json names them all")
     if verdict.taken_away:
         click.echo(
-            f"{verdict.taken_away} of them the folder had: its files were taken away; name where they are now,"
-            " with a further --receiver"
+            f"{verdict.taken_away} of them it had and has no more: files that were taken away (name where they are,"
+            " with a further --receiver), or what its retention let go of"
         )
     if asked:
         click.echo(f"{asked} records will be sent again")

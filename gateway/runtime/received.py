@@ -67,7 +67,10 @@ class Received:
 
     def note_report(self, payload: bytes) -> None:
         """A record of the events stream that may be a loss report: what it explains."""
-        report = msgspec.json.decode(payload, type=dict[str, Any])
+        self.note_content(msgspec.json.decode(payload, type=dict[str, Any]))
+
+    def note_content(self, report: dict[str, Any]) -> None:
+        """The same, read."""
         if report.get("record") == KIND_LEDGER:
             told = {"record": KIND_LEDGER, "dropped": report["dropped"]}
             for loss in msgspec.convert(told, LossReport).dropped:

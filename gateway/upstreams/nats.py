@@ -151,7 +151,7 @@ async def connect(
     name = f"nats://{address.host}:{address.port}"
     timeout_s = acknowledge_timeout_ns / NS_PER_S
     ended = asyncio.Event()
-    client = await _client(address, name, timeout_s, ended)
+    client = await connected(address, name, timeout_s, ended)
     watchers: list[asyncio.Task[None]] = []
     try:
         jetstream = client.jetstream(timeout=timeout_s)
@@ -186,7 +186,8 @@ def _queued_bytes(client: Client) -> int:
     return client.pending_data_size + connection.transport.get_write_buffer_size() + in_socket
 
 
-async def _client(address: NatsAddress, name: str, timeout_s: float, ended: asyncio.Event) -> Client:
+async def connected(address: NatsAddress, name: str, timeout_s: float, ended: asyncio.Event) -> Client:
+    """Logged in; `ended` is set when the connection ends. Raises LinkDown."""
     try:
         import nats
         from nats import errors

@@ -20,7 +20,7 @@ from gateway.core.ports import LinkDown
 from gateway.core.record import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from confluent_kafka import Consumer
 
@@ -53,6 +53,9 @@ class Position:
 
     def __init__(self, held: dict[Place, int] | None = None) -> None:
         self._held: OrderedDict[Place, int] = OrderedDict(held or {})
+
+    def items(self) -> Iterable[tuple[Place, int]]:
+        return self._held.items()
 
     def get(self, place: Place) -> int:
         return self._held.get(place, 0)

@@ -155,7 +155,7 @@ async def connect(
     form: Form = CANONICAL,
 ) -> AsyncIterator[KafkaUpstream]:
     """A whole session, or LinkDown. Secrets are read anew for each."""
-    client = await asyncio.to_thread(_client, address)
+    client = await asyncio.to_thread(client_settings, address)
     headers = [] if form.is_canonical else [(name.lower(), text.encode()) for name, text in form.headers.items()]
     names = Names(address.name, address.client_name, topic, address.position_topic, streams)
     transactions = Transactions(names, client, headers=headers, timeout_s=acknowledge_timeout_ns / NS_PER_S)
@@ -170,7 +170,7 @@ async def connect(
         await asyncio.wait([closed], timeout=FAREWELL_S)
 
 
-def _client(address: KafkaAddress) -> dict[str, Any]:
+def client_settings(address: KafkaAddress) -> dict[str, Any]:
     """What every client of this session is configured with. Raises LinkDown."""
     try:
         import confluent_kafka  # noqa: F401
