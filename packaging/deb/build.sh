@@ -131,7 +131,9 @@ PYTHONPATH=$native PYTHONDONTWRITEBYTECODE=1 "$python" "$here/manpage.py" "$vers
 "$python" "$here/sbom.py" "$site" "$version" > "$doc/sbom.cdx.json"
 
 echo "Packing"
-size=$(du -sk --exclude=DEBIAN "$stage" | cut -f 1)
+# As Debian counts: whole kilobytes of each file, one for all else. What a file system takes for it differs from build to build.
+size=$(find "$stage" -path "$stage/DEBIAN" -prune -o -printf '%y %s\n' \
+    | awk '{ kilobytes += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print kilobytes }')
 sed -e "s/@VERSION@/$version/; s/@ARCHITECTURE@/$architecture/; s/@SIZE@/$size/" \
     -e "s/@PYTHON@/3.$minor/; s/@NEXT@/3.$((minor + 1))/" "$here/control" > "$stage/DEBIAN/control"
 echo /etc/fieldgate/fieldgate.toml > "$stage/DEBIAN/conffiles"
