@@ -66,7 +66,13 @@ MAY_IMPORT_NUMBA = (
     "gateway.sources.modbus",
 )
 # hil ships in the wheel for the demo and the benchmarks; the daemon itself must never load it.
-MAY_IMPORT_HIL = ("gateway.cli.demo", "gateway.cli.bench", "gateway.runtime.benches", "gateway.runtime.demo")
+MAY_IMPORT_HIL = (
+    "gateway.cli.demo",
+    "gateway.cli.bench",
+    "gateway.cli.simulate",
+    "gateway.runtime.benches",
+    "gateway.runtime.demo",
+)
 
 
 def module_name(path: Path) -> str:

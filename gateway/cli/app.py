@@ -46,6 +46,7 @@ COMMANDS: dict[str, str] = {
     "support": "Collect what helps to find a fault, without secrets.",
     "reconcile": "Prove that what was produced arrived once, or name what did not.",
     "demo": "Show everything at work, with simulated devices and no set-up.",
+    "simulate": "Serve simulated devices to try a configuration on.",
     "maintenance": "Say that a device is worked on: its scores learn and raise no alarm.",
     "feedback": "Say that what a score flags was normal.",
     "baseline": "Hold tags against a reference period.",
