@@ -24,8 +24,9 @@ def command(path: Path) -> None:
     from gateway.runtime import garbage
 
     garbage.share_heaps()
-    garbage.begin_building()
+    garbage.begin_reading()
     settings = load_or_exit(path)
+    garbage.begin_building(len(settings.tags))
     prepare_kernels()
     from gateway.runtime.groundwork import Groundwork
 

@@ -7,10 +7,16 @@ every value; `whole` makes it an int64.
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, Final
 
 import numpy as np
 from numba import config, njit
+from numba.core.registry import cpu_target
+
+BLAS: Final = "scipy.linalg.cython_blas"
+"""What Numba looks for, for products of matrices, which no kernel has. Where SciPy is installed, importing it takes
+longer than loading all kernels."""
 
 inner: Any = (
     (lambda function: function)
@@ -22,3 +28,14 @@ inner: Any = (
 
 def whole(value: int) -> Any:
     return np.int64(value)
+
+
+def begin() -> None:
+    """Have Numba load what it otherwise loads with the first kernel, without BLAS."""
+    if BLAS in sys.modules:
+        return
+    sys.modules[BLAS] = None  # type: ignore[assignment]  # Python says then that there is none
+    try:
+        cpu_target.target_context.refresh()
+    finally:
+        del sys.modules[BLAS]

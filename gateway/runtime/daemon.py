@@ -228,7 +228,7 @@ class Daemon:
             back = await self._reloading.wait(self._reference.wait)
             self._notifier.reloading(monotonic_ns=time.monotonic_ns())
             self._progress.phase = Phase.RELOADING
-            garbage.begin_building()
+            garbage.begin_building(len(self._settings.tags))
             await (self._read_again() if back is None else self._roll_back(*back))
             garbage.end_building()
             self._loop.call_later(garbage.TIDY_AFTER_S, garbage.tidy)

@@ -21,6 +21,8 @@ from typing import Final
 
 OBJECTS_BETWEEN: Final = 100_000
 """New objects between two looks while a plant is built. Compiling kernels leaves cycles, so it must not be for ever."""
+OBJECTS_A_TAG: Final = 15
+"""That stay, or go for the most part without the collector."""
 USUAL: Final = gc.get_threshold()
 TIDY_AFTER_S: Final = 3.0
 """Behind a reload. The daemon's own tasks look at the plant every second or two."""
@@ -33,8 +35,16 @@ TURN_S: Final = 0.0002
 TURN_S_USUAL: Final = sys.getswitchinterval()
 
 
-def begin_building() -> None:
-    gc.set_threshold(OBJECTS_BETWEEN, 50, 1_000)
+def begin_reading() -> None:
+    """Nearly all that is made while a configuration is read stays, or does not refer to itself."""
+    gc.disable()
+
+
+def begin_building(tags: int) -> None:
+    """Of a plant of about so many tags."""
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(OBJECTS_BETWEEN + OBJECTS_A_TAG * tags, 50, 1_000)
     sys.setswitchinterval(TURN_S)
 
 

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from gateway.core.engine import Engine
 from gateway.core.spec import EngineSpec
 from gateway.core.warming import warm_up as warm_engine
+from gateway.native import jit
 from gateway.runtime.model import build_model, spec_of
 from gateway.settings.schema import Settings
 from gateway.spool.warming import warm_up as warm_spool
@@ -31,6 +32,7 @@ def lay(settings: Settings) -> tuple[EngineSpec, Engine]:
 def warm_kernels() -> None:
     """Compile what is not in the kernel cache yet, so that no first sample pays for it. Loading what is there is done
     without Python's lock for the most part."""
+    jit.begin()
     warm_engine()
     warm_spool()
 

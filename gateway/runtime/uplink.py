@@ -136,7 +136,8 @@ class Way:
         self._clock = clock
         self._book = book
         self._text_of = text_of
-        self._encoder = Encoder(Model((), ()), text_of)
+        self._model = Model((), ())
+        self._encoder = Encoder(self._model, text_of)
         self._encoded_once = EncodedOnce(lambda draft: self._encoder(draft))
         self._owner = store.read_meta(OWNER_KEY, "")
         self._died: Died = nobody
@@ -157,9 +158,11 @@ class Way:
 
     async def use(self, model: Model) -> None:
         """From now on records are of this model; those of the one before are all stored first."""
+        if model is self._model:
+            return
         for branch in self.fan.branches:
             await branch.worker.flush()
-        self._encoder = Encoder(model, self._text_of)
+        self._encoder, self._model = Encoder(model, self._text_of), model
 
     async def open(self, uplinks: Sequence[Uplink]) -> None:
         """Have a spool for each of these, beside those there are. Raises StoreRefused or StoreUnavailable."""

@@ -147,7 +147,7 @@ class WriteWith(StrEnum):
     """23, which brings back what is there then; coils as by `multiple`."""
 
 
-class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True):
+class ModbusPoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a tag lies in a Modbus unit. `address` is the protocol's, counted from 0."""
 
     unit: int
