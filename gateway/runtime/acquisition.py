@@ -85,6 +85,16 @@ def _ask_nobody(wanted: list[Wanted], answered: Callable[[list[Answer]], None]) 
     """Where no rows are lent. A source that goes on over reloads must not hold on to the pools of its first plant."""
 
 
+def _sessions(before: Acquisition, after: Acquisition) -> list[tuple[MqttSource, MqttSource]]:
+    """The sources of brokers that others take the place of, with those."""
+    pairs = ((before.sources[name], source) for name, source in after.sources.items() if name in before.sources)
+    return [
+        (old, new)
+        for old, new in pairs
+        if isinstance(old, MqttSource) and isinstance(new, MqttSource) and old is not new
+    ]
+
+
 class Acquisition:
     """`before` is that of the plant before."""
 
@@ -178,10 +188,8 @@ class Acquisition:
                 self._own_lanes[name] = before._own_lanes[name]
 
     def _follow(self, before: Acquisition) -> None:
-        for name in self._replaced & self.sources.keys():
-            old, new = before.sources[name], self.sources[name]
-            if isinstance(old, MqttSource) and isinstance(new, MqttSource):
-                new.follow(old)
+        for old, new in _sessions(before, self):
+            new.follow(old)
 
     def _build(self) -> None:
         """The sources of all links, and their lanes."""
@@ -213,9 +221,8 @@ class Acquisition:
         """All sources, but for those that run already; some in the place of those of the plant before."""
         before, self._before = self._before, None
         if before is not None:
-            for name in self._replaced & self.sources.keys():
-                old, new = before.sources[name], self.sources[name]
-                if isinstance(old, MqttSource) and isinstance(new, MqttSource):
+            for old, new in _sessions(before, self):
+                if new.name in self._replaced:
                     new.take_over(old)
             await supervisor.stop(*(f"link {name}" for name in self._replaced))
         for name, source in self.sources.items():
@@ -230,9 +237,16 @@ class Acquisition:
         if self._before is not None:
             await supervisor.stop(*(f"link {name}" for name in self._replaced))
             self._before = None
+        for source in self.sources.values():
+            if isinstance(source, MqttSource) and source.name not in self.carried:
+                await source.let_go()
 
-    async def stop(self, supervisor: Supervisor, kept: Collection[str]) -> None:
-        """All sources but these."""
+    async def stop(self, supervisor: Supervisor, kept: Collection[str], heir: Acquisition | None = None) -> None:
+        """All sources but these. The heir gets the sessions with brokers that it can go on with."""
+        if heir is not None:
+            for old, new in _sessions(self, heir):
+                if new.name not in kept:
+                    new.take_over(old)
         houses = [f"tags of link {name}" for name in self._pools.newcomers]
         await supervisor.stop(*(f"link {name}" for name in self.sources if name not in kept), *houses)
 

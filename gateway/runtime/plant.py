@@ -192,7 +192,7 @@ class Plant:
         self._is_stopped = True
         kept = heir.acquisition.kept if heir is not None else frozenset()
         await supervisor.stop(*(["writes"] if self.orders is not None else []))
-        await self.acquisition.stop(supervisor, kept | self.outputs.links)
+        await self.acquisition.stop(supervisor, kept | self.outputs.links, heir.acquisition if heir else None)
         await self.writer.finish(WRITES_STOP_S)
         await self.intakes.stop()
         if self.executive is not None and not (heir is not None and heir.executive is self.executive):

@@ -75,6 +75,17 @@ link = "floor"
 topic = "plant/{device}/{tag}"
 tags.count = { field = "value" }
 """
+APPEARING = """
+[links.hall]
+mqtt = "mqtt://127.0.0.1:<broker>"
+client_id = "hall"
+
+[topics.hall]
+link = "hall"
+match = ["hall/{device}/{tag}"]
+limit = 10
+type = "int64"
+"""
 STEADY = ("steady.count", "line.count", "machine.count")
 TAGS = {
     "one": 'tags.speed = { register = "holding 0" }',
@@ -204,6 +215,29 @@ def test_other_devices_of_a_broker_miss_no_message_when_one_changes(tmp_path: Pa
     far_end.expect_everything()
     values = values_of(far_end.records(), "machine.count")
     assert values == list(range(int(values[0]), int(values[-1]) + 1)), "each once, in order"
+    assert "Traceback" not in gateway.text()
+
+
+def test_tags_that_appeared_miss_no_message_when_others_change(tmp_path: Path, world: World) -> None:
+    far_end = FarEnd(world.outside, tmp_path, broker_port=world.broker_port)
+    hall = APPEARING.replace("<broker>", str(world.broker_port))
+    with Gateway(tmp_path, world.text("one") + hall) as gateway:
+        gateway.start()
+        until(lambda: gateway.lines("link.up", "hall"), "it is connected")
+        world.outside.spawn(
+            publish(world.broker_port, "hall/door/count", lambda number: b"%d" % number, every_s=EVERY_S)
+        )
+        until(lambda: gateway.get("/api/tags?search=door.count")["tags"], "it appears")
+        for tags in ROUND:
+            reload(gateway, world.text(tags) + hall)
+        assert [line.message.partition(" ")[0] for line in gateway.lines("link.up", "hall")] == [
+            "connected",
+            *6 * ["still"],
+        ]
+        assert gateway.terminate() == 0
+    far_end.expect_everything()
+    values = values_of(far_end.records(), "door.count")
+    assert values == list(range(int(values[-1]) + 1)), "each once, in order, from the first one on"
     assert "Traceback" not in gateway.text()
 
 

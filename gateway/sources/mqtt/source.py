@@ -10,7 +10,7 @@ settings say how long: without one, an old message that was kept for us could no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 from zlib import crc32
@@ -27,22 +27,21 @@ from gateway.core.readings import HistogramReading, Reading
 from gateway.core.symbols import Intern, no_symbols
 from gateway.core.types import NS_PER_MS, NS_PER_S, Quality
 from gateway.protocol.mqtt import codec
-from gateway.protocol.mqtt.codes import V5, V311, ProtocolError, reason_text
+from gateway.protocol.mqtt.codes import V5, V311, ProtocolError
 from gateway.protocol.mqtt.ingest import Ingest
 from gateway.protocol.mqtt.newcomers import Newcomers
-from gateway.protocol.mqtt.table import Topic
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
 from gateway.settings.schema import MqttLink, MqttVersion, Tag
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
 from gateway.sources.mqtt.feeds import feed_of, keeps_session
-from gateway.sources.mqtt.handover import Difference, Handover, difference
+from gateway.sources.mqtt.handover import Handover
 from gateway.sources.mqtt.metrics import of_ingest
 from gateway.sources.mqtt.redirect import Redirects
 from gateway.sources.mqtt.reporting import report_of
 from gateway.sources.mqtt.session import Session, reply
 from gateway.sources.mqtt.sink import DirectSink, DurableSink, Sink, mark
-from gateway.sources.mqtt.sparkplug import Rows, host_filters, host_of, host_readings, is_sparkplug
-from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, names_of, refused_beforehand
+from gateway.sources.mqtt.sparkplug import host_of, host_readings, is_sparkplug
+from gateway.sources.mqtt.subscriber import Difference, Subscriber
 from gateway.sources.mqtt.tenants import Ask, Tenants
 
 STEADY_S: Final = 10.0
@@ -127,7 +126,10 @@ class MqttSource:
         self._connections = 0
         self._paused_ns = 0
         self._down_reason = ""
-        self._told: dict[str, str] = {}
+        self._subscriber = Subscriber(
+            self._subject, self._ingest, self._tenants, self._sink, self._settings, self._version,
+            now_ns=now_ns, emit=emit,
+        )  # fmt: skip
         self._connack: codec.Connack | None = None
         """Of the connection that is up."""
         self._follows: Difference | None = None
@@ -136,12 +138,12 @@ class MqttSource:
     def follow(self, before: MqttSource) -> None:
         """Prepare to go on with the session of another source of the same link, where that can be."""
         if self._is_plain and before._is_plain and self._terms == before._terms:
-            self._follows = difference(before._ingest.topics, self._ingest.topics)
+            self._follows = self._subscriber.after(before._subscriber)
 
     @property
     def _is_plain(self) -> bool:
         """Whether nothing but the topics' tables knows of the session."""
-        return self._host is None and self._tenants is None and isinstance(self._sink, DirectSink)
+        return self._host is None and isinstance(self._sink, DirectSink)
 
     @property
     def _terms(self) -> tuple[object, ...]:
@@ -151,14 +153,22 @@ class MqttSource:
     def take_over(self, before: MqttSource) -> None:
         """Have the session that `before` has, if it is up; its `run` is to be cancelled at once, and this one's to
         begin. Whatever `before` took in is in its lane."""
-        session, connack = before._session, before._connack
-        if self._follows is None or session is None or connack is None or before._ingest.is_behind:
+        session, connack, ingest = before._session, before._connack, before._ingest
+        if self._follows is None or session is None or connack is None or ingest.is_behind or ingest.must_wait:
             return
         session.stand_still()
         before._session = before._connack = None
         paused_ns = before._paused_ns + session.paused_ns
         session.paused_ns = 0
-        self._taken = Handover(session, connack, before._redirects, before._told, before._connections, paused_ns)
+        self._taken = Handover(
+            session, connack, before._redirects, before._subscriber.told, before._connections, paused_ns
+        )
+
+    async def let_go(self) -> None:
+        """This source does not begin: a session that it was to go on with ends."""
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            await taken.session.close(True)
 
     def press(self, step: Step) -> None:
         self._sink.is_held = step >= Step.HOLD
@@ -265,7 +275,7 @@ class MqttSource:
             await loop.create_connection(lambda: session, broker.host, broker.port, ssl=tls)
             self._session = session
             connack = await self._greet(session, username, password)
-        await self._subscribe(session, connack)
+        await self._subscriber.ask(session, connack)
         self._redirects.stayed()
         self._go_up("connected to")
         return connack
@@ -274,15 +284,12 @@ class MqttSource:
         """With a session that the source before had, and what is other about this one's topics."""
         assert self._follows is not None
         session, connack = taken.session, taken.connack
-        self._session, self._redirects, self._told = session, taken.redirects, taken.told
+        self._session, self._redirects, self._subscriber.told = session, taken.redirects, taken.told
         self._connections, self._paused_ns = taken.connections - 1, taken.paused_ns
         session.go_on(self._ingest, self._sink)
         session.send(codec.PINGREQ)
-        await self._subscribe(session, connack, self._follows.asked)
-        gone = [name for topic in self._follows.gone for name in names_of(topic.encode(), self._settings)]
-        for packet in in_packets([codec.Filter(name.decode(), 0) for name in gone], connack.packet_bytes_max):
-            names = [each.topic for each in packet]
-            session.send(codec.encode_unsubscribe(session.next_packet_id(), names, self._version))
+        await self._subscriber.ask(session, connack, self._follows.asked)
+        self._subscriber.give_back(session, connack, self._follows.gone)
         self._go_up("still connected to")
         return connack
 
@@ -312,54 +319,6 @@ class MqttSource:
             self._ingest.begin_session()
             self._sink.begin_session()
         return connack
-
-    async def _subscribe(self, session: Session, connack: codec.Connack, only: Collection[str] | None = None) -> None:
-        """Ask for every topic, or for these; what the broker does not give as asked is told once, and again when it
-        changes."""
-        told_before = self._told
-        self._told = {} if only is None else {topic: told for topic, told in told_before.items() if topic not in only}
-        wanted = {
-            filter_of(topic, self._settings): (topic.name, np.array([feed.row for feed in topic.feeds], np.int32))
-            for topic in self._ingest.topics
-            if (only is None or topic.name in only) and not self._is_covered(topic)
-        }
-        if self._tenants is not None:
-            wanted |= self._tenants.wildcards(self._settings)
-        if self._host is not None:
-            wanted |= host_filters(self._host)
-        asked = []
-        for each, topic in wanted.items():
-            code = refused_beforehand(each, connack)
-            if code is None:
-                asked.append(each)
-            else:
-                await self._note(*topic, False, reason_text(code), told_before)
-        for packet in in_packets(asked, connack.packet_bytes_max):
-            packet_id = session.next_packet_id()
-            waiting = session.subacks[packet_id] = asyncio.get_running_loop().create_future()
-            session.send(codec.encode_subscribe(packet_id, packet, self._version))
-            suback = await reply(session, waiting, "SUBSCRIBE")
-            if len(suback.codes) != len(packet):
-                raise ProtocolError(f"a SUBACK of {len(suback.codes)} codes for {len(packet)} topics")
-            for each, code in zip(packet, suback.codes, strict=True):
-                is_given, wrong = judge(each, code)
-                if wrong:
-                    await self._note(*wanted[each], is_given, wrong, told_before)
-
-    def _is_covered(self, topic: Topic) -> bool:
-        return self._tenants is not None and self._tenants.is_covered(topic)
-
-    async def _note(
-        self, topic: str, rows: Rows, is_given: bool, wrong: str, told_before: dict[str, str]
-    ) -> None:  # fmt: skip
-        self._told[topic] = wrong
-        if not is_given:
-            await mark(self._sink, rows, Quality.BAD_CONFIG, self._now_ns())
-        if told_before.get(topic) != wrong:
-            if is_given:
-                self._say(Severity.WARNING, "topic.lowered", f"topic {topic!r}: {wrong}")
-            else:
-                self._say(Severity.ERROR, "topic.refused", f"the broker refuses topic {topic!r}: {wrong}")
 
     def _will(self) -> codec.Will | None:
         found = None if self._host is None else self._host.will(self._wall_ms())
