@@ -1,8 +1,11 @@
-"""Far ends that can be asked what they hold: a JetStream, and the topics of a Kafka cluster.
+"""Far ends that can be asked what they hold: a JetStream, the topics of a Kafka cluster, an HTTP server's `position`.
 
 Of each message who it is is enough: JetStream is asked for headers alone, Kafka brings the records along. Only what may
 be a loss report is looked into, and what says who it is nowhere else. What is written while it is read may be missed,
 and is there at the next look.
+
+A position says up to where a server holds everything, and nothing of what lies behind a hole: that counts as missing,
+and costs a server that knows keys nothing when it is sent again.
 """
 
 from __future__ import annotations
@@ -18,9 +21,9 @@ from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S
 from gateway.protocol.records.form import Unreadable, read
 from gateway.runtime.received import Received, ReceiverUnfit
-from gateway.settings.schema import NatsAddress
+from gateway.settings.schema import HttpAddress, NatsAddress
 from gateway.settings.schema_uplink import KafkaAddress, Uplink
-from gateway.upstreams import nats
+from gateway.upstreams import http, nats
 from gateway.upstreams.kafka import upstream as kafka
 from gateway.upstreams.kafka.errors import Names
 from gateway.upstreams.kafka.position import PARTITION, Reader
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 FETCH: Final = 500
 POLL_S: Final = 0.1
 FAREWELL_S: Final = 1.0
-TIMEOUT_S_MIN: Final = 10.0
+TIMEOUT_NS_MIN: Final = 10 * NS_PER_S
 
 
 def read_cluster(uplink: Uplink, gateway: str) -> Received:
@@ -43,6 +46,10 @@ def read_cluster(uplink: Uplink, gateway: str) -> Received:
             received = asyncio.run(_read_jetstream(uplink.address, uplink, gateway))
         elif isinstance(uplink.address, KafkaAddress):
             received = _Topics(uplink.address, uplink, gateway).read()
+        elif isinstance(uplink.address, HttpAddress):
+            received = Received()
+            for (stream, segment), last in asyncio.run(http.positions(uplink.address, _timeout_ns(uplink))).items():
+                received.add(stream, segment, 1, last)
         else:
             raise TypeError(uplink.address)
     except LinkDown as error:
@@ -52,11 +59,17 @@ def read_cluster(uplink: Uplink, gateway: str) -> Received:
 
 
 def can_be_asked(uplink: Uplink) -> bool:
+    if isinstance(uplink.address, HttpAddress):
+        return uplink.address.position is not None
     return isinstance(uplink.address, NatsAddress | KafkaAddress)
 
 
+def _timeout_ns(uplink: Uplink) -> int:
+    return max(TIMEOUT_NS_MIN, uplink.acknowledge_timeout_ns)
+
+
 def _timeout_s(uplink: Uplink) -> float:
-    return max(TIMEOUT_S_MIN, uplink.acknowledge_timeout_ns / NS_PER_S)
+    return _timeout_ns(uplink) / NS_PER_S
 
 
 def _note(received: Received, gateway: str, who: str) -> None:

@@ -22,7 +22,7 @@ from tests.integration.test_reconcile import GRACE
 from tests.support.kafka_ends import READY_S, session
 from tests.support.spool import draft, running_spool
 from tests.support.uplink import delivery_by, running, until
-from tests.support.upstreams import FarEnd, JetStream, Kafka
+from tests.support.upstreams import FarEnd, HttpJson, JetStream, Kafka
 
 FORMS = {"json": CANONICAL, "msgpack and zstd": Form(Encoding.MSGPACK, Compression.ZSTD)}
 COUNT = 30
@@ -161,6 +161,33 @@ def test_what_a_kafka_topic_lost_is_named_as_what_it_had_and_sent_again_and_what
                     assert code == 1
                     ((twice),) = found["duplicates"]
                     assert (twice["stream"], twice["first"], twice["last"]) == ("samples", 1, 1)
+
+    uvloop.run(scenario())
+
+
+def test_what_a_server_with_a_position_does_not_hold_is_sent_again(tmp_path: Path) -> None:
+    far_end = HttpJson(tmp_path, position="/position")
+    place = f"http://127.0.0.1:{far_end.server.port}"
+    configuration = configured(tmp_path, f'http = "{place}/records/{{stream}}"\nposition = "{place}/position"')
+
+    async def scenario() -> None:
+        events: list[Event] = []
+        async with far_end.running():
+            with running_spool(tmp_path / "spool.db", events, grace=GRACE) as spool:
+                async with running(delivery_by(far_end.connect, spool, events).run()):
+                    await delivered(spool)
+                    found = await whole(configuration)
+                    assert found["received"] == found["produced"] >= COUNT
+                    key = [each for each in far_end.keeper.records if "/samples/" in each][4]
+                    del far_end.keeper.records[key]
+                    code, found = await command(configuration, "--repair")
+                    (lost,) = found["lost_kept"]
+                    assert (code, f"plant/samples/{lost['segment']}/{lost['first']}") == (1, key)
+                    assert found["asked_again"] == lost["last"] - lost["first"] + 1, (
+                        "what lies behind a hole is unknown"
+                    )
+                    found = await whole(configuration)
+                    assert found["received"] == found["produced"]
 
     uvloop.run(scenario())
 

@@ -22,3 +22,4 @@ moves (`gateway.upstreams.http.connection`), so a narrow line is not.
 """
 
 from gateway.upstreams.http.session import connect as connect
+from gateway.upstreams.http.session import positions as positions

@@ -81,6 +81,11 @@ class HttpUpstream:
             reply = await self._exchange("GET", self._address.position, [], b"", POSITION_BYTES_MAX)
             self._held = _read_position(reply, f"{self._address.name}{self._address.position}")
 
+    @property
+    def held(self) -> dict[tuple[str, int], int]:
+        """As the server said when the session was opened."""
+        return self._held
+
     async def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -209,6 +214,12 @@ async def connect(
         yield upstream
     finally:
         await upstream.close()
+
+
+async def positions(address: HttpAddress, timeout_ns: int) -> dict[tuple[str, int], int]:
+    """By stream and segment, up to which sequence the server says that it holds everything. Raises LinkDown."""
+    async with connect(address, acknowledge_timeout_ns=timeout_ns, wall_offset_ns=lambda: 0) as upstream:
+        return upstream.held
 
 
 def _described(address: HttpAddress, form: Form) -> list[tuple[str, str]]:
