@@ -95,8 +95,8 @@ class Devices:
         if len(self.tags) + len(entries) > limits.TAGS_MAX:
             section.wrong_here(f"brings the tags to more than {limits.TAGS_MAX}; split the plant over two gateways")
             return False
-        written = [entry for entry in entries if not is_formula(entry.section)]
         formulas = [entry for entry in entries if is_formula(entry.section)]
+        written = [entry for entry in entries if not is_formula(entry.section)] if formulas else entries
         if formulas and not written and "link" not in section.content:
             self.devices.append(Device(name=instance.name, link=""))
             self._read_formulas(instance, formulas)
