@@ -14,7 +14,7 @@ durable tags are not replayed, and their lanes' positions stay: the intake has t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,11 +29,11 @@ from gateway.core.events import Severity
 from gateway.core.kernels.shuffle import keep_by_row, keep_rows
 from gateway.core.lending import Parked
 from gateway.core.record import RecordDraft
-from gateway.core.snapshot import COMMON, Image, Shares
+from gateway.core.snapshot import COMMON, Shares
 from gateway.core.spec import EngineSpec, decode_spec
 from gateway.core.symbols import Symbols
 from gateway.core.types import Samples
-from gateway.spool.ahead import ahead
+from gateway.spool.ahead import ahead, ahead_of
 from gateway.spool.checkpoints import CheckpointDamaged, CheckpointReader, Head, Saved
 from gateway.spool.journal.files import Reading, cut_torn, first_of, head_of, paths
 from gateway.spool.journal.format import BlockDamaged
@@ -44,7 +44,7 @@ REBUILD_BYTES_MAX: Final = 64 * 1024 * 1024
 
 CYCLES_AHEAD: Final = 32
 """Threads make cycles and images ready while the engine does those before."""
-IMAGES_AHEAD: Final = 8
+IMAGES_AHEAD: Final = 32
 SMALL: Final = 64
 """Of so many rows a cycle has a sample of less than one: the fold gains less by the order than that costs."""
 
@@ -207,14 +207,16 @@ class Recovery:
             after = min(after, self._rebuild_after())
         found.epoch, found.number = head.epoch, head.number
         found.positions = dict(head.positions)
+        images = ahead_of(
+            lambda share: reader.image(head.epoch, share, list(shares.blocks_of(share)), shares.rings_of(share)),
+            [share for _, share in due if share not in bad],
+            IMAGES_AHEAD,
+        )
         self._symbols.restore(head.texts)
         if COMMON not in bad:
             # Also before the replay: intervals are aligned by the wall clock of then, and must not be aligned anew.
             shares.install(reader.image(head.epoch, COMMON, list(shares.blocks_of(COMMON))))
         installing = Installing(shares, tuple(due), bad)
-        images = ahead(
-            self._images(reader, head, shares, [share for _, share in due if share not in bad]), IMAGES_AHEAD
-        )
         engine.is_catching_up = COMMON not in bad
 
         def install(before: int) -> None:
@@ -233,12 +235,6 @@ class Recovery:
         finally:
             # Also when damage is met: this engine may yet take over what another one found.
             engine.is_catching_up = False
-
-    @staticmethod
-    def _images(reader: CheckpointReader, head: Head, shares: Shares, wanted: Sequence[int]) -> Iterator[Image]:
-        """In a thread of their own."""
-        for share in wanted:
-            yield reader.image(head.epoch, share, list(shares.blocks_of(share)), shares.rings_of(share))
 
     def _from_journal(self, saved: Saved, found: Recovered) -> Recovered:
         """No checkpoint: from where an engine was fresh, or as far back as is read at all."""

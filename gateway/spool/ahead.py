@@ -7,11 +7,12 @@ takes as long as the slower of the two, and not as both together.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Final, TypeVar
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 TURNS: Final = 4
@@ -38,6 +39,25 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[T]:
                 raise error
             if not made:
                 return
+
+
+def ahead_of(make: Callable[[A], T], wanted: Sequence[A], depth: int) -> Iterator[T]:
+    """What `make` makes of each, in their order, up to `depth` of them made ahead by two threads, which begin at once.
+    What making one raises is raised in its place."""
+    pool = ThreadPoolExecutor(2, "ahead")
+    rest = iter(wanted)
+    return _in_order(pool, deque(pool.submit(make, one) for one in islice(rest, depth)), make, rest)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, waiting: deque[Future[T]], make: Callable[[A], T], rest: Iterator[A]
+) -> Iterator[T]:
+    try:
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(make, one) for one in islice(rest, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _put_some(items: Iterator[T], count: int, made: list[T]) -> None:
