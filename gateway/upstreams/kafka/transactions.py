@@ -60,6 +60,8 @@ ATTEMPTS: Final = 3
 """At a transaction that broke for a reason that does not last: sequence numbers, for one, begin anew after an abort."""
 CONFIG_SHARE: Final = 0.25
 """Of the time to open a session: servers that do not know the question of configurations leave it unanswered."""
+OPENINGS_MAX: Final = 6
+"""So many times as long as an answer may take, a session may take to open while something moves."""
 TRANSACTION_S_MIN: Final = 120.0
 """What a cluster waits for a transaction: behind a narrow line its largest record takes as long."""
 
@@ -93,7 +95,8 @@ class Transactions:
         self._given_up = threading.Event()
         self._deadline_ns = 0
         self._looked_ns = 0
-        self._is_reading = False
+        self._last_ns = 0
+        """While a session is opened: what comes counts as moving, up to then."""
         self._moving = Moving(client["bootstrap.servers"].split(","))
         self._trouble: KafkaError | None = None
         self._is_away = False
@@ -106,8 +109,11 @@ class Transactions:
     def open(self) -> None:
         """Look at the topics, end what a predecessor left open, and learn what the cluster holds. Raises LinkDown."""
         self._begin()
+        # Half a dozen connections ask for this and that: behind a narrow line that takes its time.
+        self._last_ns = self._stopwatch_ns() + round(OPENINGS_MAX * self._timeout_s * NS_PER_S)
         try:
             self._open()
+            self._last_ns = 0
         except _exception() as error:
             raise link_down(self._names, error.args[0]) from error
         except TimeoutError as error:
@@ -157,10 +163,8 @@ class Transactions:
         )
         try:
             topic, key = self._names.position_topic, self._names.own.encode()
-            self._is_reading = True
             return Reader(consumer, topic, key, poll_s=SLICE_S, check=self._check).read(low, high)
         finally:
-            self._is_reading = False
             consumer.close()
 
     def give_up(self) -> None:
@@ -300,8 +304,10 @@ class Transactions:
         now_ns = self._stopwatch_ns()
         if now_ns - self._looked_ns >= self._timeout_s * NS_PER_S / LOOKS:
             self._looked_ns = now_ns
-            if self._moving.has_moved(is_reading=self._is_reading):
+            if self._moving.has_moved(is_reading=self._last_ns > 0):
                 self._deadline_ns = now_ns + round(self._timeout_s * NS_PER_S)
+                if self._last_ns:
+                    self._deadline_ns = min(self._deadline_ns, self._last_ns)
         if now_ns < self._deadline_ns:
             return
         raise (
