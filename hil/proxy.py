@@ -115,6 +115,8 @@ class Proxy:
                     await self._flowing.wait()
                     if generation != self._generation:
                         continue
+                    if writer.is_closing():
+                        return
                     left, self._left_bytes = self._left_bytes, None
                     writer.write(chunk[:left])
                     await writer.drain()

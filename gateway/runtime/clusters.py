@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.ports import Clock, LinkDown
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 FETCH: Final = 500
 POLL_S: Final = 0.1
-FAREWELL_S: Final = 1.0
 TIMEOUT_NS_MIN: Final = 10 * NS_PER_S
 
 
@@ -101,7 +99,7 @@ async def _read_jetstream(address: NatsAddress, uplink: Uplink, gateway: str) ->
 
     received = Received()
     name, timeout_s = f"nats://{address.host}:{address.port}", _timeout_s(uplink)
-    client = await nats.connected(address, name, timeout_s, asyncio.Event())
+    client = await nats.connected(address, name, timeout_s, nats.Ending())
     try:
         jetstream = client.jetstream(timeout=timeout_s)
         for stream in uplink.streams:
@@ -110,9 +108,7 @@ async def _read_jetstream(address: NatsAddress, uplink: Uplink, gateway: str) ->
         remedy = "allow this user to make and to read consumers of the stream"
         raise LinkDown(f"{name}: the stream cannot be read ({error or type(error).__name__})", remedy) from error
     finally:
-        with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(FAREWELL_S):
-                await client.close()
+        await nats.leave(client)
     return received
 
 

@@ -18,6 +18,8 @@ narrow link for a dead one: an answer may take as long as it takes to get what i
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -45,6 +47,42 @@ FAREWELL_S: Final = 1.0
 PING_EVERY_S: Final = 10
 NEVER_S: Final = 366 * 86_400
 """What is judged here is not judged by the client."""
+
+
+class Ending:
+    """Whether a connection has ended, and what was heard of why.
+
+    The client's own tasks are looked at, too: one that fails ends it without a word.
+    """
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+        self.why = ""
+
+    async def note(self) -> None:
+        self.came.set()
+
+    async def note_error(self, error: Exception) -> None:
+        self.hear(error)
+
+    def watch(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            task.add_done_callback(self._note_task)
+
+    def _note_task(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, Exception):
+            self.hear(error)
+        self.came.set()
+
+    def hear(self, error: Exception) -> None:
+        """The first says why, those behind it that it is so."""
+        said = str(error).removeprefix("nats: ")
+        if isinstance(error, OSError):
+            said = os.strerror(errno.ECONNRESET) if isinstance(error, ConnectionResetError) else error.strerror or said
+        self.why = self.why or said
 
 
 class NatsUpstream:
@@ -87,6 +125,11 @@ class NatsUpstream:
         finally:
             self._patience.ended(number, is_answered=publishing.done())
             publishing.cancel()
+
+    @property
+    def error(self) -> Exception | None:
+        """What the client says went wrong last."""
+        return self._client.last_error
 
     async def judge(self) -> None:
         """Ends the session when an answer is waited for too long."""
@@ -150,8 +193,8 @@ async def connect(
     """A whole session, or LinkDown. Records go below `subject`, its {stream} filled in."""
     name = f"nats://{address.host}:{address.port}"
     timeout_s = acknowledge_timeout_ns / NS_PER_S
-    ended = asyncio.Event()
-    client = await connected(address, name, timeout_s, ended)
+    ending = Ending()
+    client = await connected(address, name, timeout_s, ending)
     watchers: list[asyncio.Task[None]] = []
     try:
         jetstream = client.jetstream(timeout=timeout_s)
@@ -159,7 +202,7 @@ async def connect(
         upstream = NatsUpstream(
             client, jetstream, name=name, subject=subject, bytes_max=bytes_max, timeout_s=timeout_s, form=form
         )
-        watching = (_watch(upstream, name, ended), upstream.judge(), upstream.ask())
+        watching = (_watch(upstream, name, ending), upstream.judge(), upstream.ask())
         watchers = [asyncio.create_task(each, name="uplink watch") for each in watching]
         yield upstream
     finally:
@@ -167,14 +210,28 @@ async def connect(
             watcher.cancel()
         if watchers:
             await asyncio.wait(watchers)
-        with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(FAREWELL_S):
-                await client.close()
+        await leave(client)
 
 
-async def _watch(upstream: NatsUpstream, name: str, ended: asyncio.Event) -> None:
-    await ended.wait()
-    upstream.end(LinkDown(f"{name}: connection lost", "it is tried again by itself"))
+async def leave(client: Client) -> None:
+    """Close it, also one whose own closing was broken off: that leaves its subscriptions and its socket."""
+    with suppress(TimeoutError, OSError):
+        async with asyncio.timeout(FAREWELL_S):
+            await client.close()
+    for subscription in client._subs.values():
+        waiting: asyncio.Task[None] | None = subscription._wait_for_msgs_task
+        if waiting is not None:
+            waiting.cancel()
+    if client._transport is not None:
+        client._transport.close()  # type: ignore[no-untyped-call]
+
+
+async def _watch(upstream: NatsUpstream, name: str, ending: Ending) -> None:
+    await ending.came.wait()
+    if (error := upstream.error) is not None:
+        ending.hear(error)
+    why = f" ({ending.why})" if ending.why else ""
+    upstream.end(LinkDown(f"{name}: connection lost{why}", "it is tried again by itself"))
 
 
 def _queued_bytes(client: Client) -> int:
@@ -186,24 +243,18 @@ def _queued_bytes(client: Client) -> int:
     return client.pending_data_size + connection.transport.get_write_buffer_size() + in_socket
 
 
-async def connected(address: NatsAddress, name: str, timeout_s: float, ended: asyncio.Event) -> Client:
-    """Logged in; `ended` is set when the connection ends. Raises LinkDown."""
+async def connected(address: NatsAddress, name: str, timeout_s: float, ending: Ending) -> Client:
+    """Logged in; `ending` is told when the connection ends. Raises LinkDown."""
     try:
         import nats
         from nats import errors
     except ImportError as error:
         raise LinkDown(f"{name}: the NATS client is not installed", "pip install 'fieldgate[nats]'") from error
 
-    async def note_end() -> None:
-        ended.set()
-
-    async def note_error(error: Exception) -> None:
-        """Whatever ends the connection is told by its end."""
-
     tls, password = await asyncio.to_thread(_read_secrets, address)
     try:
         async with asyncio.timeout(timeout_s):
-            return await nats.connect(
+            client = await nats.connect(
                 name,
                 name=address.client_name,
                 user=address.username,
@@ -212,15 +263,18 @@ async def connected(address: NatsAddress, name: str, timeout_s: float, ended: as
                 allow_reconnect=False,
                 connect_timeout=max(1, round(timeout_s)),
                 ping_interval=NEVER_S,
-                disconnected_cb=note_end,
-                closed_cb=note_end,
-                error_cb=note_error,
+                disconnected_cb=ending.note,
+                closed_cb=ending.note,
+                error_cb=ending.note_error,
             )
     except (TimeoutError, OSError, errors.Error) as error:
         remedy = "check that the server runs and listens on this port, and the route to it"
         if isinstance(error, errors.AuthorizationError):
             remedy = "check username and password_file"
         raise LinkDown(f"{name}: {error or 'no answer'}", remedy) from error
+    for task in (client._reading_task, client._flusher_task):
+        ending.watch(task)
+    return client
 
 
 async def _look_at_stream(jetstream: JetStreamContext, name: str, subject: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import uvloop
 
 from gateway.core.ports import LinkDown
 from gateway.core.types import NS_PER_MS
-from gateway.settings.schema import BrokerAddress
+from gateway.settings.schema import BrokerAddress, NatsAddress
+from gateway.upstreams import nats
 from gateway.upstreams.mqtt import connect
 from hil.proxy import Proxy
 from tests.contract.test_upstreams import record
 from tests.support.spool_brokers import mosquitto
+from tests.support.upstreams import JetStream
 
 ANSWER_WITHIN_S = 5.0
 LONG_MS = 60_000
@@ -85,4 +88,41 @@ def test_a_connection_that_ends_is_told_once_and_in_our_own_words(
         reason = uvloop.run(scenario(running.port))
     why = "Connection reset by peer" if how == "resets" else "closed by the other side"
     assert reason.endswith(f"connection lost ({why})")
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.INFO] == []
+
+
+def test_a_jetstream_that_resets_under_load_is_told_once_and_in_our_own_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the client was about to do at that moment."""
+
+    async def session(proxy: Proxy) -> str:
+        there = NatsAddress(host="127.0.0.1", port=proxy.port, client_name="gateway")
+        with pytest.raises(LinkDown) as end:
+            async with nats.connect(
+                there, subject="contract.{stream}", acknowledge_timeout_ns=LONG_MS * NS_PER_MS
+            ) as upstream:
+                proxy.hold()
+                sends = [asyncio.ensure_future(upstream.send(*record(1)))]
+                await asyncio.sleep(0.05)
+                proxy.reset()
+                sends += [asyncio.ensure_future(upstream.send(*record(number, size=3_000))) for number in range(2, 100)]
+                for ended in await asyncio.gather(*sends, return_exceptions=True):
+                    assert isinstance(ended, LinkDown)
+                    raise ended
+        proxy.release()
+        return end.value.reason
+
+    async def scenario() -> None:
+        async with JetStream(tmp_path).running() as far_end:
+            assert isinstance(far_end, JetStream)
+            proxy = Proxy(far_end.port)
+            await proxy.start()
+            for _ in range(8):
+                assert "connection lost (" in await session(proxy)
+                gc.collect()
+            await proxy.stop()
+
+    with caplog.at_level(logging.DEBUG):
+        uvloop.run(scenario())
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.INFO] == []
