@@ -125,7 +125,7 @@ wheelhouse:
 
 release:
 	@packaging/with-progress.sh "Building the release" packaging/release.sh $(ARGS)
-	@cat dist/release-*/SHA256SUMS
+	@cat dist/release-*/SHA256SUMS 2>/dev/null || true  # ARGS may name another folder
 
 licences: $(STAMP)
 	@$(BIN)/python packaging/deb/licences.py > packaging/LICENCES.md && git --no-pager diff --stat packaging/LICENCES.md

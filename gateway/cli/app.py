@@ -83,7 +83,7 @@ def app() -> None:
 
 
 def main() -> None:
-    """As click's own, but that whoever interrupts a question, or has no answer to it, is told with the code of it."""
+    """As click's own, but for questions that nobody answers, and files that we may not look at."""
     try:
         code = app.main(prog_name="fieldgate", standalone_mode=False)
     except click.ClickException as error:
@@ -92,4 +92,11 @@ def main() -> None:
     except click.Abort:
         click.echo("interrupted, or nobody was there to answer; --help shows the options that do", err=True)
         sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(
+            f"{error.filename}: {(error.strerror or str(error)).lower()}; check the path and its permissions", err=True
+        )
+        sys.exit(EXIT_FAILED)
     sys.exit(code if isinstance(code, int) else 0)

@@ -46,7 +46,10 @@ def command(tag: str, config: Path, from_: str, to: str, resolution: str, as_jso
         _leave(f"--resolution {resolution}: write {', '.join(steps)}", EXIT_WRONG_INPUT)
     path = settings.state_dir / HISTORY_FILE
     if not path.exists():
-        _leave(f"{path}: there is no history yet; it is kept with [history] in the configuration", EXIT_FAILED)
+        _leave(
+            f"{path}: no history yet; with [history] in the configuration it begins when the gateway is ready",
+            EXIT_FAILED,
+        )
     try:
         with opened(path) as reader:
             names = reader.names()

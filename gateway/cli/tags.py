@@ -11,6 +11,7 @@ from gateway.core.limits import TAGS_MAX
 from gateway.serving.http.status import TagPage, TagStatus
 
 LIMIT = 50
+NONE_YET = "no tags: the gateway has none, or is still starting; `fieldgate status` says which"
 
 
 @click.command(name="tags")
@@ -35,7 +36,7 @@ def command(api: Api, search: tuple[str, ...], problems: bool, limit: int, as_js
     if total > len(tags):
         console.print(f"{len(tags):,} of {total:,} tags; --limit shows more", style="dim")
     elif not tags:
-        console.print("no tag matches", style="dim")
+        console.print("no tag matches" if search or problems else NONE_YET, style="dim")
 
 
 def find(api: Api, search: str, *, problems: bool, limit: int) -> tuple[int, list[TagStatus]]:

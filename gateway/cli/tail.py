@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TypeAlias
 
 import click
@@ -17,7 +18,7 @@ from rich.text import Text
 from gateway.cli import views
 from gateway.cli.app import EXIT_FAILED
 from gateway.cli.client import PAGE, Api, Unreachable, asks_gateway, leave
-from gateway.cli.tags import find
+from gateway.cli.tags import NONE_YET, find
 from gateway.serving.http.status import TagPage, TagStatus
 
 Look: TypeAlias = tuple[int | None, str | None, int]
@@ -84,6 +85,14 @@ def _refuse_unknown(api: Api, names: Sequence[str]) -> None:
     unknown = [name for name in dict.fromkeys(names) if name not in known]
     for name in unknown:
         total, near = find(api, name.replace(".", " "), problems=False, limit=3)
+        if not near:
+            _, beside = find(api, name.partition(".")[0], problems=False, limit=PAGE)
+            close = get_close_matches(name, [tag.name for tag in beside], cutoff=0.8)
+            near = [tag for tag in beside if tag.name in close]
+            total = len(near)
+        if not near and not find(api, "", problems=False, limit=1)[0]:
+            click.echo(NONE_YET, err=True)
+            break
         hint = f"; there are {', '.join(tag.name for tag in near)}" if near else "; `fieldgate tags` lists them"
         click.echo(f"{name} is not a tag{hint}{' and more' if total > len(near) else ''}", err=True)
     if unknown:

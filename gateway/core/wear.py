@@ -30,6 +30,10 @@ class Wear:
         self._looks: deque[tuple[int, int]] = deque(maxlen=LOOKS_MAX + 1)
         self._now_ns = 0
 
+    def begin(self) -> None:
+        """The rate is that of the time from now on: kernels that the first start compiled are no habit."""
+        self._looks.clear()
+
     def look(self, now_ns: int, written_bytes: int) -> None:
         """`written_bytes` is what was written in all; as often as one likes."""
         self._now_ns, self.written_bytes = now_ns, written_bytes

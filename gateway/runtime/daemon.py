@@ -184,6 +184,7 @@ class Daemon:
         going_on = partial(self._continuity.recover, heart.spec, heart.engine, heart.pools.parking.put)
         plant = await self._builder.around_beside(heart, going_on)
         self._progress.kernels_warm = True
+        self._wearing.begin()
         self._supervisor.start("audit", self._trail.run)
         await self._start_plant(plant)
         await self._way.connect(settings.uplinks, self._supervisor)
@@ -252,7 +253,7 @@ class Daemon:
         except ConfigurationError as error:
             for problem in error.problems:
                 self._say(Severity.ERROR, "configuration.refused", str(problem))
-            self._reloading.refused(f"{len(error.problems)} errors; the running configuration is kept")
+            self._reloading.refused(f"{len(error.problems)} errors; the running configuration is kept", error.problems)
         except START_FAILURES as error:
             self._reloading.refused(f"{error}; the running configuration is kept")
 

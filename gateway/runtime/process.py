@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import uvloop
 
@@ -38,7 +39,7 @@ async def _run(settings: Settings, environment: Mapping[str, str], groundwork: G
         store = open_first(settings.state_dir, settings.uplinks)
         clock = resume_clock(int(store.read_meta(LEASE_KEY, "0")))
     except (*START_FAILURES, StateInUse) as error:
-        _log.error("cannot start: %s", error)
+        _log.error("cannot start: %s", _said(error, settings.state_dir))
         return EXIT_FAILED
     symbols = Symbols()
     way = Way(store, gateway_id=settings.gateway_id, clock=clock, book=book, text_of=symbols.text_of)
@@ -64,3 +65,10 @@ def run_daemon(settings: Settings, environment: Mapping[str, str], groundwork: G
     set_up_logs(level=settings.log_level, environment=environment, stream=sys.stderr)
     code: int = uvloop.run(_run(settings, environment, groundwork))
     return code
+
+
+def _said(error: Exception, state_dir: Path) -> str:
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    why = f"{error.filename or state_dir}: {error.strerror.lower()}"
+    return f"{why}; `state_dir` in [gateway] is {state_dir}, and must be ours to write"

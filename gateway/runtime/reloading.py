@@ -7,7 +7,7 @@ kept. A reload during a trial begins another one with the same way back: to the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,10 +27,13 @@ from gateway.runtime.status import STAGES, Progress
 from gateway.serving.http.status import UplinkState
 from gateway.serving.operator.messages import Answered
 from gateway.serving.operator.server import Action, Asker
+from gateway.settings.problems import Problem
 from gateway.settings.schema import Settings
 from gateway.writing.audit import Line, Trail, TrailError
 
 LOOK_EVERY_S: Final = 1.0
+PROBLEMS_TOLD: Final = 20
+"""To whoever asked for the reload; the log has all."""
 UNKNOWN: Final = "unknown"
 """Who sent the signal, or changed a reference table."""
 
@@ -140,11 +143,12 @@ class Reloading:
         self._note(who, "applied", what)
         self._answer(is_ok=True, says=what)
 
-    def refused(self, why: str) -> None:
+    def refused(self, why: str, problems: Sequence[Problem] = ()) -> None:
+        """Whoever asked is told each of the `problems`; in the log and the events they stand already."""
         self._reloads.note("refused")
         self._say(Severity.ERROR, "configuration.refused", why)
         self._note(self._who(), "refused", why)
-        self._answer(is_ok=False, says=why)
+        self._answer(is_ok=False, says="\n".join((*map(str, problems[:PROBLEMS_TOLD]), why)))
 
     def rolled_back(self, why: str, changes: Changes) -> None:
         self._reloads.note("rolled back")

@@ -41,6 +41,10 @@ class Wearing:
         self._now_ns = now_ns
         self.look()
 
+    def begin(self) -> None:
+        self.wear.begin()
+        self.look()
+
     def look(self) -> None:
         self.wear.look(self._now_ns(), written_bytes())
 

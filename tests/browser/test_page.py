@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from gateway.core.events import Event
+from gateway.core.events import Event, Severity
 from gateway.serving.http.server import HttpServer
 from tests.support.http import START_NS, TABLE, FakeSource
 
@@ -72,3 +72,17 @@ def test_the_page_shows_live_values_and_breaks_no_rule_of_its_own(browser: Brows
             assert words in shown, words
         assert page.locator("#lost").is_hidden()
     assert said == []
+
+
+def test_on_a_phone_nothing_is_cut_off(browser: Browser) -> None:
+    """What is said of an event is read whole, without moving the page."""
+    source = FakeSource(now_ns)
+    source.the_events.append(Event(START_NS, Severity.INFO, "audit.head", "audit", f"7:{'95e1d672' * 8}"))
+    with visited(browser, source, []) as page:
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.get_by_text("audit.head").wait_for()
+        ends = page.evaluate(
+            "[...document.querySelectorAll('.cards td')].map((cell) => cell.getBoundingClientRect().right)"
+        )
+        assert ends
+        assert max(ends) <= 390

@@ -198,10 +198,11 @@ def test_tail_prints_a_line_for_each_new_value_only(gateway: Gateway) -> None:
 
 
 def test_tail_knows_a_tag_by_its_whole_name_and_shows_near_ones(gateway: Gateway) -> None:
-    done = gateway.ask("tail", "boiler.temperature", "boiler.temp", "nowhere.near", "--count", "1")
+    done = gateway.ask("tail", "boiler.temperature", "boiler.temp", "tank.levle", "nowhere.near", "--count", "1")
     assert done.exit_code == 1
     assert done.stderr.splitlines() == [
         "boiler.temp is not a tag; there are boiler.temperature",
+        "tank.levle is not a tag; there are tank.level",
         "nowhere.near is not a tag; `fieldgate tags` lists them",
     ]
 

@@ -39,6 +39,12 @@ CASES = [
         "twice.toml:3:9: syntax: cannot overwrite a value; the same key or table stands there twice",
     ),
     ("check open.toml", 2, "open.toml:1:9: syntax: expected ']' at the end of a table declaration; write [table]"),
+    (
+        "run --config there.toml",
+        1,
+        "cannot start: plant.toml: file exists; `state_dir` in [gateway] is plant.toml, and",
+    ),
+    (f"init {'n' * 300} --yes", 1, "nnn: file name too long; check the path and its permissions"),
     ("init", 2, "Missing argument 'FILE'"),
     ("init plant.toml --yes", 2, "plant.toml is there already; name another file, or move it away"),
     ("init absent/new.toml --yes", 1, "absent/new.toml: cannot be written (no such file or directory); check that"),
@@ -88,9 +94,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "code", "said"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("line", "code", "said"), CASES, ids=[case[0][:60] for case in CASES])
 def test_wrong_input_is_answered_with_what_to_do(tmp_path: Path, line: str, code: int, said: str) -> None:
-    for name, text in (("plant", PLANT), ("twice", TWICE), ("open", '[gateway\nid = "a"\n')):
+    for name, text in (
+        ("plant", PLANT),
+        ("there", PLANT.replace('"state"', '"plant.toml"')),
+        ("twice", TWICE),
+        ("open", '[gateway\nid = "a"\n'),
+    ):
         (tmp_path / f"{name}.toml").write_text(text)
     (tmp_path / "table.csv").write_text(TABLE)
     done = subprocess.run(

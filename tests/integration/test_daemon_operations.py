@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
@@ -276,6 +278,15 @@ def test_a_wrong_file_is_refused_whole_and_everything_goes_on(tmp_path: Path, wo
         assert len(refused) == 4, refused
         for what in ("nowhere", "50 parsecs", "surprise", "3 errors; the running configuration is kept"):
             assert any(what in message for message in refused), refused
+        asked = subprocess.run(
+            [sys.executable, "-m", "gateway", "reload", "--config", str(gateway.config)],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert asked.returncode == 1
+        assert re.search(r"plant\.toml:\d+:\d+: devices\.pump\.link: \"nowhere\" is not a link", asked.stderr), (
+            asked.stderr
+        )
+        assert asked.stderr.endswith("3 errors; the running configuration is kept\n")
         goes_on(gateway, "pump", "machine")
         assert gateway.device_samples()["pump"] > samples
         assert world.plc.connections == connections

@@ -29,6 +29,15 @@ def test_the_rate_is_that_of_the_time_since_the_start_and_the_life_follows_from_
     assert wear.life_years == pytest.approx(365 / 365.25)
 
 
+def test_what_the_start_itself_wrote_is_no_habit() -> None:
+    wear = Wear(0)
+    wear.look(0, 0)
+    wear.begin()
+    wear.look(80 * NS_PER_S, 10**9)
+    wear.look(80 * NS_PER_S + 12 * HOUR_NS, 10**9 + 5_000)
+    assert wear.bytes_per_day == pytest.approx(10_000)
+
+
 def test_after_more_than_a_day_the_rate_is_that_of_the_last_day() -> None:
     wear = Wear(0)
     written = 0

@@ -38,7 +38,13 @@ function told(answer) {
   if (known.length === 0) return "Nothing is kept of this time.";
   const low = Math.min(...known.map((point) => point.low)), high = Math.max(...known.map((point) => point.high));
   const good = answer.points.reduce((sum, point) => sum + point.good, 0) / answer.points.length;
-  return `One point every ${every(answer.step_s)}, ${known.length} of them: mean, and from least to greatest. ${short(low, high - low)} to ${short(high, high - low)} ${asked.unit}, good ${Math.round(100 * good)} % of the time.`;
+  const before = begins(answer) > answer.from_ms ? ` Nothing is kept before ${when(begins(answer), DAY_MS)}.` : "";
+  return `One point every ${every(answer.step_s)}, ${known.length} of them: mean, and from least to greatest. ${short(low, high - low)} to ${short(high, high - low)} ${asked.unit}, good ${Math.round(100 * good)} % of the time.${before}`;
+}
+// Where the picture begins: with the span, but where more than half of it was before anything was kept.
+function begins(answer) {
+  const first = answer.points.find((point) => point.mean !== null)?.start_ms ?? answer.from_ms;
+  return first - answer.from_ms > (answer.to_ms - answer.from_ms) / 2 ? first : answer.from_ms;
 }
 const every = (s) => (s >= 86_400 ? `${s / 86_400} d` : s >= 60 ? `${s / 60} min` : `${s} s`);
 
@@ -52,7 +58,7 @@ function paint() {
   const pen = canvas.getContext("2d"), style = getComputedStyle(canvas);
   const colour = (name) => style.getPropertyValue(name).trim();
   pen.scale(ratio, ratio);
-  const { from_ms: from, to_ms: to, points } = shown, known = points.filter((point) => point.mean !== null);
+  const { to_ms: to, points } = shown, from = begins(shown), known = points.filter((point) => point.mean !== null);
   let low = Math.min(...known.map((point) => point.low)), high = Math.max(...known.map((point) => point.high));
   if (known.length === 0) [low, high] = [0, 1];
   const air = Math.max((high - low) * 0.08, Math.abs(high) * 0.005, 1e-9);
@@ -75,7 +81,7 @@ function paint() {
     pen.fillText(short(v, high - low), LEFT - 6, y(v));
   }
   pen.textBaseline = "bottom";
-  for (const part of [0, 0.5, 1]) {
+  for (const part of right - LEFT < 340 ? [0, 1] : [0, 0.5, 1]) {
     pen.textAlign = part === 0 ? "left" : part === 1 ? "right" : "center";
     pen.fillText(when(from + part * (to - from), to - from), LEFT + part * (right - LEFT), height);
   }
