@@ -71,7 +71,6 @@ MAY_IMPORT_HIL = (
     "gateway.cli.bench",
     "gateway.cli.simulate",
     "gateway.runtime.benches",
-    "gateway.runtime.demo",
 )
 
 

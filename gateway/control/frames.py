@@ -17,7 +17,7 @@ from numba import njit
 from gateway.core.types import Kind
 from gateway.native.jit import whole
 from gateway.protocol.modbus.codes import EXCEPTION_BIT, MBAP_BYTES, Function
-from gateway.settings.schema import RegisterType
+from gateway.protocol.modbus.points import WireType
 
 Bytes: TypeAlias = Any
 Whole: TypeAlias = Any
@@ -25,14 +25,14 @@ Whole: TypeAlias = Any
 Real: TypeAlias = Any
 
 NUMERIC: Final = (
-    RegisterType.INT16,
-    RegisterType.UINT16,
-    RegisterType.INT32,
-    RegisterType.UINT32,
-    RegisterType.INT64,
-    RegisterType.UINT64,
-    RegisterType.FLOAT32,
-    RegisterType.FLOAT64,
+    WireType.INT16,
+    WireType.UINT16,
+    WireType.INT32,
+    WireType.UINT32,
+    WireType.INT64,
+    WireType.UINT64,
+    WireType.FLOAT32,
+    WireType.FLOAT64,
 )
 """A type's number in jitted code is its place here."""
 INT16, UINT16, INT32, UINT32, INT64, UINT64, FLOAT32, FLOAT64 = range(8)

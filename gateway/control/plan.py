@@ -15,6 +15,7 @@ from gateway.control import layout as at
 from gateway.core.limits import FAST_LINKS_MAX, LOOPS_MAX
 from gateway.core.types import NS_PER_MS, NS_PER_S, Quality
 from gateway.protocol.modbus.codes import READ_REGISTERS_MAX, Function
+from gateway.protocol.modbus.points import WireType
 from gateway.settings.schema import ModbusLink, ModbusPoint, MqttPoint, OutputBy, PidLoop, RegisterType, Table, Tag
 
 SIGNAL_FIELDS = (
@@ -169,13 +170,17 @@ def _point(loop: PidLoop, role: str, name: str, tags: Mapping[str, tuple[int, Ta
     row, tag = tags[name]
     if not isinstance(tag.point, ModbusPoint):
         raise ValueError(f"control.{loop.name}: {role} {name!r} is not a Modbus tag; fast loops need Modbus TCP")
-    if tag.point.type not in frames.NUMERIC:
+    if WireType[tag.point.type.name] not in frames.NUMERIC:
         raise ValueError(f"control.{loop.name}: {role} {name!r} is {tag.point.type}, not a number")
     return row, tag, tag.point
 
 
+def _type(point: ModbusPoint) -> int:
+    return frames.NUMERIC.index(WireType[point.type.name])
+
+
 def _registers(point: ModbusPoint) -> int:
-    return frames.REGISTERS[frames.NUMERIC.index(point.type)]
+    return frames.REGISTERS[_type(point)]
 
 
 def _order(point: ModbusPoint) -> int:
@@ -192,7 +197,7 @@ def _fill_input(b: at.Blocks, index: int, block: int, span: Span, source: Point)
     state[at.BLOCK] = block
     state[at.IN_BYTE] = 2 * (point.address - span.address)
     state[at.IN_REGISTERS] = _registers(point)
-    state[at.IN_TYPE] = frames.NUMERIC.index(point.type)
+    state[at.IN_TYPE] = _type(point)
     state[at.IN_ORDER] = _order(point)
     state[at.IN_ROW] = row
     state[at.IN_KIND] = tag.kind
@@ -208,7 +213,7 @@ def _fill_output(b: at.Blocks, index: int, link: int, sink: Point) -> None:
     state[at.HAS_OUTPUT] = 1
     state[at.OUT_LINK] = link
     state[at.OUT_REGISTERS] = _registers(point)
-    state[at.OUT_TYPE] = frames.NUMERIC.index(point.type)
+    state[at.OUT_TYPE] = _type(point)
     state[at.OUT_ORDER] = _order(point)
     state[at.OUT_ROW] = row
     state[at.OUT_KIND] = tag.kind

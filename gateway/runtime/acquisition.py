@@ -22,8 +22,6 @@ from gateway.core.readings import Measured
 from gateway.core.symbols import Symbols
 from gateway.core.types import Int32s
 from gateway.protocol.modbus.plan import Block, plan
-from gateway.protocol.mqtt.lender import Wanted
-from gateway.protocol.mqtt.newcomers import Answer
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
 from gateway.runtime.polling import Polling, those_of_most
@@ -31,7 +29,9 @@ from gateway.runtime.pools import Pools
 from gateway.runtime.supervisor import Supervisor
 from gateway.settings.planning import point_of
 from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, Settings, Tag, registers_of
-from gateway.sources.modbus import FastModbusSource, ModbusSource, Share, is_for_thread
+from gateway.sources.modbus.fast_source import FastModbusSource, is_for_thread
+from gateway.sources.modbus.fast_thread import Share
+from gateway.sources.modbus.source import ModbusSource
 from gateway.sources.mqtt import MqttSource
 
 Placed = Sequence[tuple[int, Tag]]
@@ -79,10 +79,6 @@ def _is_laid_out_anew(old: Settings, new: Settings, link: str, tags: Placed) -> 
 def _acquired(tag: Tag) -> tuple[object, ...]:
     """What of a tag is its source's concern."""
     return tag.name, tag.device, tag.kind, tag.point, tag.stale_after_ns
-
-
-def _ask_nobody(wanted: list[Wanted], answered: Callable[[list[Answer]], None]) -> None:
-    """Where no rows are lent. A source that goes on over reloads must not hold on to the pools of its first plant."""
 
 
 def _sessions(before: Acquisition, after: Acquisition) -> list[tuple[MqttSource, MqttSource]]:
@@ -265,7 +261,7 @@ class Acquisition:
 
     def _blocks_of(self, link: Link, as_built: Callable[[int], int] = int) -> Sequence[Block]:
         """What the poll thread reads of this link; nothing of a link that is not its."""
-        if not isinstance(link, ModbusLink) or not is_for_thread(link):
+        if not is_for_thread(link):
             return ()
         return plan(point_of(as_built(row), tag) for row, tag in self._tags[link.name])
 
@@ -292,13 +288,12 @@ class Acquisition:
             return ModbusSource(
                 link=link, tags=known, lane=lane, symbols=self._symbols, now_ns=self._clock, emit=self._emit
             )
-        newcomers = self._pools.newcomers.get(link.name)
         return MqttSource(
             link=link,
             tags=known,
             lane=lane,
-            newcomers=newcomers,
-            ask=_ask_nobody if newcomers is None else self._pools.ask,
+            newcomers=self._pools.newcomers.get(link.name),
+            ask=self._pools.ask,
             now_ns=self._clock,
             wall_offset_ns=self._clock.wall_offset_ns,
             emit=self._emit,

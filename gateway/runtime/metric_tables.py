@@ -20,7 +20,8 @@ from gateway.runtime import (
 )
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import metrics as scada_metrics
-from gateway.sources import modbus, mqtt
+from gateway.sources import mqtt
+from gateway.sources.modbus import counts, fast_thread
 from gateway.spool import intake, letters, parking, worker
 from gateway.spool.journal import metrics as journal_metrics
 from gateway.writing import audit, service
@@ -33,8 +34,8 @@ TABLES = (
     virtualdesk.METRICS,
     inbox.METRICS,
     symbols.METRICS,
-    modbus.METRICS,
-    modbus.THREAD_METRICS,
+    counts.METRICS,
+    fast_thread.METRICS,
     mqtt.METRICS,
     newcomers.METRICS,
     parking.METRICS,

@@ -18,7 +18,7 @@ from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Labels, Reading
 from gateway.core.symbols import Symbols
 from gateway.core.types import Int32s
-from gateway.sources.modbus import PollThread, Share
+from gateway.sources.modbus.fast_thread import PollThread, Share
 
 THREADS_MAX: Final = 4
 

@@ -8,8 +8,8 @@ import msgspec
 
 from gateway.runtime.acquisition import goes_on
 from gateway.runtime.differences import differences
-from gateway.settings.schema import Link, ModbusLink, MqttPoint, Settings, registers_of
-from gateway.sources.modbus import is_for_thread
+from gateway.settings.schema import MqttPoint, Settings, registers_of
+from gateway.sources.modbus.fast_source import is_for_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def compare(old: Settings, new: Settings) -> Changes:
     links = {a.name for a, b in zip(old.links, new.links, strict=False) if a != b} if names else set()
     plant = (
         not names
-        or any(_is_for_thread(a) != _is_for_thread(b) for a, b in zip(old.links, new.links, strict=False))
+        or any(is_for_thread(a) != is_for_thread(b) for a, b in zip(old.links, new.links, strict=False))
         or bool(links & whole_links)
         or any(getattr(old, part) != getattr(new, part) for part in PLANT_PARTS)
         or _record_settings(old) != _record_settings(new)
@@ -119,11 +119,6 @@ def _left_out(settings: Settings) -> tuple[str, ...]:
 def _journal_settings(settings: Settings) -> object:
     """What of the journal cannot change while it runs."""
     return settings.journal and msgspec.structs.replace(settings.journal, left_out=())
-
-
-def _is_for_thread(link: Link) -> bool:
-    """Whether the poll thread has the link: its rows and lanes are laid out for the whole plant at once."""
-    return isinstance(link, ModbusLink) and is_for_thread(link)
 
 
 def _record_settings(settings: Settings) -> object:

@@ -24,7 +24,7 @@ from gateway.protocol.modbus.errands import ErrandError, NotConnectedError
 from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError
 from gateway.settings.planning import READ_FUNCTIONS
 from gateway.settings.schema import ModbusLink, Table
-from gateway.sources.modbus import ModbusSource
+from gateway.sources.modbus.source import ModbusSource
 
 SILENT_MAX: Final = 3
 LOOK_EVERY_S: Final = 0.02

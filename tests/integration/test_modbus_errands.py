@@ -12,9 +12,9 @@ from gateway.protocol.modbus import pdu
 from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.errands import CrowdedError, NoAnswerError, NotConnectedError
 from gateway.protocol.modbus.frames import DeviceRefusedError
-from gateway.sources.modbus import ModbusSource
 from gateway.sources.modbus.errands import RUN_MAX
 from gateway.sources.modbus.fast_memory import ASKS_MAX
+from gateway.sources.modbus.source import ModbusSource
 from tests.support.modbus import Asked, Rig, pymodbus_server, running, scripted, silent, tag, until
 
 

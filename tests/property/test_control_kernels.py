@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.control import frames, pid
 from gateway.core.types import Kind
 from gateway.protocol.modbus.codes import Function
-from gateway.settings.schema import RegisterType
+from gateway.protocol.modbus.points import WireType
 from tests.reference import control as plain
 
 finite = st.floats(-1e6, 1e6)
@@ -156,7 +156,7 @@ kinds = st.sampled_from(frames.NUMERIC)
 @compiled
 @given(kinds, st.binary(min_size=8, max_size=8), st.booleans(), st.booleans())
 def test_registers_decode_as_struct_does_in_every_order(
-    kind: RegisterType, data: bytes, swap_bytes: bool, swap_words: bool
+    kind: WireType, data: bytes, swap_bytes: bool, swap_words: bool
 ) -> None:
     size = struct.calcsize(plain.FORMATS[kind])
     wire = np.frombuffer(plain.ordered(data[:size], swap_bytes, swap_words), np.uint8).copy()
@@ -175,7 +175,7 @@ def test_registers_decode_as_struct_does_in_every_order(
 @given(
     kinds, st.one_of(st.floats(allow_nan=False), st.floats(-70_000, 70_000), st.integers(-(2**63), 2**64).map(float))
 )
-def test_numbers_encode_to_the_nearest_that_the_type_holds(kind: RegisterType, number: float) -> None:
+def test_numbers_encode_to_the_nearest_that_the_type_holds(kind: WireType, number: float) -> None:
     registers = frames.REGISTERS[frames.NUMERIC.index(kind)]
     out = np.zeros(2 * registers, np.uint8)
     frames.store_bits(out, 0, registers, 0, frames.bits_of(number, frames.NUMERIC.index(kind)))

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 
-from gateway.settings.schema import RegisterType
+from gateway.protocol.modbus.points import WireType
 
 
 @dataclass
@@ -67,15 +67,15 @@ class Pid:
         return output
 
 
-FORMATS: dict[RegisterType, str] = {
-    RegisterType.INT16: "h",
-    RegisterType.UINT16: "H",
-    RegisterType.INT32: "i",
-    RegisterType.UINT32: "I",
-    RegisterType.INT64: "q",
-    RegisterType.UINT64: "Q",
-    RegisterType.FLOAT32: "f",
-    RegisterType.FLOAT64: "d",
+FORMATS: dict[WireType, str] = {
+    WireType.INT16: "h",
+    WireType.UINT16: "H",
+    WireType.INT32: "i",
+    WireType.UINT32: "I",
+    WireType.INT64: "q",
+    WireType.UINT64: "Q",
+    WireType.FLOAT32: "f",
+    WireType.FLOAT64: "d",
 }
 
 
@@ -89,12 +89,12 @@ def ordered(data: bytes, swap_bytes: bool, swap_words: bool) -> bytes:
     return b"".join(registers)
 
 
-def encode(number: float, kind: RegisterType) -> bytes:
+def encode(number: float, kind: WireType) -> bytes:
     """The nearest number that the type can hold, big-endian; halves to even."""
     code = FORMATS[kind]
-    if kind is RegisterType.FLOAT64:
+    if kind is WireType.FLOAT64:
         return struct.pack(">d", number)
-    if kind is RegisterType.FLOAT32:
+    if kind is WireType.FLOAT32:
         largest = 3.4028234663852886e38
         return struct.pack(">f", min(max(number, -largest), largest))
     bits = 8 * struct.calcsize(code)

@@ -29,9 +29,9 @@ from gateway.core.types import NS_PER_MS, SAMPLE, Kind, Samples
 from gateway.protocol.modbus.plan import plan
 from gateway.settings.planning import point_of
 from gateway.settings.schema import ModbusLink, ModbusPoint, RegisterType, Report, Table, Tag
-from gateway.sources.modbus import ModbusSource
 from gateway.sources.modbus.fast_source import FastModbusSource, is_for_thread
 from gateway.sources.modbus.fast_thread import PollThread, Share
+from gateway.sources.modbus.source import ModbusSource
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from gateway import kernelcache
 from gateway.kernelcache import KEPT, PACKAGE, VARIABLE, CacheNotOurs, KernelLocator, choose, imported, sources
 
 FOLD = PACKAGE / "core" / "kernels" / "fold.py"
+EXECUTIVE = PACKAGE / "control" / "executive.py"
+POLL_THREAD = PACKAGE / "sources" / "modbus" / "fast_loop.py"
 
 
 def test_the_folder_is_made_and_named_for_children(tmp_path: Path) -> None:
@@ -59,6 +61,12 @@ def test_a_kernel_stands_on_what_it_calls_and_on_nothing_else() -> None:
     names = {path.relative_to(PACKAGE).as_posix() for path in sources(FOLD)}
     assert {"core/kernels/fold.py", "core/kernels/windows.py", "core/kernels/novelty.py", "core/types.py"} <= names
     assert not any(name.startswith(("control/", "protocol/", "runtime/")) for name in names)
+
+
+@pytest.mark.parametrize("path", [EXECUTIVE, POLL_THREAD], ids=lambda path: path.stem)
+def test_a_changed_setting_compiles_neither_executive_nor_poll_thread_anew(path: Path) -> None:
+    names = {path.relative_to(PACKAGE).as_posix() for path in sources(path)}
+    assert not any(name.startswith(("settings/", "runtime/")) for name in names)
 
 
 def test_the_imports_of_a_file_are_those_that_its_syntax_tree_has() -> None:

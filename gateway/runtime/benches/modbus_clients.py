@@ -23,8 +23,9 @@ from gateway.protocol.modbus.plan import plan
 from gateway.protocol.modbus.schedule_rows import LATE
 from gateway.settings.planning import point_of
 from gateway.settings.schema import ModbusLink, ModbusPoint, RegisterType, Table, Tag
-from gateway.sources.modbus import FastModbusSource, PollThread, Share
 from gateway.sources.modbus.fast_memory import REQUESTS, RESPONSES
+from gateway.sources.modbus.fast_source import FastModbusSource
+from gateway.sources.modbus.fast_thread import PollThread, Share
 
 BARE_REQUEST = struct.pack(">HHHBBHH", 1, 0, 6, 1, 3, 0, 100)
 CONNECTIONS = 50

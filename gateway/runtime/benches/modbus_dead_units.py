@@ -25,7 +25,7 @@ from gateway.protocol.modbus.polling import FRAMING_BYTES, Poller
 from gateway.runtime.benches.modbus_clients import polled, tag, tasks
 from gateway.settings.schema import ModbusLink
 from gateway.settings.schema_modbus import Framing, SerialPort
-from gateway.sources.modbus import ModbusSource
+from gateway.sources.modbus.source import ModbusSource
 
 UNITS = 10
 DYING = (150, 151, 152)

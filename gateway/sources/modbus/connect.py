@@ -19,7 +19,6 @@ from gateway.protocol.modbus.polled import Line
 from gateway.serialport import PortError, SerialTransport, open_port
 from gateway.settings.schema import ModbusLink
 from gateway.settings.schema_modbus import Framing
-from gateway.sources.modbus.session import Session
 from gateway.sources.modbus.tls import HUNG_UP, TlsError, client_context, why_refused
 
 
@@ -56,14 +55,14 @@ def gap_of(link: ModbusLink) -> int:
     return max(link.request_gap_ns, silence_ns)
 
 
-async def open_connection(link: ModbusLink, session: Session) -> None:
-    """Connect, and give `session` the transport. Raises CannotConnectError."""
+async def open_connection(link: ModbusLink, protocol: asyncio.BufferedProtocol) -> None:
+    """Connect, and give `protocol` the transport. Raises CannotConnectError."""
     try:
         if link.serial is not None:
-            SerialTransport(open_port(link.serial), session, asyncio.get_running_loop())
+            SerialTransport(open_port(link.serial), protocol, asyncio.get_running_loop())
             return
         async with asyncio.timeout(link.connect_timeout_ns / NS_PER_S):
-            await _open_tcp(link, session)
+            await _open_tcp(link, protocol)
     except TimeoutError:
         raise CannotConnectError(
             "does not answer to the connection attempt: check address, cabling and firewall"
@@ -83,7 +82,7 @@ async def open_connection(link: ModbusLink, session: Session) -> None:
         raise CannotConnectError(f"cannot be reached ({why}): check host, port, and that the device is on") from error
 
 
-async def _open_tcp(link: ModbusLink, session: Session) -> None:
+async def _open_tcp(link: ModbusLink, protocol: asyncio.BufferedProtocol) -> None:
     loop = asyncio.get_running_loop()
     context = name = None
     if link.tls is not None:
@@ -91,13 +90,13 @@ async def _open_tcp(link: ModbusLink, session: Session) -> None:
     if link.interface is None:
         source = None if link.source_address is None else (link.source_address, 0)
         await loop.create_connection(
-            lambda: session, link.host, link.port, ssl=context, server_hostname=name, local_addr=source
+            lambda: protocol, link.host, link.port, ssl=context, server_hostname=name, local_addr=source
         )
         return
     sock = await _bound_socket(link, link.interface)
     with ExitStack() as unless_connected:
         unless_connected.callback(sock.close)
-        await loop.create_connection(lambda: session, sock=sock, ssl=context, server_hostname=name)
+        await loop.create_connection(lambda: protocol, sock=sock, ssl=context, server_hostname=name)
         unless_connected.pop_all()
 
 

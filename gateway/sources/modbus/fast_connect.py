@@ -20,7 +20,7 @@ from gateway.protocol.modbus.plan import Block
 from gateway.sources.modbus import fast_memory as at
 
 
-class Handover(asyncio.Protocol):
+class Handover(asyncio.BufferedProtocol):
     """Takes a connection that was just made, and gives its descriptor away."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ import asyncio
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,23 +34,22 @@ from gateway.protocol.modbus.plan import Block, halved
 from gateway.protocol.modbus.polled import Poll, Unit
 from gateway.protocol.modbus.polling import BUSY_RETRY_NS, SPLITS_MAX, Poller
 from gateway.protocol.modbus.reactions import Reaction, rule_of
-from gateway.settings.schema import ModbusLink
+from gateway.settings.schema import Link, ModbusLink
 from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus import source
 from gateway.sources.modbus.connect import CannotConnectError, open_connection
 from gateway.sources.modbus.counts import Counts, polled
 from gateway.sources.modbus.fast_connect import Handover, why_closed, why_garbled
 from gateway.sources.modbus.fast_thread import PollThread
-from gateway.sources.modbus.session import Session
 from gateway.sources.modbus.standing import Standing
 from gateway.sources.modbus.tell import FastTeller
 
 CLOSE_WITHIN_S: Final = 1.0
 
 
-def is_for_thread(link: ModbusLink) -> bool:
-    """Plain Modbus TCP over a connection that is kept: everything else is polled on the loop (`ModbusSource`)."""
-    return link.is_plain_tcp and link.keep_open
+def is_for_thread(link: Link) -> bool:
+    """Plain Modbus TCP over a connection that is kept: other Modbus links are polled on the loop (`ModbusSource`)."""
+    return isinstance(link, ModbusLink) and link.is_plain_tcp and link.keep_open
 
 
 class FastModbusSource:
@@ -132,7 +131,7 @@ class FastModbusSource:
         """One connection from beginning to end; returns why it ended, or was not made."""
         handover = Handover()
         try:
-            await open_connection(self._link, cast(Session, handover))
+            await open_connection(self._link, handover)
         except CannotConnectError as error:
             return str(error)
         finally:
