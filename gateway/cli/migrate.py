@@ -16,7 +16,8 @@ from gateway.cli.common import exit_with
 from gateway.settings.document import Document
 from gateway.settings.including import read_whole
 from gateway.settings.migrations import PRESENT, VERSION, rewritten, understood, version_of
-from gateway.settings.problems import ConfigurationError, Report
+from gateway.settings.moves import CannotMove, same
+from gateway.settings.problems import ConfigurationError, Problem, Report, show_key
 
 
 class Rewrite(NamedTuple):
@@ -31,8 +32,8 @@ class Rewrite(NamedTuple):
 def command(file: Path, write: bool) -> None:
     """Show what FILE would be in the present version of the configuration.
 
-    Keys that were renamed get their new names, in the files that it includes too; comments and order stay. Without
-    --write nothing is changed.
+    Keys that were renamed get their new names, those that stand elsewhere now are moved, in the files that it includes
+    too; comments and order stay. Without --write nothing is changed.
     """
     try:
         document = read_whole(file)
@@ -57,11 +58,16 @@ def _rewrites(document: Document) -> list[Rewrite]:
     wanted = understood(document, Report()).content
     found = []
     for part in (document, *document.parts):
-        text = rewritten(part.source.text, version, is_main=part is document)
+        try:
+            text = rewritten(part.source.text, version, is_main=part is document)
+        except CannotMove as error:
+            path, now = error.args
+            why = f"stands at {show_key(now)} now, and cannot be moved as it is written; move it by hand"
+            raise ConfigurationError((Problem(*part.position(path), show_key(path), why),)) from None
         if text != part.source.text:
             found.append(Rewrite(part.source.file, part.source.text, text))
     if not document.parts:
-        assert tomllib.loads(found[0].new if found else document.source.text) == {**wanted, VERSION: PRESENT}
+        assert same(tomllib.loads(found[0].new if found else document.source.text), {**wanted, VERSION: PRESENT})
     return found
 
 

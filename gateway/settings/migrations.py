@@ -4,7 +4,8 @@
 older version all keys that were renamed since are understood, with a note; of the present one they are not, and a newer
 one is refused. A rename never changes what a value means: a key that means something else gets another name.
 
-A rewritten file differs in its keys and its version only: comments, order and spelling of all else stay.
+A rewritten file differs in its keys, where they stand, and its version only: comments, order and spelling of all else
+stay. Keys that stand in another table since are in `moves`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from gateway.settings.document import Document, TomlPlace
+from gateway.settings.moves import ANY, BothThere, CannotMove, matching, move, moved, with_moved
 from gateway.settings.positions import KeyPath, scan
 from gateway.settings.problems import ConfigurationError, Problem, Report, show_key
 from gateway.settings.units import integer, show
@@ -22,7 +24,6 @@ from gateway.settings.units import integer, show
 VERSION: Final = "version"
 PRESENT: Final = 2
 VERSIONS: Final = integer(1, PRESENT)
-ANY: Final = "*"
 
 
 class Renamed(NamedTuple):
@@ -55,25 +56,42 @@ def version_of(document: Document) -> int:
 
 def understood(document: Document, report: Report) -> Document:
     """The document with the keys of the present version; what was renamed is warned of. Raises ConfigurationError."""
-    found = list(renamed(document.content, version_of(document)))
+    version = version_of(document)
+    found = list(renamed(document.content, version))
     for path, now in found:
         new = show_key((*path[:-1], now))
         report.warn(TomlPlace(document, path), f"is called {new} now; `fieldgate migrate FILE --write` rewrites it")
-    if not found:
-        return document
-    return Document(document.source, _with_names(document, dict(found)), document.parts)
+    content = _with_names(document, dict(found)) if found else document.content
+    elsewhere = list(moved(content, version))
+    for path, place in elsewhere:
+        new = show_key(place)
+        report.warn(TomlPlace(document, path), f"stands at {new} now; `fieldgate migrate FILE --write` moves it")
+        try:
+            content = with_moved(content, path, place)
+        except CannotMove as error:
+            is_twice = isinstance(error, BothThere)
+            why = (
+                f"and {new} are the same setting; take {path[-1]} out"
+                if is_twice
+                else f"stands at {new} now; move it by hand"
+            )
+            raise ConfigurationError((Problem(*document.position(path), show_key(path), why),)) from None
+    return Document(document.source, content, document.parts) if found or elsewhere else document
 
 
 def renamed(content: Mapping[str, object], version: int) -> Iterator[tuple[KeyPath, str]]:
     """Keys with an old name, and their present one."""
     for one in MIGRATIONS:
         if one.until >= version:
-            for path in _matching(content, one.path, ()):
+            for path, _ in matching(content, one.path, (), ()):
                 yield path, one.now
 
 
 def rewritten(text: str, version: int, *, is_main: bool) -> str:
-    """A file's text in the present version. `text` is one that `tomllib` accepts, with line ends of one character."""
+    """A file's text in the present version. `text` is one that `tomllib` accepts, with line ends of one character.
+
+    Raises CannotMove, with both paths.
+    """
     names = list(renamed(tomllib.loads(text), version))
     places = scan(text)
     edits = [(places[path], len(_token(text, places[path])), now) for path, now in names]
@@ -81,6 +99,8 @@ def rewritten(text: str, version: int, *, is_main: bool) -> str:
         edits.append(_edit_of_version(text, places))
     for offset, length, new in sorted(edits, reverse=True):
         text = text[:offset] + new + text[offset + length :]
+    for path, now in list(moved(tomllib.loads(text), version)):
+        text = move(text, path, now)
     return text
 
 
@@ -100,15 +120,6 @@ def _token(text: str, offset: int) -> str:
     match = re.compile(r'"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|[A-Za-z0-9_-]+').match(text, offset)
     assert match is not None
     return match[0]
-
-
-def _matching(value: object, pattern: tuple[str, ...], path: KeyPath) -> Iterator[KeyPath]:
-    if not pattern:
-        yield path
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            if pattern[0] in (ANY, key):
-                yield from _matching(inner, pattern[1:], (*path, key))
 
 
 def _with_names(document: Document, names: Mapping[KeyPath, str]) -> dict[str, object]:

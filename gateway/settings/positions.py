@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -34,11 +34,27 @@ def scan(text: str) -> dict[KeyPath, int]:
     return scanner.found
 
 
+class Pair(NamedTuple):
+    """Where `key = value` begins, where its value does, and where it ends."""
+
+    begin: int
+    value: int
+    end: int
+
+
+def pairs(text: str) -> dict[KeyPath, Pair]:
+    """All that is written as `key = value`, between braces too, in such a text."""
+    scanner = _Scanner(text)
+    scanner.document()
+    return scanner.pairs
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
         self.found: dict[KeyPath, int] = {}
+        self.pairs: dict[KeyPath, Pair] = {}
         self._elements: dict[KeyPath, int] = {}
         """Number of elements so far of each array of tables."""
 
@@ -101,13 +117,15 @@ class _Scanner:
             self.at += 1
 
     def _pair(self, base: KeyPath) -> None:
-        path = base
+        path, begin = base, self.at
         for name, offset in self._key():
             path = (*path, name)
             self.found.setdefault(path, offset)
         self.at += 1  # the equals sign
         self._skip(_SPACE)
+        value = self.at
         self._value(path)
+        self.pairs[path] = Pair(begin, value, self.at)
 
     def _value(self, path: KeyPath) -> None:
         opening = self.text[self.at]
