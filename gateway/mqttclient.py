@@ -23,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.core.ports import Clock, LinkDown
 from gateway.core.types import NS_PER_S
+from gateway.native.errors import words
 from gateway.sendqueue import traffic, unacknowledged
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
 from gateway.settings.schema import BrokerAddress, MqttVersion
@@ -260,5 +261,5 @@ def refused(name: str, error: aiomqtt.MqttError) -> LinkDown:
     cause = error.__cause__ or error.__context__ or error
     for kind, remedy in _REMEDIES:
         if isinstance(cause, kind):
-            return LinkDown(f"{name}: {str(cause) or error}", remedy)
+            return LinkDown(f"{name}: {words(cause) or error}", remedy)
     return LinkDown(f"{name}: {error}", "check the route to the broker and its log")

@@ -30,6 +30,7 @@ from gateway.core.patience import LOOKS, Patience
 from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
+from gateway.native.errors import words
 from gateway.protocol.records.form import CANONICAL, Form
 from gateway.sendqueue import unacknowledged
 from gateway.settings.schema import NatsAddress
@@ -271,7 +272,7 @@ async def connected(address: NatsAddress, name: str, timeout_s: float, ending: E
         remedy = "check that the server runs and listens on this port, and the route to it"
         if isinstance(error, errors.AuthorizationError):
             remedy = "check username and password_file"
-        raise LinkDown(f"{name}: {error or 'no answer'}", remedy) from error
+        raise LinkDown(f"{name}: {words(error) or 'no answer'}", remedy) from error
     for task in (client._reading_task, client._flusher_task):
         ending.watch(task)
     return client

@@ -6,12 +6,12 @@ What cannot be made says why, in the words of whoever can mend it.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 from contextlib import ExitStack
 
 from gateway.core.types import NS_PER_S
+from gateway.native.errors import words
 from gateway.protocol.modbus.frames import Framer, ResponseFramer
 from gateway.protocol.modbus.line import AsciiFramer, RtuFramer
 from gateway.protocol.modbus.load import BITS_PER_CHARACTER, FAST_BAUD, SILENCE_CHARACTERS, SILENCE_FLOOR_NS
@@ -77,9 +77,9 @@ async def open_connection(link: ModbusLink, protocol: asyncio.BufferedProtocol) 
         what = f"cannot be reached ({error.strerror or error}): check host, port, and that the device is on"
         raise CannotConnectError(what if link.tls is None else HUNG_UP) from error
     except OSError as error:
-        # asyncio's own words repeat the address: Connect call failed ('10.0.0.5', 502).
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise CannotConnectError(f"cannot be reached ({why}): check host, port, and that the device is on") from error
+        raise CannotConnectError(
+            f"cannot be reached ({words(error)}): check host, port, and that the device is on"
+        ) from error
 
 
 async def _open_tcp(link: ModbusLink, protocol: asyncio.BufferedProtocol) -> None:

@@ -19,6 +19,7 @@ import msgspec
 from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Resized, Verdict, as_given
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
+from gateway.native.errors import words
 from gateway.protocol.lineprotocol import lines
 from gateway.protocol.records.form import CANONICAL, Form
 from gateway.settings.credentials import CredentialError, password_of, read_secret, tls_context, username_of
@@ -192,7 +193,7 @@ class HttpUpstream:
                 remedy = "check ca_file, and that the certificate names this host"
             elif isinstance(error, ssl.SSLError):
                 remedy = "check that this port speaks TLS"
-            raise LinkDown(f"{address.name}: {error or 'no answer'}", remedy) from error
+            raise LinkDown(f"{address.name}: {words(error) or 'no answer'}", remedy) from error
         return Connection(reader, writer)
 
 
