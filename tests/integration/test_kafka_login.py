@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,21 @@ async def opened(front: Front, **more: Any) -> Door:
     return door
 
 
-def test_over_tls_records_arrive_and_the_certificate_is_the_gateways(play: Any) -> None:
+@pytest.mark.parametrize("is_encrypted", [False, True], ids=["plain key", "key with a password"])
+def test_over_tls_records_arrive_and_the_certificate_is_the_gateways(
+    play: Any, tmp_path: Path, is_encrypted: bool
+) -> None:
     async def scenario(front: Front) -> None:
         authority = front.authority()
         certificate, key = authority.issue("gateway")
         door = await opened(front, tls=front.tls(authority, wants_certificate=True))
         own = {"tls": True, "ca_file": authority.certificate, "cert_file": certificate, "key_file": key}
+        if is_encrypted:
+            secret, locked = tmp_path / "secret", tmp_path / "locked.key"
+            secret.write_text("sesam\n")
+            lock = ["openssl", "pkey", "-in", key, "-aes256", "-passout", f"file:{secret}", "-out", locked]
+            subprocess.run(lock, check=True, capture_output=True, timeout=30)
+            own |= {"key_file": locked, "key_password_file": secret}
         assert await front.deliver(door, **own) == [1]
         assert len(door.certificates) > 1
         assert all((("commonName", "gateway"),) in each["subject"] for each in door.certificates)

@@ -31,9 +31,9 @@ BYTES_PER_S = 25_000
 TIMEOUT_S = 2
 KEEP_ALIVE_S = 1
 """Shorter than the large record is under way."""
-LARGE = 110_000
-"""More than twice what the line carries within the time."""
-SMALL, SMALL_COUNT = 4_000, 20
+LARGE = 75_000
+"""More than the line carries within the time, by half."""
+SMALL, SMALL_COUNT = 4_000, 14
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Upstream]]
 
 
