@@ -118,6 +118,8 @@ class Acquisition:
         self._own_lanes: dict[str, Lane] = {}
         self._tags = tags_by_link(settings)
         self._running: set[str] = set()
+        self._planned: dict[str, Sequence[Block]] = {}
+        """What links of a thread that is new here read, until their sources are built."""
         polled = {link.name: blocks for link in settings.links if (blocks := self._blocks_of(link))}
         going_on = frozenset() if before is None else before.running & goes_on(before.settings, settings)
         polling = {} if before is None else before.polling.places
@@ -129,6 +131,7 @@ class Acquisition:
             for name, blocks in polled.items()
             if name not in self.carried
         ]
+        self._planned.update((share.name, share.blocks) for share in shares)
         self.polling: Polling = Polling(shares, places, symbols, clock)
         """Polls the plain Modbus TCP links, each at its place."""
         self._rows_before: Int32s = np.zeros(0, np.int32)
@@ -138,6 +141,7 @@ class Acquisition:
         if before is not None:
             self._carry(before)
         self._build()
+        self._planned.clear()
         if before is not None:
             self._follow(before)
 
@@ -275,10 +279,11 @@ class Acquisition:
         place = self.polling.places.get(link.name)
         if place is not None:
             assert isinstance(link, ModbusLink)
+            planned = self._planned.pop(link.name, None)
             return FastModbusSource(
                 link=link,
                 index=place.at,
-                blocks=self._blocks_of(link, place.thread.waiting.moved.as_built),
+                blocks=planned or self._blocks_of(link, place.thread.waiting.moved.as_built),
                 thread=place.thread,
                 emit=self._emit,
             )

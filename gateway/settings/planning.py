@@ -15,7 +15,19 @@ from gateway.protocol.modbus.codes import Function
 from gateway.protocol.modbus.load import BITS_PER_CHARACTER, BusLoad, Timing, bus_load
 from gateway.protocol.modbus.plan import Point
 from gateway.protocol.modbus.points import Encoding, Padding, WireType
-from gateway.settings.schema import ModbusLink, ModbusPoint, Priority, ReadLimits, Report, Settings, Table, Tag
+from gateway.settings.schema import (
+    ModbusLink,
+    ModbusPoint,
+    Priority,
+    ReadLimits,
+    RegisterType,
+    Report,
+    Settings,
+    Table,
+    Tag,
+    TextEncoding,
+    TextPadding,
+)
 from gateway.settings.schema_modbus import Framing
 
 ROUND_TRIP_ASSUMED_NS: Final = 10 * NS_PER_MS
@@ -30,6 +42,10 @@ READ_FUNCTIONS: Final[dict[Table, Function]] = {
     Table.INPUT: Function.READ_INPUT_REGISTERS,
     Table.HOLDING: Function.READ_HOLDING_REGISTERS,
 }
+
+WIRES: Final = {each: WireType[each.name] for each in RegisterType}
+ENCODINGS: Final = {each: Encoding[each.name] for each in TextEncoding}
+PADDINGS: Final = {each: Padding[each.name] for each in TextPadding}
 
 
 @lru_cache(1_024)
@@ -54,7 +70,7 @@ def point_of(row: int, tag: Tag) -> Point:
         unit=at.unit,
         function=READ_FUNCTIONS[at.table],
         address=at.address,
-        wire=WireType[at.type.name],
+        wire=WIRES[at.type],
         kind=tag.kind,
         period_ns=at.every_ns,
         phase_ns=at.phase_ns,
@@ -71,8 +87,8 @@ def point_of(row: int, tag: Tag) -> Point:
         low=-math.inf if at.clamp_low is None else at.clamp_low,
         high=math.inf if at.clamp_high is None else at.clamp_high,
         text_registers=at.text_registers,
-        encoding=Encoding[at.encoding.name],
-        padding=Padding[at.padding.name],
+        encoding=ENCODINGS[at.encoding],
+        padding=PADDINGS[at.padding],
         deadband=None if at.report is None else deadband_of(at.report),
     )
 
