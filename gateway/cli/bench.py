@@ -74,6 +74,39 @@ def restart(seconds: int, tags: int, folder: Path | None, json_only: bool) -> No
 
 
 @command.command()
+@click.option(
+    "--tags", type=click.IntRange(100, TAGS_MAX), default=100_000, show_default=True, help="Tags of the plant."
+)
+@click.option("--load", type=click.FloatRange(1, 600), default=70.0, show_default=True, help="Seconds before the kill.")
+@click.option("--starts", type=click.IntRange(1, 100), default=5, show_default=True, help="Starts after it.")
+@click.option("--broker", type=click.Choice(["nats", "mosquitto"]), default="nats", show_default=True)
+@click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="On the disk to measure.")
+@click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
+def ready(tags: int, load: float, starts: int, broker: str, folder: Path | None, json_only: bool) -> None:
+    """How long the whole gateway takes until it is ready, killed under load before.
+
+    Exit code 1 when a start did not go on exactly.
+    """
+    from gateway.cli.common import prepare_kernels
+
+    prepare_kernels()
+    from gateway.runtime.benches.ready import NotReady, run
+
+    try:
+        result = run(
+            tags=tags, load_s=load, starts=starts, broker_name=broker, folder=folder,
+            progress=lambda line: click.echo(line, err=True),
+        )  # fmt: skip
+    except NotReady as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_FAILED)
+    click.echo(json.dumps(result) if json_only else json.dumps(result, indent=2))
+    figures = result["figures"]
+    assert isinstance(figures, dict)
+    sys.exit(0 if figures["is_exact"] else EXIT_FAILED)
+
+
+@command.command()
 @click.option("--seconds", type=click.FloatRange(2, 600), default=30.0, show_default=True, help="About how long.")
 @click.option("--json", "json_only", is_flag=True, help="Print the JSON object alone, on one line.")
 def spool(seconds: float, json_only: bool) -> None:

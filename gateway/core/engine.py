@@ -375,11 +375,10 @@ def shares_of(model: Model) -> tuple[tuple[int, int], ...]:
     A large plant's aggregates are recorded share by share, spread over their period: all at once they would hold up a
     cycle for longer than a sample may wait.
     """
+    ends = np.cumsum([len(windows_ns) for windows_ns in model.windows_of_rows()])
     shares = []
     start = windows = 0
-    for row, windows_ns in enumerate(model.windows_of_rows()):
-        if windows + len(windows_ns) > RECORD_SAMPLES_MAX:
-            shares.append((start, row))
-            start, windows = row, 0
-        windows += len(windows_ns)
+    while (stop := int(np.searchsorted(ends, windows + RECORD_SAMPLES_MAX, "right"))) < model.rows:
+        shares.append((start, stop))
+        start, windows = stop, int(ends[stop - 1])
     return (*shares, (start, model.rows))

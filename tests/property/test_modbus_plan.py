@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.core.types import Kind
 from gateway.protocol.modbus.codes import READ_BITS_MAX, READ_REGISTERS_MAX, Function
