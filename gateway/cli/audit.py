@@ -13,7 +13,7 @@ import click
 from gateway.cli.app import EXIT_FAILED
 from gateway.cli.common import load_or_exit
 from gateway.writing.audit import FILE
-from gateway.writing.chain import Head, trail_files, verify
+from gateway.writing.chain import Head, read_line, trail_files, verify
 
 LISTED: Final = 20
 HEAD: Final = re.compile(r"(\d{1,15}):([0-9a-f]{64})")
@@ -71,15 +71,17 @@ def list_lines(file: Path, limit: int, as_json: bool) -> None:
                 lines = each.read_bytes().splitlines() + lines
     except OSError as error:
         _leave(f"{error.filename}: cannot be read: {error.strerror}")
-    found = [json.loads(line) for line in lines[-limit:]]
+    shown = lines[-limit:]
+    found = [line for line in map(read_line, shown) if line is not None]
     if as_json:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
-        return
-    for line in found:
+    for line in found if not as_json else ():
         change = f"{line['old']} -> {line['new']}" if line.get("old") else line.get("new", "")
         reason = f" ({line['reason']})" if line.get("reason") else ""
         words = (line["time"], f"{line['who']} by {line['way']}:", line["what"], change, line["result"])
         click.echo(" ".join(word for word in words if word) + reason)
+    if len(found) < len(shown):
+        _leave(f"{len(shown) - len(found)} of these lines cannot be read; `fieldgate audit verify {file}` names them")
 
 
 def _trail(file: Path) -> Path:

@@ -8,7 +8,12 @@ import click
 
 
 @click.command(name="demo", help="Show everything at work, with simulated devices and no set-up.")
-@click.option("--seconds", default=45.0, show_default=True, help="How long; Ctrl-C ends it sooner, with the summary.")
+@click.option(
+    "--seconds",
+    default=45.0,
+    show_default=True,
+    help="How long, 12 at the least; Ctrl-C ends it sooner, with the summary.",
+)
 def command(seconds: float) -> None:
     try:
         from hil.demo.main import run_demo

@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 FIRST: Final = "0" * 64
 """`before` of the very first line."""
@@ -35,6 +35,8 @@ class Head(NamedTuple):
 
 
 NO_HEAD: Final = Head(0, FIRST)
+NEEDED: Final = frozenset(("time", "who", "way", "what", "result"))
+"""What each line of the trail has, with or without a chain."""
 
 
 def chained(line: bytes, head: Head) -> tuple[bytes, Head]:
@@ -98,6 +100,8 @@ def verify(path: Path, expected: Head | None = None) -> Verified:
             if number is None and (before is None or before.number == 0):
                 unchained += 1
                 before = Head(0, _hash(line))
+                if _object(line) is None:
+                    problems.append(f"{place}: is no line of the trail")
                 continue
             if number is None:
                 problems.append(f"{place}: is no line of the trail")
@@ -130,13 +134,24 @@ def _lines(file: Path) -> Iterator[tuple[str, bytes]]:
 
 def _link(line: bytes) -> tuple[int | None, str]:
     """A line's number and what it says of the line before; None for a line without."""
+    found = _object(line)
+    if found is None or not isinstance(found.get("number"), int):
+        return None, ""
+    return found["number"], str(found.get("before"))
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None for one that nobody but a damaged disk, or another hand, wrote."""
+    found = _object(line)
+    return found if found is not None and found.keys() >= NEEDED else None
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
     except ValueError:
-        return None, ""
-    if not isinstance(found, dict) or not isinstance(found.get("number"), int):
-        return None, ""
-    return found["number"], str(found.get("before"))
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _hash(line: bytes) -> str:

@@ -178,3 +178,15 @@ def test_the_command_says_whether_it_is_whole_and_lists_it(writing: Writing, tmp
     assert code == 1
     assert json.loads(said)["ok"] is False
     assert f"{writing.path}:2: does not follow on the line before it" in said
+
+
+def test_a_line_that_cannot_be_read_is_named_and_the_others_are_listed(writing: Writing) -> None:
+    writing.path.write_bytes(b"no line\n")
+    writing.note(1, 2)
+    (writing.path.parent / "plant.toml").write_text(f'[gateway]\nid = "a"\nstate_dir = "{writing.path.parent}"\n')
+    [problem] = verify(writing.path).problems
+    assert problem == f"{writing.path}:1: is no line of the trail"
+    listed = CliRunner().invoke(app, ["audit", "list", str(writing.path.parent / "plant.toml")])
+    assert listed.exit_code == 1
+    assert "eve by local: d.word 2 sent" in listed.stdout
+    assert "1 of these lines cannot be read; `fieldgate audit verify" in listed.stderr
