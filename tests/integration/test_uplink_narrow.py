@@ -74,12 +74,14 @@ async def by_http(folder: Path) -> AsyncIterator[tuple[Proxy, Connect]]:
     proxy = Proxy(server.port, buffer_bytes=4_096)
     await proxy.start()
     there = HttpAddress(host="127.0.0.1", port=proxy.port, target="/records/{stream}")
-    yield (
-        proxy,
-        lambda: http.connect(there, acknowledge_timeout_ns=TIMEOUT_S * NS_PER_S, wall_offset_ns=lambda: 0),
-    )
-    await proxy.stop()
-    server.stop()
+    try:
+        yield (
+            proxy,
+            lambda: http.connect(there, acknowledge_timeout_ns=TIMEOUT_S * NS_PER_S, wall_offset_ns=lambda: 0),
+        )
+        await proxy.stop()
+    finally:
+        server.stop()
 
 
 @asynccontextmanager
@@ -102,16 +104,18 @@ async def by_sparkplug(folder: Path) -> AsyncIterator[tuple[Proxy, Connect]]:
 @asynccontextmanager
 async def by_kafka(folder: Path) -> AsyncIterator[tuple[Proxy, Connect]]:
     cluster = Cluster(folder, 1 << 20)
-    await asyncio.to_thread(cluster.start)
     door = Door(cluster.port)
-    await door.start()
-    proxy = Proxy(door.port, buffer_bytes=4_096)
-    await proxy.start()
-    door.spoken_port = proxy.port
-    yield proxy, lambda: kafka_ends.session(proxy.port, timeout_ns=TIMEOUT_S * NS_PER_S)
-    await proxy.stop()
-    await door.stop()
-    cluster.server.kill()
+    try:
+        await asyncio.to_thread(cluster.start)
+        await door.start()
+        proxy = Proxy(door.port, buffer_bytes=4_096)
+        await proxy.start()
+        door.spoken_port = proxy.port
+        yield proxy, lambda: kafka_ends.session(proxy.port, timeout_ns=TIMEOUT_S * NS_PER_S)
+        await proxy.stop()
+        await door.stop()
+    finally:
+        cluster.server.kill()
 
 
 FAR_ENDS = [by_kafka, by_mqtt, by_sparkplug, by_nats, by_http]
