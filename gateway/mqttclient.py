@@ -201,11 +201,6 @@ def why_lost(error: aiomqtt.MqttError) -> str:
     return str(cause)
 
 
-def place_of(broker: BrokerAddress) -> str:
-    """How a broker is called in words."""
-    return f"mqtt{'s' if broker.tls else ''}://{broker.host}:{broker.port}"
-
-
 async def terms(broker: BrokerAddress, timeout_s: float) -> dict[str, Any]:
     """What a `Client` with a clean session is made with. Raises LinkDown.
 

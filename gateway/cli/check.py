@@ -16,19 +16,7 @@ from gateway.cli.common import examine_here, exit_with, print_warnings
 from gateway.serving.scada import lock
 from gateway.serving.scada.map import MapError, build_map
 from gateway.settings.problems import ConfigurationError, Problem
-from gateway.settings.schema import (
-    BrokerAddress,
-    FileAddress,
-    HttpAddress,
-    Link,
-    ModbusLink,
-    NatsAddress,
-    ParquetAddress,
-    Settings,
-    SparkplugAddress,
-    UpstreamAddress,
-)
-from gateway.settings.schema_uplink import KafkaAddress
+from gateway.settings.schema import Settings
 from gateway.settings.units import show_duration, show_size
 
 PIPED_WIDTH = 200
@@ -85,7 +73,7 @@ def summary(settings: Settings) -> dict[str, object]:
         "links": [
             {
                 "name": link.name,
-                "address": _address(link),
+                "address": link.place,
                 "devices": devices_of.get(link.name, 0),
                 "tags": tags_of.get(link.name, 0),
             }
@@ -106,7 +94,7 @@ def summary(settings: Settings) -> dict[str, object]:
         "uplinks": [
             {
                 "name": uplink.name,
-                "address": _upstream(uplink.address),
+                "address": uplink.address.described,
                 "streams": list(uplink.streams),
                 "buffer": show_size(uplink.buffer_bytes_max),
             }
@@ -129,28 +117,6 @@ def _count(names: Iterable[str]) -> dict[str, int]:
     for name in names:
         counts[name] = counts.get(name, 0) + 1
     return counts
-
-
-def _address(link: Link) -> str:
-    return link.place if isinstance(link, ModbusLink) else _broker(link.broker)
-
-
-def _upstream(address: UpstreamAddress) -> str:
-    if isinstance(address, FileAddress | ParquetAddress):
-        return str(address.path)
-    if isinstance(address, SparkplugAddress):
-        return f"{address.name} (Sparkplug B, MQTT {address.broker.version})"
-    if isinstance(address, HttpAddress):
-        return f"{address.name}{address.target} ({address.format.value})"
-    if isinstance(address, KafkaAddress):
-        return address.name
-    if isinstance(address, NatsAddress):
-        return f"{'tls' if address.tls else 'nats'}://{address.host}:{address.port}"
-    return _broker(address)
-
-
-def _broker(broker: BrokerAddress) -> str:
-    return f"{'mqtts' if broker.tls else 'mqtt'}://{broker.host}:{broker.port} ({broker.version})"
 
 
 def _print_json(
@@ -181,8 +147,8 @@ def _lines(settings: Settings) -> Iterable[tuple[str, str]]:
     """The summary as pairs of title and text."""
     devices_of = _count(device.link for device in settings.devices)
     for link in settings.links[:ROWS_MAX]:
-        title = "" if link.name == _address(link) else f"{link.name}: "
-        yield "link", f"{title}{_address(link)}, {_plural(devices_of.get(link.name, 0), 'device')}"
+        title = "" if link.name == link.place else f"{link.name}: "
+        yield "link", f"{title}{link.place}, {_plural(devices_of.get(link.name, 0), 'device')}"
     if len(settings.links) > ROWS_MAX:
         yield "", f"and {len(settings.links) - ROWS_MAX} more links"
     yield "devices", f"{len(settings.devices)} with {_plural(len(settings.tags), 'tag')}"
@@ -199,7 +165,7 @@ def _lines(settings: Settings) -> Iterable[tuple[str, str]]:
         streams = ", ".join(up.streams)
         yield (
             "uplink",
-            f"{up.name}: {streams} to {_upstream(up.address)}, up to {show_size(up.buffer_bytes_max)} waiting",
+            f"{up.name}: {streams} to {up.address.described}, up to {show_size(up.buffer_bytes_max)} waiting",
         )
     if settings.scada is not None:
         writes = f"{len(settings.scada.writable)} writable" if settings.scada.writable else "writes off"

@@ -28,7 +28,7 @@ from gateway.core.events import Emit, Event, Severity
 from gateway.core.ports import Clock, LinkDown
 from gateway.core.types import NS_PER_MS, NS_PER_S, is_bad
 from gateway.core.view import PlantView
-from gateway.mqttclient import Client, place_of, refused, terms
+from gateway.mqttclient import Client, refused, terms
 from gateway.protocol.modbus.errands import CrowdedError, ErrandError, NotConnectedError, Requester
 from gateway.protocol.modbus.frames import DeviceRefusedError, ReplyError
 from gateway.protocol.modbus.pdu import check_echo, read_data
@@ -159,7 +159,7 @@ class MqttOutput:
                     async for _ in client.messages:  # nothing is subscribed: it ends with the session
                         pass
             except aiomqtt.MqttError as error:
-                self._tell_down(str(refused(place_of(self._link.broker), error)))
+                self._tell_down(str(refused(self._link.broker.name, error)))
             except LinkDown as error:
                 self._tell_down(str(error))
             self._was_tried.set()

@@ -24,7 +24,6 @@ from gateway.runtime.eventbook import EventBook
 from gateway.runtime.intakes import durable_name
 from gateway.runtime.plant import Plant
 from gateway.serving.http import status as http
-from gateway.settings.schema import ModbusLink
 
 HEARTBEAT_STALE_NS = 5 * NS_PER_S
 
@@ -104,7 +103,7 @@ class LinkStates:
             states.append(
                 http.LinkState(
                     name=link.name,
-                    kind=link.kind if isinstance(link, ModbusLink) else "MQTT",
+                    kind=link.kind,
                     is_up=not down,
                     since_ns=told.time_ns if told else started_ns,
                     detail=told.message if told else "connecting",

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from gateway.protocol.modbus.points import WORDS, WireType
 from gateway.settings.forms import matching, says
 from gateway.settings.schema import RegisterType, Table
 from gateway.settings.units import WrongValueError, show, text
@@ -27,24 +28,7 @@ BITS_MAX = 64
 PATTERNS_MAX = 4
 """Values of one tag that mean "not available"."""
 
-WIDTHS = {
-    RegisterType.BOOL: 1,
-    RegisterType.INT16: 1,
-    RegisterType.UINT16: 1,
-    RegisterType.INT32: 2,
-    RegisterType.UINT32: 2,
-    RegisterType.FLOAT32: 2,
-    RegisterType.INT64: 4,
-    RegisterType.UINT64: 4,
-    RegisterType.FLOAT64: 4,
-    RegisterType.BCD16: 1,
-    RegisterType.BCD32: 2,
-    RegisterType.BCD64: 4,
-    RegisterType.SIGNMAG16: 1,
-    RegisterType.SIGNMAG32: 2,
-    RegisterType.SIGNMAG64: 4,
-    RegisterType.STRING: 1,
-}
+WIDTHS = {wire: WORDS.get(WireType[wire.name], 1) for wire in RegisterType}
 """Addresses that a value takes; of a text, at least."""
 
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"

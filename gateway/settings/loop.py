@@ -26,7 +26,6 @@ from gateway.settings.loopbounds import (
 from gateway.settings.loopextras import FOLLOW_KEYS, NO_PID, read_extras, read_gains
 from gateway.settings.problems import did_you_mean
 from gateway.settings.schema import (
-    FormulaPoint,
     ModbusPoint,
     MqttPoint,
     OutputBy,
@@ -310,10 +309,6 @@ def _read_output(table: Section, plant: Plant) -> Output | None:
     return None
 
 
-def _comes(tag: Tag) -> str:
-    return "is computed" if isinstance(tag.point, FormulaPoint) else "comes by MQTT"
-
-
 def _check_output(pid: Section, tag: Tag) -> Range:
     """What the output's register can carry, in the tag's own unit."""
     point = tag.point
@@ -321,7 +316,7 @@ def _check_output(pid: Section, tag: Tag) -> Range:
         return ANY_OUTPUT
     if not isinstance(point, ModbusPoint):
         if pid.is_sound("output"):
-            pid.wrong("output", f"{tag.name} {_comes(tag)}; write a tag of a Modbus link, or write_topic in this one")
+            pid.wrong("output", f"{tag.name} {point.comes}; write a tag of a Modbus link, or write_topic in this one")
         return ANY_OUTPUT
     if point.table is not Table.HOLDING:
         pid.wrong("output", f"{tag.name} is a {point.table}; write a tag in holding registers")

@@ -7,8 +7,18 @@ from gateway.settings.reference_brokers import CREDENTIAL, broker_keys
 from gateway.settings.reference_key import NOTHING, Key
 from gateway.settings.units import bandwidth, flag, hours, share, text
 
+
+def _others(kind: str) -> str:
+    *others, last = (f"`{other}`" for other in uplink.KINDS if other != kind)
+    return f"{', '.join(others)} or {last}"
+
+
+def _this_or_another(kind: str) -> str:
+    return f"(this, {_others(kind)})"
+
+
 UPLINK = (
-    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME", "`nats`, `kafka`, `http` or `file`"),
+    *broker_keys("uplink.NAME", "GATEWAY-uplink-NAME", _others("mqtt")),
     Key(
         "uplink.NAME.topic",
         addresses.topic,
@@ -30,14 +40,14 @@ UPLINK = (
     Key(
         "uplink.NAME.nats",
         addresses.nats_server,
-        "(this, `mqtt`, `kafka`, `http` or `file`)",
+        _this_or_another("nats"),
         "A NATS JetStream that takes the records.",
     ),
     Key("uplink.NAME.subject", addresses.subject, "(fieldgate.{gateway}.{stream})", "NATS subject of the records."),
     Key(
         "uplink.NAME.kafka",
         kafka.cluster,
-        "(this, `mqtt`, `nats`, `http` or `file`)",
+        _this_or_another("kafka"),
         "A Kafka cluster that takes the records, in transactions. Needs fieldgate[kafka].",
     ),
     Key(
@@ -55,7 +65,7 @@ UPLINK = (
     Key(
         "uplink.NAME.http",
         httpaddress.url,
-        "(this, `mqtt`, `nats`, `kafka` or `file`)",
+        _this_or_another("http"),
         "Where records are POSTed; {stream} in it is filled in.",
     ),
     Key(
@@ -80,13 +90,13 @@ UPLINK = (
     Key(
         "uplink.NAME.file",
         text,
-        "(this, `mqtt`, `nats`, `kafka` or `http`)",
+        _this_or_another("file"),
         "A file of JSON lines that takes the records.",
     ),
     Key(
         "uplink.NAME.parquet",
         text,
-        "(this or one of the others)",
+        _this_or_another("parquet"),
         "A folder that takes them as Parquet files, one a stream and period. Needs pyarrow: fieldgate[parquet].",
     ),
     Key(

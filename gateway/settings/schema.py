@@ -222,11 +222,19 @@ class MqttPoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a loop that drives the tag publishes its output; empty: nothing is written."""
     write_payload: str = "{value}"
 
+    @property
+    def comes(self) -> str:
+        return "comes by MQTT"
+
 
 class FormulaPoint(msgspec.Struct, frozen=True, kw_only=True):
     """A tag that no source brings: it is computed from others."""
 
     formula: Formula
+
+    @property
+    def comes(self) -> str:
+        return "is computed"
 
 
 Point: TypeAlias = ModbusPoint | MqttPoint | FormulaPoint

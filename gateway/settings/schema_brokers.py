@@ -41,6 +41,15 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     password_file: Path | None = None
     keep_alive_s: int = 30
 
+    @property
+    def name(self) -> str:
+        """What it is called in words."""
+        return f"mqtt{'s' if self.tls else ''}://{self.host}:{self.port}"
+
+    @property
+    def described(self) -> str:
+        return f"{self.name} ({self.version})"
+
 
 class SparkplugHost(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway as a host application of Sparkplug B."""
@@ -77,3 +86,11 @@ class MqttLink(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     broker: BrokerAddress
     session: MqttSession = MqttSession()
+
+    @property
+    def place(self) -> str:
+        return self.broker.described
+
+    @property
+    def kind(self) -> str:
+        return "MQTT"

@@ -1,4 +1,7 @@
-"""Settings of the uplinks: where records go, which, and how much may wait (see `gateway.settings.schema`)."""
+"""Settings of the uplinks: where records go, which, and how much may wait (see `gateway.settings.schema`).
+
+An address is `described` in the words of `fieldgate check`; where an upstream speaks of it, it has a shorter `name`.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,20 @@ class NatsAddress(msgspec.Struct, frozen=True, kw_only=True):
     username: str | None = None
     password_file: Path | None = None
 
+    @property
+    def described(self) -> str:
+        return f"{'tls' if self.tls else 'nats'}://{self.host}:{self.port}"
+
 
 class FileAddress(msgspec.Struct, frozen=True, kw_only=True):
     """A file of JSON lines; at `rotate_bytes` it is renamed and a new one begun."""
 
     path: Path
     rotate_bytes: int
+
+    @property
+    def described(self) -> str:
+        return str(self.path)
 
 
 class ParquetAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +51,10 @@ class ParquetAddress(msgspec.Struct, frozen=True, kw_only=True):
     rotate_every_ns: int
     room_bytes: int
     """What may lie in the folder; beyond it records wait."""
+
+    @property
+    def described(self) -> str:
+        return str(self.path)
 
 
 class HttpFormat(StrEnum):
@@ -79,6 +94,10 @@ class HttpAddress(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         return f"http{'s' if self.tls else ''}://{self.authority}"
 
+    @property
+    def described(self) -> str:
+        return f"{self.name}{self.target} ({self.format.value})"
+
 
 class Sasl(StrEnum):
     PLAIN = "plain"
@@ -108,6 +127,10 @@ class KafkaAddress(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         return f"kafka{'s' if self.tls else ''}://{','.join(self.servers)}"
 
+    @property
+    def described(self) -> str:
+        return self.name
+
 
 class SparkplugAddress(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway as an edge node of Sparkplug B."""
@@ -120,8 +143,11 @@ class SparkplugAddress(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        secure = "s" if self.broker.tls else ""
-        return f"mqtt{secure}://{self.broker.host}:{self.broker.port} as {self.group}/{self.edge}"
+        return f"{self.broker.name} as {self.group}/{self.edge}"
+
+    @property
+    def described(self) -> str:
+        return f"{self.name} (Sparkplug B, MQTT {self.broker.version})"
 
 
 UpstreamAddress: TypeAlias = (

@@ -53,6 +53,7 @@ DEFAULT_STREAMS = (Stream.EVENTS, Stream.AGGREGATES, Stream.CALCULATIONS, Stream
 OF_SPARKPLUG = (Stream.EVENTS, Stream.SAMPLES)
 CUT = (Stream.AGGREGATES, Stream.SAMPLES)
 KINDS = ("mqtt", "nats", "kafka", "http", "file", "parquet")
+"""The keys that say where records go: an uplink has one of them."""
 ROTATE = size(16 * 10**6, 10**11)
 ROTATE_EVERY = duration(NS_PER_S, 24 * 3_600 * NS_PER_S)
 ROOM = size(64 * 10**6, 10**14)
@@ -154,9 +155,8 @@ def _read_address(section: Section, name: str, gateway_id: str, files: Files) ->
     if "parquet" in kinds:
         return _parquet(section, files), ""
     if not kinds:
-        section.wrong(
-            "mqtt", 'is missing; write mqtt = "mqtts://broker.example:8883", or nats, kafka, http, file, parquet ='
-        )
+        others = ", ".join(KINDS[1:])
+        section.wrong("mqtt", f'is missing; write mqtt = "mqtts://broker.example:8883", or {others} =')
     broker = read_broker(section, client, files)
     if section.has("sparkplug"):
         return _edge_node(section, broker), ""

@@ -36,7 +36,7 @@ from gateway.core.patience import LOOKS, Patience
 from gateway.core.ports import Answer, Clock, LinkDown, Refusal, Verdict
 from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
-from gateway.mqttclient import Client, enter, leave, place_of, terms, why_lost
+from gateway.mqttclient import Client, enter, leave, terms, why_lost
 from gateway.protocol.records.form import CANONICAL, Form
 from gateway.settings.schema import BrokerAddress, MqttVersion
 
@@ -161,7 +161,7 @@ async def connect(
     broker: BrokerAddress, *, topic: str, acknowledge_timeout_ns: int, form: Form = CANONICAL
 ) -> AsyncIterator[MqttUpstream]:
     """A whole session with the broker, or LinkDown. Records are published to `topic`, its {stream} filled in."""
-    name = place_of(broker)
+    name = broker.name
     session = _Session(**await terms(broker, acknowledge_timeout_ns / NS_PER_S))
     await enter(session, name)
     upstream = MqttUpstream(

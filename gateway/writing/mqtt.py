@@ -22,7 +22,7 @@ from gateway.core.events import Emit, Event, Severity
 from gateway.core.ports import Clock, LinkDown
 from gateway.core.readings import Reading
 from gateway.core.types import NS_PER_MS, NS_PER_S
-from gateway.mqttclient import Client, place_of, refused, terms
+from gateway.mqttclient import Client, refused, terms
 from gateway.settings.schema import MqttWrites
 from gateway.writing.order import Value
 from gateway.writing.service import Outcome, Writer
@@ -100,7 +100,7 @@ class MqttOrders:
     async def _converse(self) -> None:
         """One session. Raises LinkDown when it ends."""
         broker = self._settings.broker
-        name = place_of(broker)
+        name = broker.name
         client = Client(max_queued_incoming_messages=ORDERS_WAITING_MAX, **await terms(broker, ANSWER_S_MAX))
         try:
             async with client:

@@ -29,7 +29,7 @@ from gateway.core.types import NS_PER_S, Kind, Quality
 from gateway.core.view import ControlView, PlantView
 from gateway.protocol.modbus.errands import Requester
 from gateway.settings.problems import did_you_mean
-from gateway.settings.schema import FormulaPoint, ModbusPoint, Settings, Tag, driven_by
+from gateway.settings.schema import ModbusPoint, Settings, Tag, driven_by
 from gateway.writing.arbiter import Arbiter, Commander, CommandRefusedError, Held
 from gateway.writing.audit import Line, Trail, TrailError
 from gateway.writing.loops import LoopPoints
@@ -242,8 +242,7 @@ class Writer:
             remedy = did_you_mean(name, self._tags, "write a tag as device.tag")
             raise _Refused(Result.REFUSED, Why.UNKNOWN, f"{name} is not a tag; {remedy}")
         if not isinstance(tag.point, ModbusPoint):
-            comes = "is computed" if isinstance(tag.point, FormulaPoint) else "comes by MQTT"
-            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} {comes}, and only Modbus tags are written")
+            raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} {tag.point.comes}, and only Modbus tags are written")
         if not tag.point.writable:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is read only; write = true in that tag allows it")
         if name in self._loop_of:
