@@ -14,11 +14,10 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from gateway.core.segments import KIND_LEDGER, Loss, LossReport
+from gateway.protocol.records.position import Place
 from gateway.spool.records import Key
 
 Range: TypeAlias = tuple[int, int]
-Place: TypeAlias = tuple[str, int]
-"""Stream and segment."""
 Ranges: TypeAlias = dict[Place, list[Range]]
 
 LEDGER_MARK: Final = f'"record":"{KIND_LEDGER}"'.encode()

@@ -43,7 +43,7 @@ from gateway.settings.schema import BrokerAddress, MqttVersion
 REASON_FAILURE_MIN: Final = 0x80
 REASONS_ABOUT_THE_RECORD: Final = {0x95: "packet too large", 0x99: "payload format invalid"}
 IN_FLIGHT_MAX: Final = UPLINK_IN_FLIGHT + UPLINK_DRAIN_IN_FLIGHT
-CONNECT_RECORD_ROOM: Final = 160
+PUBLISH_ROOM_BYTES: Final = 160
 """Bytes of a PUBLISH beside topic and payload: fixed header, packet identifier, properties."""
 
 
@@ -120,7 +120,7 @@ class MqttUpstream:
             raise self._lost
         topic = self._topic.replace("{stream}", identity.stream)
         most = self._session.packet_bytes_max
-        if most and len(payload) + len(topic.encode()) + CONNECT_RECORD_ROOM > most:
+        if most and len(payload) + len(topic.encode()) + PUBLISH_ROOM_BYTES > most:
             return Refusal(f"it has {len(payload)} bytes, and the broker takes packets of up to {most}")
         packet, acknowledged = self._session.begin_publish(topic, payload, self._properties)
         number = self._patience.sent(len(payload), self._stopwatch_ns())

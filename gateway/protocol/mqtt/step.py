@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.core.events import Event
-from gateway.core.letters import LETTER_BYTES_MAX, Letter
+from gateway.core.events import Emit, Event
+from gateway.core.letters import LETTER_BYTES_MAX, Keep, Letter
 from gateway.protocol.mqtt.codes import DISCONNECT_PROTOCOL_ERROR
 
 STEP_LETTERS_MAX: Final = 16
@@ -30,6 +30,12 @@ class Step:
     events: list[Event] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
     """Payloads of which something could not be used; no more than STEP_LETTERS_MAX, the others are only counted."""
+
+    def tell(self, emit: Emit, keep: Keep) -> None:
+        for event in self.events:
+            emit(event)
+        for letter in self.letters:
+            keep(letter)
 
     def write(self, link: str, topic: str, payload: bytes, is_cut: bool, reason: str, arrival_ns: int) -> None:
         """A letter, unless there are enough. `is_cut`: not even the payload is whole."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from gateway.core.directory import Directory
-
-Int32s: TypeAlias = npt.NDArray[np.int32]
+from gateway.core.types import Int32s
 
 SEARCHES_KEPT: Final = 16
 """Overflow: the one not asked for longest is forgotten."""

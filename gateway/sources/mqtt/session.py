@@ -256,10 +256,7 @@ class Session(asyncio.BufferedProtocol):
         self._paused_since_ns = now_ns if is_paused else None
 
     def _act_on(self, step: Step) -> None:
-        for event in step.events:
-            self._emit(event)
-        for letter in step.letters:
-            self._keep(letter)
+        step.tell(self._emit, self._keep)
         self._give_back(step.strangers)
         self.publish_commands()
         try:

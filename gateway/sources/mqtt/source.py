@@ -210,10 +210,7 @@ class MqttSource:
             self._keep(replace(letter, reason="no tag names its topic any more"))
             return
         self._sink.hand_on(b"", lambda acks: None)
-        for event in step.events:
-            self._emit(event)
-        for again in step.letters:
-            self._keep(again)
+        step.tell(self._emit, self._keep)
 
     def readings(self) -> Iterator[Reading | HistogramReading]:
         session = self._session

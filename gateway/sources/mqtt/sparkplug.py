@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
 from gateway.core.readings import Reading
 from gateway.core.symbols import Intern
+from gateway.core.types import Int32s
 from gateway.protocol.mqtt.codec import Filter
 from gateway.protocol.sparkplug.host import Host
 from gateway.protocol.sparkplug.nodes import Want
 from gateway.protocol.sparkplug.topics import Address, filters_of, state_topic
 from gateway.settings.schema import MqttLink, MqttPoint, Tag
-
-Rows: TypeAlias = np.ndarray[tuple[int], np.dtype[np.int32]]
 
 METRICS: Final[tuple[tuple[str, str, str], ...]] = (
     ("fieldgate_sparkplug_nodes_alive", "gauge", "Edge nodes whose births are known and whose messages follow."),
@@ -68,9 +67,9 @@ def _want(row: int, tag: Tag) -> Want:
     )
 
 
-def host_filters(host: Host) -> dict[Filter, tuple[str, Rows]]:
+def host_filters(host: Host) -> dict[Filter, tuple[str, Int32s]]:
     """Each subscription with its name and the rows that get nothing without it. Deaths are sent with QoS 1."""
-    filters: dict[Filter, tuple[str, Rows]] = {}
+    filters: dict[Filter, tuple[str, Int32s]] = {}
     if host.host_id is not None:
         topic = state_topic(host.host_id)
         filters[Filter(topic, 1)] = topic, np.zeros(0, np.int32)

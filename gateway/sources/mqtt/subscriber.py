@@ -15,7 +15,7 @@ import numpy as np
 
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.ports import Clock
-from gateway.core.types import Quality
+from gateway.core.types import Int32s, Quality
 from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import ProtocolError, reason_text
 from gateway.protocol.mqtt.ingest import Ingest
@@ -23,11 +23,11 @@ from gateway.protocol.mqtt.table import Topic
 from gateway.settings.schema import MqttSession
 from gateway.sources.mqtt.session import Session, reply
 from gateway.sources.mqtt.sink import Sink, mark
-from gateway.sources.mqtt.sparkplug import Rows, host_filters
+from gateway.sources.mqtt.sparkplug import host_filters
 from gateway.sources.mqtt.subscriptions import filter_of, in_packets, judge, refused_beforehand
 from gateway.sources.mqtt.tenants import Tenants
 
-Called: TypeAlias = tuple[str, Rows]
+Called: TypeAlias = tuple[str, Int32s]
 """A subscription in words, and the rows that get nothing without it."""
 
 

@@ -7,20 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from gateway.core.events import Emit, Event, Severity
 from gateway.core.inbox import Lane
 from gateway.core.letters import Keep
 from gateway.core.ports import Clock
 from gateway.core.symbols import Intern
-from gateway.core.types import NS_PER_S
+from gateway.core.types import NS_PER_S, Int32s
 from gateway.protocol.mqtt.appearing import AppearingIngest
 from gateway.protocol.mqtt.codec import Filter
 from gateway.protocol.mqtt.lender import Departure, Wanted
 from gateway.protocol.mqtt.newcomers import Answer, Newcomers
 from gateway.protocol.mqtt.report import Report
-from gateway.protocol.mqtt.step import Step
 from gateway.protocol.mqtt.table import Feed, Topic
 from gateway.protocol.sparkplug.host import Host
 from gateway.settings.schema import MqttSession
@@ -28,7 +26,6 @@ from gateway.sources.mqtt.subscriptions import filter_of
 
 Ask: TypeAlias = Callable[[list[Wanted], Callable[[list[Answer]], None]], None]
 """Puts questions to the parking; the answers come on the loop's thread."""
-Rows: TypeAlias = npt.NDArray[np.int32]
 
 TIDY_S: Final = 1.0
 RECALL_S: Final = 0.02
@@ -75,7 +72,7 @@ class Tenants:
             report=report,
         )
 
-    def wildcards(self, session: MqttSession) -> dict[Filter, tuple[str, Rows]]:
+    def wildcards(self, session: MqttSession) -> dict[Filter, tuple[str, Int32s]]:
         """The subscriptions of the patterns, with what to call them; no row hangs on them yet."""
         wanted = {}
         for lender in self._newcomers.lenders:
@@ -91,7 +88,7 @@ class Tenants:
             for lender in self._newcomers.lenders
         )
 
-    def rows(self) -> Rows:
+    def rows(self) -> Int32s:
         """Those that are lent."""
         return self._newcomers.rows_lent().astype(np.int32)
 
@@ -99,7 +96,7 @@ class Tenants:
         """Until cancelled: idle tags leave, those of before a reload come back, refused topics may try again."""
         forgive_ns = self._now_ns() + FORGIVE_EVERY_NS
         while True:
-            self._act_on(self.ingest.tidy(self._lane, self._now_ns(), self._wall_offset_ns()))
+            self.ingest.tidy(self._lane, self._now_ns(), self._wall_offset_ns()).tell(self._emit, self._keep)
             self._tell_full()
             if self._now_ns() >= forgive_ns:
                 forgive_ns = self._now_ns() + FORGIVE_EVERY_NS
@@ -110,13 +107,7 @@ class Tenants:
     def _settle(self, answers: list[Answer]) -> None:
         """What the parking said."""
         self._newcomers.answer(answers)
-        self._act_on(self.ingest.advance(self._lane, self._wall_offset_ns()))
-
-    def _act_on(self, step: Step) -> None:
-        for event in step.events:
-            self._emit(event)
-        for letter in step.letters:
-            self._keep(letter)
+        self.ingest.advance(self._lane, self._wall_offset_ns()).tell(self._emit, self._keep)
 
     def _tell_full(self) -> None:
         for lender in self._newcomers.lenders:

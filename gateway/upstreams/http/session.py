@@ -21,7 +21,9 @@ from gateway.core.record import Identity
 from gateway.core.types import NS_PER_S
 from gateway.native.errors import words
 from gateway.protocol.lineprotocol import lines
+from gateway.protocol.records import position
 from gateway.protocol.records.form import CANONICAL, Form
+from gateway.protocol.records.position import Place
 from gateway.settings.credentials import CredentialError, password_of, read_secret, tls_context, username_of
 from gateway.settings.schema import HttpAddress, HttpFormat
 from gateway.upstreams.http.connection import Broken, Connection, Reply
@@ -34,16 +36,6 @@ REPLY_BYTES_MAX: Final = 65_536
 POSITION_BYTES_MAX: Final = 4 * 1024 * 1024
 GROUP_RECORDS_MAX: Final = 32
 GZIP_LEVEL: Final = 5
-
-
-class _Held(msgspec.Struct):
-    stream: str
-    segment: int
-    sequence: int
-
-
-class _Position(msgspec.Struct):
-    held: list[_Held]
 
 
 class HttpUpstream:
@@ -68,7 +60,7 @@ class HttpUpstream:
         self._tls: ssl.SSLContext | None = None
         self._headers: list[tuple[str, str]] = []
         self._connection: Connection | None = None
-        self._held: dict[tuple[str, int], int] = {}
+        self._held: dict[Place, int] = {}
         self._turn = asyncio.Lock()
         self._waiting: dict[Identity, bytes] = {}
         self._answers: dict[Identity, Answer] = {}
@@ -83,7 +75,7 @@ class HttpUpstream:
             self._held = _read_position(reply, f"{self._address.name}{self._address.position}")
 
     @property
-    def held(self) -> dict[tuple[str, int], int]:
+    def held(self) -> dict[Place, int]:
         """As the server said when the session was opened."""
         return self._held
 
@@ -217,7 +209,7 @@ async def connect(
         await upstream.close()
 
 
-async def positions(address: HttpAddress, timeout_ns: int) -> dict[tuple[str, int], int]:
+async def positions(address: HttpAddress, timeout_ns: int) -> dict[Place, int]:
     """By stream and segment, up to which sequence the server says that it holds everything. Raises LinkDown."""
     async with connect(address, acknowledge_timeout_ns=timeout_ns, wall_offset_ns=lambda: 0) as upstream:
         return upstream.held
@@ -265,19 +257,18 @@ def _retry_after_ns(headers: dict[str, str]) -> int:
     return max(0, round(wait.total_seconds()) * NS_PER_S)
 
 
-def _read_position(reply: Reply, where: str) -> dict[tuple[str, int], int]:
+def _read_position(reply: Reply, where: str) -> dict[Place, int]:
     """By stream and segment, up to which sequence the server holds everything. Raises LinkDown."""
     answer = _judged(reply, where)
     try:
         if isinstance(answer, Refusal):
             raise ValueError(answer.reason)
-        found = msgspec.json.decode(reply.body, type=_Position).held
+        return position.decoded(reply.body)
     except ValueError as error:
         raise LinkDown(
             f"{where}: does not say what the server holds ({error})",
             'have it answer {"held": [{"stream": "samples", "segment": 1, "sequence": 2}]}, or take position out',
         ) from error
-    return {(each.stream, each.segment): each.sequence for each in found}
 
 
 def _read_secrets(address: HttpAddress) -> tuple[ssl.SSLContext | None, list[tuple[str, str]]]:

@@ -1,33 +1,25 @@
 """What a Kafka cluster holds of an uplink: written in the transaction that brings the records, read at connect.
 
-The position is one small record under the uplink's key in a compacted topic of its own, partition 0:
-
-    {"format": "fieldgate-position-1", "held": [{"stream": "samples", "segment": 70, "sequence": 41}]}
-
-all up to 41 of that segment, as for the position of an HTTP server. Whole each time, so the last one is all that is
-read: backwards from the end of the partition, in steps that grow, so that it costs nothing how long ago the topic was
-compacted, or how many gateways share it.
+The position (`gateway.protocol.records.position`) is one small record under the uplink's key in a compacted topic of
+its own, partition 0. Whole each time, so the last one is all that is read: backwards from the end of the partition, in
+steps that grow, so that it costs nothing how long ago the topic was compacted, or how many gateways share it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.ports import LinkDown
 from gateway.core.record import Identity
+from gateway.protocol.records import position
+from gateway.protocol.records.position import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from confluent_kafka import Consumer
 
-Place: TypeAlias = tuple[str, int]
-"""Stream and segment."""
-
-FORMAT: Final = "fieldgate-position-1"
 PARTITION: Final = 0
 """Not by the key's hash: partitions added later would hide what was written before."""
 PLACES_MAX: Final = 256
@@ -35,17 +27,6 @@ PLACES_MAX: Final = 256
 not noted as acknowledged: of the segments written last, several times fewer."""
 STEP_FIRST: Final = 64
 STEP_FACTOR: Final = 8
-
-
-class _Held(msgspec.Struct):
-    stream: str
-    segment: int
-    sequence: int
-
-
-class _Position(msgspec.Struct):
-    held: list[_Held]
-    format: str = FORMAT
 
 
 class Position:
@@ -73,17 +54,12 @@ class Position:
         return after
 
     def encoded(self) -> bytes:
-        return msgspec.json.encode(_Position([_Held(*place, sequence) for place, sequence in self._held.items()]))
+        return position.encoded(self._held.items())
 
 
 def decoded(value: bytes | None) -> Position:
     """Raises ValueError."""
-    if value is None:
-        return Position()
-    found = msgspec.json.decode(value, type=_Position)
-    if found.format != FORMAT:
-        raise ValueError(f"its format is {found.format!r}, and {FORMAT!r} is known here")
-    return Position({(each.stream, each.segment): each.sequence for each in found.held})
+    return Position(None if value is None else position.decoded(value))
 
 
 class Reader:
