@@ -195,8 +195,8 @@ class Acquisition:
         """The sources of all links, and their lanes."""
         for link in self._settings.links:
             tags = self._tags[link.name]
-            plain = [(row, tag) for row, tag in tags if not is_durable(tag)]
             durable = [(row, tag) for row, tag in tags if is_durable(tag)]
+            plain = [(row, tag) for row, tag in tags if not is_durable(tag)] if durable else tags
             lent = self._pools.rows_of(link.name)
             if plain or lent:
                 self.lanes.append(self._lane_of(link, len(plain) + lent))
@@ -288,7 +288,9 @@ class Acquisition:
                 emit=self._emit,
             )
         lane = self._own_lanes[link.name]
-        known = [(lane.moved.as_built(row), tag) for row, tag in tags]
+        known = tags
+        if len(self._rows_before):
+            known = [(lane.moved.as_built(row), tag) for row, tag in tags]
         if isinstance(link, ModbusLink):
             return ModbusSource(
                 link=link, tags=known, lane=lane, symbols=self._symbols, now_ns=self._clock, emit=self._emit

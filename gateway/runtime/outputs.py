@@ -218,7 +218,7 @@ class Outputs:
         self.sessions: dict[str, MqttOutput] = {}
         self.links: set[str] = set()
         """Links whose sessions carry outputs."""
-        rows = {tag.name: row for row, tag in enumerate(settings.tags)}
+        rows = {tag.name: row for row, tag in enumerate(settings.tags)} if settings.loops else {}
         link_of = {device.name: device.link for device in settings.devices}
         links = {link.name: link for link in settings.links}
         for loop in settings.loops:
