@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"gateway.mqttclient", "gateway.serialport"}),
     frozenset({"gateway.settings"}),
-    frozenset({"gateway.native", "gateway.sendqueue"}),
+    frozenset({"gateway.native", "gateway.sendqueue", "gateway.disk"}),
     frozenset({"gateway.protocol", "gateway.core"}),
 )
 PURE = ("gateway.core", "gateway.protocol")

@@ -5,7 +5,6 @@ The file is the truth: at a start, and after a reload, all that holds is told to
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 import msgspec
 
 from gateway.core.teaching import Excuse, Hold, Learn, Lesson, Maintain, Reference
+from gateway.disk import replace_whole
 
 FILE_NAME: Final = "scores.json"
 FEEDBACK_MAX: Final = 1_000
@@ -104,14 +104,4 @@ def put_aside(state_dir: Path) -> None:
 
 def save(state_dir: Path, lessons: Lessons) -> None:
     """Replace the file at once. Raises OSError."""
-    path, fresh = state_dir / FILE_NAME, state_dir / f".{FILE_NAME}.new"
-    with fresh.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(lessons), indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    replace_whole(state_dir / FILE_NAME, msgspec.json.format(msgspec.json.encode(lessons), indent=1))

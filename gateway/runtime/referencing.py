@@ -8,7 +8,6 @@ what the tables say, as with SIGHUP; the configuration itself is not read again.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -19,6 +18,7 @@ from gateway.core.events import Emit, Event, Severity
 from gateway.core.limits import REFERENCE_INFO_MAX
 from gateway.core.ports import Clock
 from gateway.core.readings import Reading
+from gateway.disk import replace_whole
 from gateway.settings.referencetables import Row, joined, kept_file
 from gateway.settings.schema import Settings
 
@@ -129,9 +129,4 @@ def keep(state_dir: Path, table: str, rows: tuple[tuple[int, dict[str, str]], ..
     if file.is_file() and file.read_bytes() == body:
         return
     file.parent.mkdir(exist_ok=True)
-    part = file.with_suffix(".part")
-    with part.open("wb") as out:
-        out.write(body)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(file)
+    replace_whole(file, body)

@@ -31,6 +31,7 @@ from gateway.core.limits import INTAKE_BYTES_MAX, INTAKE_KEYS_MAX
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.types import NS_PER_S, Samples
+from gateway.disk import sync_folder
 from gateway.spool.thread import DiskThread
 
 Kept: TypeAlias = Callable[[], None]
@@ -274,11 +275,7 @@ class IntakeFiles(DiskThread):
         self._sizes[path] = self._last[path] = 0
         self._append(head)
         os.fsync(self._file)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._folder)
         self._sizes[path] = len(head)
         self._last[path] = first - 1
 

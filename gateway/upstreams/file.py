@@ -23,6 +23,7 @@ import msgspec
 
 from gateway.core.ports import LinkDown, Verdict
 from gateway.core.record import Identity
+from gateway.disk import sync_folder
 from gateway.settings.schema import FileAddress
 
 ROTATED: Final = re.compile(r"-(\d{6,})$")
@@ -87,7 +88,7 @@ class FileUpstream:
         self._number += 1
         self._path.rename(_rotated(self._path, self._number))
         self._file = self._path.open("ab", buffering=0)
-        _sync_folder(self._path.parent)
+        sync_folder(self._path.parent)
         self._before, self._here = self._here, set()
 
     async def close(self) -> None:
@@ -127,7 +128,7 @@ def _opened(address: FileAddress) -> FileUpstream:
         with path.open("ab") as lines:
             os.fsync(lines.fileno())
     upstream = FileUpstream(path, address.rotate_bytes, number, before, here)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return upstream
 
 
@@ -150,12 +151,3 @@ def _read(path: Path) -> tuple[int, set[Identity]]:
             held.add(Identity(head.gateway, head.stream, head.segment, head.sequence))
             sound_bytes += len(line)
     return sound_bytes, held
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name in a folder is on the disk when the folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -176,7 +176,7 @@ def cutting(patch: pytest.MonkeyPatch, at: int) -> Iterator[int]:
 
         return stand_in
 
-    for owner, name in ((Path, "replace"), (Path, "unlink"), (Path, "mkdir"), (os, "fsync"), (places, "sync")):
+    for owner, name in ((Path, "replace"), (Path, "unlink"), (Path, "mkdir"), (os, "fsync")):
         patch.setattr(owner, name, cut(getattr(owner, name)))
     return calls
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gateway.disk import sync_folder
 from gateway.serving.scada.layout import AREAS, LAYOUT_VERSION, Area
 
 _TITLE: Final = f"# fieldgate register addresses, layout {LAYOUT_VERSION}"
@@ -100,7 +101,7 @@ def save(path: Path, entries: tuple[Entry, ...]) -> None:
             except OSError:
                 temporary.unlink(missing_ok=True)
                 raise
-        _sync_directory(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise LockError(
             f"{path}: cannot be written ({error.strerror}); the addresses must be recorded before they are served: "
@@ -132,12 +133,3 @@ def _entry(cells: list[str], place: str) -> Entry:
         last = blocks.end - blocks.pitch
         raise LockError(f"{place}: no {area} block begins at `{address}`; they begin at {blocks.start} to {last}")
     return Entry(int(unit), int(address), Area(area), state == "reserved", key)
-
-
-def _sync_directory(folder: Path) -> None:
-    """Make the new name itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -36,6 +36,7 @@ from gateway.core.limits import JOURNAL_GROUP_SAMPLES, JOURNAL_QUEUE_CYCLES, JOU
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
 from gateway.core.types import NS_PER_S, RAW_SAMPLE, SAMPLE, Bytes
+from gateway.disk import sync_folder
 from gateway.spool.journal.files import first_of, path_of, paths
 from gateway.spool.journal.format import ZSTD_LEVEL, Head, encode_cycles, encode_head
 from gateway.spool.thread import DiskThread
@@ -305,11 +306,7 @@ class Journal(DiskThread):
         self._sizes[path] = (0, now_ns)
         self._append_bytes(encode_head(head, first))
         os.fsync(self._file)
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self.folder)
 
     def _append_bytes(self, data: bytes) -> None:
         left = memoryview(data)

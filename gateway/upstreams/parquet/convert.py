@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from gateway.core.record import Identity
+from gateway.disk import sync_folder
 from gateway.protocol.records.columns import STREAMS
 from gateway.protocol.records.log import Frame
 from gateway.protocol.records.parquet import REPORTS, ROW_GROUP_ROWS, NoTable, Table
@@ -107,14 +108,14 @@ def convert(folder: Path) -> list[str]:
         path = places.log_path(folder, number)
         files = _Files(path)
         files.write()
-        places.sync(path.parent)
+        sync_folder(path.parent)
         if files.is_damaged:
             aside = path.with_suffix(".damaged")
             aside.unlink(missing_ok=True)
             aside.hardlink_to(path)
             told.append(f"{path.name} was damaged: its whole frames are in the files, it is kept as {aside.name}")
         path.replace(path.with_suffix(".done"))
-        places.sync(path.parent)
+        sync_folder(path.parent)
         _publish(folder, number)
     return told
 
@@ -129,10 +130,10 @@ def _publish(folder: Path, number: int) -> None:
         target = file_path(folder, table, number, began_ns)
         if not target.parent.exists():
             target.parent.mkdir()
-            places.sync(folder)
+            sync_folder(folder)
         path.replace(target)
-        places.sync(target.parent)
-    places.sync(done.parent)
+        sync_folder(target.parent)
+    sync_folder(done.parent)
     done.unlink()
 
 

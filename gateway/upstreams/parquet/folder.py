@@ -9,6 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from gateway.disk import sync_folder
 from gateway.protocol.records.log import PREFIX_BYTES, Frame, find_frame, frame_of, prefix_of
 
 LOGS: Final = "_log"
@@ -23,7 +24,7 @@ def lock(folder: Path) -> FileIO:
     """Held until the file is closed, and by children that inherit it. Raises Taken or OSError."""
     if not (folder / LOGS).exists():
         (folder / LOGS).mkdir()
-        sync(folder)
+        sync_folder(folder)
     held = FileIO(folder / LOGS / "lock", "a")
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,12 +80,3 @@ def size(folder: Path) -> int:
                 # A reader took it away meanwhile.
                 continue
     return total
-
-
-def sync(folder: Path) -> None:
-    """A new name in a folder is on the disk when the folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateway.core.record import Identity
+from gateway.disk import sync_folder
 from gateway.protocol.records.held import Held
 from gateway.protocol.records.log import Head, frame
 from gateway.upstreams.parquet import folder as places
@@ -125,4 +126,4 @@ def begin(folder: Path, number: int, held: Held) -> None:
         new.flush()
         os.fsync(new.fileno())
     path.with_suffix(".new").replace(path)
-    places.sync(path.parent)
+    sync_folder(path.parent)
