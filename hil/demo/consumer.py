@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
+from zlib import crc32
 
 import aiomqtt
 
@@ -35,13 +36,15 @@ class Consumer:
         self._path = path
         self._broker_port = broker_port
         self._topic = topic
+        # The broker keeps a session for each name, and a second client of one puts out the first.
+        self._identifier = f"consumer-{crc32(str(path.absolute()).encode()):08x}"
 
     async def run(self, subscribed: asyncio.Event) -> None:
         """Until cancelled; the broker keeps what comes while this side is away."""
         while True:
             try:
                 async with Client(
-                    "127.0.0.1", self._broker_port, identifier="demo-consumer", clean_session=False
+                    "127.0.0.1", self._broker_port, identifier=self._identifier, clean_session=False
                 ) as client:
                     await client.subscribe(self._topic, qos=1)
                     subscribed.set()

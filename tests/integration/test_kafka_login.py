@@ -118,10 +118,11 @@ def test_a_tls_that_does_not_come_about_is_told_with_whose_it_is(play: Any, what
         assert "kafkas://" in down.reason
         assert ("cert_file" if what == "no certificate of ours" else "ca_file") in down.remedy
         said = {
-            "no certificate of ours": "closed by peer",
-            "no TLS there": "connecting to a PLAINTEXT broker listener?",
+            "no certificate of ours": ("closed by peer",),
+            # Either it reads what is no TLS, or the other end has hung up before.
+            "no TLS there": ("connecting to a PLAINTEXT broker listener?", "closed by peer"),
         }
-        assert said.get(what, "certificate verify failed") in down.reason
+        assert any(word in down.reason for word in said.get(what, ("certificate verify failed",))), down.reason
         await door.stop()
 
     play(scenario)

@@ -21,6 +21,11 @@ def _answers(port: int) -> bool:
     return True
 
 
+def _is_stopped(task: Path) -> bool:
+    """Of a thread: on a busy machine it runs on for a while after the signal."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 class Broker:
     """A broker process with a configuration file; a context manager. `start` returns when its port answers."""
 
@@ -44,8 +49,10 @@ class Broker:
         self._process.wait()
 
     def freeze(self) -> None:
-        """The sockets stay open, and nothing comes any more."""
+        """The sockets stay open, and nothing comes any more once this returns."""
         self._process.send_signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        wait_until(lambda: all(_is_stopped(task) for task in tasks.iterdir()))
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)

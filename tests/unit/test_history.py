@@ -199,7 +199,7 @@ def test_the_command_draws_a_tag_or_gives_json(tmp_path: Path) -> None:
     ("arguments", "code", "says"),
     [
         (("d.x",), 1, "d.x is not in the history; did you mean"),
-        (("d.a", "--from", "yesterday"), 2, "neither a duration like 6h nor a time"),
+        (("d.a", "--from", "yesterday"), 2, "no duration like 6h and no time"),
         (("d.a", "--resolution", "7s"), 2, "write 10s, 1min, 15min, 1d"),
         (("d.a", "--from", "1min"), 0, "nothing in this time"),
     ],
@@ -214,4 +214,4 @@ def test_what_it_cannot_tell_it_says(tmp_path: Path, arguments: tuple[str, ...],
 def test_without_a_history_it_says_how_to_have_one(tmp_path: Path) -> None:
     result = history(tmp_path, "d.a")
     assert result.exit_code == 1
-    assert "it is kept with [history] in the configuration" in result.output
+    assert "with [history] in the configuration it begins" in result.output
