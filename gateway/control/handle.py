@@ -37,7 +37,6 @@ from gateway.native import libc
 from gateway.native.clock import set_engine_offset
 from gateway.settings.schema import Block, ModbusLink, PidLoop, Tag
 
-REFRESH_PERIODS: Final = 50
 DRAIN_SAMPLES: Final = 8_192
 SWAP_WITHIN_NS: Final = 200 * NS_PER_MS
 """How long a new configuration waits for a moment with nothing under way."""
@@ -49,8 +48,7 @@ class ControlExecutive:
     """All fast loops, their links and their thread.
 
     `tags` gives row and tag by full name; `links` the Modbus TCP link by device name. Raises ValueError, naming the
-    loop, for a loop that cannot run on Modbus TCP registers. An unchanged output is written again every
-    `refresh_periods` periods.
+    loop, for a loop that cannot run on Modbus TCP registers.
     """
 
     def __init__(
@@ -62,12 +60,10 @@ class ControlExecutive:
         now_ns: Clock,
         emit: Emit,
         blocks: Sequence[Block] = (),
-        refresh_periods: int = REFRESH_PERIODS,
         real_time: bool = True,
     ) -> None:
         self._memory = at.allocate()
         self._place = 0
-        self._refresh_periods = refresh_periods
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.outbox = Outbox(now_ns)
         self._wired = self._wire(self._memory[self._place], loops, tags, links, blocks)
@@ -91,7 +87,7 @@ class ControlExecutive:
         links: Mapping[str, ModbusLink],
         blocks: Sequence[Block],
     ) -> Wired:
-        return wire(empty, loops, tags, links, blocks, self._refresh_periods, self._wake_fd, self.outbox.fd)
+        return wire(empty, loops, tags, links, blocks, self._wake_fd, self.outbox.fd)
 
     @property
     def rows(self) -> frozenset[int]:

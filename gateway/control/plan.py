@@ -23,6 +23,8 @@ SIGNAL_FIELDS = (
     *(at.KP_FROM, at.TI_FROM, at.TD_FROM, at.INTERLOCK),
 )
 PERIOD_MIN_NS = NS_PER_MS
+REFRESH_PERIODS = 50
+"""After so many an unchanged output is written again: a device that was restarted meanwhile has it again."""
 CARRIED_REFRESH_NS = NS_PER_S
 """An output that the loop thread carries is written so often at least: that is how a lost way is noticed."""
 FUNCTIONS = {Table.INPUT: Function.READ_INPUT_REGISTERS, Table.HOLDING: Function.READ_HOLDING_REGISTERS}
@@ -84,7 +86,6 @@ def fill(
     loops: Sequence[PidLoop],
     tags: Mapping[str, tuple[int, Tag]],
     links: Mapping[str, ModbusLink],
-    refresh_periods: int,
 ) -> tuple[ModbusLink, ...]:
     """Write an empty record of memory; the links in the order of their numbers.
 
@@ -129,7 +130,7 @@ def fill(
         b.blocks[index, at.BLOCK_LINK] = span.link
         b.blocks[index, at.BLOCK_REGISTERS] = span.registers
     for index, (loop, source, sink) in enumerate(zip(loops, sources, sinks, strict=True)):
-        _fill_loop(b, index, loop, refresh_periods)
+        _fill_loop(b, index, loop)
         if source is not None:
             block = next(i for i, span in enumerate(spans) if span.holds(wanted[index]))
             _fill_input(b, index, block, spans[block], source)
@@ -250,13 +251,13 @@ def _fill_carried(b: at.Blocks, index: int, loop: PidLoop, tags: Mapping[str, tu
     b.loops[index, at.REFRESH_PERIODS] = min(b.loops[index, at.REFRESH_PERIODS], periods)
 
 
-def _fill_loop(b: at.Blocks, index: int, loop: PidLoop, refresh_periods: int) -> None:
+def _fill_loop(b: at.Blocks, index: int, loop: PidLoop) -> None:
     if loop.every_ns < PERIOD_MIN_NS:
         raise ValueError(f"control.{loop.name}: every is {loop.every_ns} ns; the shortest period is 1 ms")
     state = b.loops[index]
     state[at.PERIOD_NS] = loop.every_ns
     state[at.STALE_NS] = loop.stale_after_ns
-    state[at.REFRESH_PERIODS] = refresh_periods
+    state[at.REFRESH_PERIODS] = REFRESH_PERIODS
     state[at.HAS_FAILSAFE] = loop.failsafe_output is not None
     state[at.SHADOW] = loop.is_shadow
     state[at.READ_BACK] = loop.reads_back

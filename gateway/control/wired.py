@@ -44,12 +44,11 @@ def wire(
     tags: Mapping[str, tuple[int, Tag]],
     links: Mapping[str, ModbusLink],
     blocks: Sequence[Block],
-    refresh_periods: int,
     wake_fd: int,
     ask_fd: int,
 ) -> Wired:
     """Into an empty record, with no connection yet. Raises ValueError, naming the loop."""
-    used = plan.fill(b, loops, tags, links, refresh_periods)
+    used = plan.fill(b, loops, tags, links)
     feeds = wiring.fill(b, loops, blocks)
     if any(loop.acts_on_arrival for loop in loops):
         b.words[at.WAKE_FD] = wake_fd

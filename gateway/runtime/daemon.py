@@ -158,8 +158,8 @@ class Daemon:
             self._say(Severity.ERROR, "gateway.failed", f"cannot start: {error}")
             await self._end(None)
             return EXIT_FAILED
-        self._supervisor.start("watchdog", lambda: self._keep_watch())
-        self._supervisor.start("reload", lambda: self._keep_reloading())
+        self._supervisor.start("watchdog", self._keep_watch)
+        self._supervisor.start("reload", self._keep_reloading)
         self._supervisor.start("schooling", self._schooling.run)
         self._supervisor.start("reference", self._reference.run)
         self._supervisor.start("pressure", self._keep_pressing)

@@ -229,9 +229,7 @@ class Recovery:
                     engine.is_catching_up = False
 
         try:
-            return self._replay(
-                saved, engine, found, after, install=install, prepare=installing.left, until=head.number
-            )
+            return self._replay(engine, found, after, install=install, prepare=installing.left, until=head.number)
         finally:
             # Also when damage is met: this engine may yet take over what another one found.
             engine.is_catching_up = False
@@ -252,7 +250,7 @@ class Recovery:
             return found
         engine = self._build(head.spec)
         self._symbols.restore(head.texts)
-        self._replay(saved, engine, found, after, install=lambda before: None, prepare=lambda cycle: cycle, until=0)
+        self._replay(engine, found, after, install=lambda before: None, prepare=lambda cycle: cycle, until=0)
         if is_fresh and not found.cycles and found.is_exact:
             # It had begun, and no cycle of it reached the disk: the next one is fresh again, and says so.
             found.engine = None
@@ -260,7 +258,6 @@ class Recovery:
 
     def _replay(
         self,
-        saved: Saved,
         engine: Engine,
         found: Recovered,
         after: int,

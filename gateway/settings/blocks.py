@@ -49,13 +49,13 @@ class Reading:
     def one(self, key: str = "of") -> Signal:
         return self.section.require(key, self.signals.signal(), NOTHING, f'write {key} = "device.tag"')
 
-    def several(self, key: str = "of", *, least: int = 1, conditions: bool = False) -> tuple[Signal, ...]:
+    def several(self, key: str = "of", *, conditions: bool = False) -> tuple[Signal, ...]:
         each = self.signals.condition(self.owner) if conditions else self.signals.signal()
 
         def parse(value: object) -> tuple[Signal, ...]:
-            if not isinstance(value, list) or not least <= len(value) <= INPUTS_MAX:
+            if not isinstance(value, list) or not 1 <= len(value) <= INPUTS_MAX:
                 raise WrongValueError(
-                    f'{show(value)} is not an array of {least} to {INPUTS_MAX} signals; write ["device.a", "device.b"]'
+                    f'{show(value)} is not an array of 1 to {INPUTS_MAX} signals; write ["device.a", "device.b"]'
                 )
             return tuple(each(element) for element in value)
 

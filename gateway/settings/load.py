@@ -25,7 +25,7 @@ from gateway.settings.migrations import VERSION, VERSIONS, understood
 from gateway.settings.planning import loads
 from gateway.settings.problems import ConfigurationError, Problem, Report
 from gateway.settings.referencetables import joined, read_reference
-from gateway.settings.schema import BrokerAddress, Commands, MqttLink, MqttPoint, Settings
+from gateway.settings.schema import BrokerAddress, Commands, MqttLink, MqttPoint, Settings, SparkplugAddress
 from gateway.settings.section import Section
 from gateway.settings.serving import read_http, read_scada, watched
 from gateway.settings.taglist import TagLists
@@ -168,8 +168,9 @@ def _check_sessions(root: Section, settings: Settings) -> None:
     if settings.writes.mqtt is not None:
         brokers.append(("writes.mqtt", settings.writes.mqtt.broker))
     for uplink in settings.uplinks:
-        if isinstance(uplink.address, BrokerAddress):
-            brokers.append((f"uplink.{uplink.name}", uplink.address))
+        address = uplink.address.broker if isinstance(uplink.address, SparkplugAddress) else uplink.address
+        if isinstance(address, BrokerAddress):
+            brokers.append((f"uplink.{uplink.name}", address))
     seen: dict[tuple[str, int, str], str] = {}
     for owner, broker in brokers:
         other = seen.setdefault((broker.host, broker.port, broker.client_id), owner)

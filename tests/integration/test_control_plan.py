@@ -56,7 +56,7 @@ def loops_named(n: int, **options: Any) -> list[PidLoop]:
 )
 def test_a_loop_that_cannot_run_is_refused_with_its_name(loops: Any, tags: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words) as refused:
-        plan.fill(layout.allocate()[0], loops, tags, LINKS, 50)
+        plan.fill(layout.allocate()[0], loops, tags, LINKS)
     assert "control" in str(refused.value)
 
 

@@ -29,7 +29,7 @@ def run(seed: int) -> list[str]:
     memory = at.allocate()
     b = memory[0]
     wanted = loop(kp=30.0, ti_s=0.8, td_s=0.05, output_rate_max=400.0, every_ns=10 * NS_PER_MS)
-    plan.fill(b, [wanted], TAGS, {"tank": link(502)}, 50)
+    plan.fill(b, [wanted], TAGS, {"tank": link(502)})
     device, ours = socket.socketpair()
     device.setblocking(False)
     ours.setblocking(False)

@@ -51,7 +51,7 @@ class Script:
             every_ns=PERIOD_NS,
             stale_after_ns=10**12,
         )
-        plan.fill(self.b, [wanted], TAGS, {}, 50)
+        plan.fill(self.b, [wanted], TAGS, {})
         wiring.fill(self.b, [wanted], ())
         self.now_ns = 10**12
         self.outbox = Outbox(lambda: self.now_ns)

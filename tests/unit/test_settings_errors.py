@@ -870,6 +870,12 @@ CASES = [
         "6:1",
         'uplink.v.client_id: is "x", as that of uplink.u; give each session its own',
     ),
+    (
+        '[uplink.u]\nmqtt = "mqtt://b"\nclient_id = "x"\n'
+        '[uplink.v]\nmqtt = "mqtt://b"\nclient_id = "x"\nsparkplug = "g/e"',
+        "6:1",
+        'uplink.v.client_id: is "x", as that of uplink.u; give each session its own',
+    ),
     ('[uplink.u]\nmqtt = "mqtt://b"\nbuffer = 2000', "3:1", 'uplink.u.buffer: 2000 has no unit; write "2000MB"'),
     (
         '[uplink.u]\nmqtt = "mqtt://b"\nbuffer = "2 gigs"',

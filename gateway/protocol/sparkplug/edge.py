@@ -189,14 +189,14 @@ class Edge:
         if kind == KIND_SEGMENT_END:
             more = {"record": kind, "length": record["length"]}
         elif kind == KIND_LEDGER:
-            told = [self._note(self._loss, loss, wall_ms, wall_ms) for loss in record["dropped"]]
+            told = [self._note(self._loss, loss, wall_ms) for loss in record["dropped"]]
         else:
             offset_ns = record["wall_offset_ns"]
             columns = ("time_ns", "severity", "kind", "subject", "message")
             for event in zip(*(record[name] for name in columns), strict=True):
                 time_ms = (event[0] + offset_ns) // NS_PER_MS
                 content = dict(zip(columns[1:], event[1:], strict=True))
-                told.append(self._note(self._event, content, time_ms, wall_ms, record["last_ns"]))
+                told.append(self._note(self._event, content, time_ms, record["last_ns"]))
             told.sort(key=lambda each: each.time_ms)
         chunks = list(_chunks(told)) or [[]]
         return [
@@ -204,7 +204,7 @@ class Edge:
             for part, chunk in enumerate(chunks, 1)
         ]
 
-    def _note(self, metric: _Metric, content: object, time_ms: int, wall_ms: int, last_ns: int | None = None) -> Told:
+    def _note(self, metric: _Metric, content: object, time_ms: int, last_ns: int | None = None) -> Told:
         text = msgspec.json.encode(content).decode()
         is_historical = last_ns is not None and last_ns < self.born_ns
         if not is_historical:

@@ -260,7 +260,7 @@ class Host:
         assert message.payload.seq is not None
         self._expect(node, message.payload.seq + 1)
         node.devices_until_ns = message.arrival_ns + self._reorder_ns
-        self._bear(node, node.members[""], message)
+        self._bear(node.members[""], message)
 
     def _apply(self, node: Node, message: Message) -> None:
         """The next message of a node that is alive."""
@@ -276,7 +276,7 @@ class Host:
                     return
                 self._strangers += 1
                 member = node.members[device] = Member(message.address)
-            self._bear(node, member, message)
+            self._bear(member, message)
         elif member is None or not member.is_born:
             self.dropped += 1
             self._ask(node, message.arrival_ns, f"the birth of {message.address} was missed")
@@ -304,7 +304,7 @@ class Host:
         if was_alive:
             self.out.say(message.arrival_ns, Severity.WARNING, "sparkplug.death", node.address, "the edge node is gone")
 
-    def _bear(self, node: Node, member: Member, message: Message) -> None:
+    def _bear(self, member: Member, message: Message) -> None:
         self._unbear(member)
         member.is_born = True
         if not member.wants:
