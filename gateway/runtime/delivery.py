@@ -298,6 +298,6 @@ class Delivery:
             (self._stopwatch_ns() - min(under_way)) / NS_PER_S if under_way else 0.0,
             self._pumps.pacer.window if is_up and self._pumps else 0.0,
         )
-        for (name, _, _), value in zip(METRICS, values, strict=False):
+        for (name, _, _), value in zip(METRICS[:-1], values, strict=True):
             yield Reading(name, value, labels)
         yield histogram_reading(METRICS[-1][0], self._answers, labels)

@@ -173,7 +173,7 @@ class IntakeFiles(DiskThread):
             self._unknown,
             self._failures,
         )
-        for (name, _, _), value in zip(METRICS, values, strict=False):
+        for (name, _, _), value in zip(METRICS[:-1], values, strict=True):
             yield Reading(name, value, labels)
         yield histogram_reading("fieldgate_intake_commit_seconds", self._commit_counts, labels)
 

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol
 
 from gateway.core.kernels.atomics import read_word, write_word
@@ -33,6 +32,7 @@ from gateway.protocol.modbus.plan import Block
 from gateway.sources.modbus import fast_loop
 from gateway.sources.modbus import fast_memory as at
 from gateway.sources.modbus.fast_memory import Memory
+from gateway.sources.modbus.passing import Passing
 
 METRICS: tuple[tuple[str, str, str], ...] = (
     ("fieldgate_modbus_thread_wakes_total", "counter", "Wakes of the thread that polls Modbus TCP links."),
@@ -67,23 +67,6 @@ class Listener(Protocol):
     def fail(self, error: BaseException) -> None:
         """An error of ours came out of the listener."""
         ...
-
-
-class _Passing:
-    """Brings what goes wrong while a listener listens to the listener's owner: the others are heard all the same."""
-
-    __slots__ = ("_listener",)
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
-        if error is not None:
-            self._listener.fail(error)
-        return error is not None
 
 
 def load_kernels() -> None:
@@ -224,7 +207,7 @@ class PollThread:
             report = self.memory.reports[tail % at.REPORTS_MAX]
             listener = self._listeners.get(int(report["link"]))
             if listener is not None:
-                with _Passing(listener):
+                with Passing(listener):
                     listener.reported(report)
             tail += 1
             write_word(words, at.REPORT_TAIL, tail)
@@ -232,7 +215,7 @@ class PollThread:
         if dropped != self._seen_dropped:
             self._seen_dropped = dropped
             for listener in list(self._listeners.values()):
-                with _Passing(listener):
+                with Passing(listener):
                     listener.look()
 
     def take_ask(self) -> int | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from types import TracebackType
 from typing import Final, Protocol, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ from gateway.protocol.modbus.frames import Framer, ProtocolError, Reply
 from gateway.protocol.modbus.polled import Transaction
 from gateway.serialport import SerialTransport
 from gateway.sources.modbus.counts import Counts
+from gateway.sources.modbus.passing import Passing
 from gateway.sources.modbus.tls import HUNG_UP, why_refused
 
 ROUND_OVER: Final = "round over"
@@ -58,30 +58,13 @@ class Conversation(Protocol):
     def wake_ns(self, now_ns: int) -> int: ...
 
 
-class _Report:
-    """Brings what goes wrong inside a callback to the awaited future, and so to the owner of `run`."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
-        if error is not None:
-            self._session.fail(error)
-        return error is not None
-
-
 class Session(asyncio.BufferedProtocol):
     """One connection, from made to lost. `closed` holds why it ended."""
 
     def __init__(self, conversation: Conversation, framer: Framer, loop: asyncio.AbstractEventLoop) -> None:
         self._conversation = conversation
         self._loop = loop
-        self._report = _Report(self)
+        self._passing = Passing(self)
         self._framer = framer
         self._data = np.frombuffer(self._framer.buffer, np.uint8)
         self._transport: asyncio.Transport | None = None
@@ -96,7 +79,7 @@ class Session(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is not registered as one
         self._is_tls = transport.get_extra_info("ssl_object") is not None
-        with self._report:
+        with self._passing:
             now_ns = self._now_ns()
             self._conversation.connected(self, now_ns)
             self._turn(now_ns)
@@ -105,7 +88,7 @@ class Session(asyncio.BufferedProtocol):
         return self._framer.free()
 
     def buffer_updated(self, nbytes: int) -> None:
-        with self._report:
+        with self._passing:
             self._framer.received(nbytes)
             self._has_heard = True
             now_ns = self._now_ns()
@@ -137,7 +120,7 @@ class Session(asyncio.BufferedProtocol):
 
     def wake(self) -> None:
         """There may be something to send that was not there before."""
-        with self._report:
+        with self._passing:
             self._turn(self._now_ns())
 
     # Inside
@@ -147,7 +130,7 @@ class Session(asyncio.BufferedProtocol):
 
     def _on_timer(self) -> None:
         self._timer = None
-        with self._report:
+        with self._passing:
             now_ns = self._now_ns()
             while (reply := self._framer.salvage()) is not None:
                 self._conversation.replied(reply, self._framer.buffer, self._data, now_ns)
