@@ -15,12 +15,13 @@ import struct
 import zlib
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import aiomqtt
 import numpy as np
 
-from gateway.control.courier import Carrier, Courier, Outbox, OutputFailedError
+from gateway.control.courier import Carrier, Courier, OutputFailedError
 from gateway.control.handle import ControlExecutive
 from gateway.control.reasons import Reason
 from gateway.core.backoff import Backoff
@@ -233,13 +234,13 @@ class Outputs:
                     loop,
                     tag,
                     present=_present(view, row),
-                    lost=_losing(outbox, loop.name),
+                    lost=partial(outbox.lost, loop.name),
                     now_ns=now_ns,
                     emit=emit,
                 )
             else:
                 self.links.add(link.name)
-                self.carriers[loop.name] = LineOutput(_asking(requester, link.name))
+                self.carriers[loop.name] = LineOutput(partial(requester, link.name))
 
     def start(self, supervisor: Supervisor) -> None:
         """Before the executive asks anything."""
@@ -264,11 +265,3 @@ def _present(view: PlantView, row: int) -> Callable[[], float | None]:
         return None if is_bad(int(live["quality"])) or math.isnan(live["value"]) else float(live["value"])
 
     return present
-
-
-def _losing(outbox: Outbox, name: str) -> Callable[[], None]:
-    return lambda: outbox.lost(name)
-
-
-def _asking(requester: Callable[[str], Requester | None], link: str) -> Callable[[], Requester | None]:
-    return lambda: requester(link)
