@@ -60,7 +60,9 @@ class Files(NamedTuple):
     credentials: Path | None
 
 
-class LogIn(NamedTuple):
+class Account(NamedTuple):
+    """Who the gateway is at a server, and by which authorities it knows that."""
+
     username: str | None
     username_file: Path | None
     password_file: Path | None
@@ -85,15 +87,10 @@ def read_broker(section: Section, default_client_id: str, files: Files) -> Broke
         host=address.endpoint.host,
         port=address.endpoint.port,
         tls=address.tls,
-        ca_file=who.ca_file,
-        cert_file=certificate.cert_file,
-        key_file=certificate.key_file,
-        key_password_file=certificate.key_password_file,
+        **who._asdict(),
+        **certificate._asdict(),
         version=section.get("version", VERSION, MqttVersion.V311),
         client_id=client_id,
-        username=who.username,
-        username_file=who.username_file,
-        password_file=who.password_file,
         keep_alive_s=section.get("keep_alive", KEEP_ALIVE, 30 * NS_PER_S) // NS_PER_S,
     )
 
@@ -154,7 +151,7 @@ def read_nats(section: Section, client_name: str, files: Files) -> NatsAddress:
     )
 
 
-def log_in(section: Section, address: Broker, key: str, secure: str, files: Files) -> LogIn:
+def log_in(section: Section, address: Broker, key: str, secure: str, files: Files) -> Account:
     """User, password and trusted authorities; `secure` is the scheme that has TLS."""
     username = section.get("username", text, None)
     username_file = None
@@ -168,7 +165,7 @@ def log_in(section: Section, address: Broker, key: str, secure: str, files: File
         section.wrong("ca_file", f"has no use without TLS; write {secure} in the address, or take it out")
     if password_file is not None and not address.tls and not is_local(address.endpoint.host):
         section.warn("password_file", f"the password crosses the network in clear; use {secure}")
-    return LogIn(username if username_file is None else None, username_file, password_file, ca_file)
+    return Account(username if username_file is None else None, username_file, password_file, ca_file)
 
 
 def file_at(section: Section, key: str, files: Files) -> Path | None:

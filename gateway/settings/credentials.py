@@ -4,28 +4,8 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Protocol
 
-
-class LogIn(Protocol):
-    """What an address has of its log-in, whatever it is the address of."""
-
-    @property
-    def tls(self) -> bool: ...
-    @property
-    def ca_file(self) -> Path | None: ...
-    @property
-    def cert_file(self) -> Path | None: ...
-    @property
-    def key_file(self) -> Path | None: ...
-    @property
-    def key_password_file(self) -> Path | None: ...
-    @property
-    def username(self) -> str | None: ...
-    @property
-    def username_file(self) -> Path | None: ...
-    @property
-    def password_file(self) -> Path | None: ...
+from gateway.settings.schema_brokers import LogIn
 
 
 class CredentialError(Exception):

@@ -68,13 +68,8 @@ def read_http(section: Section, files: Files) -> HttpAddress:
         format=format_,
         gzip=section.get("gzip", flag, format_ is HttpFormat.INFLUX),
         token_file=token_file,
-        ca_file=who.ca_file,
-        username=who.username,
-        username_file=who.username_file,
-        password_file=who.password_file,
-        cert_file=certificate.cert_file,
-        key_file=certificate.key_file,
-        key_password_file=certificate.key_password_file,
+        **who._asdict(),
+        **certificate._asdict(),
     )
 
 

@@ -23,22 +23,28 @@ class Retained(StrEnum):
     NEVER = "never"
 
 
-class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an MQTT broker is and how to log in. Secrets are read from their file when the session starts."""
+class LogIn(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session logs in at an address, and whom it trusts there. Secrets are read from their files when it
+    starts."""
 
-    host: str
-    port: int
     tls: bool = False
     ca_file: Path | None = None
     cert_file: Path | None = None
     """The client's certificate, its chain behind it, and its key unless `key_file` has that."""
     key_file: Path | None = None
     key_password_file: Path | None = None
-    version: MqttVersion = MqttVersion.V311
-    client_id: str
     username: str | None = None
     username_file: Path | None = None
     password_file: Path | None = None
+
+
+class BrokerAddress(LogIn, frozen=True, kw_only=True):
+    """Where an MQTT broker is."""
+
+    host: str
+    port: int
+    version: MqttVersion = MqttVersion.V311
+    client_id: str
     keep_alive_s: int = 30
 
     @property

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.core.calendar import UTC, Zone
 from gateway.protocol.records.form import CANONICAL, Form
-from gateway.settings.schema_brokers import BrokerAddress
+from gateway.settings.schema_brokers import BrokerAddress, LogIn
 
 
 class NatsAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,12 +64,11 @@ class HttpFormat(StrEnum):
     """InfluxDB line protocol."""
 
 
-class HttpAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where records are POSTed, in which format, and how to log in. Secrets are read when the session starts."""
+class HttpAddress(LogIn, frozen=True, kw_only=True):
+    """Where records are POSTed, and in which format."""
 
     host: str
     port: int
-    tls: bool = False
     target: str
     """Path and query; `{stream}` stands for the stream's name."""
     position: str | None = None
@@ -77,13 +76,6 @@ class HttpAddress(msgspec.Struct, frozen=True, kw_only=True):
     format: HttpFormat = HttpFormat.JSON
     gzip: bool = False
     token_file: Path | None = None
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    key_password_file: Path | None = None
-    username: str | None = None
-    username_file: Path | None = None
-    password_file: Path | None = None
 
     @property
     def authority(self) -> str:
@@ -105,19 +97,11 @@ class Sasl(StrEnum):
     SCRAM_SHA_512 = "scram-sha-512"
 
 
-class KafkaAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a Kafka cluster is and how to log in. Secrets are read when the session starts."""
+class KafkaAddress(LogIn, frozen=True, kw_only=True):
+    """Where a Kafka cluster is."""
 
     servers: tuple[str, ...]
     """Host and port of each broker that is asked for the others."""
-    tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    key_password_file: Path | None = None
-    username: str | None = None
-    username_file: Path | None = None
-    password_file: Path | None = None
     sasl: Sasl | None = None
     client_name: str
     """Also the transactional id, and the key of the position."""
