@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
+from gateway.core.cells import cell_value
 from gateway.core.symbols import TextOf
-from gateway.core.types import NS_PER_MS, Kind, Quality
+from gateway.core.types import NS_PER_MS, Quality
 from gateway.protocol.sparkplug.datatypes import DataType
 from gateway.protocol.sparkplug.edge import SEQUENCE_NUMBERS, TYPES, Present
-from gateway.protocol.sparkplug.encode import Value
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.plant import Plant
 from gateway.spool.records import StoreUnavailable
@@ -23,7 +23,6 @@ from gateway.upstreams.sparkplug import Surroundings
 
 BD_SEQ_KEY: Final = "sparkplug_bd_seq"
 ON_DISK_S: Final = 1.0
-_MASK_64: Final = (1 << 64) - 1
 
 
 def surroundings(
@@ -57,15 +56,7 @@ def present_values(plant: Plant, wall_offset_ns: int, text_of: TextOf) -> Iterat
             device=directory.device_name(tag.device),
             tag=tag.name,
             datatype=TYPES.get(tag.kind, DataType.DOUBLE),
-            value=None if quality == Quality.BAD_NOT_INITIALISED else _value(tag.kind, number, bits, text_of),
+            value=None if quality == Quality.BAD_NOT_INITIALISED else cell_value(tag.kind, number, bits, text_of),
             quality=quality,
             time_ms=max(0, source_ns + wall_offset_ns) // NS_PER_MS,
         )
-
-
-def _value(kind: Kind, number: float, bits: int, text_of: TextOf) -> Value:
-    if kind is Kind.F64:
-        return number if np.isfinite(number) else None
-    if kind is Kind.SYMBOL:
-        return text_of(bits)
-    return bits if kind is Kind.I64 else bits & _MASK_64

@@ -7,10 +7,10 @@ import numpy as np
 
 from gateway.core.alarms import AlarmDefinition, AlarmState
 from gateway.core.announce import condition
+from gateway.core.cells import number
 from gateway.core.model import TagDefinition
 from gateway.core.types import NS_PER_MS, NS_PER_S, Int64s, Samples
 from gateway.serving.http.status import Health, Plant
-from gateway.serving.http.values import number
 
 TO_ACKNOWLEDGE = (AlarmState.ACTIVE, AlarmState.RETURNED)
 

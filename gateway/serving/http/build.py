@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from gateway.core.alarms import AlarmKind
+from gateway.core.cells import cell_value, number
 from gateway.core.events import Event
 from gateway.core.histogram import quantile_ns, total
 from gateway.core.model import Model, TagDefinition
@@ -58,7 +59,7 @@ from gateway.serving.http.status import (
     UplinkStatus,
     WindowStatus,
 )
-from gateway.serving.http.values import alarm_words, cell_value, number, quality_status, shown
+from gateway.serving.http.values import alarm_words, quality_status, shown
 from gateway.settings.schema import LOOP_POINTS
 
 ROWS_SHOWN: Final = 64
@@ -284,7 +285,7 @@ def _tag_status(
     plant: Plant, row: int, tag: TagDefinition, live: np.void, windows: Samples, health: Health, now_ns: int
 ) -> TagStatus:
     age_s = _age_s(int(live["source_ns"]), now_ns)
-    value = None if age_s is None else cell_value(tag.kind, live, plant.text_of)
+    value = None if age_s is None else cell_value(tag.kind, live["value"], live["bits"], plant.text_of)
     return TagStatus(
         row=row,
         name=tag.name,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from gateway.core.announce import contributors
+from gateway.core.cells import number
 from gateway.core.directory import Directory
 from gateway.core.state import FLAG_MAINTENANCE
 from gateway.core.types import QUALITY_GOOD_MIN
 from gateway.serving.http.search import Finder
 from gateway.serving.http.status import DevicePage, DeviceStatus, Plant
 from gateway.serving.http.together import Contributor, MultivariateStatus
-from gateway.serving.http.values import alarm_words, number, quality_status
+from gateway.serving.http.values import alarm_words, quality_status
 
 
 def device_page(plant: Plant | None, finder: Finder, *, search: str, offset: int, limit: int) -> DevicePage:
