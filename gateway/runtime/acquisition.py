@@ -32,7 +32,7 @@ from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, Se
 from gateway.sources.modbus.fast_source import FastModbusSource, is_for_thread
 from gateway.sources.modbus.fast_thread import Share
 from gateway.sources.modbus.source import ModbusSource
-from gateway.sources.mqtt import MqttSource
+from gateway.sources.mqtt.source import MqttSource
 
 Placed = Sequence[tuple[int, Tag]]
 """Tags with their rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.control import metrics
+from gateway.control import metrics as control_metrics
 from gateway.core import alarmdesk, calculationdesk, engine, inbox, symbols, virtualdesk
 from gateway.protocol.mqtt import newcomers
 from gateway.runtime import (
@@ -20,8 +20,8 @@ from gateway.runtime import (
 )
 from gateway.serving.operator import server as operator
 from gateway.serving.scada import metrics as scada_metrics
-from gateway.sources import mqtt
 from gateway.sources.modbus import counts, fast_thread
+from gateway.sources.mqtt import metrics as mqtt_metrics
 from gateway.spool import intake, letters, parking, worker
 from gateway.spool.journal import metrics as journal_metrics
 from gateway.writing import audit, service
@@ -36,12 +36,12 @@ TABLES = (
     symbols.METRICS,
     counts.METRICS,
     fast_thread.METRICS,
-    mqtt.METRICS,
+    mqtt_metrics.METRICS,
     newcomers.METRICS,
     parking.METRICS,
     intake.METRICS,
     letters.METRICS,
-    metrics.METRICS,
+    control_metrics.METRICS,
     worker.METRICS,
     continuity.METRICS,
     journal_metrics.METRICS,

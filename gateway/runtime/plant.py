@@ -33,7 +33,7 @@ from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.schema import Block as LoopBlock
 from gateway.settings.schema import Link, ModbusLink, PidLoop, Settings, Tag, registers_of
-from gateway.sources.mqtt import MqttSource
+from gateway.sources.mqtt.source import MqttSource
 from gateway.spool.thread import Died
 from gateway.writing.arbiter import Held
 from gateway.writing.audit import Trail

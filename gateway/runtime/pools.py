@@ -23,7 +23,8 @@ from gateway.protocol.mqtt.newcomers import Answer, Newcomers
 from gateway.protocol.mqtt.patterns import parse
 from gateway.runtime.statedir import PARKING_FILE
 from gateway.settings.schema import Settings, TopicGroup
-from gateway.sources.mqtt import feed_of, ruled_of
+from gateway.sources.mqtt.feeds import feed_of
+from gateway.sources.mqtt.reporting import ruled_of
 from gateway.spool.parking import Parking, Question
 
 PARK_ALL_S: Final = 1.0

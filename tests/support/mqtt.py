@@ -17,7 +17,7 @@ from gateway.core.intake import Frame
 from gateway.core.types import NS_PER_S, SAMPLE, Kind, Samples
 from gateway.protocol.mqtt.codec import frame
 from gateway.settings.schema import BrokerAddress, MqttLink, MqttPoint, MqttSession, MqttVersion, Priority, Report, Tag
-from gateway.sources.mqtt import MqttSource
+from gateway.sources.mqtt.source import MqttSource
 from gateway.spool.intake import IntakeFiles
 
 WALL_OFFSET_NS = 1_700_000_000 * NS_PER_S

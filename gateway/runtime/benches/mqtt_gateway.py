@@ -28,7 +28,7 @@ from gateway.runtime.clock import EngineClock
 from gateway.runtime.cycle import EngineThread
 from gateway.runtime.eventbook import EventBook
 from gateway.settings.schema import BrokerAddress, MqttLink, Tag
-from gateway.sources.mqtt import MqttSource
+from gateway.sources.mqtt.source import MqttSource
 
 TAGS_PER_DEVICE = 100
 WINDOW_NS = 60 * NS_PER_S

@@ -1,6 +1,7 @@
-"""One Modbus TCP link: a connection shared by all units behind it, polled without end.
+"""One Modbus link polled on the loop: a connection shared by all units behind it, over TCP, TLS or a serial port.
 
-It sends what `Poller` decides, has each reply checked and decoded into the lane, and tells changes of state.
+It sends what `Poller` decides, has each reply checked and decoded into the lane, and tells changes of state. Plain TCP
+that is kept open is the poll thread's (`fast_source`), which says and counts the same.
 
 Who is told what:
 - a block's rows get a bad quality once, when its state changes; a value is never refreshed;
@@ -76,7 +77,7 @@ def load_kernels() -> None:
 
 
 class ModbusSource:
-    """Polls all units behind one Modbus TCP connection into its lane. `tags` are (row, tag) of this link."""
+    """Polls all units behind one connection into its lane. `tags` are (row, tag) of this link."""
 
     def __init__(
         self,
