@@ -201,11 +201,6 @@ class IntakeFiles(DiskThread):
 
     # -- the intake's thread --------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while self._turn():
-            pass
-        self._close()
-
     def _turn(self) -> bool:
         with self._changed:
             while not (self._queue or self._stopping):

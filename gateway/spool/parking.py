@@ -207,11 +207,6 @@ class Parking(DiskThread):
 
     # The parking's thread
 
-    def _run(self) -> None:
-        while self._turn():
-            pass
-        self._close()
-
     def _turn(self) -> bool:
         with self._changed:
             if not (self._leaving or self._ready() or self._stopping):

@@ -51,6 +51,16 @@ class DiskThread(ABC):
             self.died(self._thread.name, error)
             raise
 
-    @abstractmethod
     def _run(self) -> None:
         """On the thread, until `_stopping`."""
+        while self._turn():
+            pass
+        self._close()
+
+    @abstractmethod
+    def _turn(self) -> bool:
+        """Wait for something to do, and do it; False after the last."""
+
+    def _close(self) -> None:
+        """What the thread holds, at its end."""
+        return

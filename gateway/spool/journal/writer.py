@@ -194,11 +194,6 @@ class Journal(DiskThread):
 
     # -- the journal's thread ------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while self._turn():
-            pass
-        self._close()
-
     def _turn(self) -> bool:
         with self._changed:
             while not self._is_due():
