@@ -23,12 +23,12 @@ from gateway.core.symbols import Symbols
 from gateway.core.types import Int32s
 from gateway.protocol.modbus.plan import Block, plan
 from gateway.runtime.clock import EngineClock
-from gateway.runtime.intakes import Intakes, durable_link, durable_name, is_durable
+from gateway.runtime.intakes import Intakes, durable_link, durable_name
 from gateway.runtime.polling import Polling, those_of_most
 from gateway.runtime.pools import Pools
 from gateway.runtime.supervisor import Supervisor
 from gateway.settings.planning import point_of
-from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, Settings, Tag, registers_of
+from gateway.settings.schema import FormulaPoint, Link, ModbusLink, MqttLink, Settings, Tag
 from gateway.sources.modbus.fast_source import FastModbusSource, is_for_thread
 from gateway.sources.modbus.fast_thread import Share
 from gateway.sources.modbus.source import ModbusSource
@@ -49,7 +49,7 @@ def points_in(blocks: Sequence[Block]) -> int:
 
 def tags_by_link(settings: Settings) -> dict[str, Placed]:
     """What each link's session acquires: the executive reads and writes the tags of loops by itself."""
-    of_loops = {name for loop in settings.loops for name in registers_of(loop)}
+    of_loops = settings.executive_tags
     link_of = {device.name: device.link for device in settings.devices}
     found: dict[str, list[tuple[int, Tag]]] = {link.name: [] for link in settings.links}
     for row, tag in enumerate(settings.tags):
@@ -73,7 +73,7 @@ def goes_on(old: Settings, new: Settings) -> frozenset[str]:
 
 def _is_laid_out_anew(old: Settings, new: Settings, link: str, tags: Placed) -> bool:
     lends = any(group.link == link for settings in (old, new) for group in settings.topics)
-    return lends or any(is_durable(tag) for _, tag in tags)
+    return lends or any(tag.is_durable for _, tag in tags)
 
 
 def _acquired(tag: Tag) -> tuple[object, ...]:
@@ -195,8 +195,8 @@ class Acquisition:
         """The sources of all links, and their lanes."""
         for link in self._settings.links:
             tags = self._tags[link.name]
-            durable = [(row, tag) for row, tag in tags if is_durable(tag)]
-            plain = [(row, tag) for row, tag in tags if not is_durable(tag)] if durable else tags
+            durable = [(row, tag) for row, tag in tags if tag.is_durable]
+            plain = [(row, tag) for row, tag in tags if not tag.is_durable] if durable else tags
             lent = self._pools.rows_of(link.name)
             if plain or lent:
                 self.lanes.append(self._lane_of(link, len(plain) + lent))
@@ -254,7 +254,7 @@ class Acquisition:
         """Restart one link's session as `settings`, which differ in links only, have it; its lane and rows stay."""
         self._settings = settings
         await supervisor.stop(f"link {link.name}")
-        plain = [(row, tag) for row, tag in self._tags[link.name] if not is_durable(tag)]
+        plain = [(row, tag) for row, tag in self._tags[link.name] if not tag.is_durable]
         self.sources[link.name] = self._source(link, plain)
         supervisor.start(f"link {link.name}", self.sources[link.name].run)
 

@@ -34,7 +34,6 @@ from gateway.core.symbols import Symbols
 from gateway.core.types import NS_PER_S, Bytes
 from gateway.runtime.checkpointing import Checkpointer
 from gateway.runtime.fan import Fan
-from gateway.runtime.intakes import is_durable
 from gateway.runtime.recovery import Recovered, Recovery
 from gateway.runtime.statedir import JOURNAL_FOLDER, SPOOL_FILE
 from gateway.settings import schema
@@ -133,7 +132,7 @@ class Continuity:
             put=self._put_patiently,
             park=park,
             stored=self._fan.stored(),
-            durable=frozenset(tag.name for tag in self._settings.tags if is_durable(tag)),
+            durable=frozenset(tag.name for tag in self._settings.tags if tag.is_durable),
         ).run()
         for finding in found.findings:
             self._say(finding.severity, finding.kind, finding.message)

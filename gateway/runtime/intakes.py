@@ -17,7 +17,7 @@ from gateway.core.events import Emit
 from gateway.core.inbox import Lane
 from gateway.core.ports import Clock
 from gateway.core.readings import HistogramReading, Reading
-from gateway.settings.schema import MqttLink, MqttPoint, Tag
+from gateway.settings.schema import MqttLink, Tag
 from gateway.spool.intake import IntakeFiles
 from gateway.spool.thread import Died, nobody
 
@@ -29,10 +29,6 @@ SUFFIX: Final = "-durable"
 def durable_name(link: str) -> str:
     """Of the lane and the session that a link's durable tags have."""
     return link + SUFFIX
-
-
-def is_durable(tag: Tag) -> bool:
-    return isinstance(tag.point, MqttPoint) and tag.point.durable
 
 
 def durable_link(link: MqttLink) -> MqttLink:

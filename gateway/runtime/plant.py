@@ -32,7 +32,7 @@ from gateway.serving.scada import lock
 from gateway.serving.scada.map import build_map
 from gateway.serving.scada.server import ScadaServer
 from gateway.settings.schema import Block as LoopBlock
-from gateway.settings.schema import Link, ModbusLink, PidLoop, Settings, Tag, registers_of
+from gateway.settings.schema import Link, ModbusLink, PidLoop, Settings, Tag
 from gateway.sources.mqtt.source import MqttSource
 from gateway.spool.thread import Died
 from gateway.writing.arbiter import Held
@@ -91,7 +91,7 @@ class Plant:
         self.executive: ControlExecutive | None = (
             executive if self._inherits else self._build_executive() if settings.loops else None
         )
-        of_loops = {name for loop in settings.loops for name in registers_of(loop)}
+        of_loops = settings.executive_tags
         loop_devices = {tag.device for tag in settings.tags if tag.name in of_loops}
         self.fast_links = frozenset(device.link for device in settings.devices if device.name in loop_devices)
         """Links to which the executive has a connection of its own."""

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.runtime.acquisition import goes_on
 from gateway.runtime.differences import differences
-from gateway.settings.schema import MqttPoint, Settings, registers_of
+from gateway.settings.schema import Settings
 from gateway.sources.modbus.fast_source import is_for_thread
 
 
@@ -89,9 +89,10 @@ def compare(old: Settings, new: Settings) -> Changes:
     refused = [key for key in fixed if getattr(old, key) != getattr(new, key)]
     refused += ["journal"] if _journal_settings(old) != _journal_settings(new) else []
     names = [link.name for link in old.links] == [link.name for link in new.links]
-    used_by_loops = {tag.device for tag in new.tags for loop in new.loops if tag.name in registers_of(loop)}
+    of_loops = new.executive_tags
+    used_by_loops = {tag.device for tag in new.tags if tag.name in of_loops}
     loop_links = {device.link for device in new.devices if device.name in used_by_loops}
-    durable = {tag.device for tag in new.tags if isinstance(tag.point, MqttPoint) and tag.point.durable}
+    durable = {tag.device for tag in new.tags if tag.is_durable}
     whole_links = loop_links | {device.link for device in new.devices if device.name in durable}
     whole_links |= {group.link for group in new.topics}
     links = {a.name for a, b in zip(old.links, new.links, strict=False) if a != b} if names else set()

@@ -185,7 +185,7 @@ def _check_sessions(root: Section, settings: Settings) -> None:
 def _check_durable(settings: Settings, devices: Devices) -> None:
     """What is acknowledged must come through a crash, which takes the journal of what follows the acknowledgement."""
     for tag in settings.tags:
-        if isinstance(tag.point, MqttPoint) and tag.point.durable:
+        if tag.is_durable:
             section = devices.sections[tag.name]
             if settings.journal is None:
                 section.wrong("durable", "needs the journal, to come through a crash; write [journal] as well")

@@ -40,7 +40,6 @@ from gateway.settings.schema import (
     ReferenceTable,
     Settings,
     Tag,
-    registers_of,
 )
 from gateway.settings.section import Section
 from gateway.settings.units import WrongValueError, name, number, show, text
@@ -185,7 +184,7 @@ class _Join:
         self._state_dir = settings.state_dir
         self._tags = {tag.name: tag for tag in tags}
         self._devices = {device.name for device in settings.devices}
-        self._of_loops = {name for loop in settings.loops for name in registers_of(loop)}
+        self._of_loops = settings.executive_tags
         self._of_device: dict[str, dict[str, str]] = {}
         self._of_tag: dict[str, Own] = {}
         self.findings: list[str] = []

@@ -263,6 +263,14 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     context: tuple[tuple[str, str], ...] = ()
     """Both from reference tables, as in `gateway.core.model`."""
 
+    @property
+    def is_durable(self) -> bool:
+        return isinstance(self.point, MqttPoint) and self.point.durable
+
+    @property
+    def is_writable(self) -> bool:
+        return isinstance(self.point, ModbusPoint) and self.point.writable
+
 
 class ReferenceTable(msgspec.Struct, frozen=True, kw_only=True):
     """`table` is empty for a CSV file."""
@@ -365,3 +373,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What of the tables could not be used."""
     reference_rows: dict[str, tuple[tuple[int, dict[str, str]], ...]] = {}
     """By table that could be read: its rows, each with its place."""
+
+    @property
+    def executive_tags(self) -> frozenset[str]:
+        """Full names of the tags that loops read and write by themselves."""
+        return frozenset(name for loop in self.loops for name in registers_of(loop))

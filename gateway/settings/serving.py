@@ -19,7 +19,7 @@ from gateway.settings.devices import Devices
 from gateway.settings.problems import did_you_mean
 from gateway.settings.scadadoors import read_line, read_tls
 from gateway.settings.scadarules import RULES
-from gateway.settings.schema import HOLD_POINT, LOOP_POINTS, Http, ModbusPoint, PidLoop, Scada, Tag, driven_by
+from gateway.settings.schema import HOLD_POINT, LOOP_POINTS, Http, PidLoop, Scada, Tag, driven_by
 from gateway.settings.section import Section
 from gateway.settings.units import Parser, array_of, duration, integer, show, text
 
@@ -101,16 +101,12 @@ def hold_points(loops: Loops) -> list[str]:
 def writable_tags(devices: Devices, loops: Loops) -> list[str]:
     """Tags that somebody may write: those of loops belong to their loops."""
     of_loops = {name for loop, _ in loops.read for name in driven_by(loop)}
-    return [name for name, tag in devices.tags.items() if _is_writable(tag) and name not in of_loops]
+    return [name for name, tag in devices.tags.items() if tag.is_writable and name not in of_loops]
 
 
 def _is_for_scada(tag: Tag) -> bool:
     """Texts are written by the operator and by MQTT alone."""
     return tag.scada and tag.kind is not Kind.SYMBOL
-
-
-def _is_writable(tag: Tag) -> bool:
-    return isinstance(tag.point, ModbusPoint) and tag.point.writable
 
 
 def _read_watchdog_loops(section: Section, loops: Loops) -> tuple[str, ...]:

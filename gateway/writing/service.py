@@ -202,14 +202,10 @@ class Writer:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, "writing is inhibited: inhibit_writes is on under [gateway]")
         if way == "local" and not self._has_local:
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, "local = false under [writes] forbids it")
-        is_known = name in self._loops or (name in self._tags and self._is_writable(self._tags[name]))
+        is_known = name in self._loops or (name in self._tags and self._tags[name].is_writable)
         if is_known and way in self._allowed and name not in self._allowed[way]:
             where = "page under [writes]" if way == "page" else f"those under [writes.{way}]"
             raise _Refused(Result.REFUSED, Why.FORBIDDEN, f"{name} is not among {where}")
-
-    @staticmethod
-    def _is_writable(tag: Tag) -> bool:
-        return isinstance(tag.point, ModbusPoint) and tag.point.writable
 
     async def _ordered(self, name: str, value: Value, line: Line) -> Outcome:
         """To a loop. Raises _Refused."""

@@ -13,7 +13,6 @@ from gateway.core.events import Event, Severity
 from gateway.runtime.acquisition import lane_capacity
 from gateway.runtime.clock import resume_clock
 from gateway.runtime.eventbook import EventBook
-from gateway.runtime.intakes import is_durable
 from gateway.runtime.reload import compare
 from gateway.runtime.status import LinkStates
 from gateway.settings.load import load
@@ -81,7 +80,7 @@ def test_a_reload_restarts_what_changed_and_nothing_else(example: Settings) -> N
         for link in example.links
     ]
     assert compare(example, changed(example, links=tuple(other))).plant, "an intake goes on where the engine stood"
-    plain = changed(example, topics=(), tags=tuple(tag for tag in example.tags if not is_durable(tag)))
+    plain = changed(example, topics=(), tags=tuple(tag for tag in example.tags if not tag.is_durable))
     one_link = compare(plain, changed(plain, links=tuple(other)))
     assert (one_link.plant, one_link.links) == (False, frozenset({"floor"}))
     slower = msgspec.structs.replace(uplink, drain_records_per_s=1)
