@@ -65,7 +65,7 @@ def _register_refusal(settings: Settings) -> Problem | None:
 def summary(settings: Settings) -> dict[str, object]:
     """What would run, in numbers and addresses."""
     devices_of = _count(device.link for device in settings.devices)
-    link_of = {device.name: device.link for device in settings.devices}
+    link_of = settings.link_of
     tags_of = _count(link_of[tag.device] for tag in settings.tags)
     return {
         "gateway": settings.gateway_id,

@@ -50,7 +50,7 @@ def points_in(blocks: Sequence[Block]) -> int:
 def tags_by_link(settings: Settings) -> dict[str, Placed]:
     """What each link's session acquires: the executive reads and writes the tags of loops by itself."""
     of_loops = settings.executive_tags
-    link_of = {device.name: device.link for device in settings.devices}
+    link_of = settings.link_of
     found: dict[str, list[tuple[int, Tag]]] = {link.name: [] for link in settings.links}
     for row, tag in enumerate(settings.tags):
         if tag.name not in of_loops and not isinstance(tag.point, FormulaPoint):

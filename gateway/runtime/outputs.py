@@ -220,7 +220,7 @@ class Outputs:
         self.links: set[str] = set()
         """Links whose sessions carry outputs."""
         rows = {tag.name: row for row, tag in enumerate(settings.tags)} if settings.loops else {}
-        link_of = {device.name: device.link for device in settings.devices}
+        link_of = settings.link_of
         links = {link.name: link for link in settings.links}
         for loop in settings.loops:
             if outbox is None or loop.is_internal or loop.output_by is OutputBy.EXECUTIVE:

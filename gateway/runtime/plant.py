@@ -259,12 +259,7 @@ class Plant:
             "loops": self.settings.loops,
             "blocks": self.settings.blocks,
             "tags": {tag.name: (row, tag) for row, tag in enumerate(self.settings.tags)},
-            "links": {
-                device.name: link
-                for device in self.settings.devices
-                for link in self.settings.links
-                if link.name == device.link and isinstance(link, ModbusLink)
-            },
+            "links": self.settings.modbus_links,
         }
 
     def _build_scada(self) -> ScadaServer:

@@ -16,7 +16,7 @@ from gateway.control.handle import ControlExecutive
 from gateway.control.tuning import Relay, Swing, TuneAborted
 from gateway.core.types import NS_PER_S, Quality
 from gateway.core.view import Mode
-from gateway.settings.schema import ModbusLink, PidLoop, Settings
+from gateway.settings.schema import PidLoop, Settings
 
 UP_WITHIN_S: Final = 15.0
 NOISE_S: Final = 1.0
@@ -49,12 +49,7 @@ def executive_of(settings: Settings, loop: PidLoop) -> ControlExecutive:
     return ControlExecutive(
         loops=[alone],
         tags={tag.name: (row, tag) for row, tag in enumerate(settings.tags)},
-        links={
-            device.name: link
-            for device in settings.devices
-            for link in settings.links
-            if link.name == device.link and isinstance(link, ModbusLink)
-        },
+        links=settings.modbus_links,
         now_ns=time.monotonic_ns,
         emit=lambda event: None,
         real_time=False,

@@ -197,7 +197,7 @@ def _warn_of_shared_topics(settings: Settings, devices: Devices) -> None:
     topics = [tag.point.topic for tag in settings.tags if isinstance(tag.point, MqttPoint)]
     if len(topics) == len(set(topics)):
         return
-    link_of = {device.name: device.link for device in settings.devices}
+    link_of = settings.link_of
     seen: dict[tuple[str, str, tuple[str | int, ...]], str] = {}
     for tag in settings.tags:
         if isinstance(tag.point, MqttPoint):

@@ -123,7 +123,7 @@ def timing_of(link: ModbusLink, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> T
 
 def loads(settings: Settings, round_trip_ns: int = ROUND_TRIP_ASSUMED_NS) -> dict[str, BusLoad]:
     """How busy each Modbus link will be, by the link's name."""
-    link_of = {device.name: device.link for device in settings.devices}
+    link_of = settings.link_of
     tags: dict[str, list[Tag]] = defaultdict(list)
     for tag in settings.tags:
         if isinstance(tag.point, ModbusPoint):

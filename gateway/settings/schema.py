@@ -375,6 +375,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """By table that could be read: its rows, each with its place."""
 
     @property
+    def link_of(self) -> dict[str, str]:
+        """The link of each device, both by name."""
+        return {device.name: device.link for device in self.devices}
+
+    @property
+    def modbus_links(self) -> dict[str, ModbusLink]:
+        """By the name of each device that is behind one."""
+        links = {link.name: link for link in self.links if isinstance(link, ModbusLink)}
+        return {device.name: links[device.link] for device in self.devices if device.link in links}
+
+    @property
     def executive_tags(self) -> frozenset[str]:
         """Full names of the tags that loops read and write by themselves."""
         return frozenset(name for loop in self.loops for name in registers_of(loop))

@@ -96,7 +96,7 @@ class Writer:
         self._text_of = text_of
         self._is_inhibited = settings.inhibit_writes
         self._tags: Mapping[str, Tag] = {tag.name: tag for tag in settings.tags}
-        self._link_of = {device.name: device.link for device in settings.devices}
+        self._link_of = settings.link_of
         self._loop_of = {tag: loop.name for loop in settings.loops for tag in driven_by(loop)}
         self.arbiter = Arbiter(settings.loops, held or {})
         self._loops = LoopPoints(settings.loops, control, self.arbiter, now_ns)
