@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -181,3 +182,14 @@ def test_every_package_has_a_place_in_the_layers() -> None:
         m for m in MODULES if place(m) is None and m not in ("gateway", "gateway.serving", "gateway.kernelcache")
     ]
     assert homeless == []
+
+
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    named = set(re.findall(r"`([\w./-]+\.(?:py|toml))`", (ROOT / "gateway" / "ARCHITECTURE.md").read_text("utf-8")))
+    here = [
+        f"/{path.relative_to(ROOT)}"
+        for folder in ("gateway", "tests", "config")
+        for path in (ROOT / folder).rglob("*.*")
+    ]
+    assert len(named) > 100
+    assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in here)] == []
