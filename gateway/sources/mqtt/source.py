@@ -30,6 +30,7 @@ from gateway.protocol.mqtt import codec
 from gateway.protocol.mqtt.codes import V5, V311, ProtocolError
 from gateway.protocol.mqtt.ingest import Ingest
 from gateway.protocol.mqtt.newcomers import Newcomers
+from gateway.protocol.mqtt.table import Feed
 from gateway.settings.credentials import CredentialError, password_of, tls_context, username_of
 from gateway.settings.schema import MqttLink, MqttVersion, Tag
 from gateway.sources.mqtt.explain import CONNECT_TIMEOUT_S, LinkError, explain, refusal
@@ -49,8 +50,7 @@ STEADY_S: Final = 10.0
 DURABLE_SESSION_EXPIRY_S: Final = 24 * 3_600
 SESSION_EXPIRY_S: Final = 3_600
 """How long a broker of MQTT 5 keeps the session: payload times are not believed beyond an hour either."""
-BACKOFF_BASE_NS: Final = 200 * NS_PER_MS
-BACKOFF_CAP_NS: Final = 30 * NS_PER_S
+RECONNECT: Final = Backoff(base_ns=200 * NS_PER_MS, cap_ns=30 * NS_PER_S)
 
 TICK_S: Final = 0.1
 
@@ -107,20 +107,10 @@ class MqttSource:
         self._ingest = (
             self._tenants.ingest
             if self._tenants is not None
-            else Ingest(
-                feeds,
-                self._version,
-                frame_bytes_max=link.session.message_bytes_max,
-                topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
-                is_durable=intake is not None,
-                host=self._host,
-                intern=intern,
-                report=self._report,
-            )
+            else self._plain_ingest(feeds, intern, is_durable=intake is not None)
         )
         self._sink: Sink = DirectSink(lane) if intake is None else DurableSink(lane, intake, self._ingest)
         assert lane.capacity >= 4 * self._ingest.samples_per_message_max
-        self._backoff = Backoff(BACKOFF_BASE_NS, BACKOFF_CAP_NS)
         self._session: Session | None = None
         self._is_up = False
         self._connections = 0
@@ -134,6 +124,18 @@ class MqttSource:
         """Of the connection that is up."""
         self._follows: Difference | None = None
         self._taken: Handover | None = None
+
+    def _plain_ingest(self, feeds: Sequence[Feed], intern: Intern, *, is_durable: bool) -> Ingest:
+        return Ingest(
+            feeds,
+            self._version,
+            frame_bytes_max=self._settings.message_bytes_max,
+            topic_alias_maximum=self._alias_maximum if self._version == V5 else 0,
+            is_durable=is_durable,
+            host=self._host,
+            intern=intern,
+            report=self._report,
+        )
 
     def follow(self, before: MqttSource) -> None:
         """Prepare to go on with the session of another source of the same link, where that can be."""
@@ -189,7 +191,7 @@ class MqttSource:
             await self._go_down(explain(reason, where))
             if goes_on:
                 continue
-            delay_ns = self._backoff.delay_ns(failures, crc32(self.name.encode()))
+            delay_ns = RECONNECT.delay_ns(failures, crc32(self.name.encode()))
             await asyncio.sleep(delay_ns / NS_PER_S)
 
     async def keep_house(self) -> None:
