@@ -13,6 +13,7 @@ import pytest
 from gateway.control import connect
 from gateway.core.types import NS_PER_MS, Quality
 from gateway.core.view import Mode
+from gateway.settings.schema import RegisterType
 from tests.support.control import IN_ROW, OUT_ROW, TAGS, Bench, bench, tag, wait_for
 from tests.support.plc import Plc, plc
 
@@ -62,7 +63,9 @@ def test_an_input_that_is_no_number_is_never_followed(level_m: float) -> None:
 
 
 def test_a_refused_read_and_a_value_out_of_range_lead_to_failsafe_and_back() -> None:
-    tags = TAGS | {"tank.level": (IN_ROW, tag("tank.level", address=0, type="float32", valid_low=0.0, valid_high=2.0))}
+    tags = TAGS | {
+        "tank.level": (IN_ROW, tag("tank.level", address=0, type=RegisterType.FLOAT32, valid_low=0.0, valid_high=2.0))
+    }
     with plc(level_m=0.5, valve=300) as device, bench(device.port, tags=tags) as b:
         reach_auto(b, device)
         device.refuses_reads_with = 4

@@ -14,6 +14,7 @@ import pytest
 from gateway.control.verdicts import GOOD
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.core.view import Mode
+from gateway.settings.schema import RegisterType
 from hil.plants.tank import Tank
 from tests.support.control import IN_ROW, OUT_ROW, TAGS, bench, tag, wait_for
 from tests.support.plc import VALVE, plc
@@ -150,7 +151,7 @@ def test_wide_registers_are_written_whole_in_their_word_order() -> None:
     tags = TAGS | {
         "tank.valve": (
             OUT_ROW,
-            tag("tank.valve", address=VALVE, type="float32", big_endian_words=False, writable=True),
+            tag("tank.valve", address=VALVE, type=RegisterType.FLOAT32, big_endian_words=False, writable=True),
         )
     }
     with plc(level_m=0.1) as device, bench(device.port, tags=tags) as b:

@@ -6,13 +6,14 @@ import time
 
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.core.view import Mode
+from gateway.settings.schema import RegisterType
 from tests.support.control import OUT_ROW, TAGS, bench, link, loop, tag, wait_for
 from tests.support.plc import plc
 
 PERIOD_NS = 10 * NS_PER_MS
 SPEED = loop(name="speed", input="pump.level", output="pump.valve", every_ns=PERIOD_NS)
 PUMP = {
-    "pump.level": (11, tag("pump.level", address=0, type="float32", device="pump")),
+    "pump.level": (11, tag("pump.level", address=0, type=RegisterType.FLOAT32, device="pump")),
     "pump.valve": (12, tag("pump.valve", address=10, scale=0.1, writable=True, device="pump")),
 }
 
