@@ -22,11 +22,11 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from gateway.core.events import Emit, Event, Severity
-from gateway.core.histogram import BUCKETS, SIZE
+from gateway.core.histogram import SIZE
 from gateway.core.kernels.histogram import observe
 from gateway.core.limits import SPOOL_GROUP_DRAFTS, SPOOL_QUEUE_DRAFTS
 from gateway.core.ports import Clock
-from gateway.core.readings import HistogramReading, Reading
+from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.record import RecordDraft
 from gateway.core.types import NS_PER_MS, NS_PER_S
 from gateway.spool.backfill import STOP_S, Backfill
@@ -183,8 +183,7 @@ class SpoolWorker(DiskThread):
         yield Reading("fieldgate_spool_limit_bytes", self._store.bytes_max, whose)
         yield Reading("fieldgate_spool_queue_drafts", len(self._queue), whose)
         yield Reading("fieldgate_spool_oldest_age_seconds", self.oldest_age_s(), whose)
-        counts = self._commit_counts.copy()
-        yield HistogramReading("fieldgate_spool_commit_seconds", counts, int(counts[BUCKETS]), whose)
+        yield histogram_reading("fieldgate_spool_commit_seconds", self._commit_counts, whose)
 
     def oldest_age_s(self) -> float:
         """How far upstream is behind: the age of the oldest record that it has not acknowledged."""

@@ -28,10 +28,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.core.histogram import BUCKETS, SIZE
+from gateway.core.histogram import SIZE
 from gateway.core.kernels.histogram import observe
 from gateway.core.ports import Clock
-from gateway.core.readings import HistogramReading, Reading
+from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.serving.http.alarms import AlarmPage, alarm_page
 from gateway.serving.http.build import (
     build_status,
@@ -248,9 +248,7 @@ class Guard:
     def readings(self) -> Iterator[Reading | HistogramReading]:
         for (path, code), count in list(self._answered.items()):
             yield Reading("fieldgate_http_requests_total", count, (("code", str(code)), ("path", path)))
-        yield HistogramReading(
-            "fieldgate_http_answer_seconds", self._seconds[:BUCKETS].copy(), int(self._seconds[BUCKETS])
-        )
+        yield histogram_reading("fieldgate_http_answer_seconds", self._seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_ns = self._now_ns()

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gateway.core.histogram import BUCKETS, SIZE
-from gateway.core.readings import HistogramReading, Reading
+from gateway.core.histogram import SIZE
+from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.protocol.modbus.polling import Poller
 
 METRICS: tuple[tuple[str, str, str], ...] = (
@@ -63,8 +63,7 @@ class Counts:
         yield Reading("fieldgate_modbus_connects_total", self.connects, labels)
         yield Reading("fieldgate_modbus_failed_connects_total", self.failed_connects, labels)
         yield Reading("fieldgate_modbus_errands_total", self.errands, labels)
-        counts = self.round_trips.copy()
-        yield HistogramReading("fieldgate_modbus_round_trip_seconds", counts[:BUCKETS], int(counts[BUCKETS]), labels)
+        yield histogram_reading("fieldgate_modbus_round_trip_seconds", self.round_trips, labels)
 
 
 def polled(name: str, poller: Poller) -> Iterator[Reading]:

@@ -29,12 +29,12 @@ import zstandard
 
 from gateway.core.cycle import Cycle
 from gateway.core.events import Emit, Event, Severity
-from gateway.core.histogram import BUCKETS, SIZE
+from gateway.core.histogram import SIZE
 from gateway.core.kernels.histogram import observe
 from gateway.core.kernels.shuffle import keep_rows
 from gateway.core.limits import JOURNAL_GROUP_SAMPLES, JOURNAL_QUEUE_CYCLES, JOURNAL_QUEUE_SAMPLES
 from gateway.core.ports import Clock
-from gateway.core.readings import HistogramReading, Reading
+from gateway.core.readings import HistogramReading, Reading, histogram_reading
 from gateway.core.types import NS_PER_S, RAW_SAMPLE, SAMPLE, Bytes
 from gateway.disk import sync_folder
 from gateway.spool.journal.files import first_of, path_of, paths
@@ -189,8 +189,7 @@ class Journal(DiskThread):
         yield Reading("fieldgate_journal_limit_bytes", self._keep.bytes_max)
         yield Reading("fieldgate_journal_deleted_files_total", self._deleted)
         yield Reading("fieldgate_journal_needed_deleted_total", self._needed_deleted)
-        counts = self._commit_counts.copy()
-        yield HistogramReading("fieldgate_journal_commit_seconds", counts, int(counts[BUCKETS]))
+        yield histogram_reading("fieldgate_journal_commit_seconds", self._commit_counts)
 
     # -- the journal's thread ------------------------------------------------------------------------------------
 
