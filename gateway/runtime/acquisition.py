@@ -4,7 +4,8 @@ A reload leaves the source of a link that is as it was, and has the tags that it
 subscriptions, schedule and what waits in its lane go on, and only the numbers of its rows are put right
 (`gateway.core.moving`). The source of another link goes on until the new one can begin, so that the rest of the link's
 tags miss as little as can be; with a broker the new one has the old one's session (`gateway.sources.mqtt.handover`).
-Links that lend rows or keep their messages on disk begin anew as a whole: their memory is laid out with the plant.
+Links that lend rows or keep their messages on disk begin anew as a whole, since their memory is laid out with the
+plant; of those that lend, the session with the broker goes on all the same.
 """
 
 from __future__ import annotations

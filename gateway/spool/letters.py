@@ -56,7 +56,9 @@ class Kept(NamedTuple):
 class DeadLetters:
     """The file and its thread. `hand_back` is called on the thread with each letter that is to be tried again."""
 
-    def __init__(self, path: Path, *, now_ns: Clock, wall_offset_ns: Clock, emit: Emit, hand_back: HandBack) -> None:
+    def __init__(
+        self, path: Path, *, now_ns: Clock, wall_offset_ns: Callable[[], int], emit: Emit, hand_back: HandBack
+    ) -> None:
         self._path = path
         self._now_ns = now_ns
         self._wall_offset_ns = wall_offset_ns

@@ -8,6 +8,7 @@ than a moment goes by `pressure.py`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 from gateway.core.events import Emit, Event, Severity
@@ -45,7 +46,7 @@ class Session(asyncio.BufferedProtocol):
         settings: MqttSession,
         version: int,
         now_ns: Clock,
-        wall_offset_ns: Clock,
+        wall_offset_ns: Callable[[], int],
         emit: Emit,
         keep: Keep,
     ) -> None:

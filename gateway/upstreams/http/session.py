@@ -8,7 +8,7 @@ import json
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -46,7 +46,7 @@ class HttpUpstream:
         address: HttpAddress,
         *,
         timeout_ns: int,
-        wall_offset_ns: Clock,
+        wall_offset_ns: Callable[[], int],
         form: Form,
         resized: Resized,
         stopwatch_ns: Clock = time.monotonic_ns,
@@ -194,7 +194,7 @@ async def connect(
     address: HttpAddress,
     *,
     acknowledge_timeout_ns: int,
-    wall_offset_ns: Clock,
+    wall_offset_ns: Callable[[], int],
     form: Form = CANONICAL,
     resized: Resized = as_given,
 ) -> AsyncIterator[HttpUpstream]:
