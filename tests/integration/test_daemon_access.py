@@ -35,6 +35,12 @@ def fieldgate(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
 
 
+def add_user(gateway: Gateway, name: str, role: str) -> None:
+    words = ("user", "add", name, "--role", role, "--password-stdin", "--config", str(gateway.config))
+    done = fieldgate(*words, given=f"{PASSWORD}\n")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("access")
@@ -44,10 +50,8 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         port = outside.run(server.__aenter__())
         stack.callback(lambda: outside.run(server.__aexit__(None, None, None)))
         gateway = stack.enter_context(Gateway(folder, CONFIG.format(plc=port)))
-        for name, role in (("anna", "operator"), ("victor", "viewer")):
-            words = ("user", "add", name, "--role", role, "--password-stdin", "--config", str(gateway.config))
-            done = fieldgate(*words, given=f"{PASSWORD}\n")
-            assert done.returncode == 0, done.stderr
+        for name, role in (("anna", "operator"), ("victor", "viewer"), ("walter", "viewer")):
+            add_user(gateway, name, role)
         gateway.start()
         yield gateway
 
@@ -62,7 +66,15 @@ def entered(gateway: Gateway, name: str) -> Iterator[httpx.Client]:
     client.close()
 
 
+def on_record(plant: Gateway) -> list[tuple[str, str, str, str]]:
+    path = plant.config.parent / "state" / "audit.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
+    return [(line["way"], line["who"], line["what"], line["result"]) for line in lines if line["result"] != "sent"]
+
+
 def test_an_operator_writes_what_is_opened_to_the_page_and_all_of_it_is_on_record(plant: Gateway) -> None:
+    before = len(on_record(plant))
     with entered(plant, "anna") as anna, entered(plant, "victor") as victor:
         tags = {tag["name"]: tag for tag in anna.get("/api/tags").json()["tags"]}
         assert (tags["pump.speed"]["writable"], tags["pump.torque"]["writable"]) == (True, False)
@@ -73,13 +85,8 @@ def test_an_operator_writes_what_is_opened_to_the_page_and_all_of_it_is_on_recor
         assert "pump.torque is not among page under [writes]" in refused.json()["says"]
         assert victor.post("/api/actions/tag.write", json={"tag": "pump.speed", "value": 0}).status_code == 403
 
-    def on_record() -> list[tuple[str, str, str, str]]:
-        path = plant.config.parent / "state" / "audit.jsonl"
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [(line["way"], line["who"], line["what"], line["result"]) for line in lines if line["result"] != "sent"]
-
-    until(lambda: len(on_record()) >= 4, "all is on record")
-    assert on_record()[:4] == [
+    until(lambda: len(on_record(plant)) >= before + 4, "all is on record")
+    assert on_record(plant)[before : before + 4] == [
         ("page", "anna", "log-in", "logged in"),
         ("page", "victor", "log-in", "logged in"),
         ("page", "anna", "pump.speed", "verified"),
@@ -100,13 +107,14 @@ def test_the_terminal_asks_the_operators_socket_and_by_name_for_the_password(pla
 
 
 def test_whoever_is_removed_is_out(plant: Gateway) -> None:
-    with entered(plant, "victor") as victor:
-        assert victor.get("/api/status").status_code == 200
-        done = fieldgate("user", "remove", "victor", "--config", str(plant.config))
+    with entered(plant, "walter") as walter:
+        assert walter.get("/api/status").status_code == 200
+        done = fieldgate("user", "remove", "walter", "--config", str(plant.config))
         assert done.returncode == 0, done.stderr
-        until(lambda: victor.get("/api/status").status_code == 401, "the gateway knows")
-    assert fieldgate("user", "list", "--config", str(plant.config)).stdout.split() == ["anna", "operator"]
-    assert fieldgate("user", "remove", "victor", "--config", str(plant.config)).returncode == 2
+        until(lambda: walter.get("/api/status").status_code == 401, "the gateway knows")
+    listed = fieldgate("user", "list", "--config", str(plant.config)).stdout.split()
+    assert listed == ["anna", "operator", "victor", "viewer"]
+    assert fieldgate("user", "remove", "walter", "--config", str(plant.config)).returncode == 2
 
 
 def test_a_password_that_is_too_short_and_a_name_that_is_none_are_refused(plant: Gateway) -> None:
