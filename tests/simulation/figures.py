@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from gateway.core.encode import Encoder
 from gateway.core.record import RecordDraft, Stream
+from gateway.runtime import garbage
 
 DIGESTED = (Stream.SAMPLES, Stream.AGGREGATES, Stream.CALCULATIONS)
 """What follows from the script to the byte. Events are also of links, which take the time that they take."""
@@ -33,7 +33,7 @@ class Figures:
 
     @classmethod
     def now(cls, day: str, took_s: float, engine_bytes: int, disk: dict[str, int], counts: dict[str, int]) -> Figures:
-        gc.collect()
+        garbage.tidy()  # as the gateway does after a reload
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
         rss_bytes = pages * os.sysconf("SC_PAGE_SIZE")

@@ -26,6 +26,7 @@ from gateway.core.events import Event
 from gateway.core.lending import Command, Lending, command, commands
 from gateway.core.record import Stream
 from gateway.core.types import NS_PER_S, SAMPLE, Quality, Samples
+from gateway.runtime import garbage
 from gateway.runtime.receivers import read_files
 from gateway.runtime.reconcile import reconcile
 from gateway.spool.history import HISTORY_FILE, opened
@@ -356,6 +357,7 @@ def seed_of_run() -> int:
 
 
 def month(folder: Path, seed: int, *, hours: int = MONTH_HOURS, cycle_s: int = 2) -> Played:
+    garbage.share_heaps()  # as the gateway: threads come and go with each crash, and each would bring a heap of its own
     played = Played(folder, seed, MONTH, cycle_s=cycle_s, caps=Caps(), outage=range(200, 230))
     played.play(hours)
     return played
