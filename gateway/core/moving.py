@@ -7,6 +7,8 @@ to stand still for a reload of others.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from gateway.core.types import Int32s, Samples
@@ -37,6 +39,8 @@ class Moved:
         samples["row"][:kept] = rows[is_there]
         return kept
 
-    def as_built(self, row: int) -> int:
-        """The row that the source knows the tag of this row by."""
-        return row if self._now is None else int(np.flatnonzero(self._now == row)[0])
+    def as_built(self) -> Callable[[int], int]:
+        """From the present row of a tag to the one that the source knows it by."""
+        if self._now is None:
+            return int
+        return {now: row for row, now in enumerate(self._now.tolist()) if now >= 0}.__getitem__

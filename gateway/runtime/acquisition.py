@@ -10,7 +10,7 @@ plant; of those that lend, the session with the broker goes on all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from gateway.core.types import Int32s
 from gateway.protocol.modbus.plan import Block, plan
 from gateway.runtime.clock import EngineClock
 from gateway.runtime.intakes import Intakes, durable_link, durable_name
-from gateway.runtime.polling import Polling, those_of_most
+from gateway.runtime.polling import Places, Polling, those_of_most
 from gateway.runtime.pools import Pools
 from gateway.runtime.supervisor import Supervisor
 from gateway.settings.planning import point_of
@@ -61,7 +61,12 @@ def tags_by_link(settings: Settings) -> dict[str, Placed]:
 
 def goes_on(old: Settings, new: Settings) -> frozenset[str]:
     """Links whose sources need not know of a change from `old` to `new`."""
-    before, after = tags_by_link(old), tags_by_link(new)
+    return _unchanged(old, tags_by_link(old), new, tags_by_link(new))
+
+
+def _unchanged(
+    old: Settings, before: Mapping[str, Placed], new: Settings, after: Mapping[str, Placed]
+) -> frozenset[str]:
     were = {link.name: link for link in old.links}
     return frozenset(
         link.name
@@ -107,7 +112,7 @@ class Acquisition:
         keep: Keep,
         before: Acquisition | None = None,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._pools = pools
         self._intakes = intakes
         self._symbols = symbols
@@ -122,9 +127,12 @@ class Acquisition:
         self._planned: dict[str, Sequence[Block]] = {}
         """What links of a thread that is new here read, until their sources are built."""
         polled = {link.name: blocks for link in settings.links if (blocks := self._blocks_of(link))}
-        going_on = frozenset() if before is None else before.running & goes_on(before.settings, settings)
-        polling = {} if before is None else before.polling.places
-        places = those_of_most({name: place for name, place in polling.items() if name in going_on})
+        going_on: frozenset[str] = frozenset()
+        places: Places = {}
+        if before is not None:
+            going_on = before.running & _unchanged(before.settings, before._tags, settings, self._tags)
+            carried = {name: place for name, place in before.polling.places.items() if name in going_on}
+            places = those_of_most(carried, wants_another=not polled.keys() <= carried.keys())
         self.carried = frozenset(name for name in going_on if name in places or name not in polled)
         """Links whose sources are those of the plant before."""
         shares = [
@@ -145,10 +153,6 @@ class Acquisition:
         self._planned.clear()
         if before is not None:
             self._follow(before)
-
-    @property
-    def settings(self) -> Settings:
-        return self._settings
 
     @property
     def running(self) -> frozenset[str]:
@@ -175,13 +179,13 @@ class Acquisition:
         self._replaced = frozenset(
             name
             for name in (before.running & self._tags.keys()) - self.carried
-            if not _is_laid_out_anew(before.settings, self._settings, name, (*before._tags[name], *self._tags[name]))
+            if not _is_laid_out_anew(before.settings, self.settings, name, (*before._tags[name], *self._tags[name]))
         )
         row_of = {tag.name: row for name in self.kept for row, tag in self._tags[name]}
         for name in self.kept:
             for row, tag in before._tags[name]:
                 now = row_of.get(tag.name, -1)
-                if now >= 0 and self._settings.tags[now].kind == tag.kind:
+                if now >= 0 and self.settings.tags[now].kind == tag.kind:
                     self._rows_before[row] = now
         for name in self.carried:
             self.sources[name] = before.sources[name]
@@ -194,7 +198,7 @@ class Acquisition:
 
     def _build(self) -> None:
         """The sources of all links, and their lanes."""
-        for link in self._settings.links:
+        for link in self.settings.links:
             tags = self._tags[link.name]
             durable = [(row, tag) for row, tag in tags if tag.is_durable]
             plain = [(row, tag) for row, tag in tags if not tag.is_durable] if durable else tags
@@ -253,7 +257,7 @@ class Acquisition:
 
     async def replace(self, link: Link, settings: Settings, supervisor: Supervisor) -> None:
         """Restart one link's session as `settings`, which differ in links only, have it; its lane and rows stay."""
-        self._settings = settings
+        self.settings = settings
         await supervisor.stop(f"link {link.name}")
         plain = [(row, tag) for row, tag in self._tags[link.name] if not tag.is_durable]
         self.sources[link.name] = self._source(link, plain)
@@ -284,14 +288,13 @@ class Acquisition:
             return FastModbusSource(
                 link=link,
                 index=place.at,
-                blocks=planned or self._blocks_of(link, place.thread.waiting.moved.as_built),
+                blocks=planned or self._blocks_of(link, place.thread.waiting.moved.as_built()),
                 thread=place.thread,
                 emit=self._emit,
             )
         lane = self._own_lanes[link.name]
-        known = tags
-        if len(self._rows_before):
-            known = [(lane.moved.as_built(row), tag) for row, tag in tags]
+        as_built = lane.moved.as_built()
+        known = tags if as_built is int else [(as_built(row), tag) for row, tag in tags]
         if isinstance(link, ModbusLink):
             return ModbusSource(
                 link=link, tags=known, lane=lane, symbols=self._symbols, now_ns=self._clock, emit=self._emit

@@ -273,7 +273,7 @@ class Daemon:
         except ConfigurationError as error:
             found = Foreseen(refused=tuple(map(str, error.problems)), restarts=(), keeps=(), differences=())
         else:
-            found = foresee(self._settings, new)
+            found = await asyncio.to_thread(foresee, self._settings, new)
         return Answered(not found.refused, ", ".join(found.refused or found.restarts) or "nothing", found)
 
     async def _apply(self, new: Settings, changes: Changes) -> None:

@@ -37,10 +37,10 @@ class Place(NamedTuple):
 Places: TypeAlias = Mapping[str, Place]
 
 
-def those_of_most(places: Places) -> Places:
-    """As many of these links as may go on as they are, so that there is room for one thread more."""
+def those_of_most(places: Places, *, wants_another: bool) -> Places:
+    """As many of these links as may go on as they are; with room for another thread, where one is wanted."""
     links = Counter(place.thread for place in places.values())
-    kept = {thread for thread, _ in links.most_common(THREADS_MAX - 1)}
+    kept = {thread for thread, _ in links.most_common(THREADS_MAX - wants_another)}
     return {name: place for name, place in places.items() if place.thread in kept}
 
 

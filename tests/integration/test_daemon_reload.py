@@ -195,6 +195,29 @@ def test_devices_that_did_not_change_lose_no_sample_and_no_connection(tmp_path: 
     assert "Traceback" not in gateway.text()
 
 
+def test_a_link_that_is_made_anew_after_rows_have_moved_fills_its_own_tags(tmp_path: Path, world: World) -> None:
+    """First tags come in before those of two links, then nothing but these links changes."""
+    with Gateway(tmp_path, world.text("one")) as gateway:
+        gateway.start()
+        until(lambda: all(gateway.quality(name) == Quality.GOOD for name in STEADY), "all are read")
+        reload(gateway, world.text("three"))
+        text = world.text("three").replace("[links.floor]", '[links.floor]\nclient_id = "another"')
+        for link in ("steady", "line"):
+            text = text.replace(f"[links.{link}]", f'[links.{link}]\nresponse_timeout = "2s"')
+        reload(gateway, text)
+        assert gateway.lines("configuration.applied")[-1].message == "restarted: link floor, link line, link steady"
+        assert world.steady.server.connections == 2
+        before = {name: value_of(gateway, name) for name in STEADY}
+        until(lambda: all(value_of(gateway, name) > before[name] for name in STEADY), "each counts on")
+        still = {f"changing.{name}": 1000 + at for at, name in enumerate("abc")}
+        assert {name: value_of(gateway, name) for name in still} == still, "nobody else's values"
+
+
+def value_of(gateway: Gateway, name: str) -> float:
+    [tag] = [tag for tag in gateway.get("/api/tags")["tags"] if tag["name"] == name]
+    return float(tag["value"])
+
+
 def test_other_devices_of_a_broker_miss_no_message_when_one_changes(tmp_path: Path, world: World) -> None:
     """QoS 0, and no session that the broker would keep: whatever comes while nobody is connected is lost."""
     far_end = FarEnd(world.outside, tmp_path, broker_port=world.broker_port)
