@@ -8,7 +8,8 @@ import random
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
@@ -26,12 +27,23 @@ from gateway.runtime.receivers import read_files
 from gateway.runtime.reconcile import Verdict, reconcile, repair
 from gateway.spool.records import Encoded, Grace, Key, Lane, Stored, compress
 from gateway.spool.store import Store
+from gateway.spool.worker import SpoolWorker
 from tests.support.spool import draft, encoded, running_spool
 from tests.support.spool_brokers import mosquitto
 from tests.support.uplink import Consumer, address, delivery_by, delivery_to, running, until
-from tests.support.upstreams import JetStream
+from tests.support.upstreams import FarEnd, JetStream
 
 GRACE = Grace(10**18, 1 << 30)
+
+
+@asynccontextmanager
+async def delivering(far_end: FarEnd, folder: Path) -> AsyncIterator[SpoolWorker]:
+    """A spool of which everything goes to a far end that is there, and is kept after it arrived."""
+    events: list[Event] = []
+    async with far_end.running():
+        with running_spool(folder / "spool.db", events, grace=GRACE) as spool:
+            async with running(delivery_by(far_end.connect, spool, events).run()):
+                yield spool
 
 
 def long_record(number: int) -> Encoded:

@@ -13,15 +13,14 @@ import uvloop
 from click.testing import CliRunner
 
 from gateway.cli.app import app
-from gateway.core.events import Event
 from gateway.core.ports import Upstream
 from gateway.core.record import Identity, Stream
 from gateway.protocol.records.form import CANONICAL, Compression, Encoding, Form
 from gateway.spool.worker import SpoolWorker
-from tests.integration.test_reconcile import GRACE
+from tests.integration.test_reconcile import delivering
 from tests.support.kafka_ends import READY_S, session
 from tests.support.spool import draft, running_spool
-from tests.support.uplink import delivery_by, running, until
+from tests.support.uplink import until
 from tests.support.upstreams import FarEnd, HttpJson, JetStream, Kafka
 
 FORMS = {"json": CANONICAL, "msgpack and zstd": Form(Encoding.MSGPACK, Compression.ZSTD)}
@@ -89,14 +88,11 @@ def test_what_an_upstream_that_can_be_asked_has_makes_up_what_was_produced(
     far_end, configuration = kind(tmp_path, form)
 
     async def scenario() -> None:
-        events: list[Event] = []
-        async with far_end.running():
-            with running_spool(tmp_path / "spool.db", events, grace=GRACE) as spool:
-                async with running(delivery_by(far_end.connect, spool, events).run()):
-                    await delivered(spool)
-                    code, found = await command(configuration)
-                    assert (code, found["whole"], found["unreadable"], found["taken_away"]) == (0, True, [], 0)
-                    assert found["received"] == found["produced"] >= COUNT
+        async with delivering(far_end, tmp_path) as spool:
+            await delivered(spool)
+            code, found = await command(configuration)
+            assert (code, found["whole"], found["unreadable"], found["taken_away"]) == (0, True, [], 0)
+            assert found["received"] == found["produced"] >= COUNT
 
     uvloop.run(scenario())
 
@@ -105,25 +101,20 @@ def test_a_record_that_a_jetstream_lost_is_named_and_sent_again(tmp_path: Path) 
     far_end, configuration = by_jetstream(tmp_path, FORMS["msgpack and zstd"])
 
     async def scenario() -> None:
-        events: list[Event] = []
-        async with far_end.running():
-            with running_spool(tmp_path / "spool.db", events, grace=GRACE) as spool:
-                async with running(delivery_by(far_end.connect, spool, events).run()):
-                    await delivered(spool)
-                    stored = json.loads(
-                        CliRunner()
-                        .invoke(app, ["spool", "list", str(configuration), "--state", "kept", "--json"])
-                        .stdout
-                    )
-                    keys = [each for each in stored if each["stream"] == "samples"][3:5]
-                    for each in keys:
-                        await far_end.lose(Identity("plant", "samples", each["segment"], each["sequence"]))
-                    code, found = await command(configuration, "--repair")
-                    assert (code, found["asked_again"]) == (1, 2)
-                    (lost,) = found["lost_kept"]
-                    assert (lost["first"], lost["last"]) == (keys[0]["sequence"], keys[1]["sequence"])
-                    found = await whole(configuration)
-                    assert found["received"] == found["produced"]
+        async with delivering(far_end, tmp_path) as spool:
+            await delivered(spool)
+            stored = json.loads(
+                CliRunner().invoke(app, ["spool", "list", str(configuration), "--state", "kept", "--json"]).stdout
+            )
+            keys = [each for each in stored if each["stream"] == "samples"][3:5]
+            for each in keys:
+                await far_end.lose(Identity("plant", "samples", each["segment"], each["sequence"]))
+            code, found = await command(configuration, "--repair")
+            assert (code, found["asked_again"]) == (1, 2)
+            (lost,) = found["lost_kept"]
+            assert (lost["first"], lost["last"]) == (keys[0]["sequence"], keys[1]["sequence"])
+            found = await whole(configuration)
+            assert found["received"] == found["produced"]
 
     uvloop.run(scenario())
 
@@ -144,23 +135,20 @@ def test_what_a_kafka_topic_lost_is_named_as_what_it_had_and_sent_again_and_what
         producer.commit_transaction(READY_S)
 
     async def scenario() -> None:
-        events: list[Event] = []
-        async with far_end.running():
-            with running_spool(tmp_path / "spool.db", events, grace=GRACE) as spool:
-                async with running(delivery_by(far_end.connect, spool, events).run()):
-                    await delivered(spool)
-                    await asyncio.to_thread(cluster.delete_topic, SAMPLES)
-                    await asyncio.to_thread(cluster.make_topic, SAMPLES)
-                    code, found = await command(configuration, "--repair")
-                    lost = sum(part["last"] - part["first"] + 1 for part in found["lost_kept"])
-                    assert (code, found["asked_again"], found["taken_away"]) == (1, lost, lost)
-                    assert lost >= COUNT * 4 // 5
-                    await whole(configuration)
-                    await asyncio.to_thread(copy)
-                    code, found = await command(configuration)
-                    assert code == 1
-                    ((twice),) = found["duplicates"]
-                    assert (twice["stream"], twice["first"], twice["last"]) == ("samples", 1, 1)
+        async with delivering(far_end, tmp_path) as spool:
+            await delivered(spool)
+            await asyncio.to_thread(cluster.delete_topic, SAMPLES)
+            await asyncio.to_thread(cluster.make_topic, SAMPLES)
+            code, found = await command(configuration, "--repair")
+            lost = sum(part["last"] - part["first"] + 1 for part in found["lost_kept"])
+            assert (code, found["asked_again"], found["taken_away"]) == (1, lost, lost)
+            assert lost >= COUNT * 4 // 5
+            await whole(configuration)
+            await asyncio.to_thread(copy)
+            code, found = await command(configuration)
+            assert code == 1
+            ((twice),) = found["duplicates"]
+            assert (twice["stream"], twice["first"], twice["last"]) == ("samples", 1, 1)
 
     uvloop.run(scenario())
 
@@ -171,23 +159,18 @@ def test_what_a_server_with_a_position_does_not_hold_is_sent_again(tmp_path: Pat
     configuration = configured(tmp_path, f'http = "{place}/records/{{stream}}"\nposition = "{place}/position"')
 
     async def scenario() -> None:
-        events: list[Event] = []
-        async with far_end.running():
-            with running_spool(tmp_path / "spool.db", events, grace=GRACE) as spool:
-                async with running(delivery_by(far_end.connect, spool, events).run()):
-                    await delivered(spool)
-                    found = await whole(configuration)
-                    assert found["received"] == found["produced"] >= COUNT
-                    key = [each for each in far_end.keeper.records if "/samples/" in each][4]
-                    del far_end.keeper.records[key]
-                    code, found = await command(configuration, "--repair")
-                    (lost,) = found["lost_kept"]
-                    assert (code, f"plant/samples/{lost['segment']}/{lost['first']}") == (1, key)
-                    assert found["asked_again"] == lost["last"] - lost["first"] + 1, (
-                        "what lies behind a hole is unknown"
-                    )
-                    found = await whole(configuration)
-                    assert found["received"] == found["produced"]
+        async with delivering(far_end, tmp_path) as spool:
+            await delivered(spool)
+            found = await whole(configuration)
+            assert found["received"] == found["produced"] >= COUNT
+            key = [each for each in far_end.keeper.records if "/samples/" in each][4]
+            del far_end.keeper.records[key]
+            code, found = await command(configuration, "--repair")
+            (lost,) = found["lost_kept"]
+            assert (code, f"plant/samples/{lost['segment']}/{lost['first']}") == (1, key)
+            assert found["asked_again"] == lost["last"] - lost["first"] + 1, "what lies behind a hole is unknown"
+            found = await whole(configuration)
+            assert found["received"] == found["produced"]
 
     uvloop.run(scenario())
 

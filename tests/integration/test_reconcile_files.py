@@ -17,7 +17,6 @@ import uvloop
 from click.testing import CliRunner
 
 from gateway.cli.app import app
-from gateway.core.events import Event
 from gateway.core.record import Identity, Stream
 from gateway.runtime.received import Part, ReceiverUnfit
 from gateway.runtime.receivers import read_files
@@ -28,10 +27,10 @@ from gateway.upstreams.parquet.convert import convert
 from gateway.upstreams.parquet.files import finished
 from gateway.upstreams.parquet.folder import is_converted
 from tests.contract.test_upstreams import record
-from tests.integration.test_reconcile import GRACE, long_record
+from tests.integration.test_reconcile import GRACE, delivering, long_record
 from tests.integration.test_uplink_parquet import CutOff, cutting, fill
-from tests.support.spool import draft, envelope, running_spool
-from tests.support.uplink import delivery_by, running, until
+from tests.support.spool import draft, envelope
+from tests.support.uplink import until
 from tests.support.upstreams import Files, ParquetFolder
 
 Kind: TypeAlias = Callable[[Path], Files]
@@ -268,27 +267,24 @@ def test_a_running_gateway_writes_again_what_its_files_lack(tmp_path: Path, kind
         return min(far_end.folder.glob("records-*.jsonl"), default=None)
 
     async def scenario() -> None:
-        events: list[Event] = []
-        async with far_end.running():
-            with running_spool(tmp_path / "spool.db", events, grace=GRACE) as spool:
-                async with running(delivery_by(far_end.connect, spool, events).run()):
-                    for number in range(40):
-                        spool.put(draft(number))
-                    await until(lambda: spool.depth() == 0 and a_whole_file() is not None)
-                    code, found = await asyncio.to_thread(command)
-                    assert (code, found["whole"], found["asked_again"], found["unreadable"]) == (0, True, 0, [])
-                    assert found["received"] == found["produced"] >= 40
-                    path = a_whole_file()
-                    assert path is not None
-                    path.unlink()
-                    code, found = await asyncio.to_thread(command, "--repair")
-                    lost = sum(part["last"] - part["first"] + 1 for part in found["lost_kept"])
-                    assert (code, found["whole"], found["asked_again"]) == (1, False, lost)
-                    assert lost > 0
-                    async with asyncio.timeout(20):
-                        while (verdict := await asyncio.to_thread(command))[0] != 0:
-                            await asyncio.sleep(0.1)
-                    assert verdict[1]["received"] == verdict[1]["produced"] >= 40
+        async with delivering(far_end, tmp_path) as spool:
+            for number in range(40):
+                spool.put(draft(number))
+            await until(lambda: spool.depth() == 0 and a_whole_file() is not None)
+            code, found = await asyncio.to_thread(command)
+            assert (code, found["whole"], found["asked_again"], found["unreadable"]) == (0, True, 0, [])
+            assert found["received"] == found["produced"] >= 40
+            path = a_whole_file()
+            assert path is not None
+            path.unlink()
+            code, found = await asyncio.to_thread(command, "--repair")
+            lost = sum(part["last"] - part["first"] + 1 for part in found["lost_kept"])
+            assert (code, found["whole"], found["asked_again"]) == (1, False, lost)
+            assert lost > 0
+            async with asyncio.timeout(20):
+                while (verdict := await asyncio.to_thread(command))[0] != 0:
+                    await asyncio.sleep(0.1)
+            assert verdict[1]["received"] == verdict[1]["produced"] >= 40
 
     uvloop.run(scenario())
 
